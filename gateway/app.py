@@ -1,0 +1,95 @@
+"""The composition root: the only place that names concrete parts, and everything outside comes in as an argument."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+
+from gateway import __version__
+from gateway.admission import WaitingRoom
+from gateway.catalog.catalog import Catalog
+from gateway.catalog.discovery import Discovery
+from gateway.clock import Clock, WallClock
+from gateway.events import Announcer, Observer
+from gateway.health import Health
+from gateway.ledger.embedded import EmbeddedLedger
+from gateway.ledger.ledger import Ledger
+from gateway.pipeline import Engine
+from gateway.settings import Settings
+from gateway.surfaces import admin, openai_errors, openai_models
+from gateway.surfaces.auth import Doorkeeper
+from gateway.surfaces.openai_chat import Surface, chat_completions
+from providers.client import Prepare, Provider
+from providers.dialect import Account
+from providers.wire import HttpWire, Wire
+
+USER_AGENT = f"Freeway/{__version__}"
+
+
+def make_providers(settings: Settings, wire: Wire, prepare: Mapping[str, Prepare]) -> dict[str, Provider]:
+    """Every provider that can be asked. *prepare* holds what some need before their first call."""
+    return {
+        name: Provider(Account(spec, spec.base_url, settings.keys.get(name)), wire, prepare.get(name))
+        for name, spec in settings.active().items()
+    }
+
+
+def create_app(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    ledger: Ledger | None = None,
+    observers: Sequence[Observer] = (),
+    prepare: Mapping[str, Prepare] | None = None,
+    on_stop: Sequence[Callable[[], object]] = (),
+) -> Litestar:
+    """The application. Parts that are not given are the real ones; they are opened and closed with it."""
+    clock = clock or WallClock()
+    catalog = Catalog(settings.provider, settings.alias, settings.virtual)
+    store = ledger or EmbeddedLedger(settings.state_dir / "ledger.sqlite")
+    tell = Announcer(observers)
+    engine = Engine(
+        catalog=catalog,
+        ledger=store,
+        health=Health(),
+        waiting_room=WaitingRoom(clock, settings.requests.max_waiting),
+        clock=clock,
+        limits=settings.requests,
+        tell=tell,
+    )
+    doorkeeper = Doorkeeper(settings)
+    discovery = Discovery(catalog, store, settings, clock=clock, tell=tell)
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.callback(store.aclose)
+            for stop in on_stop:
+                stack.push_async_callback(_call, stop)
+            wire = await stack.enter_async_context(HttpWire(user_agent=USER_AGENT))
+            discovery.serve(make_providers(settings, wire, prepare or {}))
+            stack.push_async_callback(discovery.stop)
+            yield
+
+    return Litestar(
+        [chat_completions(Surface(engine, doorkeeper, settings.server)), openai_models.router(), admin.router()],
+        dependencies={
+            "engine": Provide(lambda: engine, sync_to_thread=False),
+            "doorkeeper": Provide(lambda: doorkeeper, sync_to_thread=False),
+            "discovery": Provide(lambda: discovery, sync_to_thread=False),
+        },
+        exception_handlers={HTTPException: openai_errors.on_http_exception},
+        lifespan=[lifespan],
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+async def _call(stop: Callable[[], object]) -> None:
+    result = stop()
+    if hasattr(result, "__await__"):
+        await result

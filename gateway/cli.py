@@ -1,0 +1,86 @@
+"""``freeway``: the command line. The only reader of the environment."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+import click
+from msgspec import Struct
+
+import providers
+from gateway import __version__, settings
+
+_COMMANDS = {
+    "serve": "Start the gateway with the keys and the Ollama that are found.",
+    "demo": "Simulated providers, the gateway, a burst of calls: see who serves what. Needs no key.",
+    "check": "Look at every provider: key, plan, models, risk of cost.",
+    "models": "List every model that is free for you now.",
+    "quota": "Show how much of every limit is used.",
+    "chat": "Ask a running gateway from the terminal.",
+    "key": "Make a key for somebody who may call the gateway.",
+}
+
+
+class Surroundings(Struct, frozen=True):
+    """What the commands know of the world outside: everything that they read of it comes from here."""
+
+    environ: Mapping[str, str]
+    config: Path
+    home: Path
+
+    def settings(self) -> settings.Settings:
+        """The settings; leaves the program with one sentence if they are wrong."""
+        try:
+            return settings.load(self.config, self.environ, self.home)
+        except settings.BadSettings as exc:
+            raise click.ClickException(str(exc)) from exc
+
+
+class Commands(click.Group):
+    """Imports a command when it is called: ``serve`` should not wait for what only ``demo`` needs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"gateway.commands.{cmd_name}")
+        command = module.command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Keys come from the environment: OPENROUTER_API_KEY, GEMINI_API_KEY, GROQ_API_KEY, NVIDIA_API_KEY, HF_TOKEN. "
+    "`freeway check` says where to get them.",
+)
+@click.version_option(__version__, prog_name="freeway")
+@click.pass_context
+def freeway(ctx: click.Context) -> None:
+    """Freeway: one OpenAI-compatible API in front of every free source of language models."""
+    ctx.obj = Surroundings(os.environ, shipped_config(), Path.home())
+
+
+def shipped_config() -> Path:
+    """``config/``, from a wheel and from a checkout alike."""
+    packaged = Path(str(files("gateway") / "_config"))
+    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "config"
+
+
+def main() -> None:
+    """The entry point. Another package called ``providers`` in the way would be imported silently: say so instead."""
+    if Path(providers.__file__ or "").parents[1] != Path(__file__).parents[1]:
+        sys.exit(f"freeway: another package called 'providers' is in the way: {providers.__file__}")
+    freeway()

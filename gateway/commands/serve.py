@@ -1,0 +1,187 @@
+"""``freeway serve``: start the gateway, and say what it found."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import aiohttp
+import click
+import msgspec
+import uvicorn
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+from gateway.app import create_app
+from gateway.cli import Surroundings
+from gateway.instruments import log
+from gateway.settings import EMBEDDED, Settings
+from providers import embedded
+from providers.client import Prepare
+from providers.dialect import Account
+
+console = Console(stderr=True, highlight=False)
+
+
+@click.command("serve")
+@click.option("--json-log", is_flag=True, help="Log one JSON object a line, also on a terminal.")
+@click.pass_obj
+def command(around: Surroundings, json_log: bool) -> None:
+    """
+    Start the gateway with the keys and the Ollama that are found.
+
+    Listens on 127.0.0.1:8000 unless HOST and PORT say otherwise. On an address that others can reach it needs a client
+    key: set FREEWAY_API_KEY, or make keys with `freeway key`.
+    """
+    settings = around.settings()
+    _refuse_open_door(settings)
+    prepare: dict[str, Prepare] = {}
+    stop: list[Callable[[], object]] = []
+    settings = _with_last_resort(settings, asyncio.run(_ollama_answers(settings)))
+    if settings.embedded.enabled == "on":
+        server = embedded.EmbeddedServer(_weights(settings, around.config), _embedded_spec(around.config))
+        prepare[EMBEDDED] = starting(server, settings)
+        stop.append(server.stop)
+    listening = _listen(settings)
+    log.configure(json=json_log or not sys.stderr.isatty())
+    app = create_app(settings, observers=[log.LogObserver()], prepare=prepare, on_stop=stop)
+    _greet(settings, listening.getsockname()[1])
+    run(app, listening, settings)
+
+
+def run(app: object, listening: socket.socket, settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then let unfinished answers go on for a while."""
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        loop="uvloop" if sys.platform != "win32" else "auto",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=int(settings.server.drain),
+    )
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def starting(server: embedded.EmbeddedServer, settings: Settings) -> Prepare:
+    """What starts the embedded model when it is first asked."""
+
+    async def prepare() -> Account:
+        return Account(settings.provider[EMBEDDED], await server.start(), server.key)
+
+    return prepare
+
+
+def _refuse_open_door(settings: Settings) -> None:
+    if settings.client_key or settings.client or _is_loopback(settings.server.host):
+        return
+    raise click.ClickException(
+        f"HOST={settings.server.host} can be reached by others, and no client key is set, so anybody could use your "
+        f"keys. Set FREEWAY_API_KEY to a long random text, or make a key with `freeway key`."
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def _ollama_answers(settings: Settings) -> bool:
+    """Whether Ollama is there and has a model."""
+    spec = settings.provider.get("ollama")
+    if spec is None:
+        return False
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
+            session.get(f"{spec.base_url}/api/tags") as answer,
+        ):
+            return bool((await answer.json()).get("models"))
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        return False
+
+
+def _with_last_resort(settings: Settings, ollama: bool) -> Settings:
+    """*settings* with the embedded model decided on; leaves the program if there is nothing at all to ask."""
+    if settings.embedded.enabled != "auto":
+        return settings
+    found = ollama or bool(settings.keys)
+    if not found and not embedded.available():
+        raise click.ClickException(_nothing_found(settings))
+    return msgspec.structs.replace(
+        settings, embedded=msgspec.structs.replace(settings.embedded, enabled="off" if found else "on")
+    )
+
+
+def _nothing_found(settings: Settings) -> str:
+    keys = "\n".join(
+        f"  export {spec.key_env}=…   # {spec.title}: {spec.get_a_key}"
+        for spec in settings.provider.values()
+        if spec.key_env and spec.get_a_key
+    )
+    return (
+        f"no source found: no key is set and no Ollama answers at {settings.provider['ollama'].base_url}.\n"
+        f"Set a free key, for example\n{keys}\nor start Ollama, or install the small model that runs on this machine:\n"
+        f"  pip install 'freeway-gateway[embedded]'"
+    )
+
+
+def _embedded_spec(config: Path) -> embedded.EmbeddedSpec:
+    return embedded.load(config / "embedded.toml")
+
+
+def _weights(settings: Settings, config: Path) -> Path:
+    """The weights of the embedded model, fetched now if they are not there."""
+    spec = _embedded_spec(config)
+    if embedded.weights_present(settings.state_dir, spec):
+        return embedded.weights_path(settings.state_dir, spec)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    console.print(f"No key and no Ollama found: fetching the small model {spec.model} (once).")
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("…", total=None)
+
+        def show(doing: str, done: int, total: int | None) -> None:
+            progress.update(task, description=doing, completed=done, total=total)
+
+        try:
+            return embedded.fetch_weights(settings.state_dir, spec, progress=show)
+        except embedded.EmbeddedUnavailable as exc:
+            raise click.ClickException(str(exc)) from exc
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The listening socket: an address in use is told before anything else is started."""
+    host, port = settings.server.host, settings.server.port
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as exc:
+        raise click.ClickException(
+            f"cannot listen on {host}:{port}: {exc.strerror}. Choose another with HOST and PORT."
+        ) from exc
+    return listening
+
+
+def _greet(settings: Settings, port: int) -> None:
+    host = settings.server.host if ":" not in settings.server.host else f"[{settings.server.host}]"
+    sources = ", ".join(spec.title for spec in settings.active().values())
+    key = " -H 'authorization: Bearer YOUR_KEY'" if settings.client_key or settings.client else ""
+    console.print(f"Freeway on http://{host}:{port}/v1 in front of: {sources}")
+    console.print("Try it:")
+    console.print(
+        f"  curl -s http://{host}:{port}/v1/chat/completions{key} -H 'content-type: application/json' "
+        f'-d \'{{"model": "auto", "messages": [{{"role": "user", "content": "Say hello."}}]}}\'',
+        soft_wrap=True,
+        markup=False,
+    )

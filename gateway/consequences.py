@@ -1,0 +1,48 @@
+"""What follows from each class of failure. The whole policy is this table; the pipeline carries it out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from gateway.words import BadRequest, GatewayError, Refused
+from providers import failures as f
+
+HOUR, DAY = 3600.0, 86_400.0
+
+
+class Consequence(Struct, frozen=True):
+    """
+    *debit*: ``back`` returns all; ``refused`` and ``failed`` keep it where the provider counts refused or failed
+    requests; ``keep`` keeps it.
+    *cools*: seconds for which the deployment is left alone, doubled with each failure; 0: not at all.
+    *closes_bucket*: the bucket that the provider named closes.
+    *withdraws*: seconds for which the deployment (or, if the failure is account-wide, all of the account) leaves.
+    *tells*: the request is at fault and its caller hears it, unless another deployment may still take it (*last*).
+    """
+
+    debit: Literal["back", "refused", "failed", "keep"] = "back"
+    cools: float = 0.0
+    closes_bucket: bool = False
+    withdraws: float = 0.0
+    loses_capability: bool = False
+    tells: type[GatewayError] | None = None
+    last: type[GatewayError] | None = None
+
+
+CONSEQUENCES: dict[type[f.ProviderFailure], Consequence] = {
+    f.RateLimited: Consequence(debit="refused", closes_bucket=True),
+    f.Busy: Consequence(debit="failed", cools=5.0),
+    f.TooLarge: Consequence(debit="refused"),
+    f.WouldCost: Consequence(withdraws=DAY),
+    f.ModelGone: Consequence(withdraws=DAY),
+    f.CredentialRejected: Consequence(withdraws=HOUR),
+    f.NotEntitled: Consequence(withdraws=DAY),
+    f.CallersFault: Consequence(tells=Refused),
+    f.ContextTooLong: Consequence(last=BadRequest),
+    f.Unsupported: Consequence(loses_capability=True, last=BadRequest),
+    f.ContentRefused: Consequence(tells=Refused),
+    f.Unreachable: Consequence(debit="failed", cools=10.0),
+    f.Interrupted: Consequence(debit="keep", cools=10.0),
+}

@@ -1,0 +1,71 @@
+"""What the pipeline tells observers: frozen values. Observers watch, they do not take part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from providers.chat import Usage
+
+
+class Attempted(Struct, frozen=True):
+    """A provider failed a request. *failure* is the class's name."""
+
+    request: str
+    deployment: str
+    failure: str
+    message: str
+
+
+class Ended(Struct, frozen=True, kw_only=True):
+    """
+    A request is over. *outcome* is ``served``, ``interrupted``, ``left`` (by its caller) or an error's code.
+
+    Times are in seconds: to the first content, and altogether. *dollars* is what the provider says it cost.
+    """
+
+    request: str
+    client: str
+    asked: str
+    outcome: str
+    status: int
+    deployment: str | None
+    attempts: int
+    first_content: float | None
+    took: float
+    usage: Usage | None
+    dollars: float = 0.0
+    passed_over: int = 0  # better places that had no room when the serving one was reserved
+
+
+class Withdrawn(Struct, frozen=True):
+    """A deployment or an account was taken out; *alarm* if a person should look."""
+
+    name: str
+    because: str
+    until: float
+    alarm: bool
+
+
+class Discovered(Struct, frozen=True):
+    """A provider's list was read, with so many free models, or could not be had."""
+
+    provider: str
+    models: int
+    problem: str | None
+
+
+Event = Attempted | Ended | Withdrawn | Discovered
+Observer = Callable[[Event], None]
+
+
+class Announcer:
+    """Tells every observer."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = tuple(observers)
+
+    def __call__(self, event: Event) -> None:
+        for observer in self._observers:
+            observer(event)

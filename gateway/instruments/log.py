@@ -1,0 +1,71 @@
+"""One line for each request, and one for each thing that a person may want to know. Prompts and keys are in none."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from gateway.events import Attempted, Discovered, Ended, Event, Withdrawn
+
+
+def configure(*, json: bool) -> None:
+    """Write to standard error: readable on a terminal, one JSON object a line elsewhere."""
+    renderer = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+class LogObserver:
+    """Writes events as log lines."""
+
+    def __init__(self) -> None:
+        self._log = structlog.get_logger()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Ended():
+                usage = event.usage
+                self._log.info(
+                    "request",
+                    id=event.request,
+                    client=event.client,
+                    asked=event.asked,
+                    outcome=event.outcome,
+                    status=event.status,
+                    served_by=event.deployment,
+                    attempts=event.attempts,
+                    first_content=_rounded(event.first_content),
+                    took=_rounded(event.took),
+                    prompt_tokens=usage.prompt_tokens if usage else None,
+                    completion_tokens=usage.completion_tokens if usage else None,
+                )
+            case Attempted():
+                self._log.info(
+                    "attempt failed",
+                    id=event.request,
+                    deployment=event.deployment,
+                    failure=event.failure,
+                    message=event.message[:200],
+                )
+            case Withdrawn():
+                write = self._log.error if event.alarm else self._log.warning
+                write("withdrawn", name=event.name, because=event.because[:200], until=event.until)
+            case Discovered():
+                if event.problem is None:
+                    self._log.info("models listed", provider=event.provider, free=event.models)
+                else:
+                    self._log.warning("no model list", provider=event.provider, problem=event.problem[:200])
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)

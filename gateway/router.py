@@ -1,0 +1,73 @@
+"""
+Ranking: a pure function of requirements, candidates, how full the buckets are, and health. Best first.
+
+A source is worth its quality; what is nearly used up is worth keeping. The trade-off is that of Mehta, Saberi, Vazirani
+and Vazirani, *AdWords and generalized online matching*, JACM 2007: value times (1 - e^(share - 1)), where share is the
+used part of the scarcest bucket.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from gateway.words import Deployment, Requirements
+
+_IDLE_TALENT = 0.04  # taken off for each capability that the request does not need: others will need it
+_LAST = -10.0  # the last resort comes after everything else
+_EXPECTED_LATENCY = 1.5  # seconds, where nothing was measured
+_QUALITY_WEIGHT = {"balance": 0.6, "quality": 1.0, "speed": 0.25}
+_SPEED_WEIGHT = {"balance": 0.1, "quality": 0.02, "speed": 0.5}
+_TALENTS = frozenset({"vision", "audio", "tools", "json_schema", "reasoning"})
+
+
+def rank(
+    needs: Requirements,
+    candidates: Sequence[Deployment],
+    shares: Mapping[str, float],
+    latency: Callable[[str], float | None],
+    prefer: str = "balance",
+) -> list[Deployment]:
+    """
+    *candidates*, best first.
+
+    *shares* tells the used share of each bucket by key, *latency* the seconds to first content of a deployment.
+    The caller's own order of models and providers goes before any score.
+    """
+
+    def place(deployment: Deployment) -> tuple[int, int, float]:
+        return (
+            _asked_as(needs, deployment),
+            needs.order.index(deployment.provider.name)
+            if deployment.provider.name in needs.order
+            else len(needs.order),
+            -score(needs, deployment, shares, latency(deployment.name), prefer),
+        )
+
+    return sorted(candidates, key=place)
+
+
+def score(
+    needs: Requirements, deployment: Deployment, shares: Mapping[str, float], latency: float | None, prefer: str
+) -> float:
+    """How good it is to serve *needs* with *deployment* now; higher is better."""
+    if deployment.last_resort:
+        return _LAST + deployment.quality
+    seconds = _EXPECTED_LATENCY if latency is None else latency
+    idle = len((deployment.capabilities & _TALENTS) - needs.capabilities)
+    value = (
+        (1 - _QUALITY_WEIGHT[prefer])
+        + _QUALITY_WEIGHT[prefer] * deployment.quality
+        - _SPEED_WEIGHT[prefer] * math.log1p(seconds)
+        - _IDLE_TALENT * idle
+    )
+    fullest = max((shares.get(bucket.key, 0.0) for bucket in deployment.buckets), default=0.0)
+    return max(value, 0.01) * (1 - math.exp(min(fullest, 1.0) - 1))
+
+
+def _asked_as(needs: Requirements, deployment: Deployment) -> int:
+    """The place, in the caller's list of models, of the first name that means *deployment* exactly."""
+    for place, name in enumerate(needs.models):
+        if name in (deployment.model, deployment.name, deployment.target.model):
+            return place
+    return len(needs.models)

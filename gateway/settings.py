@@ -1,0 +1,235 @@
+"""
+Settings are values, read once: the shipped ``config/``, then a file of one's own, then the environment.
+
+Nothing here looks at the machine: files and environment come in as arguments.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from providers.addresses import ollama_address
+from providers.spec import ProviderSpec
+
+_SHIPPED = ("gateway.toml", "aliases.toml", "models.toml")
+
+EMBEDDED = "embedded"
+"""The provider that is the small model on this machine."""
+
+
+class BadSettings(ValueError):
+    """Says which file or variable, which key, and what was expected."""
+
+
+class Secret(str):
+    """Text that shows itself as ***."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+Seconds = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class _Part(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the settings: unknown keys are refused."""
+
+
+class Server(_Part, frozen=True):
+    """Where the gateway listens and what it takes."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    max_body: Count = 20 * 1024 * 1024  # bytes of a request
+    keep_alive: Seconds = 10.0  # silence after which a stream gets a comment line
+    drain: Seconds = 30.0  # how long unfinished answers may go on after SIGTERM
+
+
+class Requests(_Part, frozen=True):
+    """How far one request may go."""
+
+    max_attempts: Count = 5
+    max_wait: Seconds = 30.0  # seconds that a request waits for capacity, unless its caller says otherwise
+    max_waiting: Count = 1000  # requests that may wait at once
+    output_tokens: Count = 1024  # reserved for an answer whose length the caller did not bound
+
+
+class CatalogSettings(_Part, frozen=True):
+    """How the model lists are kept."""
+
+    refresh: Seconds = 1800.0  # seconds between two looks at a provider's list
+    proof: Seconds = 7200.0  # seconds that a free proof from a list holds
+
+
+class Embedded(_Part, frozen=True):
+    """The small model on this machine. ``auto``: only if there is no other source."""
+
+    enabled: Literal["auto", "on", "off"] = "auto"
+
+
+class Client(_Part, frozen=True):
+    """Somebody who may call: a name for the log and the SHA-256 of the key, as ``freeway key`` prints them."""
+
+    name: str
+    key_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class Virtual(_Part, frozen=True):
+    """A name that stands for many models: those that fit, ranked by what is preferred."""
+
+    needs: tuple[str, ...] = ()  # capabilities
+    models: tuple[str, ...] = ()  # patterns of canonical names; none: all
+    context: int = 0  # tokens at least
+    prefer: Literal["balance", "quality", "speed"] = "balance"
+    no_train: bool = False
+
+
+class ModelQuality(_Part, frozen=True):
+    """How good models are, between 0 and 1. The first row with a pattern that fits the canonical name counts."""
+
+    models: tuple[str, ...]
+    quality: Annotated[float, Meta(ge=0, le=1)]
+    source: str = ""
+
+
+class Settings(_Part, frozen=True):
+    """Everything that can be set. ``config/`` holds the defaults and their reasons."""
+
+    server: Server = Server()
+    requests: Requests = Requests()
+    catalog: CatalogSettings = CatalogSettings()
+    embedded: Embedded = Embedded()
+    client: tuple[Client, ...] = ()
+    alias: dict[str, str | tuple[str, ...]] = {}
+    virtual: dict[str, Virtual] = {}
+    model: tuple[ModelQuality, ...] = ()
+    provider: dict[str, ProviderSpec] = {}
+    # From the environment alone:
+    keys: dict[str, str] = {}  # provider → credential
+    state_dir: Path = Path()
+    client_key: str | None = None
+
+    def active(self) -> dict[str, ProviderSpec]:
+        """The providers that can be asked: those with a key, those that need none, the embedded model if it is on."""
+        return {
+            name: spec
+            for name, spec in self.provider.items()
+            if name in self.keys or (spec.keyless and (name != EMBEDDED or self.embedded.enabled == "on"))
+        }
+
+
+def load(config: Path, environ: Mapping[str, str], home: Path) -> Settings:
+    """
+    Read the shipped *config* folder, the file that ``FREEWAY_CONFIG`` names, and *environ*.
+
+    Raises BadSettings.
+    """
+    tables: dict[str, Any] = {"provider": {}}
+    for name in _SHIPPED:
+        _merge(tables, _read(config / name))
+    for path in sorted((config / "providers").glob("*.toml")):
+        tables["provider"][path.stem] = _read(path)
+    shipped = _settings(tables, str(config))
+    own = environ.get("FREEWAY_CONFIG")
+    if own:
+        _merge(tables, _read(Path(own)))
+        shipped = _settings(tables, own)
+    return _with_environment(shipped, environ, home)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise BadSettings(f"{path}: cannot be read: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise BadSettings(f"{path}: is not TOML: {exc}") from exc
+
+
+def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Tables are merged key by key; everything else, lists too, is replaced."""
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _settings(tables: dict[str, Any], origin: str) -> Settings:
+    only_environment = {"keys", "state_dir", "client_key"} & tables.keys()
+    if only_environment:
+        raise BadSettings(f"{origin}: {min(only_environment)}: is set by the environment, not in a file")
+    for name, table in tables["provider"].items():
+        if isinstance(table, dict):
+            table["name"] = name
+    try:
+        return msgspec.convert(tables, Settings)
+    except msgspec.ValidationError as exc:
+        what, _, where = str(exc).partition(" - at `$.")
+        raise BadSettings(f"{origin}: {where.rstrip('`') or 'top level'}: {what[:1].lower()}{what[1:]}") from exc
+
+
+def _with_environment(settings: Settings, environ: Mapping[str, str], home: Path) -> Settings:
+    keys, providers = {}, {}
+    for name, spec in settings.provider.items():
+        key = environ.get(spec.key_env, "").strip() if spec.key_env else ""
+        if key:
+            keys[name] = Secret(_plain(key, spec.key_env))
+        providers[name] = _located(spec, environ)
+    client_key = environ.get("FREEWAY_API_KEY") or None
+    state = environ.get("FREEWAY_STATE_DIR")
+    data_home = environ.get("XDG_DATA_HOME")
+    default_state = (Path(data_home) if data_home else home / ".local" / "share") / "freeway"
+    server = msgspec.structs.replace(
+        settings.server,
+        host=environ.get("HOST") or settings.server.host,
+        port=_port(environ.get("PORT")) if environ.get("PORT") else settings.server.port,
+    )
+    return msgspec.structs.replace(
+        settings,
+        server=server,
+        provider=providers,
+        keys=keys,
+        state_dir=Path(state) if state else default_state,
+        client_key=Secret(client_key) if client_key else None,
+    )
+
+
+def _located(spec: ProviderSpec, environ: Mapping[str, str]) -> ProviderSpec:
+    """*spec* with the address that the environment gives it."""
+    override = environ.get(spec.base_url_env, "").strip() if spec.base_url_env else ""
+    url = override or spec.base_url
+    if spec.dialect == "ollama":
+        try:
+            url = ollama_address(url)
+        except ValueError as exc:
+            raise BadSettings(f"{spec.base_url_env}: {exc}") from exc
+    elif override and not re.match(r"https?://[^/]+", url):
+        raise BadSettings(f"{spec.base_url_env}: expected an address like {spec.base_url}, got {override!r}")
+    return msgspec.structs.replace(spec, base_url=url.rstrip("/"))
+
+
+def _plain(key: str, variable: str | None) -> str:
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise BadSettings(f"{variable}: a key has only printable ASCII characters and no blanks")
+    return key
+
+
+def _port(text: str | None) -> int:
+    try:
+        port = int(text or "")
+    except ValueError:
+        port = -1
+    if not 0 <= port <= 65535:
+        raise BadSettings(f"PORT: expected a number from 0 to 65535, got {text!r}")
+    return port

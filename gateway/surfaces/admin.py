@@ -1,0 +1,71 @@
+"""Health: for people, for orchestrators, for load balancers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from litestar import Response, Router, get
+from litestar.di import NamedDependency
+from msgspec import Struct
+
+from gateway import __version__
+from gateway.catalog.discovery import Discovery
+from gateway.pipeline import Engine
+from gateway.words import Deployment
+
+
+class Source(Struct, kw_only=True):
+    """A provider as it stands. *problem* is why its list could not be had, if so."""
+
+    provider: str
+    models: int
+    problem: str | None
+
+
+class Report(Struct, kw_only=True):
+    status: Literal["ok", "starting", "no source"]
+    version: str
+    sources: list[Source]
+
+
+@get("/health/liveness")
+async def liveness() -> dict[str, str]:
+    """The process runs. Touches nothing."""
+    return {"status": "ok"}
+
+
+@get("/health/readiness")
+async def readiness(engine: NamedDependency[Engine]) -> Response[dict[str, str]]:
+    """Whether a request could be answered by anybody."""
+    ready = bool(_serving(engine))
+    return Response({"status": "ok" if ready else "no source yet"}, status_code=200 if ready else 503)
+
+
+@get("/health")
+async def health(engine: NamedDependency[Engine], discovery: NamedDependency[Discovery]) -> Report:
+    """Every source, and whether it can be used."""
+    serving = _serving(engine)
+    starting = any(name not in discovery.looked for name in discovery.names)
+    sources = [
+        Source(
+            provider=name,
+            models=sum(d.provider.name == name for d in serving),
+            problem=discovery.looked.get(name),
+        )
+        for name in discovery.names
+    ]
+    status: Literal["ok", "starting", "no source"] = "ok" if serving else "starting" if starting else "no source"
+    return Report(status=status, version=__version__, sources=sources)
+
+
+def _serving(engine: Engine) -> list[Deployment]:
+    now = engine.clock.now()
+    return [d for d in engine.catalog.deployments() if d.proof.fresh(now) and engine.catalog.withdrawn(d, now) is None]
+
+
+def router() -> Router:
+    """The routes."""
+    return Router(
+        "/",
+        route_handlers=[liveness, readiness, health],
+    )

@@ -1,0 +1,63 @@
+"""Who may call. Keys are kept as SHA-256 and compared in constant time."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+
+from gateway.settings import Settings
+from gateway.words import Forbidden, Unauthorized
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+_LOCAL = (b"localhost", b"127.0.0.1", b"[::1]")
+
+
+class Doorkeeper:
+    """
+    Lets callers in.
+
+    With no key configured everybody may call, with any credential or none; but only by a local name: a web page that
+    makes a browser call its own name for this address is not let in (DNS rebinding).
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        hashes = [(client.name, bytes.fromhex(client.key_sha256)) for client in settings.client]
+        if settings.client_key:
+            hashes.append(("default", sha256(settings.client_key.encode()).digest()))
+        self._hashes: Sequence[tuple[str, bytes]] = tuple(hashes)
+
+    @property
+    def open(self) -> bool:
+        return not self._hashes
+
+    def admit(self, headers: RawHeaders) -> str:
+        """The name of the client that *headers* belong to. Raises Unauthorized or Forbidden."""
+        found = {name: value for name, value in headers if name in (b"authorization", b"x-api-key", b"host")}
+        if self.open:
+            _check_host(found.get(b"host", b""))
+            return "anybody"
+        given = found.get(b"x-api-key") or _bearer(found.get(b"authorization", b""))
+        if not given:
+            raise Unauthorized("no API key: send it as 'Authorization: Bearer …' or as 'x-api-key: …'")
+        digest, client = sha256(given).digest(), None
+        for name, known in self._hashes:  # all of them: the time taken tells nothing
+            if hmac.compare_digest(digest, known):
+                client = name
+        if client is None:
+            raise Unauthorized("wrong API key")
+        return client
+
+
+def _bearer(value: bytes) -> bytes:
+    scheme, _, token = value.partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" else b""
+
+
+def _check_host(host: bytes) -> None:
+    name = host.rsplit(b":", 1)[0] if host.rpartition(b":")[2].isdigit() else host
+    if name.lower() not in _LOCAL:
+        raise Forbidden(
+            f"called as {name.decode('latin-1')!r}: with no client key set this gateway answers only to local names; "
+            f"set FREEWAY_API_KEY to be called by others"
+        )

@@ -1,0 +1,335 @@
+"""
+``POST /v1/chat/completions``: parse, have it answered, render.
+
+A bare ASGI handler: it saves what a framework's request and response cost, on the one path where that counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from litestar import asgi
+from litestar.handlers import ASGIRouteHandler
+from litestar.types import Receive, Send
+from msgspec import Struct
+
+from gateway import relay
+from gateway.catalog.catalog import AUTO
+from gateway.events import Ended
+from gateway.pipeline import Answer, Engine, answer
+from gateway.settings import Server
+from gateway.surfaces import openai_errors
+from gateway.surfaces.auth import Doorkeeper
+from gateway.surfaces.presence import while_present
+from gateway.words import Ask, BadRequest, Broken, GatewayError, TooBig, WrongMethod
+from providers.chat import Chunk, Fields, Step, Usage, Whole, decode_fields, decode_request, encode
+from providers.failures import Interrupted
+
+DONE = b"data: [DONE]\n\n"
+COMMENT = b": waiting\n\n"
+_LONGEST_WAIT = 3600.0  # seconds, whatever a caller asks for
+
+
+class Preferences(Struct):
+    """OpenRouter's ``provider`` field, as far as it means something here."""
+
+    order: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    data_collection: str = "allow"
+
+
+class _Routing(Struct):
+    """The fields of a request that are for us and not for a provider."""
+
+    model: str = ""
+    models: tuple[str, ...] = ()
+    provider: Preferences | None = None
+
+
+_decode_routing = msgspec.json.Decoder(_Routing).decode
+
+
+class Surface(Struct, frozen=True):
+    """What the handler works with."""
+
+    engine: Engine
+    doorkeeper: Doorkeeper
+    server: Server
+
+
+def chat_completions(surface: Surface) -> ASGIRouteHandler:
+    """The route."""
+
+    @asgi("/v1/chat/completions", copy_scope=False)
+    async def handle(scope: Any, receive: Receive, send: Send) -> None:
+        # The id is ours: one from the caller's headers would let them write into our log.
+        call = _Call(surface, send, f"req_{uuid4().hex}", surface.engine.clock.now())
+        try:
+            call.client = surface.doorkeeper.admit(scope["headers"])
+            _check_method(scope["method"])
+            body = await _read(receive, surface.server.max_body)
+            ask = parse(body, call.began + _max_wait(scope["headers"], surface.engine.limits.max_wait))
+        except GatewayError as error:
+            await call.refuse(error)
+            return
+        call.asked = ask.models[0]
+        async with while_present(receive) as presence:
+            await (_stream if ask.view.stream else _whole)(ask, call)
+        if presence.left:
+            call.over("left", 499)
+
+    return handle
+
+
+class _Call:
+    """One request being served: how its caller is reached, and what is told of it in the end."""
+
+    def __init__(self, surface: Surface, send: Send, request: str, began: float) -> None:
+        self.engine, self.server = surface.engine, surface.server
+        self.send, self.id, self.began = send, request, began
+        self.client = self.asked = "?"
+
+    async def refuse(self, error: GatewayError) -> None:
+        """Answer with *error*."""
+        self.over(error.code or "bad_request", error.status)
+        await _send(self.send, error.status, openai_errors.headers(error), openai_errors.render(error), self.id)
+
+    def over(self, outcome: str, status: int, found: Answer | None = None, usage: Usage | None = None) -> None:
+        """Tell the observers that the request is over."""
+        self.engine.tell(
+            Ended(
+                request=self.id,
+                client=self.client,
+                asked=self.asked,
+                outcome=outcome,
+                status=status,
+                deployment=found.deployment.name if found else None,
+                attempts=len(found.attempts) + 1 if found else 0,
+                first_content=found.first_content if found else None,
+                took=self.engine.clock.now() - self.began,
+                usage=usage,
+                dollars=(usage.cost or 0.0) if usage else 0.0,
+                passed_over=found.passed_over if found else 0,
+            )
+        )
+
+
+# ── parse ──
+
+
+def parse(body: bytes, deadline: float) -> Ask:
+    """The body as an Ask that is given up at *deadline* (unix seconds). Raises BadRequest, naming the field."""
+    try:
+        fields = decode_fields(body)
+        view = decode_request(body)
+        routing = _decode_routing(body)
+    except msgspec.ValidationError as exc:
+        what, _, where = str(exc).partition(" - at `$.")
+        param = where.rstrip("`") or None
+        raise BadRequest(f"{param or 'body'}: {what[:1].lower()}{what[1:]}", param=param) from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise BadRequest(f"the body is not JSON: {exc}") from exc
+    preferences = routing.provider or Preferences()
+    return Ask(
+        view=view,
+        fields=fields,
+        deadline=deadline,
+        models=_names(routing),
+        only=preferences.only,
+        ignore=preferences.ignore,
+        order=preferences.order,
+        no_train=preferences.data_collection == "deny",
+    )
+
+
+def _names(routing: _Routing) -> tuple[str, ...]:
+    """All names asked for, best first; none at all means any model."""
+    return tuple(dict.fromkeys(name for name in (routing.model, *routing.models) if name)) or (AUTO,)
+
+
+def _max_wait(headers: Iterable[tuple[bytes, bytes]], default: float) -> float:
+    for name, value in headers:
+        if name == b"x-freeway-max-wait":
+            try:
+                return min(max(0.0, float(value)), _LONGEST_WAIT)
+            except ValueError as exc:
+                raise BadRequest("x-freeway-max-wait: expected seconds", param="x-freeway-max-wait") from exc
+    return default
+
+
+def _check_method(method: str) -> None:
+    if method != "POST":
+        raise WrongMethod(f"{method} is not possible here: POST a chat completion request")
+
+
+async def _read(receive: Receive, limit: int) -> bytes:
+    """The body, bounded. A caller who leaves while sending it has sent nothing."""
+    pieces, size, more = [], 0, True
+    while more:
+        message: Any = await receive()
+        if message["type"] == "http.disconnect":
+            raise BadRequest("the connection was closed while the body was being sent")
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > limit:
+            raise TooBig(f"the body is longer than {limit} bytes")
+        pieces.append(piece)
+        more = message.get("more_body", False)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+# ── render ──
+
+
+async def _whole(ask: Ask, call: _Call) -> None:
+    try:
+        found = await answer(ask, call.id, call.engine)
+    except GatewayError as error:
+        await call.refuse(error)
+        return
+    whole = relay.whole(found, call.engine)
+    headers = {"content-type": "application/json", **_served_by(found)}
+    await _send(call.send, 200, headers, _completed(whole, call), call.id)
+    call.over("served", 200, found, whole.completion.usage)
+
+
+async def _stream(ask: Ask, call: _Call) -> None:
+    """
+    Have it answered and pass the answer on as it comes.
+
+    If it takes long, the response begins with comments, so that nobody hangs up on silence. From then on the status is
+    sent, and what goes wrong can only be told in the stream.
+    """
+    stream = _Stream(call)
+    keeping = asyncio.ensure_future(stream.keep_alive(call.server.keep_alive))
+    try:
+        found = await answer(ask, call.id, call.engine)
+        await stream.start(_served_by(found))
+        await _pass_on(found, ask, call, stream)
+    except GatewayError as error:
+        await stream.fail(error)
+    finally:
+        keeping.cancel()
+
+
+async def _pass_on(found: Answer, ask: Ask, call: _Call, stream: _Stream) -> None:
+    usage: Usage | None = None
+    try:
+        async with aclosing(relay.arrivals(found, call.engine)) as arrivals:
+            async for steps in arrivals:
+                events = []
+                for step in steps:
+                    usage = step.chunk.usage or usage
+                    if data := _shown(step, ask, call):
+                        events.append(b"data: " + data + b"\n\n")
+                if events:
+                    await stream.send(b"".join(events))
+    except Interrupted as failure:
+        await stream.fail(Broken(f"the answer broke off: {failure.message}"), found)
+    else:
+        await stream.send(DONE, last=True)
+        call.over("served", 200, found, usage)
+
+
+class _Stream:
+    """Our side of a streamed answer: begun once, and never silent for long."""
+
+    def __init__(self, call: _Call) -> None:
+        self._call = call
+        self._started = False
+        self._quiet = True
+
+    async def start(self, headers: Mapping[str, str]) -> None:
+        """Send the head, unless a comment had to go out before it was known who serves."""
+        if not self._started:
+            self._started = True
+            await _start(self._call.send, 200, {**_STREAM, **headers}, self._call.id)
+
+    async def send(self, data: bytes, *, last: bool = False) -> None:
+        self._quiet = False
+        await _more(self._call.send, data, last=last)
+
+    async def fail(self, error: GatewayError, found: Answer | None = None) -> None:
+        """As a response of its own while that is possible, else as the stream's last event: no end is pretended."""
+        if self._started:
+            self._call.over(error.code or "failed", error.status, found)
+            await self.send(b"data: " + openai_errors.render(error) + b"\n\n", last=True)
+        else:
+            self._started = True
+            await self._call.refuse(error)
+
+    async def keep_alive(self, silence: float) -> None:
+        """A comment after each *silence* seconds in which nothing was sent, until cancelled."""
+        while True:
+            await asyncio.sleep(silence)
+            if self._quiet:
+                await self.start({})
+                await _more(self._call.send, COMMENT)
+            self._quiet = True
+
+
+def _shown(step: Step, ask: Ask, call: _Call) -> bytes | None:
+    """The chunk as the caller may see it: with usage only if they asked for it."""
+    chunk = step.chunk
+    hides_usage = chunk.usage is not None and not ask.view.wants_usage
+    if hides_usage and not chunk.choices:
+        return None
+    if chunk.created and chunk.id and not hides_usage:
+        return step.data
+    return _edited(step.data, chunk, hides_usage, call)
+
+
+def _edited(data: bytes, chunk: Chunk, hides_usage: bool, call: _Call) -> bytes:
+    fields: dict[str, Any] = msgspec.json.decode(data, type=Fields)
+    if hides_usage:
+        fields.pop("usage", None)
+    if not chunk.id:
+        fields["id"] = f"chatcmpl-{call.id}"
+    if not chunk.created:
+        fields["created"] = int(call.began)
+    fields["object"] = "chat.completion.chunk"
+    return encode(fields)
+
+
+def _completed(whole: Whole, call: _Call) -> bytes:
+    """The completion with the fields that its provider left out."""
+    found = whole.completion
+    if found.created and found.id:
+        return whole.data
+    fields: dict[str, Any] = msgspec.json.decode(whole.data, type=Fields)
+    fields["id"] = found.id or f"chatcmpl-{call.id}"
+    fields["created"] = found.created or int(call.began)
+    fields["object"] = "chat.completion"
+    return encode(fields)
+
+
+_STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", "x-accel-buffering": "no"}
+
+
+def _served_by(found: Answer) -> dict[str, str]:
+    return {
+        "x-freeway-provider": found.deployment.provider.name,
+        "x-freeway-model": found.deployment.model,
+        "x-freeway-attempts": str(len(found.attempts) + 1),
+    }
+
+
+async def _send(send: Send, status: int, headers: Mapping[str, str], body: bytes, request: str) -> None:
+    await _start(send, status, {**headers, "content-length": str(len(body))}, request)
+    await _more(send, body, last=True)
+
+
+async def _start(send: Send, status: int, headers: Mapping[str, str], request: str) -> None:
+    raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+    raw.append((b"x-request-id", request.encode()))
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+
+
+async def _more(send: Callable[[Any], Awaitable[None]], body: bytes, *, last: bool = False) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": not last})

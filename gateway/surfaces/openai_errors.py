@@ -1,0 +1,55 @@
+"""Errors in OpenAI's shape, for every path under ``/v1``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.enums import MediaType
+from litestar.exceptions import HTTPException
+
+from gateway.words import GatewayError
+
+_MAX_NAMED = 50  # exclusions that an error lists
+
+
+def render(error: GatewayError) -> bytes:
+    """``{error: {message, type, param, code}}``, and what was left out and why, where that is known."""
+    body: dict[str, Any] = {
+        "message": error.message,
+        "type": error.type,
+        "param": error.param,
+        "code": error.code,
+    }
+    if error.excluded or error.retry_after is not None:
+        body["availability"] = {
+            "code": error.code,
+            "retryable": error.retry_after is not None,
+            "retry_after": error.retry_after,
+            "excluded_by": [
+                {"deployment": out.deployment, "reason": out.reason, "until": out.until}
+                for out in error.excluded[:_MAX_NAMED]
+            ],
+        }
+    return msgspec.json.encode({"error": body})
+
+
+def headers(error: GatewayError) -> dict[str, str]:
+    """What an error answer says beside its body."""
+    found = {"content-type": "application/json"}
+    if error.retry_after is not None:
+        found["retry-after"] = str(max(1, round(error.retry_after)))
+    return found
+
+
+def on_gateway_error(_: Request[Any, Any, Any], error: GatewayError) -> Response[bytes]:
+    """For routes that Litestar handles."""
+    return Response(render(error), status_code=error.status, headers=headers(error), media_type=MediaType.JSON)
+
+
+def on_http_exception(_: Request[Any, Any, Any], exc: HTTPException) -> Response[bytes]:
+    """Litestar's own errors take our shape too."""
+    kind = "invalid_request_error" if exc.status_code < 500 else "server_error"
+    body = {"error": {"message": exc.detail or "unknown path", "type": kind, "param": None, "code": None}}
+    return Response(msgspec.json.encode(body), status_code=exc.status_code, media_type=MediaType.JSON)

@@ -1,0 +1,181 @@
+"""The project's nouns. Frozen values; no behaviour beyond what follows from their own fields."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from gateway.ledger.buckets import Bucket
+from providers.chat import ChatRequest, Fields
+from providers.client import Provider
+from providers.dialect import Target
+
+FreeKind = Literal["prices", "plan", "trial", "credit", "local"]
+
+
+class Ask(Struct, frozen=True, kw_only=True):
+    """A chat request as a surface understood it. *deadline* (unix seconds) is when the caller stops waiting."""
+
+    view: ChatRequest
+    fields: Fields
+    deadline: float
+    only: tuple[str, ...] = ()  # providers that may serve it; none: any
+    ignore: tuple[str, ...] = ()  # providers that may not
+    order: tuple[str, ...] = ()  # providers to be tried first, in this order
+    models: tuple[str, ...] = ()  # the names asked for, best first
+    no_train: bool = False
+
+
+class Requirements(Struct, frozen=True, kw_only=True):
+    """What a request needs from whoever serves it. Tokens are upper estimates."""
+
+    models: tuple[str, ...]
+    capabilities: frozenset[str]
+    prompt_tokens: int
+    output_tokens: int  # reserved for the answer
+    deadline: float
+    only: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+    no_train: bool = False
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.output_tokens
+
+
+class FreeProof(Struct, frozen=True):
+    """Why a deployment costs nothing now, who says so, and since and until when (unix seconds) that is known."""
+
+    kind: FreeKind
+    because: str
+    source: str
+    since: float
+    until: float
+
+    def fresh(self, now: float) -> bool:
+        return now < self.until
+
+
+class Deployment(Struct, frozen=True, kw_only=True, eq=False):
+    """A model as one account serves it: what a request is sent to."""
+
+    model: str  # canonical
+    provider: Provider
+    target: Target
+    proof: FreeProof
+    buckets: tuple[Bucket, ...]
+    capabilities: frozenset[str] = frozenset()
+    context: int | None = None
+    max_output: int | None = None
+    quality: float = 0.5
+    trains: Literal["yes", "no", "unknown"] = "unknown"
+    last_resort: bool = False
+    prompt_price: float = 0.0  # dollars for a token, where a credit pays
+    output_price: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """``provider/model`` with the provider's own spelling of the model: unique, and what a caller pins."""
+        return f"{self.provider.name}/{self.target.model}"
+
+
+class Exclusion(Struct, frozen=True):
+    """Why a deployment could not serve a request, and when (unix seconds) that ends, if it does."""
+
+    deployment: str
+    reason: str
+    until: float | None = None
+
+
+class GatewayError(Exception):
+    """
+    What a caller is told when no answer can be given.
+
+    *code* and *type* are OpenAI's where OpenAI has one. *param* names the field at fault. *retry_after* is in seconds.
+    """
+
+    status = 500
+    type = "server_error"
+    code: str | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+        excluded: tuple[Exclusion, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+        self.excluded = excluded
+
+
+class BadRequest(GatewayError):
+    """The request cannot be understood, or is wrong wherever it is sent."""
+
+    status, type = 400, "invalid_request_error"
+
+
+class WrongMethod(BadRequest):
+    """The path is right, the method is not."""
+
+    status = 405
+
+
+class TooBig(GatewayError):
+    """The body is longer than we read."""
+
+    status, type, code = 413, "invalid_request_error", "request_too_large"
+
+
+class Unauthorized(GatewayError):
+    """No client key, or a wrong one."""
+
+    status, type, code = 401, "invalid_request_error", "invalid_api_key"
+
+
+class Forbidden(GatewayError):
+    """Asked under a name that is not ours."""
+
+    status, type = 403, "invalid_request_error"
+
+
+class UnknownModel(GatewayError):
+    """Nobody here goes by that name."""
+
+    status, type, code = 404, "invalid_request_error", "model_not_found"
+
+
+class NothingCapable(GatewayError):
+    """The model is known, but no free source can do what the request needs."""
+
+    status, type, code = 400, "invalid_request_error", "unsupported"
+
+
+class NoCapacity(GatewayError):
+    """All that could serve it are at their limits for longer than the caller waits."""
+
+    status, type, code = 429, "rate_limit_error", "no_capacity"
+
+
+class NoSource(GatewayError):
+    """Every source that was tried failed."""
+
+    status, type, code = 503, "server_error", "no_source"
+
+
+class Refused(GatewayError):
+    """A provider says that the request is at fault, and we believe it."""
+
+    status, type = 400, "invalid_request_error"
+
+
+class Broken(GatewayError):
+    """An answer broke off after it had begun."""
+
+    status, code = 502, "interrupted"

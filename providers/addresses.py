@@ -1,0 +1,33 @@
+"""Addresses as people write them."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+_OLLAMA_PORT = 11434
+
+
+def ollama_address(text: str) -> str:
+    """
+    What ``OLLAMA_HOST`` means, as a base URL: ``host``, ``host:port``, or a URL; the default port is 11434.
+
+    It is also what a server listens on, so the wildcard addresses mean this machine (Ollama FAQ, 2026-08).
+    Raises ``ValueError``.
+    """
+    text = text.strip()
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise ValueError(f"expected a host, host:port or http address, got {text!r}")
+    default = {"http": 80, "https": 443}[parts.scheme] if "://" in text else _OLLAMA_PORT
+    host = parts.hostname
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    else:
+        if address.is_unspecified:
+            host = "127.0.0.1"
+        elif address.version == 6:
+            host = f"[{host}]"
+    return f"{parts.scheme}://{host}:{parts.port or default}{parts.path.rstrip('/')}"

@@ -1,0 +1,276 @@
+"""
+The neutral request and answer: OpenAI's chat completions, typed as far as anybody here looks.
+
+A request is held twice: as typed values, to be understood, and as raw top-level fields, so that what is only passed
+through is never taken apart. Unknown fields are ignored in the first and kept in the second.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+# ── the request ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ImageUrl(Struct, omit_defaults=True):
+    url: str
+    detail: str | None = None
+
+
+class InputAudio(Struct):
+    data: str
+    format: str = "wav"
+
+
+class Part(Struct, omit_defaults=True):
+    """One part of a message's content. *type* decides which of the others is there."""
+
+    type: str
+    text: str | None = None
+    image_url: ImageUrl | str | None = None
+    input_audio: InputAudio | None = None
+    refusal: str | None = None
+
+
+class FunctionCall(Struct):
+    name: str
+    arguments: str = ""
+
+
+class ToolCall(Struct, omit_defaults=True):
+    """A call that the assistant made. *extra_content* carries what a provider wants back (thought signatures)."""
+
+    function: FunctionCall
+    id: str = ""
+    type: str = "function"
+    extra_content: Any = None
+
+
+class Message(Struct, omit_defaults=True):
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[Part] | None = None
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    reasoning_content: str | None = None
+    reasoning_details: Any = None  # OpenRouter's, which wants them back as they came
+
+    def text(self) -> str:
+        """All text of the message, parts joined by line ends."""
+        if isinstance(self.content, list):
+            return "\n".join(part.text for part in self.content if part.text is not None)
+        return self.content or ""
+
+    def parts(self) -> list[Part]:
+        """The content as parts, whichever way it was written."""
+        if isinstance(self.content, list):
+            return self.content
+        return [Part("text", text=self.content)] if self.content else []
+
+
+class FunctionSpec(Struct, omit_defaults=True):
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(Struct, omit_defaults=True):
+    """A tool on offer. Kinds other than functions (``custom``, …) have no *function*."""
+
+    type: str = "function"
+    function: FunctionSpec | None = None
+
+
+class JsonSchema(Struct, omit_defaults=True):
+    name: str = "output"
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(Struct, omit_defaults=True):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
+class StreamOptions(Struct):
+    include_usage: bool | None = None
+
+
+Positive = Annotated[int, Meta(ge=1)]
+
+
+class ChatRequest(Struct, kw_only=True):
+    """``POST /v1/chat/completions``. Ranges are left to the provider, which knows its own; types are ours."""
+
+    messages: Annotated[list[Message], Meta(min_length=1)]
+    model: str = "auto"
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    max_tokens: Positive | None = None
+    max_completion_tokens: Positive | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    n: Positive | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    tools: list[Tool] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    reasoning_effort: str | None = None
+    user: str | None = None
+
+    @property
+    def output_tokens(self) -> int | None:
+        """The caller's bound on the answer's length, in tokens, under either of its names."""
+        return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def wants_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    def functions(self) -> list[FunctionSpec]:
+        """The tools that are functions; other kinds mean nothing to most providers."""
+        return [tool.function for tool in self.tools or () if tool.function is not None]
+
+
+Fields = dict[str, Raw]
+"""The request's top-level fields as the caller spelled them."""
+
+decode_request = msgspec.json.Decoder(ChatRequest).decode
+decode_fields = msgspec.json.Decoder(Fields).decode
+encode = msgspec.json.Encoder().encode
+
+
+def raw(value: object) -> Raw:
+    """*value* as a field of a request."""
+    return Raw(encode(value))
+
+
+# ── the answer ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class PromptDetails(Struct, omit_defaults=True):
+    cached_tokens: int | None = None
+
+
+class CompletionDetails(Struct, omit_defaults=True):
+    reasoning_tokens: int | None = None
+
+
+class Usage(Struct, omit_defaults=True):
+    """Token counts, the provider's own. *cost* (US dollars) is there only where the provider states one."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+    cost: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.total_tokens:
+            self.total_tokens = self.prompt_tokens + self.completion_tokens
+
+
+class FunctionDelta(Struct, omit_defaults=True):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCallDelta(Struct, omit_defaults=True):
+    index: int | UnsetType | None = UNSET
+    id: str | None = None
+    type: str | None = None
+    function: FunctionDelta | None = None
+    extra_content: Any = None
+
+
+class Delta(Struct, omit_defaults=True):
+    role: str | None = None
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None  # the other spelling; never sent on
+    refusal: str | None = None
+    tool_calls: list[ToolCallDelta] | None = None
+
+
+class ChunkChoice(Struct):
+    index: int = 0
+    delta: Delta = msgspec.field(default_factory=Delta)
+    finish_reason: str | None = None
+
+
+class Chunk(Struct, omit_defaults=True, kw_only=True):
+    """One ``chat.completion.chunk``."""
+
+    id: str = ""
+    object: Literal["chat.completion.chunk"] | UnsetType = UNSET
+    created: int = 0
+    model: str = ""
+    choices: list[ChunkChoice] = []
+    usage: Usage | None = None
+
+    def speaks(self) -> bool:
+        """Whether the caller would see something of it: text, thought, refusal or a tool call."""
+        for choice in self.choices:
+            delta = choice.delta
+            if delta.content or delta.reasoning_content or delta.reasoning or delta.refusal or delta.tool_calls:
+                return True
+        return False
+
+
+class Step(Struct):
+    """A chunk, and the same as bytes in OpenAI's shape, ready to be sent on."""
+
+    chunk: Chunk
+    data: bytes
+
+
+class AnswerMessage(Struct, omit_defaults=True):
+    role: str = "assistant"
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCall] | None = None
+
+
+class Choice(Struct):
+    message: AnswerMessage
+    index: int = 0
+    finish_reason: str | None = None
+
+
+class Completion(Struct, kw_only=True):
+    """One ``chat.completion``."""
+
+    id: str = ""
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int = 0
+    model: str = ""
+    choices: list[Choice] = []
+    usage: Usage | None = None
+
+    def speaks(self) -> bool:
+        """Whether it is an answer at all."""
+        return any(
+            m.content or m.tool_calls or m.refusal or m.reasoning_content or m.reasoning
+            for m in (choice.message for choice in self.choices)
+        )
+
+
+class Whole(Struct):
+    """A completion, and the same as bytes in OpenAI's shape, ready to be sent on."""
+
+    completion: Completion
+    data: bytes

@@ -1,0 +1,129 @@
+"""What an error body says, however it is wrapped, and the classes that follow from signs and statuses alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from providers import failures as f
+from providers.dialect import Account, Response
+from providers.observations import Wait, exhausted, wait_of
+from providers.spec import ErrorSign
+
+_SHOWN = 600  # characters of a message that are kept
+
+
+class ErrorBody(Struct, frozen=True):
+    """The message for people, every code and type as text, and the innermost error object for those who know it."""
+
+    message: str
+    codes: frozenset[str]
+    error: dict[str, Any]
+
+
+def read_error(body: bytes) -> ErrorBody:
+    """
+    Read any of the wrappings in use: ``{error: {…}}``, ``{error: "…"}``, ``[{error: …}]``, ``{message, code}``,
+    ``{errors: [{…}]}``, ``{errors: {…}}``, ``{detail}``, ``{status, title}``, or no JSON at all.
+    """
+    try:
+        found = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return ErrorBody(body[:_SHOWN].decode(errors="replace").strip(), frozenset(), {})
+    if isinstance(found, list) and found:
+        found = found[0]
+    outer = found if isinstance(found, dict) else {}
+    inner = outer.get("error") or outer.get("errors") or outer
+    if isinstance(inner, list) and inner:
+        inner = inner[0]
+    if isinstance(inner, str):
+        return ErrorBody(inner[:_SHOWN], frozenset(), outer)
+    if not isinstance(inner, dict):
+        inner = outer
+    message = inner.get("message") or inner.get("detail") or inner.get("title") or ""
+    if isinstance(message, list):  # FastAPI's list of what is wrong with each field
+        message = "; ".join(str(item.get("msg", item)) if isinstance(item, dict) else str(item) for item in message)
+    codes = {str(inner[key]) for key in ("code", "type", "status", "error_type") if inner.get(key) is not None}
+    return ErrorBody(str(message)[:_SHOWN], frozenset(codes), inner)
+
+
+def from_signs(signs: Iterable[ErrorSign], response: Response, body: ErrorBody) -> f.ProviderFailure | None:
+    """The failure that the first fitting sign of the provider's configuration means, or None."""
+    for sign in signs:
+        if sign.status is not None and sign.status != response.status:
+            continue
+        if sign.code is not None and sign.code not in body.codes:
+            continue
+        if sign.text is not None and sign.text.lower() not in body.message.lower():
+            continue
+        wait = wait_of(response.headers) if sign.retry_in is None else Wait(sign.retry_in)
+        failure = f.BY_NAME[sign.means](
+            body.message or f"HTTP {response.status}",
+            status=response.status,
+            retry_in=wait.retry_in,
+            until=wait.until,
+            account_wide=sign.account_wide,
+        )
+        if isinstance(failure, f.RateLimited):
+            failure.of(sign.unit, sign.window)
+        if isinstance(failure, f.Unsupported) and sign.capability:
+            failure.of(sign.capability)
+        return failure
+    return None
+
+
+_BY_STATUS: dict[int, type[f.ProviderFailure]] = {
+    400: f.CallersFault,
+    401: f.CredentialRejected,
+    402: f.WouldCost,
+    403: f.NotEntitled,
+    404: f.ModelGone,
+    410: f.ModelGone,
+    413: f.TooLarge,
+    415: f.CallersFault,
+    422: f.CallersFault,
+    429: f.RateLimited,
+    498: f.Busy,
+    503: f.Busy,
+    529: f.Busy,
+}
+_ACCOUNT_WIDE = (401, 402)
+
+
+def from_status(response: Response, body: ErrorBody) -> f.ProviderFailure:
+    """What the HTTP status says where nothing more particular is known."""
+    status = response.status
+    if "context_length_exceeded" in body.codes:
+        return f.ContextTooLong(body.message, status=status)
+    wait = wait_of(response.headers)
+    return _BY_STATUS.get(status, f.Unreachable)(
+        body.message or f"HTTP {status}",
+        status=status,
+        retry_in=wait.retry_in,
+        until=wait.until,
+        account_wide=status in _ACCOUNT_WIDE,
+    )
+
+
+def classify(account: Account, response: Response) -> f.ProviderFailure:
+    """
+    Signs of the provider's configuration first, then the status.
+
+    A refused rate whose bucket the body does not name is that of the headers that are used up. One that never holds
+    anything is no quota: the account may not use the model.
+    """
+    body = read_error(response.body)
+    failure = from_signs(account.spec.errors, response, body) or from_status(response, body)
+    if not isinstance(failure, f.RateLimited) or failure.unit is not None:
+        return failure
+    empty = exhausted(account.spec.limit_headers, response.headers)
+    if empty is None:
+        return failure
+    if empty.limit == 0:
+        return f.NotEntitled(f"the quota here is 0: {failure.message}", status=response.status)
+    if failure.retry_in is None and failure.until is None:
+        failure.retry_in = empty.resets_in
+    return failure.of(empty.unit, empty.window, empty.limit)

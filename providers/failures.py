@@ -1,0 +1,137 @@
+"""
+What can go wrong at a provider, as a closed family.
+
+* ProviderFailure
+  x RateLimited          our quota there is used up
+  x Busy                 they are overloaded; nothing to do with our quota
+  x TooLarge             this one request exceeds what a bucket can ever hold
+  x WouldCost            a price, a paid plan, or spent credit
+  x ModelGone            retired, renamed, no longer free
+  x CredentialRejected   the key is wrong, revoked or not allowed
+  x NotEntitled          this account may not use this model
+  x CallersFault         the request itself is bad; no other source would take it
+  x ContextTooLong       more tokens than this model can hold
+  x Unsupported          the model lacks a capability we thought it had
+  x ContentRefused       moderation said no
+  x Unreachable          refused, timed out, or not an answer at all
+  x Interrupted          the stream broke after content was sent
+
+A dialect picks the class. What follows from it is decided by whoever sends, never here.
+"""
+
+from __future__ import annotations
+
+
+class ProviderFailure(Exception):
+    """
+    Base of everything a provider can do to us.
+
+    *status* is the HTTP status, if there was one. *retry_in* (seconds) and *until* (unix seconds) are set only
+    where the provider says truthfully when it will answer again. *account_wide* tells whether the whole account
+    is concerned rather than the one model that was asked for.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status: int | None = None,
+        retry_in: float | None = None,
+        until: float | None = None,
+        account_wide: bool = False,
+    ) -> None:
+        super().__init__(message or (self.__doc__ or "").strip())
+        self.status = status
+        self.retry_in = retry_in
+        self.until = until
+        self.account_wide = account_wide
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+
+class RateLimited(ProviderFailure):
+    """Our quota at this provider is used up."""
+
+    # Which bucket, as far as the answer tells: its unit and its window's name ("minute", "day", "month").
+    unit: str | None = None
+    window: str | None = None
+    limit: float | None = None  # what the provider says the limit is
+
+    def of(self, unit: str | None = None, window: str | None = None, limit: float | None = None) -> RateLimited:
+        """The same failure, saying which bucket it was."""
+        self.unit, self.window, self.limit = unit, window, limit
+        return self
+
+
+class Busy(ProviderFailure):
+    """The provider is overloaded."""
+
+
+class TooLarge(ProviderFailure):
+    """The request is larger than this quota can ever hold."""
+
+
+class WouldCost(ProviderFailure):
+    """The provider wants money."""
+
+
+class ModelGone(ProviderFailure):
+    """The model is no longer offered here."""
+
+
+class CredentialRejected(ProviderFailure):
+    """The key was refused."""
+
+
+class NotEntitled(ProviderFailure):
+    """The account may not use the model."""
+
+
+class CallersFault(ProviderFailure):
+    """The request is invalid wherever it is sent."""
+
+
+class ContextTooLong(ProviderFailure):
+    """The request has more tokens than this model can hold."""
+
+
+class Unsupported(ProviderFailure):
+    """The model lacks a capability that the request needs."""
+
+    capability: str | None = None
+
+    def of(self, capability: str) -> Unsupported:
+        """The same failure, saying which capability is missing."""
+        self.capability = capability
+        return self
+
+
+class ContentRefused(ProviderFailure):
+    """The provider's moderation refused the content."""
+
+
+class Unreachable(ProviderFailure):
+    """No usable answer came back."""
+
+
+class Interrupted(ProviderFailure):
+    """The stream broke off before the answer was finished."""
+
+
+# The names that configuration files use for the classes.
+BY_NAME: dict[str, type[ProviderFailure]] = {
+    "rate_limited": RateLimited,
+    "busy": Busy,
+    "too_large": TooLarge,
+    "would_cost": WouldCost,
+    "model_gone": ModelGone,
+    "credential_rejected": CredentialRejected,
+    "not_entitled": NotEntitled,
+    "callers_fault": CallersFault,
+    "context_too_long": ContextTooLong,
+    "unsupported": Unsupported,
+    "content_refused": ContentRefused,
+    "unreachable": Unreachable,
+}

@@ -1,0 +1,35 @@
+"""
+Groq: OpenAI's spelling, with limits that read alike and mean different things.
+
+A 413 has the type and code of a 429, but no waiting helps. In the headers, requests are counted by the day and tokens
+by the minute.
+"""
+
+from __future__ import annotations
+
+import re
+
+from providers import errors
+from providers import failures as f
+from providers.dialect import Account, Response
+from providers.observations import seconds
+from providers.openai import OpenAI
+
+_QUOTA = re.compile(r"on (requests|tokens) per (minute|day) \((?:RPM|RPD|TPM|TPD)\): Limit (\d+)")
+_WAIT = re.compile(r"try again in ([0-9a-zµ.]+?)\.?(?:\s|$)")
+
+
+class Groq(OpenAI):
+    accepts = frozenset({"disable_tool_validation", "include_reasoning", "reasoning_format"})
+
+    def classify(self, account: Account, response: Response) -> f.ProviderFailure:
+        body = errors.read_error(response.body)
+        if response.status == 413:  # its retry-after is meaningless: the request outgrew the bucket
+            return f.TooLarge(body.message, status=413)
+        failure = super().classify(account, response)
+        if isinstance(failure, f.RateLimited) and (quota := _QUOTA.search(body.message)):
+            unit, window, limit = quota.groups()
+            failure.of(unit, window, float(limit))
+            wait = _WAIT.search(body.message)
+            failure.retry_in = (seconds(wait[1]) if wait else None) or failure.retry_in
+        return failure

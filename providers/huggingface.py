@@ -1,0 +1,4 @@
+from providers.openai import OpenAI
+
+
+class HuggingFace(OpenAI): ...

@@ -1,0 +1,86 @@
+"""What headers say of limits: waits in every spelling, and the rows of configuration that name the headers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from email.utils import parsedate_to_datetime
+
+from msgspec import Struct
+
+from providers.dialect import Headers, Observation
+from providers.spec import LimitHeader
+
+_PIECE = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|d|h|m|s)")
+_USED_UP = re.compile(r";\s*r=0\s*(?:;.*)?;\s*t=(\d+)")
+_SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+
+
+def seconds(text: str | None) -> float | None:
+    """
+    A duration in seconds: ``7``, ``26.284``, ``370ms``, ``2m59.56s``, ``1h0m3s``. None if it is none of these.
+
+    The composite form is that of Go's ``time.Duration``, which Groq and Google send.
+    """
+    if not text:
+        return None
+    text = text.strip()
+    pieces = _PIECE.findall(text)
+    if pieces and "".join(number + unit for number, unit in pieces) == text:
+        return sum(float(number) * _SECONDS[unit] for number, unit in pieces)
+    return number_of(text)
+
+
+def number_of(text: str | None) -> float | None:
+    """A plain non-negative number, or None."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if 0 <= value < float("inf") else None
+
+
+class Wait(Struct, frozen=True):
+    """When to come back: in so many seconds, or at a moment (unix seconds). Neither: nobody knows."""
+
+    retry_in: float | None = None
+    until: float | None = None
+
+
+def wait_of(headers: Headers) -> Wait:
+    """
+    When the answer with *headers* says to come back.
+
+    ``Retry-After`` as a duration or a date (RFC 9110, 10.2.3), else ``RateLimit`` with nothing remaining
+    (``"api";r=0;t=55``, draft-ietf-httpapi-ratelimit-headers), which Hugging Face sends.
+    """
+    after = headers.get("retry-after")
+    if after is None:
+        used_up = _USED_UP.search(headers.get("ratelimit", ""))
+        return Wait(float(used_up[1])) if used_up else Wait()
+    retry_in = seconds(after)
+    if retry_in is not None:
+        return Wait(retry_in)
+    try:
+        return Wait(until=parsedate_to_datetime(after).timestamp())
+    except (ValueError, OverflowError):
+        return Wait()
+
+
+def exhausted(rows: Iterable[LimitHeader], headers: Headers) -> Observation | None:
+    """The first bucket of which *headers* say that nothing remains, those that never held anything before others."""
+    empty = [o for o in from_headers(rows, headers) if o.remaining == 0 or o.limit == 0]
+    return min(empty, key=lambda o: o.limit != 0, default=None)
+
+
+def from_headers(rows: Iterable[LimitHeader], headers: Headers) -> tuple[Observation, ...]:
+    """One observation for each row of *rows* of which *headers* has anything."""
+    observed = []
+    for row in rows:
+        limit = number_of(headers.get(row.limit)) if row.limit else None
+        remaining = number_of(headers.get(row.remaining)) if row.remaining else None
+        if limit is None and remaining is None:
+            continue
+        resets_in = seconds(headers.get(row.resets)) if row.resets else None
+        observed.append(Observation(row.unit, row.window, limit, remaining, resets_in))
+    return tuple(observed)

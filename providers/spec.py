@@ -1,0 +1,161 @@
+"""
+One provider as data: everything about it that needs no code.
+
+The files are ``config/providers/<name>.toml``; unknown keys are refused, so that a typing error is not a silent
+default. Every number in them has its source beside it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+Certainty = Literal["yes", "no", "unknown"]
+
+Limit = Annotated[str, Meta(pattern=r"^\d+(\.\d+)?/(in-flight|(\d+ )?(second|minute|hour|day|month))$")]
+
+Meaning = Literal[
+    "rate_limited", "busy", "too_large", "would_cost", "model_gone", "credential_rejected", "not_entitled",
+    "callers_fault", "context_too_long", "unsupported", "content_refused", "unreachable",
+]  # fmt: skip
+"""The failures that a sign can mean; see failures.BY_NAME."""
+
+
+class Quota(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """
+    One bucket that a request debits.
+
+    *limit* is written as ``20/minute`` (an amount and a period; ``2/in-flight`` for what may run at once).
+    *unit* says what is counted: ``requests``; ``prompt`` tokens; ``tokens`` (prompt and output, the output reserved
+    when the request is admitted); ``dollars``; ``neurons``. *scope* says who shares the bucket: the whole
+    ``account`` or each ``model``. *window*: ``rolling``, ``clock`` (aligned to the period), ``refill``
+    (a bucket that fills continuously), ``calendar`` (days or months of the zone *resets*). *models* are patterns of
+    the provider's model ids; with none the row holds for all models that no earlier row of the same unit and period
+    names. *counts_refused*: refused requests are counted too.
+    """
+
+    limit: Limit
+    scope: Literal["account", "model"] = "model"
+    unit: Literal["requests", "prompt", "tokens", "dollars", "neurons"] = "requests"
+    window: Literal["rolling", "clock", "refill", "calendar"] = "rolling"
+    resets: str = "UTC"
+    models: tuple[str, ...] = ()
+    counts_refused: bool = False
+    source: str = ""
+
+
+class Free(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """
+    Why the provider costs nothing: its model list carries ``prices``, the account is on a free ``plan`` or
+    ``trial``, a monthly ``credit`` pays, or it runs on hardware of our own (``local``).
+    """
+
+    kind: Literal["prices", "plan", "trial", "credit", "local"]
+    models: tuple[str, ...] = ()  # patterns of the ids that are free; none: all of them
+    except_: tuple[str, ...] = msgspec.field(default=(), name="except")
+    because: str = ""
+    source: str = ""
+
+
+class DataPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What happens to prompts. Unknown counts as training."""
+
+    trains: Certainty = "unknown"
+    retains: Certainty = "unknown"
+    note: str = ""
+    source: str = ""
+
+
+class ErrorSign(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """
+    What one of the provider's error answers means. All given marks must fit: *status*, *code* (compared with every
+    code or type in the body, as text) and *text* (contained in the message, case ignored).
+    """
+
+    means: Meaning
+    status: int | None = None
+    code: str | None = None
+    text: str | None = None
+    retry_in: float | None = None
+    unit: str | None = None
+    window: str | None = None
+    capability: str | None = None
+    account_wide: bool = False
+
+
+class LimitHeader(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Headers that tell of one bucket. *resets* holds a duration (``2m59.56s``, ``12.5``), *unit* and *window* which."""
+
+    unit: str
+    window: str
+    limit: str | None = None
+    remaining: str | None = None
+    resets: str | None = None
+
+
+class ModelFact(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the provider's list does not say about the models whose id matches one of *ids*. First match wins."""
+
+    ids: tuple[str, ...]
+    chat: bool | None = None
+    capabilities: tuple[str, ...] | None = None
+    context: int | None = None
+    max_output: int | None = None
+    opens_in_thought: bool = False  # its answers begin inside a thought that only a closing tag ends
+
+
+class Timeouts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Seconds: to connect, to the head of an answer, and between two pieces of it."""
+
+    connect: float = 5.0
+    head: float = 90.0
+    silence: float = 60.0
+
+
+class ProviderSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A provider. Defaults are the conservative side; a file opts in."""
+
+    title: str
+    base_url: str
+    free: Free
+    docs: str
+    dialect: str = "openai"
+    key_env: str | None = None  # None: needs no key
+    base_url_env: str | None = None
+    base_url_needs: dict[str, str] = {}  # what stands in braces in base_url, and the variable that holds it
+    keyless: bool = False
+    get_a_key: str = ""
+    data_policy: DataPolicy = DataPolicy()
+    quota: tuple[Quota, ...] = ()
+    counts_failed: bool = False  # failed requests are counted like answered ones
+    rename: dict[str, str] = {}
+    drop: tuple[str, ...] = ()
+    defaults: dict[str, Any] = {}  # fields to be sent where the caller left them out, under their new names
+    headers: dict[str, str] = {}
+    capabilities: tuple[str, ...] = ()  # of every chat model here, unless its list or a fact says otherwise
+    listed_at: str = "/models"  # "": there is no list in this shape, the static models are all
+    static_models: tuple[str, ...] = ()  # for providers whose list leaves out the models that are free
+    errors: tuple[ErrorSign, ...] = ()
+    limit_headers: tuple[LimitHeader, ...] = ()
+    models: tuple[ModelFact, ...] = ()
+    timeouts: Timeouts = Timeouts()
+    name: str = ""
+
+
+def load(folder: Path) -> dict[str, ProviderSpec]:
+    """
+    Read every ``<name>.toml`` in *folder*.
+
+    Raises ``ValueError`` naming the file, the key and what was expected.
+    """
+    specs = {}
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            spec = msgspec.toml.decode(path.read_bytes(), type=ProviderSpec)
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            raise ValueError(f"{path}: {exc}") from exc
+        specs[path.stem] = msgspec.structs.replace(spec, name=path.stem)
+    return specs

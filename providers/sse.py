@@ -1,0 +1,69 @@
+"""Bytes to events, nothing else: server-sent events and lines of JSON, however they were cut on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+MAX_EVENT = 8 * 1024 * 1024
+"""Bytes that one event may have. More is not an answer but an accident."""
+
+
+class EventTooLong(ValueError):
+    """One event outgrew MAX_EVENT."""
+
+
+class Lines:
+    """Newline-delimited JSON: yields each line that is not blank."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        if len(self._rest) > MAX_EVENT:
+            raise EventTooLong
+        for line in lines:
+            if line := line.strip():
+                yield line
+
+    def end(self) -> Iterator[bytes]:
+        """What was left when the body ended: a last line needs no line end."""
+        rest, self._rest = self._rest.strip(), b""
+        if rest:
+            yield rest
+
+
+class ServerSentEvents:
+    """
+    The ``data`` of each event; comments, names and ids are left out (HTML Living Standard, 9.2.6).
+
+    An event cut off before its blank line is given by :meth:`end`, since some servers leave out the last one; whether
+    it is whole is for its reader to see.
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n")
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        if len(self._rest) > MAX_EVENT:
+            raise EventTooLong
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._lines.append(line[6:] if line[5:6] == b" " else line[5:])
+            elif not line.rstrip(b"\r"):
+                yield from self._event()
+
+    def end(self) -> Iterator[bytes]:
+        yield from self.feed(b"\n")
+        yield from self._event()
+
+    def _event(self) -> Iterator[bytes]:
+        lines, self._lines = self._lines, []
+        if lines:
+            yield lines[0].rstrip(b"\r") if len(lines) == 1 else b"\n".join(lines)

@@ -1,0 +1,125 @@
+"""
+The one place that talks HTTP to providers: a call goes out, an answer comes back, and every way that this can fail is
+one failure.
+
+aiohttp is what measurements favour (docs/decisions/0001-servers-and-clients.md); nothing outside this module knows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Protocol, Self
+
+import aiohttp
+
+from providers.dialect import Call, Headers
+from providers.failures import Unreachable
+from providers.spec import Timeouts
+
+MAX_ANSWER = 64 * 1024 * 1024
+"""Bytes that one answer may have."""
+
+
+class Incoming(Protocol):
+    """An answer whose head is here and whose body is on its way."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Headers: ...
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes; raises Unreachable when it breaks or falls silent."""
+
+    def close(self) -> None:
+        """Stop reading. An unfinished answer is cancelled at the provider by closing its connection."""
+
+
+class Wire(Protocol):
+    """Sends calls."""
+
+    async def send(self, call: Call, timeouts: Timeouts) -> Incoming:
+        """Return once the head of an answer is here; raises Unreachable."""
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+
+
+class HttpWire:
+    """HTTP over one shared pool of connections. Make it inside the running loop."""
+
+    def __init__(self, *, user_agent: str) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"user-agent": user_agent},  # some providers refuse the defaults of HTTP libraries
+            trust_env=True,
+            timeout=aiohttp.ClientTimeout(total=None),
+            read_bufsize=2**18,
+        )
+
+    async def send(self, call: Call, timeouts: Timeouts) -> Incoming:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.silence)
+        try:
+            async with asyncio.timeout(timeouts.head):
+                response = await self._session.request(
+                    call.method, call.url, data=call.body, headers=call.headers, timeout=timeout, allow_redirects=False
+                )
+        except TimeoutError as exc:
+            raise Unreachable(f"no answer within {timeouts.head:g} s") from exc
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
+            raise Unreachable(_reason(exc)) from exc
+        return _HttpIncoming(response, timeouts.silence)
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class _HttpIncoming:
+    def __init__(self, response: aiohttp.ClientResponse, silence: float) -> None:
+        self.status = response.status
+        self.headers: Headers = {name.lower(): value for name, value in response.headers.items()}
+        self._response = response
+        self._silence = silence
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        size = 0
+        try:
+            async for piece in self._response.content.iter_any():
+                size += len(piece)
+                if size > MAX_ANSWER:
+                    raise Unreachable(f"the answer is longer than {MAX_ANSWER} bytes")
+                yield piece
+        except TimeoutError as exc:
+            raise Unreachable(f"nothing came for {self._silence:g} s") from exc
+        except (aiohttp.ClientError, OSError) as exc:
+            raise Unreachable(_reason(exc)) from exc
+
+    def close(self) -> None:
+        # Gives the connection back if the answer was read to its end, and closes it if not.
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
+
+
+def _reason(exc: Exception) -> str:
+    """The error without addresses: a base URL may hold what is nobody's business."""
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        return f"cannot connect: {exc.os_error.strerror or type(exc.os_error).__name__}"
+    if isinstance(exc, aiohttp.ServerDisconnectedError | ConnectionResetError):
+        return "the connection was closed before an answer came"
+    if isinstance(exc, aiohttp.ClientPayloadError):
+        return "the connection broke in mid-answer"
+    return type(exc).__name__
