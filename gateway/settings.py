@@ -15,8 +15,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from gateway.ledger import quotas
+from providers import dialects
 from providers.addresses import ollama_address
-from providers.spec import ProviderSpec
+from providers.spec import ProviderSpec, address
 
 _SHIPPED = ("gateway.toml", "aliases.toml", "models.toml")
 
@@ -125,6 +127,7 @@ class Settings(_Part, frozen=True):
             name: spec
             for name, spec in self.provider.items()
             if name in self.keys or (spec.keyless and (name != EMBEDDED or self.embedded.enabled == "on"))
+            if "{" not in spec.base_url  # its address is complete
         }
 
 
@@ -173,10 +176,17 @@ def _settings(tables: dict[str, Any], origin: str) -> Settings:
         if isinstance(table, dict):
             table["name"] = name
     try:
-        return msgspec.convert(tables, Settings)
+        found = msgspec.convert(tables, Settings)
     except msgspec.ValidationError as exc:
         what, _, where = str(exc).partition(" - at `$.")
         raise BadSettings(f"{origin}: {where.rstrip('`') or 'top level'}: {what[:1].lower()}{what[1:]}") from exc
+    try:
+        for spec in found.provider.values():
+            quotas.verify(spec)
+            dialects.verify(spec)
+    except ValueError as exc:
+        raise BadSettings(f"{origin}: {exc}") from exc
+    return found
 
 
 def _with_environment(settings: Settings, environ: Mapping[str, str], home: Path) -> Settings:
@@ -208,7 +218,7 @@ def _with_environment(settings: Settings, environ: Mapping[str, str], home: Path
 def _located(spec: ProviderSpec, environ: Mapping[str, str]) -> ProviderSpec:
     """*spec* with the address that the environment gives it."""
     override = environ.get(spec.base_url_env, "").strip() if spec.base_url_env else ""
-    url = override or spec.base_url
+    url = override or address(spec, environ) or spec.base_url
     if spec.dialect == "ollama":
         try:
             url = ollama_address(url)

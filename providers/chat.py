@@ -45,7 +45,7 @@ class ToolCall(Struct, omit_defaults=True):
 
     function: FunctionCall
     id: str = ""
-    type: str = "function"
+    type: str = msgspec.field(default_factory=lambda: "function")  # never left out: strict providers ask for it
     extra_content: Any = None
 
 
@@ -237,8 +237,8 @@ class Step(Struct):
 
 
 class AnswerMessage(Struct, omit_defaults=True):
-    role: str = "assistant"
-    content: str | None = None
+    role: str = msgspec.field(default_factory=lambda: "assistant")  # never left out, nor is the next
+    content: str | None = msgspec.field(default_factory=lambda: None)
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None

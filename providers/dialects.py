@@ -12,7 +12,10 @@ from importlib.metadata import entry_points
 from typing import cast
 
 from providers.dialect import Dialect
+from providers.failures import BY_NAME
+from providers.spec import ProviderSpec
 
+_GROUP = "freeway.dialects"
 _OURS = {
     "openai": "providers.openai:OpenAI",
     "openrouter": "providers.openrouter:OpenRouter",
@@ -24,12 +27,20 @@ _OURS = {
 }
 
 
+def verify(spec: ProviderSpec) -> None:
+    """Raise ``ValueError`` if *spec* speaks a dialect that nobody knows, or names a failure that is none."""
+    if spec.dialect not in _OURS and not entry_points(group=_GROUP, name=spec.dialect):
+        raise ValueError(f"provider {spec.name}: there is no dialect {spec.dialect!r}: expected {', '.join(_OURS)}")
+    for sign in spec.errors:
+        if sign.means not in BY_NAME:
+            raise ValueError(f"provider {spec.name}: an error means {sign.means!r}: expected {', '.join(BY_NAME)}")
+
+
 @cache
 def by_name(name: str) -> Dialect:
-    """The dialect called *name*; raises ``ValueError`` if there is none."""
+    """The dialect called *name*, which ``verify`` has let pass."""
     if name in _OURS:
         module, _, kind = _OURS[name].partition(":")
         return cast(Dialect, getattr(importlib.import_module(module), kind)())
-    for entry in entry_points(group="freeway.dialects", name=name):
-        return cast(Dialect, entry.load()())
-    raise ValueError(f"there is no dialect called {name!r}: expected one of {', '.join(_OURS)}")
+    (entry,) = entry_points(group=_GROUP, name=name)
+    return cast(Dialect, entry.load()())

@@ -90,14 +90,22 @@ _BY_STATUS: dict[int, type[f.ProviderFailure]] = {
     503: f.Busy,
     529: f.Busy,
 }
+_BY_CODE: dict[str, type[f.ProviderFailure]] = {
+    "context_length_exceeded": f.ContextTooLong,
+    "content_filter": f.ContentRefused,
+    "content_policy_violation": f.ContentRefused,
+}
+"""Codes of OpenAI's own that others have taken over."""
+
 _ACCOUNT_WIDE = (401, 402)
 
 
 def from_status(response: Response, body: ErrorBody) -> f.ProviderFailure:
     """What the HTTP status says where nothing more particular is known."""
     status = response.status
-    if "context_length_exceeded" in body.codes:
-        return f.ContextTooLong(body.message, status=status)
+    for code, failure in _BY_CODE.items():
+        if code in body.codes:
+            return failure(body.message, status=status)
     wait = wait_of(response.headers)
     return _BY_STATUS.get(status, f.Unreachable)(
         body.message or f"HTTP {status}",

@@ -9,18 +9,41 @@ from __future__ import annotations
 
 import re
 
+from msgspec import Raw
+
 from providers import errors
 from providers import failures as f
-from providers.dialect import Account, Response
+from providers.chat import Message, raw
+from providers.dialect import Account, Request, Response, Target
 from providers.observations import seconds
 from providers.openai import OpenAI
 
-_QUOTA = re.compile(r"on (requests|tokens) per (minute|day) \((?:RPM|RPD|TPM|TPD)\): Limit (\d+)")
+_QUOTA = re.compile(r"on (requests|tokens) per (minute|hour|day) \([A-Z]+\): Limit (\d+)")
 _WAIT = re.compile(r"try again in ([0-9a-zµ.]+?)\.?(?:\s|$)")
+
+_EFFORTS = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}
+"""Efforts that gpt-oss does not know, and the nearest that it does (low, medium, high)."""
 
 
 class Groq(OpenAI):
     accepts = frozenset({"disable_tool_validation", "include_reasoning", "reasoning_format"})
+
+    def adapt(self, fields: dict[str, Raw], target: Target, request: Request) -> None:
+        if "reasoning_format" in fields:  # the two exclude each other
+            fields.pop("include_reasoning", None)
+        effort = request.view.reasoning_effort
+        if effort is None:
+            return
+        if "reasoning" not in target.capabilities:
+            fields.pop("reasoning_effort", None)
+        elif "gpt-oss" in target.model:
+            fields["reasoning_effort"] = raw(_EFFORTS.get(effort, effort))
+
+    def message(self, message: Message) -> Message:
+        """Groq refuses names of messages."""
+        plain = super().message(message)
+        plain.name = None
+        return plain
 
     def classify(self, account: Account, response: Response) -> f.ProviderFailure:
         body = errors.read_error(response.body)

@@ -15,6 +15,7 @@ from providers import errors
 from providers import failures as f
 from providers.chat import AnswerMessage, Chunk, Completion, Message, Step, ToolCall, Whole, encode, raw
 from providers.dialect import Account, Call, Discovery, Headers, Listed, Listing, Observation, Request, Response, Target
+from providers.mending import decode_mended
 from providers.observations import from_headers
 from providers.thoughts import ThoughtSplitter, split_thought
 
@@ -53,7 +54,6 @@ class OpenAI:
 
     framing: Literal["sse", "lines"] = "sse"
     accepts: frozenset[str] = frozenset()  # fields beyond PASSED that this provider understands
-    reasoning_as: str | None = None  # the field in which replayed reasoning is wanted back
 
     def headers(self, account: Account) -> dict[str, str]:
         headers = {"content-type": "application/json", **account.spec.headers}
@@ -64,8 +64,6 @@ class OpenAI:
     def build(self, target: Target, request: Request) -> Call:
         spec, view = target.account.spec, request.view
         fields = {k: v for k, v in request.fields.items() if k in PASSED or k in self.accepts}
-        for name in spec.drop:
-            fields.pop(name, None)
         for old, new in spec.rename.items():
             if old in fields:
                 value = fields.pop(old)
@@ -81,6 +79,11 @@ class OpenAI:
         if view.stream:
             fields["stream"] = Raw(b"true")
             fields["stream_options"] = Raw(b'{"include_usage":true}')
+        for name in spec.drop:
+            fields.pop(name, None)
+        for name, value in spec.defaults.items():
+            if name not in fields:
+                fields[name] = raw(value)
         self.adapt(fields, target, request)
         url = f"{target.account.base_url}/chat/completions"
         return Call("POST", url, self.headers(target.account), encode(fields))
@@ -98,14 +101,14 @@ class OpenAI:
 
     def read(self, target: Target, body: bytes) -> Whole:
         try:
-            found = _decode_completion(body)
+            found, body = decode_mended(body, _decode_completion, "chat.completion")
         except msgspec.DecodeError as exc:
             raise f.Unreachable(f"the answer is not a chat completion: {exc}") from exc
         if found.error is not UNSET and found.error is not None:
             raise self.in_band(target.account, body)
         for choice in found.choices:
             if choice.finish_reason == "error":
-                raise self.in_band(target.account, encode({"error": {"message": "the provider gave up midway"}}))
+                raise self.in_band(target.account, body)
         splits = any(_thinks_aloud(target, choice.message) for choice in found.choices)
         renamed = any(choice.message.reasoning is not None for choice in found.choices)
         foreign_tier = found.service_tier is not UNSET and found.service_tier not in SERVICE_TIERS
@@ -116,7 +119,12 @@ class OpenAI:
             message = choice["message"]
             _rename_reasoning(message)
             if _thinks_aloud(target, seen.message):
-                message["reasoning_content"], message["content"] = split_thought(message["content"])
+                thought, message["content"] = split_thought(
+                    message["content"], "</think>" in message["content"] or target.opens_in_thought,
+                    cut=seen.finish_reason == "length",
+                )  # fmt: skip
+                if thought:
+                    message["reasoning_content"] = thought
         if foreign_tier:
             del edited["service_tier"]
         body = encode(edited)
@@ -127,9 +135,11 @@ class OpenAI:
 
     def in_band(self, account: Account, body: bytes) -> f.ProviderFailure:
         """The failure in a body that came with status 200: its own code is the status, where it has one."""
-        code = str(errors.read_error(body).error.get("code"))
+        answer = msgspec.json.decode(body)
+        error = answer.get("error") or next((c["error"] for c in answer.get("choices") or () if c.get("error")), None)
+        code = str(error.get("code")) if isinstance(error, dict) else ""
         status = int(code) if code.isdigit() and 400 <= int(code) < 600 else 502
-        return self.classify(account, Response(status, {}, body))
+        return self.classify(account, Response(status, {}, encode({"error": error or "the provider gave up midway"})))
 
     def classify(self, account: Account, response: Response) -> f.ProviderFailure:
         return errors.classify(account, response)
@@ -140,8 +150,11 @@ class OpenAI:
     # ── the model list ──
 
     def discover(self, account: Account) -> Discovery:
-        response = yield self.get(account, account.spec.listed_at)
-        return Listing(self.list_models(account, response))
+        spec, listed = account.spec, tuple[Listed, ...]()
+        if spec.listed_at:
+            listed = self.list_models(account, (yield self.get(account, spec.listed_at)))
+        known = {model.id for model in listed}
+        return Listing((*listed, *(Listed(id=model) for model in spec.static_models if model not in known)))
 
     def get(self, account: Account, path: str) -> Call:
         return Call("GET", f"{account.base_url}{path}", self.headers(account))
@@ -152,12 +165,13 @@ class OpenAI:
             raise self.classify(account, response)
         try:
             entries = msgspec.json.decode(response.body)["data"]
-            return tuple(self.list_model(entry) for entry in entries)
-        except (msgspec.DecodeError, msgspec.ValidationError, KeyError, TypeError) as exc:
+            found = (self.list_model(entry) for entry in entries if isinstance(entry.get("id"), str))
+            return tuple(model for model in found if model is not None)
+        except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as exc:
             raise f.Unreachable(f"the model list cannot be read: {exc!r}") from exc
 
-    def list_model(self, entry: dict[str, Any]) -> Listed:
-        """One entry. Many providers add the sizes under one of these names."""
+    def list_model(self, entry: dict[str, Any]) -> Listed | None:
+        """One entry; None leaves it out. Many providers add the sizes under one of these names."""
         return Listed(
             id=entry["id"],
             context=entry.get("context_window") or entry.get("context_length") or entry.get("max_context_length"),
@@ -175,7 +189,7 @@ class OpenAIReader:
         self._open: set[int] = set()
         self._closed: set[int] = set()
         self._calls: dict[tuple[int, str], int] = {}
-        self._thoughts = ThoughtSplitter(target.opens_in_thought)
+        self._thoughts: dict[int, ThoughtSplitter] = {}
 
     def finished(self) -> bool:
         return bool(self._closed) and self._open <= self._closed
@@ -184,7 +198,7 @@ class OpenAIReader:
         if event == b"[DONE]":
             return []
         try:
-            chunk = _decode_chunk(event)
+            chunk, event = decode_mended(event, _decode_chunk, "chat.completion.chunk")
         except msgspec.DecodeError as exc:
             raise f.Unreachable(f"an event is not a chat completion chunk: {exc}") from exc
         if chunk.error is not UNSET and chunk.error is not None:
@@ -194,7 +208,7 @@ class OpenAIReader:
         for choice in chunk.choices:
             self._open.add(choice.index)
             if choice.finish_reason == "error":
-                raise f.Unreachable("the provider gave up midway")
+                raise self._dialect.in_band(self._target.account, event)
             if choice.finish_reason is not None:
                 self._closed.add(choice.index)
         if self._may_pass(chunk):
@@ -202,15 +216,22 @@ class OpenAIReader:
         return self._rewritten(event)
 
     def _may_pass(self, chunk: _WireChunk) -> bool:
-        if chunk.service_tier is not UNSET and chunk.service_tier not in SERVICE_TIERS:
-            return False
+        passes = chunk.service_tier is UNSET or chunk.service_tier in SERVICE_TIERS
         for choice in chunk.choices:
             delta = choice.delta
-            if delta.reasoning is not None or self._thoughts.concerned(delta.content):
-                return False
-            if delta.tool_calls and any(call.index is UNSET for call in delta.tool_calls):
-                return False
-        return True
+            thoughts = self._thoughts_of(choice.index)
+            if delta.reasoning or delta.reasoning_content:
+                thoughts.comes_apart()
+            unplaced = any(not isinstance(call.index, int) for call in delta.tool_calls or ())
+            if unplaced or delta.reasoning is not None or thoughts.concerned(delta.content):
+                passes = False
+        return passes
+
+    def _thoughts_of(self, choice: int) -> ThoughtSplitter:
+        thoughts = self._thoughts.get(choice)
+        if thoughts is None:
+            thoughts = self._thoughts[choice] = ThoughtSplitter(self._target.opens_in_thought)
+        return thoughts
 
     def _rewritten(self, event: bytes) -> list[Step]:
         edited = msgspec.json.decode(event)
@@ -219,16 +240,22 @@ class OpenAIReader:
         for choice in edited.get("choices", ()):
             delta = choice.get("delta") or {}
             _rename_reasoning(delta)
-            if self._thoughts.concerned(delta.get("content")):
-                thought, said = self._thoughts.feed(delta["content"] or "", last=choice.get("finish_reason") is not None)
-                delta["content"] = said
-                if thought:
-                    delta["reasoning_content"] = thought
+            self._split(choice.get("index", 0), delta, choice.get("finish_reason"))
             for call in delta.get("tool_calls") or ():
                 if call.get("index") is None:
                     call["index"] = self._index_of(choice.get("index", 0), call)
         data = encode(edited)
         return [Step(msgspec.json.decode(data, type=Chunk), data)]
+
+    def _split(self, choice: int, delta: dict[str, Any], finish: str | None) -> None:
+        """Take the thought out of what *delta* says."""
+        thoughts = self._thoughts_of(choice)
+        if not thoughts.concerned(delta.get("content")):
+            return
+        thought, said = thoughts.feed(delta.get("content") or "", last=finish is not None, cut=finish == "length")
+        delta["content"] = said
+        if thought:
+            delta["reasoning_content"] = thought
 
     def _index_of(self, choice: int, call: dict[str, Any]) -> int:
         """A tool call's place, for those who leave it out: a new id is a new call."""
@@ -240,10 +267,12 @@ class OpenAIReader:
 
 def _thinks_aloud(target: Target, message: AnswerMessage) -> bool:
     """Whether the content holds a thought. A model that merely writes about the tag is left alone."""
-    content = message.content or ""
-    if "</think>" not in content or message.reasoning_content or message.reasoning:
+    content = message.content
+    if not content or message.reasoning_content or message.reasoning:
         return False
-    return content.lstrip().startswith("<think>") or target.opens_in_thought or "reasoning" in target.capabilities
+    if target.opens_in_thought or content.lstrip().startswith("<think>"):
+        return True
+    return "</think>" in content and "reasoning" in target.capabilities
 
 
 def _rename_reasoning(message: dict[str, Any]) -> None:

@@ -7,21 +7,15 @@ default. Every number in them has its source beside it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
+from urllib.parse import quote
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 Certainty = Literal["yes", "no", "unknown"]
-
-Limit = Annotated[str, Meta(pattern=r"^\d+(\.\d+)?/(in-flight|(\d+ )?(second|minute|hour|day|month))$")]
-
-Meaning = Literal[
-    "rate_limited", "busy", "too_large", "would_cost", "model_gone", "credential_rejected", "not_entitled",
-    "callers_fault", "context_too_long", "unsupported", "content_refused", "unreachable",
-]  # fmt: skip
-"""The failures that a sign can mean; see failures.BY_NAME."""
 
 
 class Quota(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -37,7 +31,7 @@ class Quota(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     names. *counts_refused*: refused requests are counted too.
     """
 
-    limit: Limit
+    limit: str
     scope: Literal["account", "model"] = "model"
     unit: Literal["requests", "prompt", "tokens", "dollars", "neurons"] = "requests"
     window: Literal["rolling", "clock", "refill", "calendar"] = "rolling"
@@ -75,7 +69,7 @@ class ErrorSign(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     code or type in the body, as text) and *text* (contained in the message, case ignored).
     """
 
-    means: Meaning
+    means: str
     status: int | None = None
     code: str | None = None
     text: str | None = None
@@ -143,6 +137,16 @@ class ProviderSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     models: tuple[ModelFact, ...] = ()
     timeouts: Timeouts = Timeouts()
     name: str = ""
+
+
+def address(spec: ProviderSpec, environ: Mapping[str, str]) -> str | None:
+    """The provider's address with what it needs filled in from *environ*; None if something of it is missing."""
+    if not spec.base_url_needs:
+        return spec.base_url
+    needs = {name: environ.get(variable, "").strip() for name, variable in spec.base_url_needs.items()}
+    if not all(needs.values()):
+        return None
+    return spec.base_url.format_map({name: quote(value, safe="") for name, value in needs.items()})
 
 
 def load(folder: Path) -> dict[str, ProviderSpec]:

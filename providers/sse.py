@@ -44,6 +44,7 @@ class ServerSentEvents:
 
     def __init__(self) -> None:
         self._lines: list[bytes] = []
+        self._size = 0  # of the lines
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -54,9 +55,14 @@ class ServerSentEvents:
         if len(self._rest) > MAX_EVENT:
             raise EventTooLong
         for line in lines:
+            if line.endswith(b"\r"):  # its line end was cut in two
+                line = line[:-1]  # noqa: PLW2901 - the same line
             if line.startswith(b"data:"):
                 self._lines.append(line[6:] if line[5:6] == b" " else line[5:])
-            elif not line.rstrip(b"\r"):
+                self._size += len(line)
+                if self._size > MAX_EVENT:
+                    raise EventTooLong
+            elif not line:
                 yield from self._event()
 
     def end(self) -> Iterator[bytes]:
@@ -64,6 +70,6 @@ class ServerSentEvents:
         yield from self._event()
 
     def _event(self) -> Iterator[bytes]:
-        lines, self._lines = self._lines, []
+        lines, self._lines, self._size = self._lines, [], 0
         if lines:
-            yield lines[0].rstrip(b"\r") if len(lines) == 1 else b"\n".join(lines)
+            yield lines[0] if len(lines) == 1 else b"\n".join(lines)

@@ -10,71 +10,95 @@ from __future__ import annotations
 OPENING, CLOSING = "<think>", "</think>"
 
 
-def split_thought(content: str) -> tuple[str, str]:
-    """A whole answer as (thought, said). Without a closing tag all of it is said."""
-    thought, closing, said = content.partition(CLOSING)
-    if not closing:
-        return "", content
-    return thought.strip().removeprefix(OPENING).strip(), said.lstrip()
+def split_thought(content: str, opens_in_thought: bool = False, *, cut: bool = False) -> tuple[str, str]:
+    """A whole answer as (thought, said). *cut*: its length was bounded, so a thought may lack its closing tag."""
+    return ThoughtSplitter(opens_in_thought).feed(content, last=True, cut=cut)
 
 
 class ThoughtSplitter:
-    """The same for an answer that comes in pieces, whose tags may be cut anywhere."""
+    """
+    The same for an answer that comes in pieces, whose tags may be cut anywhere.
+
+    Joined, the pieces are what ``split_thought`` makes of the whole. One case has no such answer: where a thought was
+    taken for open and no tag ever closes it, the model did not think, and what was passed on as thought is said at the
+    end, so that what is said is right in any case.
+    """
 
     def __init__(self, opens_in_thought: bool = False) -> None:
-        self._thinking = opens_in_thought
-        self._tagged = opens_in_thought  # a thought is open, or was
-        self._fresh = True  # nothing but blanks was said
-        self._held = ""  # may be the beginning of a tag
+        self._assumed = opens_in_thought
+        self._state = "before"  # before, thinking, after (a thought), plain (there is none)
+        self._held = ""  # blanks and what may be the beginning of a tag
+        self._began = False  # something of the thought, or of what is said after it, was not blank
+        self._unproved: list[str] = []  # passed on as thought though no tag has shown it to be one
 
     def concerned(self, content: str | None) -> bool:
         """Whether the next piece may have to be taken apart; the common answer is no, and costs nothing."""
-        if self._thinking or self._held:
-            return True
-        if not content:
+        if self._state == "plain":
             return False
-        if self._tagged or not self._fresh:
-            return self._tagged and self._fresh
-        if content.lstrip()[:1] == "<":
-            return True
-        self._fresh = not content.strip()
-        return False
+        if self._state == "after":
+            return not self._began and bool(content)
+        if self._state == "before" and not self._held and not self._assumed:
+            if content and content.lstrip()[:1] not in ("", "<"):
+                self._state = "plain"
+            return bool(content) and self._state != "plain"
+        return True
 
-    def feed(self, content: str, *, last: bool = False) -> tuple[str, str]:
+    def comes_apart(self) -> None:
+        """The thoughts of this answer come in a field of their own: none is to be looked for in what it says."""
+        if self._state == "before" or self._unproved:
+            self._state = "plain"
+
+    def feed(self, content: str, *, last: bool = False, cut: bool = False) -> tuple[str, str]:
         """One piece as (thought, said). With *last*, nothing is held back."""
         text, self._held = self._held + content, ""
-        if not self._thinking and not self._tagged:
-            text = self._open(text, last=last)
-        if not self._thinking:
-            return "", self._say(text)
-        thought, closing, said = text.partition(CLOSING)
-        if closing:
-            self._thinking = False
-            return thought, self._say(said)
-        return (text, "") if last else (self._hold(text, CLOSING), "")
+        if self._state == "before":
+            text = self._enter(text, last=last)
+        if self._state == "thinking":
+            return self._think(text, last=last, cut=cut)
+        return "", self._say(text)
 
-    def _open(self, text: str, *, last: bool) -> str:
+    def _enter(self, text: str, *, last: bool) -> str:
         start = text.lstrip()
         if start.startswith(OPENING):
-            self._thinking = self._tagged = True
+            self._state, self._assumed = "thinking", False
             return start.removeprefix(OPENING)
         if not last and OPENING.startswith(start):
             self._held = text
             return ""
+        self._state = "thinking" if self._assumed else "plain"
         return text
 
-    def _hold(self, text: str, tag: str) -> str:
-        """*text* without an ending that may turn out to be the beginning of *tag*."""
-        for size in range(min(len(tag) - 1, len(text)), 0, -1):
-            if text.endswith(tag[:size]):
-                self._held = text[-size:]
-                return text[:-size]
-        return text
+    def _think(self, text: str, *, last: bool, cut: bool) -> tuple[str, str]:
+        thought, closing, said = text.partition(CLOSING)
+        if closing:
+            thought = self._trimmed(thought.rstrip())
+            self._state, self._began = "after", False
+            self._unproved.clear()
+            return thought, self._say(said)
+        if not last:
+            return self._trimmed(self._hold(text)), ""
+        if self._assumed and not cut:
+            said = "".join(self._unproved) + text
+            self._state = "plain"
+            self._unproved.clear()
+            return "", said
+        return self._trimmed(text.rstrip()), ""
+
+    def _hold(self, text: str) -> str:
+        """*text* without an ending that may be the beginning of the closing tag, and without the blanks before it."""
+        tag = next((size for size in range(len(CLOSING) - 1, 0, -1) if text.endswith(CLOSING[:size])), 0)
+        kept = text[: len(text) - tag].rstrip()
+        self._held = text[len(kept) :]
+        if self._assumed:
+            self._unproved.append(kept)
+        return kept
 
     def _say(self, text: str) -> str:
-        """What is said after a thought begins without the blank lines between them."""
-        if self._fresh and self._tagged:
+        return self._trimmed(text) if self._state == "after" else text
+
+    def _trimmed(self, text: str) -> str:
+        """A thought, and what is said after it, begin without the blanks that set them apart."""
+        if not self._began:
             text = text.lstrip()
-        if text.strip():
-            self._fresh = False
+            self._began = bool(text)
         return text

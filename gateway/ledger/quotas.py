@@ -5,6 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Literal, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import limits
 
@@ -30,6 +31,12 @@ def buckets_of(spec: ProviderSpec, model: str) -> tuple[Bucket, ...]:
     return tuple(buckets.values())
 
 
+def verify(spec: ProviderSpec) -> None:
+    """Raise ``ValueError`` if a quota row of *spec* cannot be read."""
+    for row in spec.quota:
+        _bucket(spec.name, "", row)
+
+
 @lru_cache(maxsize=4096)
 def _bucket(provider: str, model: str, row: Quota) -> Bucket:
     amount, _, period = row.limit.partition("/")
@@ -38,6 +45,10 @@ def _bucket(provider: str, model: str, row: Quota) -> Bucket:
         seconds, name = (0.0, _IN_FLIGHT) if period == _IN_FLIGHT else _period(period)
     except ValueError as exc:
         raise ValueError(f"provider {provider}: quota limit {row.limit!r}: expected e.g. '20/minute'") from exc
+    try:
+        ZoneInfo(row.resets)
+    except (ZoneInfoNotFoundError, ValueError) as exc:
+        raise ValueError(f"provider {provider}: there is no time zone {row.resets!r}") from exc
     window: Window = "in-flight" if name == _IN_FLIGHT else row.window
     calendar: Literal["day", "month"] | None = None
     if window == "calendar":

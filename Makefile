@@ -1,0 +1,55 @@
+# make run    start the gateway on 127.0.0.1:8000 with whatever keys and Ollama are found
+# make demo   simulated providers, the gateway, a few hundred calls, a table of who served what
+# make test   everything that needs no container engine        make test-all   that, too
+# make check  lint, types, architecture                        make bench      the costs, beside peers
+# Each makes its own environment in .venv first.
+
+SHELL := /bin/sh
+BIN := .venv/bin
+RUN := .venv/.run-installed
+DEV := .venv/.dev-installed
+
+.PHONY: run demo test test-all check format bench lock clean
+
+run: $(RUN)
+	@$(BIN)/freeway serve
+
+demo: $(RUN)
+	@$(BIN)/freeway demo
+
+test: $(DEV)
+	@$(BIN)/pytest -m "not engine" $(PYTEST_ARGS)
+
+test-all: $(DEV)
+	@$(BIN)/pytest $(PYTEST_ARGS)
+
+check: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEV)
+	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+# The lock files name versions and hashes, and no package host.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-header --no-annotate pyproject.toml tools/build.in --extra embedded
+lock: $(DEV)
+	$(LOCK) -o requirements/run.txt
+	$(LOCK) --group dev -o requirements/dev.txt
+
+clean:
+	rm -rf .venv .venvs
+
+$(RUN): requirements/run.txt pyproject.toml
+	@sh tools/environment.sh requirements/run.txt
+	@touch $@
+
+$(DEV): requirements/dev.txt pyproject.toml
+	@sh tools/environment.sh requirements/dev.txt
+	@touch $@ $(RUN)

@@ -1,0 +1,240 @@
+"""
+Requests as the Gemini API spells them (``models.generateContent``; Google AI documentation, 2026-11).
+
+An assistant is a ``model``, what a tool said comes from the ``user``, and turns alternate.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from providers.chat import ChatRequest, Message, Part, ToolCall
+from providers.dialect import Request, Target
+from providers.failures import CallersFault
+from providers.translation import arguments_of, image_of, not_carried, stops_of
+
+NO_SIGNATURE = "skip_thought_signature_validator"
+"""
+What stands for the thought signature of a call that has none, because another model made it or the caller lost it.
+
+Gemini 3 refuses a step whose first call has no signature; this value is documented for such history ("Thought
+signatures", https://ai.google.dev/gemini-api/docs/thought-signatures, frequently asked questions, 2026-08).
+"""
+
+_SAMPLING = {
+    "temperature": "temperature",
+    "top_p": "topP",
+    "top_k": "topK",
+    "presence_penalty": "presencePenalty",
+    "frequency_penalty": "frequencyPenalty",
+    "n": "candidateCount",
+}
+_SEEDS = 0x7FFF_FFFF  # a seed is an int32 there
+
+_LEVELS = {
+    "none": "MINIMAL", "minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH",
+    "xhigh": "HIGH", "max": "HIGH",
+}  # fmt: skip
+_BUDGETS = {
+    "none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576, "max": 24576,
+}  # fmt: skip
+"""
+What ``reasoning_effort`` means: a level since Gemini 3, where thinking cannot be turned off, a budget in tokens before
+("OpenAI compatibility", https://ai.google.dev/gemini-api/docs/openai, 2026-09).
+"""
+
+
+def body_of(target: Target, request: Request) -> dict[str, Any]:
+    """
+    The body that asks *target* for *request*.
+
+    Raises Unsupported for content that cannot be sent, CallersFault for a conversation that makes no sense.
+    """
+    view = request.view
+    instruction = "\n\n".join(filter(None, (m.text() for m in view.messages if _instructs(m))))
+    contents = _contents(target.model, view.messages)
+    body: dict[str, Any] = {"contents": contents}
+    if instruction and (not contents or target.model.startswith("gemma-3")):
+        # Nothing else is asked, or the model takes no instruction ("Developer instruction is not enabled").
+        _add(contents, "user", [{"text": instruction}], first=True)
+    elif instruction:
+        body["systemInstruction"] = {"parts": [{"text": instruction}]}
+    if not contents:
+        raise CallersFault("the conversation is empty")
+    _add_tools(body, view)
+    config = _generation_config(target, request)
+    if config:
+        body["generationConfig"] = config
+    return body
+
+
+# ── the conversation ──
+
+
+def _instructs(message: Message) -> bool:
+    return message.role in ("system", "developer")
+
+
+def _contents(model: str, messages: list[Message]) -> list[dict[str, Any]]:
+    contents: list[dict[str, Any]] = []
+    names: dict[str, str] = {}  # of the functions called so far, by the call's id
+    for message in messages:
+        if _instructs(message):
+            continue
+        if message.role == "assistant":
+            parts = [_part(part) for part in message.parts() if part.text != ""]
+            calls = message.tool_calls or []
+            names.update({call.id: call.function.name for call in calls})
+            _add(contents, "model", parts + [_call(model, call, place) for place, call in enumerate(calls)])
+        elif message.role in ("tool", "function"):
+            _add(contents, "user", _result(message, names))
+        else:
+            _add(contents, "user", [_part(part) for part in message.parts() if part.text != ""])
+    return contents
+
+
+def _add(contents: list[dict[str, Any]], role: str, parts: list[dict[str, Any]], *, first: bool = False) -> None:
+    """Add a turn, or its parts to its neighbour's of the same role: turns alternate, and none is empty."""
+    if not parts:
+        return
+    neighbour = contents[0 if first else -1] if contents else None
+    if neighbour is None or neighbour["role"] != role:
+        contents.insert(0 if first else len(contents), {"role": role, "parts": parts})
+    elif first:
+        neighbour["parts"] = parts + neighbour["parts"]
+    else:
+        neighbour["parts"] += parts
+
+
+def _part(part: Part) -> dict[str, Any]:
+    if part.type in ("text", "refusal"):
+        return {"text": part.text or part.refusal or ""}
+    if part.type == "image_url" and part.image_url is not None:
+        image = image_of(part.image_url)
+        return {"inlineData": {"mimeType": image.mime, "data": image.data}}
+    if part.type == "input_audio" and part.input_audio is not None:
+        return {"inlineData": {"mimeType": f"audio/{part.input_audio.format}", "data": part.input_audio.data}}
+    raise not_carried(part)
+
+
+def _call(model: str, call: ToolCall, place: int) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": call.function.name, "args": arguments_of(call.function)}
+    if call.id:
+        function["id"] = call.id
+    part: dict[str, Any] = {"functionCall": function}
+    signature = signature_of(call)
+    if signature is None and place == 0 and _wants_signatures(model):
+        signature = NO_SIGNATURE  # of calls made at once, only the first has one
+    if signature is not None:
+        part["thoughtSignature"] = signature
+    return part
+
+
+def signature_of(call: ToolCall) -> str | None:
+    """The thought signature that a replayed call carries."""
+    google = call.extra_content.get("google") if isinstance(call.extra_content, dict) else None
+    signature = google.get("thought_signature") if isinstance(google, dict) else None
+    return signature if isinstance(signature, str) and signature else None
+
+
+def _wants_signatures(model: str) -> bool:
+    return model.startswith("gemini-") and not model.startswith(("gemini-1", "gemini-2"))
+
+
+def _result(message: Message, names: dict[str, str]) -> list[dict[str, Any]]:
+    """What a tool said. The answer is an object: one that is none goes under ``output``, as Google's SDK names it."""
+    name = names.get(message.tool_call_id or "") or message.name
+    if not name:
+        raise CallersFault("a tool message answers no call of this conversation")
+    said = message.text()
+    try:
+        found = msgspec.json.decode(said)
+    except msgspec.DecodeError:
+        found = None
+    response: dict[str, Any] = {"name": name, "response": found if isinstance(found, dict) else {"output": said}}
+    if message.tool_call_id:
+        response["id"] = message.tool_call_id
+    media = [_part(part) for part in message.parts() if part.type != "text"]
+    return [{"functionResponse": response}, *media]
+
+
+# ── tools ──
+
+
+def _add_tools(body: dict[str, Any], view: ChatRequest) -> None:
+    functions = view.functions()
+    if not functions:
+        return
+    declarations = []
+    for function in functions:
+        declaration: dict[str, Any] = {"name": function.name}
+        if function.description:
+            declaration["description"] = function.description
+        if function.parameters:
+            declaration["parametersJsonSchema"] = _schema(function.parameters)
+        declarations.append(declaration)
+    body["tools"] = [{"functionDeclarations": declarations}]
+    choice = _tool_choice(view.tool_choice)
+    if choice is not None:
+        body["toolConfig"] = {"functionCallingConfig": choice}
+
+
+def _tool_choice(choice: str | dict[str, Any] | None) -> dict[str, Any] | None:
+    modes = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
+    if choice is None or isinstance(choice, str):
+        return {"mode": modes[choice]} if choice in modes else None
+    function = choice.get("function")
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(name, str):
+        raise CallersFault("tool_choice names no function")
+    return {"mode": "ANY", "allowedFunctionNames": [name]}
+
+
+def _schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """*schema* without the mark of its draft, which Google refuses."""
+    return {key: value for key, value in schema.items() if key != "$schema"}
+
+
+# ── how to answer ──
+
+
+def _generation_config(target: Target, request: Request) -> dict[str, Any]:
+    view, spec = request.view, target.account.spec
+    config: dict[str, Any] = {}
+    for name, theirs in _SAMPLING.items():
+        value = getattr(view, name)
+        if value is not None and name not in spec.drop:
+            config[theirs] = value
+    if view.output_tokens is not None:
+        config["maxOutputTokens"] = view.output_tokens
+    if view.seed is not None:
+        config["seed"] = view.seed & _SEEDS
+    stops = [stop for stop in stops_of(view.stop) if stop]
+    if stops:
+        config["stopSequences"] = stops
+    wanted = view.response_format
+    if wanted is not None and wanted.type != "text":
+        config["responseMimeType"] = "application/json"
+        if wanted.json_schema is not None and wanted.json_schema.schema is not None:
+            config["responseJsonSchema"] = _schema(wanted.json_schema.schema)
+    thinking = _thinking(target, view.reasoning_effort)
+    if thinking:
+        config["thinkingConfig"] = thinking
+    for name, value in spec.defaults.items():
+        config.setdefault(name, value)
+    return config
+
+
+def _thinking(target: Target, effort: str | None) -> dict[str, Any]:
+    if "reasoning" not in target.capabilities:
+        return {}
+    thinking: dict[str, Any] = {"includeThoughts": True}
+    if target.model.startswith("gemini-2"):
+        if effort in _BUDGETS:
+            thinking["thinkingBudget"] = _BUDGETS[effort]
+            thinking["includeThoughts"] = effort != "none"
+    elif effort in _LEVELS:
+        thinking["thinkingLevel"] = _LEVELS[effort]
+    return thinking

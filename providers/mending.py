@@ -1,0 +1,123 @@
+"""
+Answers that mean what OpenAI's mean and are spelled a little off, made right.
+
+Only what a strict reader refuses comes here, so that the common answer costs nothing. What is mended: nulls where a
+value should be left out, numbers of the wrong kind, content that is a number (Cloudflare) or a list of parts (Mistral's
+thoughts), tool arguments that are an object. What cannot be mended is refused as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from providers.chat import encode
+
+_T = TypeVar("_T")
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+
+def decode_mended(data: bytes, decode: Callable[[bytes], _T], kind: str) -> tuple[_T, bytes]:
+    """
+    *data* decoded, and its bytes, both mended if need be. *kind* is the ``object`` that it should be.
+
+    Raises ``msgspec.DecodeError`` for what cannot be mended.
+    """
+    try:
+        return decode(data), data
+    except msgspec.ValidationError:
+        found = msgspec.json.decode(data)
+        if not isinstance(found, dict):
+            raise
+        _mend(found, kind)
+        data = encode(found)
+        return decode(data), data
+
+
+def _mend(answer: dict[str, Any], kind: str) -> None:
+    for name in ("id", "model", "created"):
+        if answer.get(name, "") is None:
+            del answer[name]
+    if "error" not in answer:
+        answer["object"] = kind
+    if isinstance(answer.get("created"), float | str):
+        answer["created"] = _whole(answer["created"])
+    if isinstance(answer.get("usage"), dict):
+        _mend_usage(answer["usage"])
+    answer["choices"] = _objects(answer.get("choices"))
+    for choice in answer["choices"]:
+        _mend_choice(choice)
+
+
+def _mend_choice(choice: dict[str, Any]) -> None:
+    if choice.get("index", 0) is None:
+        del choice["index"]
+    for part in ("message", "delta"):
+        if choice.get(part, {}) is None:
+            choice[part] = {}
+        if isinstance(choice.get(part), dict):
+            _mend_message(choice[part])
+
+
+def _mend_usage(usage: dict[str, Any]) -> None:
+    for name in _COUNTS:
+        if name in usage:
+            usage[name] = _whole(usage[name])
+    for name in ("prompt_tokens_details", "completion_tokens_details"):
+        if isinstance(usage.get(name), dict):
+            usage[name] = {key: count for key, count in usage[name].items() if isinstance(count, int)}
+
+
+def _mend_message(message: dict[str, Any]) -> None:
+    content = message.get("content")
+    if isinstance(content, list):
+        message["content"] = "".join(_text(part) for part in content if not _is_thought(part))
+        thought = "".join(_text(part) for part in content if _is_thought(part))
+        if thought:
+            message["reasoning_content"] = thought
+    elif isinstance(content, int | float):
+        message["content"] = msgspec.json.encode(content).decode()
+    for call in _objects(message.get("tool_calls")):
+        for name in ("id", "type"):
+            if call.get(name, "") is None:
+                del call[name]
+        if isinstance(call.get("function"), dict):
+            _mend_function(call["function"])
+
+
+def _mend_function(function: dict[str, Any]) -> None:
+    arguments = function.get("arguments", "")
+    if arguments is None:
+        function["arguments"] = ""
+    elif not isinstance(arguments, str):
+        function["arguments"] = encode(arguments).decode()
+
+
+def _objects(found: object) -> list[dict[str, Any]]:
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def _is_thought(part: object) -> bool:
+    return isinstance(part, dict) and part.get("type") == "thinking"
+
+
+def _text(part: object) -> str:
+    """The text of a part; a thought holds a list of them (``{"type": "thinking", "thinking": [{"text": …}]}``)."""
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict):
+        return ""
+    inner = part.get("thinking") if _is_thought(part) else part.get("text")
+    if isinstance(inner, list):
+        return "".join(_text(piece) for piece in inner)
+    return inner if isinstance(inner, str) else ""
+
+
+def _whole(value: object) -> int:
+    try:
+        count = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return 0
+    return int(count) if abs(count) < 2**53 else 0

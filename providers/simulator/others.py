@@ -1,0 +1,161 @@
+"""
+The other halves of providers that need no code in the gateway: Mistral, Cerebras, Cloudflare and Z.ai, each with its
+own headers and refusals (observed 2026-08 to 2026-10).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from providers.simulator.base import Exchange, Refusal, SimulatedModel
+from providers.simulator.brain import Saying, View
+from providers.simulator.openai_like import OpenAILike
+from providers.simulator.quotas import Aligned, Calendar, Clock, Meter, Rolling
+
+
+class Mistral(OpenAILike):
+    """``https://api.mistral.ai/v1``: requests and tokens a clock minute for each model; unknown fields are a 422."""
+
+    name, key, path = "mistral", "sim-mistral-0123456789", "/v1"
+    usage_always = True
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock, (SimulatedModel(id="ministral-8b-latest", context=262_144, vision=True),
+                                 SimulatedModel(id="mistral-small-latest", vision=True)))  # fmt: skip
+
+    def entry(self, model: SimulatedModel) -> dict[str, Any]:
+        can = {"completion_chat": True, "function_calling": model.tools, "vision": model.vision, "reasoning": False}
+        return {**super().entry(model), "capabilities": can, "max_context_length": model.context, "aliases": []}
+
+    def check(self, body: dict[str, Any], model: SimulatedModel, view: View) -> None:
+        for name in ("logit_bias", "logprobs", "user", "stream_options", "max_completion_tokens", "seed"):
+            if name in body:
+                detail = [{"type": "extra_forbidden", "loc": ["body", name], "msg": "Extra inputs are not permitted"}]
+                raise Refusal(422, {"object": "error", "message": {"detail": detail}, "type": "invalid_request_error"})
+
+    def meters_of(self, model: SimulatedModel, requests: float, tokens: float) -> list[tuple[Meter, float]]:
+        return [
+            (self.meter(f"{model.id}/minute", lambda: Aligned(50)), requests),
+            (self.meter(f"{model.id}/tokens", lambda: Aligned(50_000)), tokens),
+        ]
+
+    def headers(self, model: SimulatedModel) -> dict[str, str]:
+        now = self.clock()
+        (minute, _), (tokens, _) = self.meters_of(model, 0, 0)
+        return {
+            "x-ratelimit-limit-req-minute": f"{minute.limit:.0f}",
+            "x-ratelimit-remaining-req-minute": f"{minute.limit - minute.used(now):.0f}",
+            "x-ratelimit-limit-tokens-minute": f"{tokens.limit:.0f}",
+            "x-ratelimit-remaining-tokens-minute": f"{max(0, tokens.limit - tokens.used(now)):.0f}",
+        }
+
+    def refuse(self, why: str, model: SimulatedModel) -> NoReturn:
+        if why.startswith("rate_limited"):
+            body = {"object": "error", "message": "Rate limit exceeded", "type": "rate_limited", "code": "1300"}
+            raise Refusal(429, body, {"x-ratelimit-limit-req-minute": "50", "x-ratelimit-remaining-req-minute": "0"})
+        super().refuse(why, model)
+
+
+class Cerebras(OpenAILike):
+    """``https://api.cerebras.ai/v1``: five requests a minute, and a queue that is full at times."""
+
+    name, key, path = "cerebras", "csk-sim0123456789", "/v1"
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock, (SimulatedModel(id="gpt-oss-120b", reasoning=True), SimulatedModel(id="qwen-3.8-27b")))
+
+    def authorize(self, exchange: Exchange) -> None:
+        if exchange.call.headers.get("user-agent", "").startswith("Python-urllib"):
+            raise Refusal(403, b"error code: 1010", {"content-type": "text/plain"})
+        super().authorize(exchange)
+
+    def meters_of(self, model: SimulatedModel, requests: float, tokens: float) -> list[tuple[Meter, float]]:
+        return [
+            (self.meter(f"{model.id}/minute", lambda: Rolling(5)), requests),
+            (self.meter(f"{model.id}/hour", lambda: Rolling(150, 3600)), requests),
+            (self.meter(f"{model.id}/tokens", lambda: Rolling(30_000)), tokens),
+        ]
+
+    def headers(self, model: SimulatedModel) -> dict[str, str]:
+        now = self.clock()
+        (minute, _), (hour, _), (tokens, _) = self.meters_of(model, 0, 0)
+        told = {"requests-minute": minute, "requests-hour": hour, "tokens-minute": tokens}
+        headers = {f"x-ratelimit-limit-{name}": f"{meter.limit:.0f}" for name, meter in told.items()}
+        left = {name: max(0, meter.limit - meter.used(now)) for name, meter in told.items()}
+        return headers | {f"x-ratelimit-remaining-{name}": f"{amount:.0f}" for name, amount in left.items()}
+
+    def refuse(self, why: str, model: SimulatedModel) -> NoReturn:
+        if why == "busy":
+            body = {"message": "We are experiencing high traffic right now!", "type": "too_many_requests_error",
+                    "param": "queue", "code": "queue_exceeded"}  # fmt: skip
+            raise Refusal(429, body, {"x-should-retry": "false"})
+        if why == "gone":
+            body = {"message": f"Model {model.id} is archived.", "type": "not_found_error", "param": "model",
+                    "code": "model_archived"}  # fmt: skip
+            raise Refusal(404, body)
+        super().refuse(why, model)
+
+
+class Cloudflare(OpenAILike):
+    """``https://api.cloudflare.com/client/v4/accounts/{id}/ai/v1``: ten thousand neurons a UTC day."""
+
+    name, key, path = "cloudflare", "sim-cloudflare-0123456789", "/client/v4/accounts/simaccount/ai/v1"
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock, (SimulatedModel(id="@cf/openai/gpt-oss-120b", reasoning=True),
+                                 SimulatedModel(id="@cf/qwen/qwen3.8-27b")))  # fmt: skip
+        self.neurons = self.meter("account/neurons", lambda: Calendar(10_000))
+
+    def admit(self, model: SimulatedModel, prompt: int, reserved: int) -> None:
+        if self.neurons.used(self.clock()) >= self.neurons.limit:
+            self.refuse("rate_limited:day", model)
+
+    def settle(self, model: SimulatedModel, prompt: int, reserved: int, output: int) -> None:
+        self.neurons.take((prompt + output) * 0.03, self.clock())
+
+    def refuse(self, why: str, model: SimulatedModel) -> NoReturn:
+        if why.startswith("rate_limited"):
+            message = "AiError: you have used up your daily free allocation of 10,000 neurons, please upgrade"
+            body = {"result": None, "success": False, "errors": [{"code": 4006, "message": message}], "messages": []}
+            raise Refusal(429, body)
+        if why == "busy":
+            errors = [{"code": 3040, "message": "Capacity temporarily exceeded, please try again."}]
+            raise Refusal(429, {"result": None, "success": False, "errors": errors, "messages": []})
+        super().refuse(why, model)
+
+
+class Zai(OpenAILike):
+    """``https://api.z.ai/api/paas/v4``: one request at a time; codes instead of statuses."""
+
+    name, key, path = "zai", "sim-zai-0123456789", "/api/paas/v4"
+    reasoning_field = "reasoning_content"
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock, (SimulatedModel(id="glm-4.7-flash", reasoning=True),
+                                 SimulatedModel(id="glm-4.5-flash", reasoning=True),
+                                 SimulatedModel(id="glm-5.2", price=(1e-6, 3e-6))))  # fmt: skip
+
+    def listing(self) -> dict[str, Any]:
+        return {"object": "list", "data": [self.entry(model) for model in self.models if any(model.price)]}
+
+    def check(self, body: dict[str, Any], model: SimulatedModel, view: View) -> None:
+        if any(model.price):
+            self.refuse("would_cost", model)
+        if self.in_flight > 1:
+            self.refuse("rate_limited", model)
+
+    def usage(self, prompt: int, saying: Saying, model: SimulatedModel) -> dict[str, Any]:
+        return {**super().usage(prompt, saying, model), "prompt_tokens_details": {"cached_tokens": 0}}
+
+    def refuse(self, why: str, model: SimulatedModel) -> NoReturn:
+        codes = {
+            "rate_limited": (429, "1302", "Rate limit reached for requests"),
+            "busy": (429, "1305", "The model is overloaded"),
+            "would_cost": (429, "1113", "Insufficient balance or no resource package. Please recharge."),
+            "gone": (400, "1214", "Model does not exist"),
+            "unknown": (400, "1214", "Model does not exist"),
+        }
+        if why.partition(":")[0] not in codes:
+            super().refuse(why, model)
+        status, code, message = codes[why.partition(":")[0]]
+        raise Refusal(status, {"error": {"code": code, "message": message}})

@@ -1,0 +1,53 @@
+"""What all tests share: the shipped configuration, simulated providers, and a gateway before them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.cli import shipped_config
+from gateway.commands.demo import SIX, Demo, opened
+from providers.simulator.world import World
+from tests.clock import FakeClock
+
+CONFIG = shipped_config()
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+    """
+    ``await start()`` gives a running gateway before the six simulated providers; ``names`` chooses some of them,
+    ``clock`` sets the time of both sides, other arguments are environment variables.
+    """
+    async with AsyncExitStack() as stack:
+
+        async def begin(names: tuple[str, ...] = SIX, clock: FakeClock | None = None, **environ: str) -> Demo:
+            world = World(clock, names=names) if clock else World(names=names)
+            if "ollama" not in names:
+                environ.setdefault("OLLAMA_HOST", "http://127.0.0.1:9")  # discard: nobody is there
+            demo = opened(CONFIG, tmp_path / "state", world, clock=clock, environ=environ)
+            return await stack.enter_async_context(demo)
+
+        yield begin
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say at the end what was not run, and why."""
+    left_out = len(terminalreporter.stats.get("deselected", ()))
+    if left_out:
+        why = (
+            "need a container engine; `make test-all` runs them" if "engine" in config.option.markexpr else "deselected"
+        )
+        terminalreporter.write_line(f"not run: {left_out} tests ({why})")
+    for report in terminalreporter.stats.get("skipped", ()):
+        terminalreporter.write_line(f"not run: {report.nodeid}: {report.longrepr[2]}")

@@ -1,0 +1,363 @@
+"""Each refusal on record means what its provider means by it: which class, which bucket, for whom, and until when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from providers import dialects
+from providers import failures as f
+from providers.dialect import Response, Target
+from providers.sse import ServerSentEvents
+from tests.payloads import FOLDER, SPECS, account, answer, body, is_envelope
+
+PROVIDERS = ("cerebras", "cloudflare", "groq", "huggingface", "mistral", "nvidia", "openrouter", "zai")
+
+Expectation = tuple[type[f.ProviderFailure], dict[str, Any]]
+
+PER_MINUTE = {"unit": "requests", "window": "minute"}
+PER_DAY = {"unit": "requests", "window": "day"}
+
+RECORDED: dict[str, Expectation] = {
+    "cerebras/cerebras_404_archived.json": (f.ModelGone, {}),
+    "cerebras/cerebras_429_queue.json": (f.Busy, {}),
+    "cloudflare/cloudflare_429_neurons.json": (
+        f.RateLimited,
+        {"unit": "neurons", "window": "day", "account_wide": True},
+    ),
+    "groq/groq_400_json_validate_failed.json": (f.Unreachable, {}),
+    "groq/groq_400_model_decommissioned.json": (f.ModelGone, {}),
+    "groq/groq_401.json": (f.CredentialRejected, {"account_wide": True}),
+    "groq/groq_404.json": (f.ModelGone, {}),
+    "groq/groq_413.json": (f.TooLarge, {"retry_in": None}),
+    "groq/groq_429_rpd.json": (f.RateLimited, {**PER_DAY, "limit": 1000.0, "retry_in": 86.4}),
+    "groq/groq_429_rpm.json": (f.RateLimited, {**PER_MINUTE, "limit": 30.0, "retry_in": 2.0}),
+    "groq/groq_429_tpm.json": (
+        f.RateLimited,
+        {"unit": "tokens", "window": "minute", "limit": 8000.0, "retry_in": 18.42},
+    ),
+    "groq/groq_503.json": (f.Busy, {}),
+    "huggingface/hf_400_model_not_supported.json": (f.ModelGone, {}),
+    "huggingface/hf_401.json": (f.CredentialRejected, {"account_wide": True}),
+    "huggingface/hf_402.json": (f.WouldCost, {"account_wide": True}),
+    "huggingface/hf_hub_429.json": (f.RateLimited, {"unit": "requests", "window": "5 minute", "retry_in": 55.0}),
+    "mistral/mistral_429.json": (f.RateLimited, {**PER_MINUTE, "limit": 4.0, "retry_in": None}),
+    "nvidia/nvidia_400_no_tools.json": (f.Unsupported, {"capability": "tools"}),
+    "nvidia/nvidia_401.json": (f.CredentialRejected, {"account_wide": True}),
+    "nvidia/nvidia_403.json": (f.CredentialRejected, {"account_wide": True}),
+    "nvidia/nvidia_404_function.json": (f.NotEntitled, {}),
+    "nvidia/nvidia_410.json": (f.ModelGone, {}),
+    "nvidia/nvidia_429.json": (f.RateLimited, {**PER_MINUTE, "retry_in": None}),
+    "nvidia/nvidia_503_worker.json": (f.Busy, {}),
+    "openrouter/openrouter_200_error.json": (f.Unreachable, {"status": 502}),
+    "openrouter/openrouter_400_context.json": (f.ContextTooLong, {}),
+    "openrouter/openrouter_400_model_not_found.json": (f.ModelGone, {}),
+    "openrouter/openrouter_401.json": (f.CredentialRejected, {"account_wide": True}),
+    "openrouter/openrouter_401_missing.json": (f.CredentialRejected, {"account_wide": True}),
+    "openrouter/openrouter_402.json": (f.WouldCost, {"account_wide": True}),
+    "openrouter/openrouter_403_moderation.json": (f.ContentRefused, {}),
+    "openrouter/openrouter_404_free_variant_ended.json": (f.ModelGone, {}),
+    "openrouter/openrouter_404_no_endpoints.json": (f.ModelGone, {}),
+    "openrouter/openrouter_404_tools.json": (f.Unsupported, {"capability": "tools"}),
+    "openrouter/openrouter_429_day.json": (
+        f.RateLimited,
+        {**PER_DAY, "limit": 50.0, "until": 1795478400.0, "account_wide": True},
+    ),
+    "openrouter/openrouter_429_day_high_balance.json": (
+        f.RateLimited,
+        {**PER_DAY, "limit": 1000.0, "until": 1795478400.0, "account_wide": True},
+    ),
+    "openrouter/openrouter_429_generic.json": (f.RateLimited, {"unit": None, "window": None, "account_wide": True}),
+    "openrouter/openrouter_429_min.json": (
+        f.RateLimited,
+        {**PER_MINUTE, "limit": 20.0, "until": 1795442760.0, "account_wide": True},
+    ),
+    "openrouter/openrouter_429_upstream.json": (f.Busy, {"retry_in": 12.0}),
+    "openrouter/openrouter_503.json": (f.Busy, {"retry_in": 8.0}),
+    "openrouter/openrouter_stream_error.sse": (f.Unreachable, {"status": 502}),
+    "openrouter/openrouter_stream_error_429.sse": (f.Busy, {}),
+    "zai/zai_400_1214.json": (f.ModelGone, {}),
+    "zai/zai_429_1113.json": (f.WouldCost, {}),
+    "zai/zai_429_1302.json": (f.RateLimited, {"unit": "in-flight", "window": "in-flight", "retry_in": 1.0}),
+}
+
+GROQ_DAY = (
+    "Rate limit reached for model `m` in organization `o` service tier `on_demand` on tokens per day (TPD): "
+    "Limit 200000, Used 199000, Requested 3000. Please try again in 9m38.016s."
+)
+HARNESS = "acme/model:free is only available on agentic harnesses"
+
+# Wordings that are known, without a whole payload: provider, status, body, headers → what it means.
+WORDED: list[tuple[str, int, Any, dict[str, str], type[f.ProviderFailure], dict[str, Any]]] = [
+    ("cerebras", 402, {"message": "Payment required"}, {}, f.WouldCost, {"account_wide": True}),
+    ("cerebras", 403, "error code: 1010", {}, f.Unreachable, {}),
+    ("cloudflare", 429, {"errors": [{"code": 3036, "message": "limit"}]}, {}, f.RateLimited, {"unit": "neurons"}),
+    ("cloudflare", 429, {"errors": [{"code": 3040, "message": "no capacity"}]}, {}, f.Busy, {}),
+    ("cloudflare", 403, {"errors": [{"code": 1, "message": "needs the Workers Paid plan"}]}, {}, f.WouldCost, {}),
+    ("groq", 403, "error code: 1010", {}, f.Unreachable, {}),
+    ("groq", 498, {"error": {"message": "flex tier capacity exceeded"}}, {}, f.Busy, {}),
+    ("groq", 400, {"error": {"message": "too long", "code": "context_length_exceeded"}}, {}, f.ContextTooLong, {}),
+    ("groq", 400, {"error": {"message": "bad call", "code": "tool_use_failed"}}, {}, f.Unreachable, {}),
+    (
+        "groq",
+        400,
+        {"error": {"message": "tool calling is not supported with this model"}},
+        {},
+        f.Unsupported,
+        {"capability": "tools"},
+    ),
+    (
+        "groq",
+        429,
+        {"error": {"message": GROQ_DAY, "type": "tokens", "code": "rate_limit_exceeded"}},
+        {"retry-after": "579"},
+        f.RateLimited,
+        {"unit": "tokens", "window": "day", "limit": 200000.0, "retry_in": 578.016},
+    ),
+    (
+        "groq",
+        429,
+        {"error": {"message": "Rate limit reached"}},
+        {"retry-after": "Mon, 23 Nov 2026 16:00:00 GMT"},
+        f.RateLimited,
+        {"until": 1795449600.0, "retry_in": None},
+    ),
+    ("huggingface", 400, {"error": "Model not supported by provider groq"}, {}, f.ModelGone, {}),
+    ("huggingface", 400, {"error": {"message": "no", "code": "model_not_found"}}, {}, f.ModelGone, {}),
+    (
+        "huggingface",
+        403,
+        {"error": "This authentication method does not have sufficient permissions to call Inference Providers"},
+        {},
+        f.CredentialRejected,
+        {"account_wide": True},
+    ),
+    ("huggingface", 403, {"error": "Access to model acme/gated is restricted"}, {}, f.NotEntitled, {}),
+    ("huggingface", 429, {"error": {"message": "slow down"}}, {}, f.Busy, {"retry_in": None}),
+    ("huggingface", 503, {"error": "Model is loading"}, {}, f.Busy, {}),
+    (
+        "mistral",
+        429,
+        {"message": "Rate limit exceeded", "code": "1300"},
+        {"x-ratelimit-limit-req-minute": "0", "x-ratelimit-remaining-req-minute": "0"},
+        f.NotEntitled,
+        {},
+    ),
+    (
+        "mistral",
+        429,
+        {"message": "Rate limit exceeded", "code": "1300"},
+        {"x-ratelimit-limit-tokens-minute": "50000", "x-ratelimit-remaining-tokens-minute": "0"},
+        f.RateLimited,
+        {"unit": "tokens", "window": "minute", "limit": 50000.0},
+    ),
+    ("mistral", 403, {"message": "Labs", "code": "1913"}, {}, f.NotEntitled, {}),
+    (
+        "mistral",
+        422,
+        {"detail": [{"type": "extra_forbidden", "loc": ["body", "x"], "msg": "Extra inputs are not permitted"}]},
+        {},
+        f.Unsupported,
+        {"capability": None},
+    ),
+    ("nvidia", 404, "404 page not found", {}, f.ModelGone, {}),
+    ("nvidia", 202, "", {"nvcf-reqid": "11111111-2222"}, f.Unreachable, {"status": 202}),
+    (
+        "nvidia",
+        400,
+        {"status": 400, "title": "Bad Request", "detail": "Function id 'x': DEGRADED function cannot be invoked"},
+        {},
+        f.Busy,
+        {},
+    ),
+    ("nvidia", 400, {"error": {"message": "Validation: Unsupported parameter(s): `n`"}}, {}, f.Unsupported, {}),
+    (
+        "nvidia",
+        400,
+        {"error": {"message": "This model only supports single tool-calls at once!"}},
+        {},
+        f.Unsupported,
+        {"capability": "parallel_tools"},
+    ),
+    ("nvidia", 400, {"error": {"message": "The maximum context length is 32768 tokens."}}, {}, f.ContextTooLong, {}),
+    ("nvidia", 422, {"detail": [{"loc": ["body"], "msg": "field required"}]}, {}, f.CallersFault, {}),
+    ("nvidia", 500, {"error": {"message": "ResourceExhausted: Worker local (267/32)"}}, {}, f.Busy, {}),
+    ("nvidia", 529, {"error": {"message": "overloaded"}}, {}, f.Busy, {}),
+    ("nvidia", 500, {"error": {"message": "internal"}}, {}, f.Unreachable, {}),
+    (
+        "openrouter",
+        403,
+        {"error": {"code": 403, "message": "Key limit exceeded (total limit)"}},
+        {},
+        f.WouldCost,
+        {"account_wide": True},
+    ),
+    (
+        "openrouter",
+        402,
+        {"error": {"code": 402, "message": "no", "metadata": {"limit_source": "openrouter_in_flight_budget"}}},
+        {},
+        f.WouldCost,
+        {"account_wide": False},
+    ),
+    ("openrouter", 403, {"error": {"code": 403, "message": HARNESS}}, {}, f.NotEntitled, {}),
+    (
+        "openrouter",
+        404,
+        {"error": {"message": "blocked", "availability": {"code": "privacy_restricted"}}},
+        {},
+        f.NotEntitled,
+        {},
+    ),
+    (
+        "openrouter",
+        404,
+        {"error": {"message": "none left", "availability": {"code": "constraint_filtered"}}},
+        {},
+        f.Unsupported,
+        {"capability": None},
+    ),
+    (
+        "openrouter",
+        429,
+        {"error": {"message": "full", "availability": {"code": "capacity_exhausted", "retry_after": 30}}},
+        {},
+        f.Busy,
+        {"retry_in": 30.0},
+    ),
+    (
+        "openrouter",
+        404,
+        {"error": {"code": 404, "message": "No endpoints found that support image input"}},
+        {},
+        f.Unsupported,
+        {"capability": "vision"},
+    ),
+    (
+        "openrouter",
+        404,
+        {"error": {"code": 404, "message": "No endpoints found that can handle the requested parameters."}},
+        {},
+        f.Unsupported,
+        {"capability": None},
+    ),
+    (
+        "openrouter",
+        429,
+        {"error": {"code": 429, "message": "Rate limit exceeded: free-models-per-day. Add 5 credits"}},
+        {"x-ratelimit-limit": "50", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "1795478400000"},
+        f.RateLimited,
+        {**PER_DAY, "until": 1795478400.0},
+    ),
+    (
+        "openrouter",
+        401,
+        {"error": {"code": 401, "message": "Provider returned error", "metadata": {"raw": "bad key"}}},
+        {},
+        f.Busy,
+        {"account_wide": False},
+    ),
+    ("openrouter", 529, {"error": {"code": 529, "message": "overloaded"}}, {}, f.Busy, {}),
+    ("zai", 429, {"error": {"code": "1305", "message": "overloaded"}}, {}, f.Busy, {"retry_in": 60.0}),
+    ("zai", 429, {"error": {"code": "1308", "message": "used up"}}, {}, f.RateLimited, {"retry_in": 3600.0}),
+    ("zai", 429, {"error": {"code": "1310", "message": "used up"}}, {}, f.RateLimited, {"window": "month"}),
+    ("zai", 429, {"error": {"code": "1311", "message": "plan"}}, {}, f.NotEntitled, {}),
+    ("zai", 400, {"error": {"code": "1210", "message": "bad"}}, {}, f.CallersFault, {}),
+]
+
+
+def on_record() -> set[str]:
+    """Every payload of these providers that tells of a failure."""
+    found = set()
+    for provider in PROVIDERS:
+        for path in (FOLDER / provider).iterdir():
+            name = f"{provider}/{path.name}"
+            if is_envelope(name):
+                recorded = answer(name)
+                if recorded.status >= 400 or b'"error"' in recorded.body:
+                    found.add(name)
+            elif path.suffix == ".sse" and b'"error":{' in path.read_bytes():
+                found.add(name)
+    return found
+
+
+def failure_in(name: str) -> f.ProviderFailure:
+    """The failure that the payload is taken for, the way it would come: by status, in a body, or in a stream."""
+    of = account(name.partition("/")[0])
+    dialect = dialects.by_name(of.spec.dialect)
+    target = Target(of, "acme/model")
+    try:
+        if name.endswith(".sse"):
+            reader, framing = dialect.reader(target), ServerSentEvents()
+            for event in (*framing.feed(body(name)), *framing.end()):
+                reader.feed(event)
+        recorded = answer(name)
+        if recorded.status != 200:
+            return dialect.classify(of, recorded)
+        dialect.read(target, recorded.body)
+    except f.ProviderFailure as failure:
+        return failure
+    raise AssertionError(f"{name} was taken for an answer")
+
+
+def told(failure: f.ProviderFailure, marks: dict[str, Any]) -> dict[str, Any]:
+    return {mark: getattr(failure, mark) for mark in marks}
+
+
+def test_every_refusal_on_record_has_a_meaning():
+    assert on_record() == RECORDED.keys()
+
+
+@pytest.mark.parametrize("name", sorted(RECORDED))
+def test_a_recorded_refusal_means_what_its_provider_means(name: str):
+    expected, marks = RECORDED[name]
+    failure = failure_in(name)
+
+    assert type(failure) is expected
+    assert told(failure, marks) == pytest.approx(marks)
+    assert failure.account_wide == marks.get("account_wide", False)
+    assert failure.message
+
+
+@pytest.mark.parametrize(
+    ("provider", "status", "content", "headers", "expected", "marks"),
+    WORDED,
+    ids=[f"{row[0]}-{row[1]}-{row[4].__name__}-{place}" for place, row in enumerate(WORDED)],
+)
+def test_a_known_wording_means_what_its_provider_means(provider, status, content, headers, expected, marks):
+    encoded = content.encode() if isinstance(content, str) else msgspec.json.encode(content)
+    of = account(provider)
+
+    failure = dialects.by_name(of.spec.dialect).classify(of, Response(status, headers, encoded))
+
+    assert type(failure) is expected
+    assert told(failure, marks) == pytest.approx(marks)
+
+
+JUNK = (
+    b"", b"<html>Bad gateway</html>", b"[]", b"null", b'"no"', b'{"error":null}', b'{"error":[1]}', b"\xff\xfe",
+    b'{"error":{"metadata":[]}}',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [202, 302, 400, 401, 403, 404, 413, 418, 429, 500, 503, 599])
+@pytest.mark.parametrize("provider", sorted(SPECS))
+def test_junk_is_a_failure_like_any_other(provider: str, status: int):
+    of = account(provider)
+    for content in JUNK:
+        failure = dialects.by_name(of.spec.dialect).classify(of, Response(status, {}, content))
+
+        assert isinstance(failure, f.ProviderFailure)
+        assert failure.status == status
+
+
+@pytest.mark.parametrize("provider", sorted(SPECS))
+def test_a_retry_after_is_read_where_nothing_better_is_known(provider: str):
+    of = account(provider)
+
+    failure = dialects.by_name(of.spec.dialect).classify(of, Response(503, {"retry-after": "7"}, b'{"error":{}}'))
+
+    assert type(failure) is f.Busy
+    assert failure.retry_in == 7

@@ -1,0 +1,184 @@
+"""Windows, one law after another: nothing is ever admitted above a limit, and what is promised to open does open."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.ledger import buckets as b
+from gateway.ledger.buckets import Bucket, Level
+
+T0 = datetime(2026, 11, 23, 12, 0, 7, tzinfo=UTC).timestamp()
+NO_LEASE = ("r", float("inf"))
+
+
+def bucket(window="rolling", limit=10.0, period=60.0, **more) -> Bucket:
+    return Bucket(key="k", unit="requests", limit=limit, window=window, period=period, **more)
+
+
+KINDS = [
+    bucket("rolling"),
+    bucket("clock"),
+    bucket("refill"),
+    bucket("calendar", calendar="day", zone="America/Los_Angeles"),
+    bucket("calendar", calendar="month", zone="UTC"),
+    bucket("in-flight", limit=3),
+]
+kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.calendar or k.window)
+counted = pytest.mark.parametrize("kind", KINDS[:-1], ids=lambda k: k.calendar or k.window)  # in flight all weigh one
+
+
+def take(kind: Bucket, level: Level, amount: float, now: float, lease=NO_LEASE) -> bool:
+    b.roll(kind, level, now)
+    if b.opens_at(kind, level, amount, now) > now:
+        return False
+    b.debit(kind, level, amount, now, lease)
+    return True
+
+
+@kinds
+def test_a_fresh_bucket_takes_its_limit_and_no_more(kind):
+    level = Level()
+
+    admitted = sum(take(kind, level, 1, T0, (str(i), T0 + 900)) for i in range(20))
+
+    assert admitted == kind.limit
+
+
+@kinds
+def test_a_full_bucket_opens_exactly_when_it_says(kind):
+    level = Level()
+    for i in range(20):
+        take(kind, level, 1, T0, (str(i), T0 + 900))
+
+    opens = b.opens_at(kind, level, 1, T0)
+
+    assert T0 < opens < float("inf")
+    assert not take(kind, level, 1, opens - 0.01, ("x", opens + 900))
+    assert take(kind, level, 1, opens + 1e-6, ("y", opens + 900))
+
+
+@counted
+def test_what_can_never_fit_never_opens(kind):
+    assert b.opens_at(kind, Level(), kind.limit + 1, T0) == float("inf")
+
+
+@kinds
+def test_what_is_given_back_can_be_taken_again(kind):
+    level = Level()
+    for i in range(int(kind.limit)):
+        take(kind, level, 1, T0, (str(i), T0 + 900))
+
+    b.correct(kind, level, -1, T0, "0")
+
+    assert take(kind, level, 1, T0, ("again", T0 + 900))
+    assert not take(kind, level, 1, T0, ("more", T0 + 900))
+
+
+@kinds
+def test_a_closed_bucket_stays_closed_until_its_instant(kind):
+    level = Level(closed_until=T0 + 5)
+
+    assert not take(kind, level, 1, T0)
+    assert take(kind, level, 1, T0 + 5)
+
+
+@pytest.mark.parametrize(
+    ("day", "hours"), [((2026, 3, 8), 23), ((2026, 11, 1), 25), ((2026, 7, 1), 24)], ids=["spring", "autumn", "summer"]
+)
+def test_a_pacific_day_is_as_long_as_it_is(day, hours):
+    kind = bucket("calendar", calendar="day", zone="America/Los_Angeles")
+    noon = datetime(*day, 20, tzinfo=UTC).timestamp()
+
+    assert b.window_end(kind, noon) - b.window_start(kind, noon) == hours * 3600
+
+
+def test_a_month_ends_with_its_last_day():
+    kind = bucket("calendar", calendar="month")
+
+    assert b.window_end(kind, T0) == datetime(2026, 12, 1, tzinfo=UTC).timestamp()
+    assert b.window_end(kind, b.window_end(kind, T0)) == datetime(2027, 1, 1, tzinfo=UTC).timestamp()
+
+
+def test_a_lease_of_a_dead_process_returns():
+    kind = bucket("in-flight", limit=1)
+    level = Level()
+    assert take(kind, level, 1, T0, ("dead", T0 + 900))
+
+    assert not take(kind, level, 1, T0 + 899, ("next", T0 + 1800))
+    assert take(kind, level, 1, T0 + 900, ("next", T0 + 1800))
+
+
+def test_a_learned_limit_counts_while_it_is_fresh():
+    kind = bucket("clock", limit=50)
+    level = Level(limit=1000, limit_until=T0 + 10)
+
+    assert b.limit_of(kind, level, T0) == 1000
+    assert b.limit_of(kind, level, T0 + 10) == 50
+
+
+@counted
+@pytest.mark.parametrize("said", [0, 3, 10])
+def test_what_the_provider_says_is_used_is_used(kind, said):
+    level = Level()
+    for _ in range(6):
+        take(kind, level, 1, T0)
+
+    b.set_used(kind, level, said, T0)
+
+    assert b.used(kind, level) == pytest.approx(said)
+
+
+steps = st.lists(st.tuples(st.floats(0, 40), st.floats(0.1, 6)), min_size=1, max_size=60)
+
+
+@given(steps)
+def test_no_rolling_window_ever_holds_more_than_the_limit(steps):
+    kind, level, now, admitted = bucket("rolling"), Level(), T0, []
+    for wait, amount in steps:
+        now += wait
+        if take(kind, level, amount, now):
+            admitted.append((now, amount))
+
+    for end, _ in admitted:
+        assert sum(a for at, a in admitted if end - kind.period < at <= end) <= kind.limit + 1e-6
+
+
+@given(steps)
+def test_no_refilling_bucket_gives_more_than_its_size_and_what_flowed_in(steps):
+    kind, level, now, admitted = bucket("refill"), Level(), T0, []
+    for wait, amount in steps:
+        now += wait
+        if take(kind, level, amount, now):
+            admitted.append((now, amount))
+
+    for i, (start, _) in enumerate(admitted):
+        given_out = 0.0
+        for at, amount in admitted[i:]:
+            given_out += amount
+            assert given_out <= kind.limit * (1 + (at - start) / kind.period) + 1e-6
+
+
+@given(steps)
+def test_no_clock_window_gives_more_than_its_limit(steps):
+    kind, level, now = bucket("clock"), Level(), T0
+    admitted: dict[float, float] = {}
+    for wait, amount in steps:
+        now += wait
+        if take(kind, level, amount, now):
+            admitted[now // 60] = admitted.get(now // 60, 0) + amount
+
+    assert all(total <= kind.limit + 1e-6 for total in admitted.values())
+
+
+@given(steps)
+def test_the_state_of_a_bucket_stays_small(steps):
+    kind, level, now = bucket("rolling"), Level(), T0
+    for wait, amount in steps * 20:
+        now += wait / 10
+        take(kind, level, amount, now)
+
+    assert len(level.slots) <= 102

@@ -1,0 +1,93 @@
+"""What comes in pieces is taken apart as the whole is, wherever the tags are cut."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from providers.thoughts import CLOSING, OPENING, ThoughtSplitter, split_thought
+
+fragments = st.sampled_from([OPENING, CLOSING, "<", "</", "</think", "think>", ">", " ", "\n\n", "a", "so", "é", "{}"])
+contents = st.lists(fragments, max_size=12).map("".join)
+cuts = st.lists(st.integers(0, 60), max_size=12)
+
+
+def streamed(content: str, places: list[int], opens: bool = False, cut: bool = False) -> tuple[str, str]:
+    """*content* fed in pieces, as a stream's reader does it: only those that are concerned, the end in any case."""
+    marks = sorted({0, len(content), *(min(place, len(content)) for place in places)})
+    splitter = ThoughtSplitter(opens)
+    thought = said = ""
+    for start, end in pairwise(marks):
+        piece = content[start:end]
+        more = splitter.feed(piece) if splitter.concerned(piece) else ("", piece)
+        thought, said = thought + more[0], said + more[1]
+    if splitter.concerned(""):
+        more = splitter.feed("", last=True, cut=cut)
+        thought, said = thought + more[0], said + more[1]
+    return thought, said
+
+
+@given(contents, cuts, st.booleans())
+@example("<think>a</think>b", [3, 9, 10, 12], False)
+@example("  \n<think> a </think> b", [1, 2, 5], False)
+def test_in_pieces_it_is_what_it_is_as_a_whole(content: str, places: list[int], cut: bool):
+    assert streamed(content, places, cut=cut) == split_thought(content, cut=cut)
+
+
+@given(contents, cuts, st.booleans())
+def test_so_it_is_where_the_template_opens_the_thought(content: str, places: list[int], cut: bool):
+    thought, said = split_thought(content, opens_in_thought=True, cut=cut)
+    seen, heard = streamed(content, places, opens=True, cut=cut)
+
+    assert heard == said
+    if CLOSING in content or cut or content.lstrip().startswith(OPENING):
+        assert seen == thought
+
+
+@given(contents)
+def test_nothing_is_lost_but_tags_and_the_blanks_around_them(content: str):
+    thought, said = split_thought(content)
+    kept = thought + said
+
+    assert "".join(kept.split()) == "".join(content.split()) or content.lstrip().startswith(OPENING)
+
+
+@given(st.text(min_size=1), cuts)
+def test_what_has_no_thought_is_passed_as_it_is(content: str, places: list[int]):
+    if OPENING not in content:
+        assert streamed(content, places) == ("", content)
+
+
+@pytest.mark.parametrize(
+    ("content", "opens", "cut", "expected"),
+    [
+        ("<think>why</think>\n\nyes", False, False, ("why", "yes")),
+        ("\n<think>\nwhy\n</think>yes </think>", False, False, ("why", "yes </think>")),
+        ("why\n</think>\n\nyes", True, False, ("why", "yes")),
+        ("<think>why</think>yes", True, False, ("why", "yes")),
+        ("yes", True, False, ("", "yes")),  # it did not think at all
+        ("why and", True, True, ("why and", "")),  # its length ended in mid-thought
+        ("<think>why", False, False, ("why", "")),
+        ("write <think> and </think>", False, False, ("", "write <think> and </think>")),
+        ("", False, False, ("", "")),
+    ],
+)
+def test_examples(content: str, opens: bool, cut: bool, expected: tuple[str, str]):
+    assert split_thought(content, opens, cut=cut) == expected
+
+
+def test_plain_text_concerns_nobody_after_its_first_word():
+    splitter = ThoughtSplitter()
+
+    assert not splitter.concerned("hello")
+    assert not splitter.concerned("<think>")
+
+
+def test_thoughts_in_a_field_of_their_own_end_the_search():
+    splitter = ThoughtSplitter(opens_in_thought=True)
+    splitter.comes_apart()
+
+    assert not splitter.concerned("hello")
