@@ -12,13 +12,12 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Raw, Struct
 
-from providers import errors
 from providers import failures as f
 from providers.chat import CompletionDetails, PromptDetails, Step, Usage, Whole, encode
 from providers.dialect import Account, Call, Discovery, Headers, Listed, Listing, Observation, Request, Response, Target
-from providers.errors import ErrorBody, read_error
+from providers.google_failures import classify
 from providers.google_request import body_of
-from providers.observations import from_headers, number_of, seconds
+from providers.observations import from_headers
 from providers.translation import fingerprint, step_of, tool_call, whole_of
 
 _PAGES = 20  # of the model list, at most
@@ -149,32 +148,8 @@ class Google:
     def reader(self, target: Target) -> GoogleReader:
         return GoogleReader(target)
 
-    # ── failures ──
-
     def classify(self, account: Account, response: Response) -> f.ProviderFailure:
-        """
-        Which failure an error answer is (bodies as returned 2026-07 to 2026-10).
-
-        A bad key is a 400. A used-up quota names itself; the wait that comes with one of a day means nothing.
-        """
-        body = read_error(response.body)
-        text, status = body.message.lower(), response.status
-        kind: type[f.ProviderFailure] | None = None
-        if status in (400, 401, 403) and (_reasons(body) & {"API_KEY_INVALID", "API_KEY_EXPIRED"}):
-            kind = f.CredentialRejected
-        elif status in (401, 403):
-            kind = f.CredentialRejected
-        elif status == 400 and "location is not supported" in text:
-            kind = f.NotEntitled
-        elif status == 429 and "prepayment" in text:
-            kind = f.WouldCost
-        if kind is not None:
-            return kind(body.message or f"HTTP {status}", status=status, account_wide=True)
-        if status == 400 and "token count" in text and "exceed" in text:
-            return f.ContextTooLong(body.message, status=status)
-        if status == 429:
-            return _used_up(account, response, body)
-        return errors.classify(account, response)
+        return classify(account, response)
 
     def observe(self, account: Account, headers: Headers) -> tuple[Observation, ...]:
         return from_headers(account.spec.limit_headers, headers)
@@ -269,16 +244,14 @@ def _decoded(account: Account, body: bytes) -> _Answer:
     Raises a ProviderFailure if it tells of one.
     """
     try:
-        if body.lstrip()[:1] == b"[":
-            answer = next(iter(_decode_answers(body)), _Answer())
-        else:
-            answer = _decode_answer(body)
+        wrapped = body.lstrip()[:1] == b"["
+        answer = next(iter(_decode_answers(body)), _Answer()) if wrapped else _decode_answer(body)
     except msgspec.DecodeError as exc:
         raise f.Unreachable(f"the answer is not one of the Gemini API: {exc}") from exc
     if answer.error is not None:
         code = answer.error.get("code") if isinstance(answer.error, dict) else None
         status = code if isinstance(code, int) and 400 <= code < 600 else 502
-        raise Google().classify(account, Response(status, {}, encode({"error": answer.error})))
+        raise classify(account, Response(status, {}, encode({"error": answer.error})))
     return answer
 
 
@@ -288,7 +261,7 @@ def _said(candidate: _Candidate, calls_before: int, name: str) -> _Said:
 
     The signature of a call's thought goes where Google's own OpenAI endpoint puts it.
     """
-    thought, text, calls = [], [], list[dict[str, Any]]()
+    thought, text, calls = list[str](), list[str](), list[dict[str, Any]]()
     for part in candidate.parts():
         call = part.function_call
         if call is not None:
@@ -342,51 +315,6 @@ def usage_of(counts: _Counts | None) -> Usage | None:
         ),
         completion_tokens_details=CompletionDetails(thoughts) if thoughts else None,
     )
-
-
-# ── failures ──
-
-
-def _details(body: ErrorBody, kind: str) -> list[dict[str, Any]]:
-    """The details of one kind (``google.rpc.QuotaFailure``, …) in an error."""
-    details = body.error.get("details")
-    found = details if isinstance(details, list) else []
-    return [one for one in found if isinstance(one, dict) and str(one.get("@type", "")).endswith(kind)]
-
-
-def _reasons(body: ErrorBody) -> set[str]:
-    return {str(info.get("reason")) for info in _details(body, "google.rpc.ErrorInfo")}
-
-
-def _used_up(account: Account, response: Response, body: ErrorBody) -> f.ProviderFailure:
-    """
-    Which quota is used up.
-
-    A model that is not free has quotas of 0, whatever wait comes with them. Of several that are used up at once, that
-    of a day counts; its wait is left out, for it is not the day's end.
-    """
-    violations: list[dict[str, Any]] = []
-    for failure in _details(body, "google.rpc.QuotaFailure"):
-        listed = failure.get("violations")
-        violations += [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-    limits = [number_of(str(one.get("quotaValue", ""))) for one in violations]
-    if 0 in limits or any(line.rstrip(", ").endswith("limit: 0") for line in _clauses(body.message)):
-        return f.NotEntitled(body.message, status=429)
-    if not violations:
-        return errors.classify(account, response)
-    ids = [str(one.get("quotaId", "")) for one in violations]
-    place = next((place for place, quota in enumerate(ids) if "PerDay" in quota), 0)
-    what = f"{ids[place]} {violations[place].get('quotaMetric', '')}".lower()
-    unit = "prompt" if "token" in what else "requests"
-    window = "day" if "perday" in what else "minute" if "perminute" in what else None
-    told = [info.get("retryDelay") for info in _details(body, "google.rpc.RetryInfo")]
-    retry_in = seconds(str(told[0])) if told and window != "day" else None
-    return f.RateLimited(body.message, status=429, retry_in=retry_in).of(unit, window, limits[place])
-
-
-def _clauses(message: str) -> list[str]:
-    """The message cut at its commas: ``…, limit: 0, model: …``."""
-    return [clause for line in message.splitlines() for clause in line.split(",")]
 
 
 # ── the model list ──

@@ -1,4 +1,362 @@
-from providers.openai import OpenAI
+"""
+Ollama by its native API (``docs/api.md`` and ``api/types.go`` of Ollama, 2026-08); the types are those of its package.
+
+Why not its OpenAI endpoint: the size of the context cannot be set there, and a longer prompt is cut in silence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Sequence
+from typing import Any, Literal, TypeVar
+
+import ollama
+from pydantic import BaseModel, ValidationError
+
+from providers import errors
+from providers import failures as f
+from providers.chat import Message, Step, ToolCall, Usage, Whole, encode
+from providers.dialect import Account, Call, Discovery, Headers, Listed, Listing, Observation, Request, Response, Target
+from providers.observations import from_headers
+from providers.translation import (
+    arguments_of,
+    fingerprint,
+    image_of,
+    not_carried,
+    step_of,
+    stops_of,
+    tool_call,
+    whole_of,
+)
+
+SMALLEST_CONTEXT = 4096
+OUTPUT_ALLOWANCE = 4096
+"""Tokens kept for an answer whose length the caller did not bound."""
+
+_CLOUD = re.compile(r"[-:]cloud$")
+_LACKS = re.compile(r"does not support (\w+)")
+_LACKED = {"thinking": "reasoning", "images": "vision", "image": "vision"}
+_GIVES = {"tools": ("tools",), "vision": ("vision",), "thinking": ("reasoning",)}
+_COMPLETES = ("json_object", "json_schema")  # a grammar holds any model to a schema
+
+_OPTIONS = ("temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty")
+_RAW_OPTIONS = ("min_p", "repeat_penalty")  # passed as the caller spelled them
+_EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 
 
-class Ollama(OpenAI): ...
+# ── the package's types, with the fields that it leaves out ──
+
+
+class _Function(ollama.Message.ToolCall.Function):
+    index: int | None = None
+
+
+class _ToolCall(ollama.Message.ToolCall):
+    id: str | None = None
+    function: _Function
+
+
+class _Message(ollama.Message):
+    tool_calls: Sequence[_ToolCall] | None = None
+
+
+class _Answer(ollama.ChatResponse):
+    message: _Message = _Message(role="assistant")
+    error: Any = None
+
+
+class _Model(ollama.ListResponse.Model):
+    name: str | None = None
+    details: Any = None  # newer servers tell the context in it
+    capabilities: list[str] | None = None
+    remote_model: str | None = None
+    remote_host: str | None = None
+
+
+class _Models(ollama.ListResponse):
+    models: Sequence[_Model]
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def _decoded(kind: type[T], body: bytes) -> T:
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as exc:
+        raise f.Unreachable(f"the answer is not one of Ollama's: {exc.errors(include_url=False)[:1]}") from exc
+
+
+class Ollama:
+    """Ollama's API."""
+
+    framing: Literal["sse", "lines"] = "lines"
+
+    def headers(self, account: Account) -> dict[str, str]:
+        headers = {"content-type": "application/json", **account.spec.headers}
+        if account.key:
+            headers["authorization"] = f"Bearer {account.key}"
+        return headers
+
+    def build(self, target: Target, request: Request) -> Call:
+        view, drop = request.view, target.account.spec.drop
+        body: dict[str, Any] = {
+            "model": target.model,
+            "messages": _messages(view.messages),
+            "stream": bool(view.stream),
+            "truncate": False,
+            "options": {k: v for k, v in _options(target, request).items() if k not in drop},
+        }
+        functions = view.functions()
+        if functions and view.tool_choice != "none":
+            body["tools"] = [{"type": "function", "function": function} for function in functions]
+        wanted = view.response_format
+        if wanted is not None and wanted.type != "text":
+            body["format"] = (wanted.json_schema.schema if wanted.json_schema else None) or "json"
+        if "reasoning" in target.capabilities and view.reasoning_effort is not None:
+            body["think"] = _EFFORTS.get(view.reasoning_effort, view.reasoning_effort != "none")
+        return Call("POST", f"{target.account.base_url}/api/chat", self.headers(target.account), encode(body))
+
+    # ── answers ──
+
+    def read(self, target: Target, body: bytes) -> Whole:
+        answer = _told(target.account, body)
+        calls = _calls(answer, 0, fingerprint(body))
+        text = answer.message.content or ""
+        message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else "")}
+        if answer.message.thinking:
+            message["reasoning_content"] = answer.message.thinking
+        if calls:
+            message["tool_calls"] = calls
+        choice = {"index": 0, "message": message, "finish_reason": _finish(answer, called=bool(calls))}
+        return whole_of("", answer.model or target.model, [choice], usage_of(answer))
+
+    def reader(self, target: Target) -> OllamaReader:
+        return OllamaReader(target)
+
+    def classify(self, account: Account, response: Response) -> f.ProviderFailure:
+        """Which failure an error answer is. Models in the cloud answer 401 and 403 to who is not entitled to them."""
+        body = errors.read_error(response.body)
+        text, status = body.message.lower(), response.status
+        if status in (401, 403):
+            return f.NotEntitled(body.message or f"HTTP {status}", status=status)
+        lacks = _LACKS.search(text)
+        if lacks is not None:
+            capability = _LACKED.get(lacks[1], lacks[1])
+            return f.Unsupported(body.message, status=status).of(capability)
+        if "context" in text and "exceed" in text:
+            return f.ContextTooLong(body.message, status=status)
+        return errors.classify(account, response)
+
+    def observe(self, account: Account, headers: Headers) -> tuple[Observation, ...]:
+        return from_headers(account.spec.limit_headers, headers)
+
+    # ── the model list ──
+
+    def discover(self, account: Account) -> Discovery:
+        """
+        The installed models. What the list does not tell of one, its own description does.
+
+        A model that merely stands for one elsewhere says where it runs: it is neither local nor free.
+        """
+        response = yield Call("GET", f"{account.base_url}/api/tags", self.headers(account))
+        if response.status >= 400:
+            raise self.classify(account, response)
+        listed = []
+        for model in _decoded(_Models, response.body).models:
+            name = model.model or model.name
+            if name:
+                listed.append((yield from self._described(account, name, model)))
+        return Listing(tuple(listed))
+
+    def _described(self, account: Account, name: str, model: _Model) -> Generator[Call, Response, Listed]:
+        capabilities, context = model.capabilities, _positive(model.details, "context_length")
+        elsewhere = model.remote_host or ("ollama.com" if model.remote_model or _CLOUD.search(name) else None)
+        if capabilities is None or (context is None and elsewhere is None and "completion" in capabilities):
+            body = encode({"model": name})
+            response = yield Call("POST", f"{account.base_url}/api/show", self.headers(account), body)
+            shown = _shown(response)
+            if shown is not None:
+                capabilities = shown.capabilities if capabilities is None else capabilities
+                context = context or _context_of(shown)
+        if capabilities is None:
+            return Listed(id=name, context=context, runs_at=elsewhere)
+        gives = {ours for theirs in capabilities for ours in _GIVES.get(theirs, ())}
+        chats = "completion" in capabilities
+        return Listed(
+            id=name,
+            chat=chats,
+            capabilities=frozenset(gives.union(_COMPLETES) if chats else gives),
+            context=context,
+            runs_at=elsewhere,
+        )
+
+
+class OllamaReader:
+    """Reads one stream of lines; the last one is ``done``."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._name = ""  # stands for the answer in the ids of its calls
+        self._calls = 0  # so far
+        self._began = False
+        self._done = False
+
+    def finished(self) -> bool:
+        return self._done
+
+    def feed(self, event: bytes) -> list[Step]:
+        answer = _told(self._target.account, event)
+        self._name = self._name or fingerprint(event)
+        calls = _calls(answer, self._calls, self._name)
+        delta: dict[str, Any] = {} if self._began else {"role": "assistant"}
+        if answer.message.thinking:
+            delta["reasoning_content"] = answer.message.thinking
+        if answer.message.content:
+            delta["content"] = answer.message.content
+        if calls:
+            delta["tool_calls"] = [{"index": self._calls + place, **call} for place, call in enumerate(calls)]
+        self._calls += len(calls)
+        self._began = True
+        model = answer.model or self._target.model
+        finish = _finish(answer, called=self._calls > 0) if answer.done else None
+        steps = []
+        if delta or finish is not None:
+            steps.append(step_of("", model, [{"index": 0, "delta": delta, "finish_reason": finish}]))
+        if answer.done:
+            self._done = True
+            usage = usage_of(answer)
+            if usage is not None:
+                steps.append(step_of("", model, [], usage))
+        return steps
+
+
+# ── requests ──
+
+
+def _messages(messages: list[Message]) -> list[dict[str, Any]]:
+    spelled = []
+    names: dict[str, str] = {}  # of the functions called so far, by the call's id
+    for message in messages:
+        role: str = {"developer": "system", "function": "tool"}.get(message.role, message.role)
+        made: dict[str, Any] = {"role": role, "content": message.text()}
+        images = _images(message)
+        if images:
+            made["images"] = images
+        if message.role == "assistant":
+            if message.reasoning_content:
+                made["thinking"] = message.reasoning_content
+            if message.tool_calls:
+                names.update({call.id: call.function.name for call in message.tool_calls})
+                made["tool_calls"] = [_call(call) for call in message.tool_calls]
+        elif role == "tool":
+            name = names.get(message.tool_call_id or "") or message.name
+            if name:
+                made["tool_name"] = name
+            if message.tool_call_id:
+                made["tool_call_id"] = message.tool_call_id
+        spelled.append(made)
+    return spelled
+
+
+def _images(message: Message) -> list[str]:
+    images = []
+    for part in message.parts():
+        if part.type == "image_url" and part.image_url is not None:
+            images.append(image_of(part.image_url).data)
+        elif part.type not in ("text", "refusal"):
+            raise not_carried(part)
+    return images
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    made: dict[str, Any] = {"function": {"name": call.function.name, "arguments": arguments_of(call.function)}}
+    return {"id": call.id, **made} if call.id else made
+
+
+def _options(target: Target, request: Request) -> dict[str, Any]:
+    view = request.view
+    options: dict[str, Any] = dict(target.account.spec.defaults)
+    options["num_ctx"] = context_for(target, request)
+    for name in _OPTIONS:
+        value = getattr(view, name)
+        if value is not None:
+            options[name] = value
+    options.update({name: request.fields[name] for name in _RAW_OPTIONS if name in request.fields})
+    if view.output_tokens is not None:
+        options["num_predict"] = view.output_tokens
+    if view.stop:
+        options["stop"] = stops_of(view.stop)
+    return options
+
+
+def context_for(target: Target, request: Request) -> int:
+    """
+    The context to load the model with: enough for the prompt and the answer, else all that the model has.
+
+    In coarse steps, since another size loads the model anew.
+    """
+    needed = request.prompt_tokens + (request.view.output_tokens or OUTPUT_ALLOWANCE)
+    size = SMALLEST_CONTEXT
+    while size < needed:
+        size *= 2
+    return size if target.context is None else min(size, target.context)
+
+
+# ── answers ──
+
+
+def _told(account: Account, body: bytes) -> _Answer:
+    """An answer or a line of one; raises a ProviderFailure if it tells of one."""
+    answer = _decoded(_Answer, body)
+    if answer.error is not None:
+        raise Ollama().classify(account, Response(500, {}, encode({"error": answer.error})))
+    return answer
+
+
+def _calls(answer: _Answer, before: int, name: str) -> list[dict[str, Any]]:
+    """The calls in *answer*. One without an id gets one from *name* and its place, so that it is the same each time."""
+    return [
+        tool_call(
+            call.id or f"call_{name}_{before + place}",
+            call.function.name,
+            encode(dict(call.function.arguments)).decode(),
+        )
+        for place, call in enumerate(answer.message.tool_calls or ())
+    ]
+
+
+def _finish(answer: _Answer, *, called: bool) -> str:
+    if answer.done_reason == "length":
+        return "length"
+    return "tool_calls" if called else "stop"
+
+
+def usage_of(answer: ollama.ChatResponse) -> Usage | None:
+    """Tokens, where they are told: old servers leave out the prompt's when all of it was cached."""
+    if answer.prompt_eval_count is None and answer.eval_count is None:
+        return None
+    return Usage(prompt_tokens=answer.prompt_eval_count or 0, completion_tokens=answer.eval_count or 0)
+
+
+# ── the model list ──
+
+
+def _shown(response: Response) -> ollama.ShowResponse | None:
+    """What a model is, or None if it cannot be told: one that cannot be read keeps no other from being listed."""
+    if response.status != 200:
+        return None
+    try:
+        return ollama.ShowResponse.model_validate_json(response.body)
+    except ValidationError:
+        return None
+
+
+def _context_of(shown: ollama.ShowResponse) -> int | None:
+    facts = shown.modelinfo or {}
+    return _positive(facts, f"{facts.get('general.architecture')}.context_length")
+
+
+def _positive(found: object, key: str) -> int | None:
+    value = found.get(key) if isinstance(found, dict) else None
+    return value if isinstance(value, int) and value > 0 else None

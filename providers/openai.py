@@ -160,15 +160,21 @@ class OpenAI:
         return Call("GET", f"{account.base_url}{path}", self.headers(account))
 
     def list_models(self, account: Account, response: Response) -> tuple[Listed, ...]:
-        """The entries of a list; raises a ProviderFailure if it is none."""
+        """The entries of a list, without aliases of one another; raises a ProviderFailure if it is none."""
         if response.status >= 400:
             raise self.classify(account, response)
+        found: list[Listed] = []
+        aliases: set[str] = set()  # a model under another name, whose quota is the same one
         try:
-            entries = msgspec.json.decode(response.body)["data"]
-            found = (self.list_model(entry) for entry in entries if isinstance(entry.get("id"), str))
-            return tuple(model for model in found if model is not None)
+            for entry in msgspec.json.decode(response.body)["data"]:
+                name = entry.get("id")
+                if not isinstance(name, str) or name in aliases or (model := self.list_model(entry)) is None:
+                    continue
+                found.append(model)
+                aliases.update(entry.get("aliases") or ())
         except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as exc:
             raise f.Unreachable(f"the model list cannot be read: {exc!r}") from exc
+        return tuple(found)
 
     def list_model(self, entry: dict[str, Any]) -> Listed | None:
         """One entry; None leaves it out. Many providers add the sizes under one of these names."""

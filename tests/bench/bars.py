@@ -27,14 +27,14 @@ class Summary(Struct):
 
 TITLES = {
     "cpu_small": "CPU ms a request",
-    "cpu_large": "CPU ms a request, 35 KB",
-    "cpu_chunks": "CPU ms 1000 chunks",
-    "added_p50": "added ms p50",
-    "added_p99": "added ms p99",
+    "cpu_large": "CPU ms a request of 35 KB",
+    "cpu_chunks": "CPU ms for 1000 chunks",
+    "added_p50": "added latency ms, p50",
+    "added_p99": "added latency ms, p99",
     "added_first_token": "added ms to first token",
-    "peak_memory": "peak MB",
-    "start": "start s",
-    "start_empty": "start s, empty",
+    "peak_memory": "peak memory MB",
+    "start": "start to first answer s",
+    "start_empty": "the same, nothing known",
 }
 
 

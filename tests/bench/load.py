@@ -256,7 +256,8 @@ async def _with_lines(target: Target, count: int, use: Callable[[list[Line]], Aw
     lines: list[Line] = []
     try:
         for _ in range(count):
-            lines.append((await loop.create_connection(Line, "127.0.0.1", target.port))[1])
+            _, line = await loop.create_connection(Line, "127.0.0.1", target.port)
+            lines.append(line)
         async with asyncio.timeout(seconds + _PATIENCE):
             return await use(lines)
     except TimeoutError as exc:

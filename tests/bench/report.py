@@ -16,6 +16,11 @@ from tests.bench.bars import TITLES, Summary, Verdict, percentile
 from tests.bench.contenders import DIRECT
 from tests.bench.measure import Figures, Plan
 
+_HEADINGS = (
+    "CPU\nms", "35 KB\nms", "1000\nchunks", "p50\n+ms", "p99\n+ms", "token\n+ms", "peak\nMB", "start\ns", "empty\ns",
+)  # fmt: skip
+"""Short for bars.TITLES, in their order."""
+
 
 class Report(Struct):
     """One run. *titles* say what exactly each contender was, *left_out* and *failed* why others have no figures."""
@@ -49,6 +54,7 @@ def show(report: Report, console: Console) -> None:
     """Print *report*."""
     console.print()
     console.print(_figures_table(report))
+    console.print(f"CPU of the whole process tree, user and system. {report.machine}.")
     direct = report.figures.get(DIRECT)
     if direct is not None and direct.latency:
         console.print(
@@ -69,29 +75,33 @@ def show(report: Report, console: Console) -> None:
 
 
 def _figures_table(report: Report) -> Table:
-    table = Table(title=f"One worker each, one core; {report.machine}", title_justify="left", padding=(0, 0, 0, 1))
+    table = Table(title="One worker each, on one core", title_justify="left", padding=(0, 0, 0, 1))
     table.add_column("", no_wrap=True)
-    for title in TITLES.values():
-        table.add_column(title, justify="right", width=7)
+    for title in _HEADINGS:
+        table.add_column(title, justify="right")
     for name, summary in report.summaries.items():
         table.add_row(name, *(_number(getattr(summary, measure)) for measure in TITLES))
     return table
 
 
 def _verdict_table(verdicts: list[Verdict]) -> Table:
-    table = Table(title="Bars", title_justify="left")
-    for title, side in (("", "left"), ("measure", "left"), ("at most", "left")):
-        table.add_column(title, justify=side)  # type: ignore[arg-type]
-    for title in ("that is", "found"):
+    """A row for each bar, a column for each way of asking freeway."""
+    names = list(dict.fromkeys(verdict.contender for verdict in verdicts))
+    table = Table(title="Bars", title_justify="left", padding=(0, 0, 0, 1))
+    for title in ("at most", ""):
+        table.add_column(title)
+    for title in ("that is", *names):
         table.add_column(title, justify="right")
-    table.add_column("reached")
-    for verdict in verdicts:
-        bar = verdict.bar
-        at_most = f"{bar}{' (aim)' if bar.aim else ''}"
-        reached = {True: "[green]yes[/]", False: "[red]no[/]", None: "[yellow]not measured[/]"}[verdict.reached]
-        row = (verdict.contender, TITLES[bar.measure], at_most, _number(verdict.bound), _number(verdict.value), reached)
-        table.add_row(*row)
+    for bar in dict.fromkeys(verdict.bar for verdict in verdicts):
+        row = [verdict for verdict in verdicts if verdict.bar == bar]
+        at_most = f"{bar}{', our aim' if bar.aim else ''}"
+        table.add_row(TITLES[bar.measure], at_most, _number(row[0].bound), *map(_found, row))
     return table
+
+
+def _found(verdict: Verdict) -> str:
+    mark = {True: "[green]yes[/]", False: "[red]no[/]", None: "[yellow]not measured[/]"}[verdict.reached]
+    return f"{_number(verdict.value)} {mark}"
 
 
 def _remark(figures: Figures | None) -> str:

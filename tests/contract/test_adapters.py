@@ -10,7 +10,6 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -30,10 +29,17 @@ from providers.wire import HttpWire
 from tests.payloads import SPECS
 
 SIMULATED = [name for name in sorted(SPECS) if name in World().providers]
-ALIKE = [name for name in sorted(SPECS) if SPECS[name].dialect == "openai" and SPECS[name].free.kind != "local"]
-"""Providers that have nothing of their own but an entry in configuration: any OpenAI-compatible other half will do."""
 
-STAND_IN = "huggingface"
+
+def having(**wanted: bool) -> pytest.MarkDecorator:
+    """Run a test for the providers that have a live model that can do what is *wanted*."""
+    names = []
+    for name, other in World(names=SIMULATED).providers.items():
+        if any(m.status == "live" and all(getattr(m, k) == v for k, v in wanted.items()) for m in other.models):
+            names.append(name)
+    return pytest.mark.parametrize("stage", sorted(names), indirect=True)
+
+
 BRIEF = Timeouts(connect=2.0, head=0.3, silence=0.3)
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -69,37 +75,39 @@ class Stage(Struct):
     listed: list[Listed]
 
     def model(self, **wanted: bool) -> SimulatedModel:
-        """A live model that can do what is *wanted*; skips the test where there is none."""
+        """A live and free model that can do what is *wanted*."""
+        pays = self.provider.spec.free.kind == "credit"
         for model in self.other.models:
             able = all(getattr(model, name) == value for name, value in wanted.items())
-            if able and model.status == "live" and not any(model.price) and self.listed_as(model) and _chats(model):
+            chats = model.status == "live" and not model.embedding and "whisper" not in model.id
+            if able and chats and (pays or not any(model.price)) and not model.runs_at and self.listed_as(model):
                 return model
-        for model in self.other.models:  # one that a credit pays
-            able = all(getattr(model, name) == value for name, value in wanted.items())
-            if able and model.status == "live" and min(model.price) >= 0 and self.listed_as(model) and _chats(model):
-                return model
-        pytest.skip(f"{self.name} has no simulated model with {', '.join(wanted)}")
+        raise LookupError(f"{self.name} has no simulated model with {', '.join(wanted)}")
 
     def listed_as(self, model: SimulatedModel) -> str | None:
         """The id under which the provider's list has *model*."""
-        if self.name in ALIKE:
-            return model.id
         for listed in self.listed:
             if listed.id in (model.id, model.id.removeprefix("models/")) or listed.id.startswith(f"{model.id}:"):
                 return listed.id
         return None
 
     async def ask(
-        self, model: SimulatedModel | None = None, *, timeouts: Timeouts | None = None, **fields: Any
+        self,
+        model: SimulatedModel | None = None,
+        *,
+        timeouts: Timeouts | None = None,
+        opens_in_thought: bool = False,
+        **fields: Any,
     ) -> Reply:
         """Send *fields* to *model*, by default one that just chats."""
-        model = model or self.model(vision=False)
+        model = model or self.model()
         fields = {"messages": [{"role": "user", "content": "Grüezi, wie geht's? 日本語 🙂"}], **fields}
         content = msgspec.json.encode(fields)
         capabilities = frozenset(
             name for name in ("tools", "vision", "reasoning", "json_schema") if getattr(model, name)
         )
-        target = Target(self.provider.account, self.listed_as(model) or model.id, capabilities, model.context)
+        known = (capabilities, model.context, opens_in_thought)
+        target = Target(self.provider.account, self.listed_as(model) or model.id, *known)
         return await self.by(timeouts).send(target, Request(decode_request(content), decode_fields(content)))
 
     def by(self, timeouts: Timeouts | None = None, key: str | None = None) -> Provider:
@@ -108,25 +116,16 @@ class Stage(Struct):
         return Provider(Account(spec, account.base_url, key or account.key), self.wire)
 
 
-def _chats(model: SimulatedModel) -> bool:
-    return not model.embedding and "whisper" not in model.id and model.runs_at is None
-
-
-@asynccontextmanager
-async def staged(name: str, other: str) -> AsyncIterator[Stage]:
-    world = World()
-    async with serve(world) as origin, HttpWire(user_agent="freeway-tests") as wire:
-        account = Account(SPECS[name], world.base_urls(origin)[other], world.keys().get(other))
-        provider = Provider(account, wire)
-        listed = [] if name != other else list((await provider.discover()).models)
-        world.providers[other].calls.clear()
-        yield Stage(name, world.providers[other], provider, wire, listed)
-
-
-@pytest.fixture(params=[*SIMULATED, *ALIKE])
+@pytest.fixture(params=SIMULATED)
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
-    async with staged(request.param, request.param if request.param in SIMULATED else STAND_IN) as found:
-        yield found
+    name = request.param
+    world = World(names=[name])
+    async with serve(world) as origin, HttpWire(user_agent="freeway-tests") as wire:
+        account = Account(SPECS[name], world.base_urls(origin)[name], world.keys().get(name))
+        provider = Provider(account, wire)
+        listed = list((await provider.discover()).models)
+        world.providers[name].calls.clear()
+        yield Stage(name, world.providers[name], provider, wire, listed)
 
 
 async def whole(reply: Reply) -> Completion:
@@ -190,7 +189,7 @@ async def test_an_answer_comes_back_whole(stage: Stage):
 
 
 async def test_streamed_it_says_the_same(stage: Stage):
-    model = stage.model(reasoning=False)
+    model = stage.model()
     (choice,) = (await whole(await stage.ask(model))).choices
     message, finish, _ = message_of(await steps_of(await stage.ask(model, stream=True)))
 
@@ -206,7 +205,7 @@ async def test_the_head_of_a_stream_says_something(stage: Stage):
 
 
 async def test_usage_is_the_providers_own(stage: Stage):
-    model = stage.model(reasoning=False)
+    model = stage.model()
     completion = await whole(await stage.ask(model))
     _, _, streamed = message_of(await steps_of(await stage.ask(model, stream=True)))
 
@@ -219,12 +218,14 @@ async def test_usage_is_the_providers_own(stage: Stage):
 
 
 async def test_a_bound_on_the_answer_is_kept(stage: Stage):
-    (choice,) = (await whole(await stage.ask(stage.model(reasoning=False), max_tokens=3))).choices
+    (choice,) = (await whole(await stage.ask(max_tokens=9))).choices
 
     assert choice.finish_reason == "length"
-    assert choice.message.content == "You said: Gr"
+    assert (choice.message.content or "").startswith("You said: ")
+    assert not (choice.message.content or "").endswith("🙂")
 
 
+@having(reasoning=True)
 async def test_reasoning_comes_in_a_field_of_its_own(stage: Stage):
     model = stage.model(reasoning=True)
     (choice,) = (await whole(await stage.ask(model, reasoning_effort="low"))).choices
@@ -236,9 +237,21 @@ async def test_reasoning_comes_in_a_field_of_its_own(stage: Stage):
     assert "The user wrote" not in (choice.message.content or "")
 
 
+@pytest.mark.parametrize("stage", ["nvidia"], indirect=True)
+async def test_a_thought_that_only_a_closing_tag_ends_is_no_part_of_what_is_said(stage: Stage):
+    model = replace(stage.model(reasoning=True), think_tag=True)
+    stage.other.models = [model]
+    (choice,) = (await whole(await stage.ask(model, opens_in_thought=True))).choices
+    message, _, _ = message_of(await steps_of(await stage.ask(model, opens_in_thought=True, stream=True)))
+
+    assert choice.message.content == message.content == "You said: Grüezi, wie geht's? 日本語 🙂"
+    assert choice.message.reasoning_content == message.reasoning_content == "The user wrote 1 messages."
+
+
 # ── tools, schemas, pictures ──
 
 
+@having(tools=True)
 async def test_a_tool_is_called(stage: Stage):
     (choice,) = (await whole(await stage.ask(stage.model(tools=True), tools=[WEATHER]))).choices
     (call,) = choice.message.tool_calls or ()
@@ -250,6 +263,7 @@ async def test_a_tool_is_called(stage: Stage):
     assert msgspec.json.decode(call.function.arguments) == {"city": "a city, say Zürich"}
 
 
+@having(tools=True)
 @pytest.mark.parametrize(("said", "calls"), [("one", 1), ("both", 2)])
 async def test_streamed_tool_calls_have_places_ids_and_names_once(stage: Stage, said: str, calls: int):
     ask = {"messages": [{"role": "user", "content": said}], "tools": [WEATHER], "stream": True}
@@ -264,6 +278,7 @@ async def test_streamed_tool_calls_have_places_ids_and_names_once(stage: Stage, 
         assert msgspec.json.decode(call["arguments"]) == {"city": "a city, say Zürich"}
 
 
+@having(tools=True)
 async def test_tools_are_called_together(stage: Stage):
     ask = {"messages": [{"role": "user", "content": "both"}], "tools": [WEATHER]}
     (choice,) = (await whole(await stage.ask(stage.model(tools=True), **ask))).choices
@@ -273,6 +288,7 @@ async def test_tools_are_called_together(stage: Stage):
     assert len({call.id for call in calls}) == 2
 
 
+@having(tools=True)
 @pytest.mark.parametrize("stream", [False, True])
 async def test_what_a_tool_gave_is_told_to_the_model(stage: Stage, stream: bool):
     model = stage.model(tools=True)
@@ -291,6 +307,7 @@ async def test_what_a_tool_gave_is_told_to_the_model(stage: Stage, stream: bool)
     assert "18 degrees" in (message.content or "")
 
 
+@having(json_schema=True)
 async def test_an_answer_keeps_to_its_schema(stage: Stage):
     form = {"type": "json_schema", "json_schema": {"name": "output", "schema": SCHEMA, "strict": True}}
     (choice,) = (await whole(await stage.ask(stage.model(json_schema=True), response_format=form))).choices
@@ -300,6 +317,7 @@ async def test_an_answer_keeps_to_its_schema(stage: Stage):
     assert found["sure"] is True
 
 
+@having(json_schema=True)
 async def test_an_answer_in_json_is_json(stage: Stage):
     ask = {"response_format": {"type": "json_object"}, "messages": [{"role": "user", "content": "JSON please"}]}
     (choice,) = (await whole(await stage.ask(stage.model(json_schema=True), **ask))).choices
@@ -307,6 +325,7 @@ async def test_an_answer_in_json_is_json(stage: Stage):
     assert msgspec.json.decode(choice.message.content or "") == {"answer": "JSON please"}
 
 
+@having(vision=True)
 async def test_a_picture_arrives_bit_for_bit(stage: Stage):
     parts = [
         {"type": "text", "text": "what is it?"},
@@ -346,14 +365,51 @@ def expected(stage: Stage, fault: str) -> type[f.ProviderFailure]:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("fault", sorted(FAULTS))
 async def test_a_fault_is_told_for_what_it_is(stage: Stage, fault: str, stream: bool):
-    if stage.name in ALIKE and fault in ("rate_limited", "gone", "no_tools", "context"):
-        pytest.skip("its own wordings are in test_failure_payloads; this other half speaks another's")
     stage.other.fail(fault)
     with pytest.raises(f.ProviderFailure) as caught:
         await stage.ask(stream=stream)
 
     assert type(caught.value) is expected(stage, fault)
     assert caught.value.message
+
+
+PARTICULAR: list[tuple[str, str, type[f.ProviderFailure], dict[str, Any]]] = [
+    ("openrouter", "rate_limited:minute", f.RateLimited, {"unit": "requests", "window": "minute", "limit": 20.0}),
+    ("openrouter", "rate_limited:day", f.RateLimited, {"unit": "requests", "window": "day", "limit": 50.0}),
+    ("openrouter", "rate_limited:upstream", f.Busy, {"retry_in": 12.0}),
+    ("openrouter", "would_cost", f.WouldCost, {"account_wide": True}),
+    ("openrouter", "moderation", f.ContentRefused, {}),
+    ("openrouter", "not_entitled", f.NotEntitled, {}),
+    ("openrouter", "ended", f.ModelGone, {}),
+    ("groq", "rate_limited:minute", f.RateLimited, {"unit": "requests", "window": "minute", "limit": 30.0}),
+    ("groq", "rate_limited:day", f.RateLimited, {"unit": "requests", "window": "day", "limit": 1000.0}),
+    ("groq", "rate_limited:tokens", f.RateLimited, {"unit": "tokens", "window": "minute", "limit": 8000.0}),
+    ("groq", "too_large", f.TooLarge, {"retry_in": None}),
+    ("nvidia", "rate_limited", f.RateLimited, {"unit": "requests", "window": "minute", "retry_in": None}),
+    ("nvidia", "not_entitled", f.NotEntitled, {}),
+    ("huggingface", "would_cost", f.WouldCost, {"account_wide": True}),
+    ("mistral", "rate_limited", f.RateLimited, {"unit": "requests", "window": "minute", "limit": 50.0}),
+    ("cloudflare", "rate_limited:day", f.RateLimited, {"unit": "neurons", "window": "day"}),
+    ("zai", "rate_limited", f.RateLimited, {"unit": "in-flight", "retry_in": 1.0}),
+    ("zai", "would_cost", f.WouldCost, {}),
+]
+
+
+@pytest.mark.parametrize(
+    ("stage", "fault", "kind", "marks"),
+    PARTICULAR,
+    ids=[f"{row[0]}-{row[1]}" for row in PARTICULAR],
+    indirect=["stage"],
+)
+async def test_a_refusal_says_which_bucket_it_was(
+    stage: Stage, fault: str, kind: type[f.ProviderFailure], marks: dict[str, Any]
+):
+    stage.other.fail(fault)
+    with pytest.raises(f.ProviderFailure) as caught:
+        await stage.ask()
+
+    assert type(caught.value) is kind
+    assert {mark: getattr(caught.value, mark) for mark in marks} == marks
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -398,7 +454,7 @@ async def test_a_broken_answer_in_one_piece_is_none(stage: Stage):
 
 
 async def test_characters_may_be_cut_anywhere(stage: Stage):
-    model = stage.model(reasoning=False)
+    model = stage.model()
     stage.other.fail("split_utf8")
     message, finish, _ = message_of(await steps_of(await stage.ask(model, stream=True)))
 
@@ -406,11 +462,10 @@ async def test_characters_may_be_cut_anywhere(stage: Stage):
     assert finish == "stop"
 
 
+@pytest.mark.parametrize("stage", [name for name in SIMULATED if SPECS[name].key_env], indirect=True)
 async def test_a_key_that_is_wrong_is_told(stage: Stage):
-    if stage.provider.account.key is None:
-        pytest.skip(f"{stage.name} needs no key")
     content = b'{"messages": [{"role": "user", "content": "hi"}]}'
-    model = stage.model(vision=False)
+    model = stage.model()
     wrong = stage.by(key=f"{stage.provider.account.key}x")
     target = Target(wrong.account, stage.listed_as(model) or model.id)
     with pytest.raises(f.CredentialRejected) as caught:
@@ -455,9 +510,6 @@ async def test_who_leaves_in_mid_stream_cancels_the_work(stage: Stage):
 
 
 async def test_the_list_names_the_models_that_chat(stage: Stage):
-    if stage.name in ALIKE:
-        pytest.skip("lists are in test_openai_dialects; this other half has another's")
-
     assert stage.listed
     assert all(listed.id for listed in stage.listed)
     assert stage.listed_as(stage.model())
@@ -465,5 +517,14 @@ async def test_the_list_names_the_models_that_chat(stage: Stage):
 
 async def test_nothing_is_asked_that_would_cost(stage: Stage):
     await stage.ask()
+
+    assert stage.other.charged == 0
+
+
+@pytest.mark.parametrize("stage", ["openrouter"], indirect=True)
+async def test_a_model_that_costs_refuses_a_request_with_our_ceiling(stage: Stage):
+    paid = next(model for model in stage.other.models if model.price[0] > 0)
+    with pytest.raises(f.ModelGone):
+        await stage.ask(paid, provider={"max_price": {"prompt": 100}})
 
     assert stage.other.charged == 0

@@ -182,7 +182,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_what_a_killed_process_debited_stays_debited(tmp_path):
     path = tmp_path / "ledger.sqlite"
 
-    died = subprocess.run([sys.executable, "-c", _KILLED, str(path)], cwd=os.getcwd(), check=False)
+    died = subprocess.run([sys.executable, "-c", _KILLED, str(path)], cwd=Path.cwd(), check=False)
 
     assert died.returncode == -signal.SIGKILL
     after = EmbeddedLedger(path)

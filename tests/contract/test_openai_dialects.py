@@ -664,6 +664,12 @@ def test_groq_tells_sizes():
     assert (model.context, model.max_output) == (131072, 65536)
 
 
+def test_an_alias_is_no_model_of_its_own():
+    page = msgspec.json.encode({"data": [{"id": "m-2512", "aliases": ["m-latest"]}, {"id": "m-latest"}, {"id": "n"}]})
+
+    assert listed("mistral", page).keys() == {"m-2512", "n"}
+
+
 def test_mistral_tells_sizes():
     assert listed("mistral", "mistral/mistral_models.json")["ministral-8b-2512"].context == 262144
 

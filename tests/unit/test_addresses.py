@@ -24,5 +24,5 @@ def test_every_spelling_gives_a_base_url(written, meant):
 
 @pytest.mark.parametrize("written", ["", "http://", "ftp://box", "box:port", "http://me:secret@box"])
 def test_what_is_no_address_is_refused(written):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="address"):
         ollama_address(written)
