@@ -100,28 +100,32 @@ class StreamOptions(Struct):
     include_usage: bool | None = None
 
 
-Positive = Annotated[int, Meta(ge=1)]
+Tokens = Annotated[int, Meta(ge=1, le=100_000_000)]
+"""No model has more; what is larger is a slip of the keyboard, and arithmetic need not bear it."""
+
+Answers = Annotated[int, Meta(ge=1, le=128)]
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class ChatRequest(Struct, kw_only=True):
-    """``POST /v1/chat/completions``. Ranges are left to the provider, which knows its own; types are ours."""
+    """``POST /v1/chat/completions``. Narrow ranges are left to the provider, which knows its own; types are ours."""
 
     messages: Annotated[list[Message], Meta(min_length=1)]
     model: str = "auto"
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    max_tokens: Positive | None = None
-    max_completion_tokens: Positive | None = None
+    max_tokens: Tokens | None = None
+    max_completion_tokens: Tokens | None = None
     temperature: float | None = None
     top_p: float | None = None
-    top_k: int | None = None
-    n: Positive | None = None
+    top_k: Int64 | None = None
+    n: Answers | None = None
     stop: str | list[str] | None = None
-    seed: int | None = None
+    seed: Int64 | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = None
+    top_logprobs: Int64 | None = None
     tools: list[Tool] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None

@@ -25,7 +25,10 @@ _HEAD_STEPS = 10_000
 
 
 class Prepare(Protocol):
-    """Makes an account usable before its first call, and says where it is (the embedded model starts this way)."""
+    """
+    Makes an account usable before its first question, and says where it is. (The embedded model starts this way; its
+    list is in configuration, so that looking at it starts nothing.)
+    """
 
     def __call__(self) -> Awaitable[Account]: ...
 
@@ -95,8 +98,7 @@ class Provider:
 
         Raises a ProviderFailure if it cannot be had.
         """
-        account = self.account if self._prepare is None else await self._prepare()
-        discovery = self.dialect.discover(account)
+        discovery = self.dialect.discover(self.account)
         try:
             call = next(discovery)
             while True:

@@ -110,22 +110,22 @@ async def opened(
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=1))
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         try:
-            await _ready(base_url)
+            await _ready(base_url, set(world.providers))
             yield Demo(world, watcher, base_url)
         finally:
             server.should_exit = True
             await serving
 
 
-async def _ready(base_url: str) -> None:
-    """Return when every provider was asked for its models and has some; raises ClickException if that never comes."""
+async def _ready(base_url: str, names: set[str]) -> None:
+    """Return when each of *names* was asked for its models and has some; ClickException if that never comes."""
     async with httpx.AsyncClient(base_url=base_url) as client:
         for _ in range(400):
             try:
                 sources = (await client.get("/health")).json()["sources"]
             except httpx.TransportError:
                 sources = []
-            if sources and all(source["models"] for source in sources):
+            if names <= {source["provider"] for source in sources if source["models"]}:
                 return
             await asyncio.sleep(0.025)
     raise click.ClickException(f"the simulated providers did not all answer: {sources}")

@@ -41,7 +41,8 @@ def command(around: Surroundings, json_log: bool) -> None:
     _refuse_open_door(settings)
     prepare: dict[str, Prepare] = {}
     stop: list[Callable[[], object]] = []
-    settings = _with_last_resort(settings, asyncio.run(_ollama_answers(settings)))
+    ollama = asyncio.run(_ollama_answers(settings))
+    settings = _with_last_resort(settings, ollama)
     if settings.embedded.enabled == "on":
         server = embedded.EmbeddedServer(_weights(settings, around.config), _embedded_spec(around.config))
         prepare[EMBEDDED] = starting(server, settings)
@@ -49,7 +50,8 @@ def command(around: Surroundings, json_log: bool) -> None:
     listening = _listen(settings)
     log.configure(json=json_log or not sys.stderr.isatty())
     app = create_app(settings, observers=[log.LogObserver()], prepare=prepare, on_stop=stop)
-    _greet(settings, listening.getsockname()[1])
+    sources = [spec.title for name, spec in settings.active().items() if name != "ollama" or ollama]
+    _greet(settings, listening.getsockname()[1], ", ".join(sources))
     run(app, listening, settings)
 
 
@@ -145,7 +147,7 @@ def _weights(settings: Settings, config: Path) -> Path:
     if embedded.weights_present(settings.state_dir, spec):
         return embedded.weights_path(settings.state_dir, spec)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    console.print(f"No key and no Ollama found: fetching the small model {spec.model} (once).")
+    console.print(f"No key and no Ollama found: fetching the small model {spec.model}, once.", soft_wrap=True)
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("…", total=None)
 
@@ -173,11 +175,10 @@ def _listen(settings: Settings) -> socket.socket:
     return listening
 
 
-def _greet(settings: Settings, port: int) -> None:
+def _greet(settings: Settings, port: int, sources: str) -> None:
     host = settings.server.host if ":" not in settings.server.host else f"[{settings.server.host}]"
-    sources = ", ".join(spec.title for spec in settings.active().values())
     key = " -H 'authorization: Bearer YOUR_KEY'" if settings.client_key or settings.client else ""
-    console.print(f"Freeway on http://{host}:{port}/v1 in front of: {sources}")
+    console.print(f"Freeway on http://{host}:{port}/v1 in front of: {sources}", soft_wrap=True)
     console.print("Try it:")
     console.print(
         f"  curl -s http://{host}:{port}/v1/chat/completions{key} -H 'content-type: application/json' "

@@ -30,7 +30,7 @@ def events(response: httpx.Response) -> list[str]:
 
 
 async def test_an_answer_says_who_served_it(start):
-    demo = await start()
+    demo = await start(("groq", "google"))
 
     response = await post(demo)
 
