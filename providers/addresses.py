@@ -16,9 +16,14 @@ def ollama_address(text: str) -> str:
     Raises ``ValueError``.
     """
     text = text.strip()
-    parts = urlsplit(text if "://" in text else f"http://{text}")
+    wrong = f"expected a host, host:port or http address, got {text!r}"
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        port = parts.port
+    except ValueError as exc:
+        raise ValueError(wrong) from exc
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-        raise ValueError(f"expected a host, host:port or http address, got {text!r}")
+        raise ValueError(wrong)
     default = {"http": 80, "https": 443}[parts.scheme] if "://" in text else _OLLAMA_PORT
     host = parts.hostname
     try:
@@ -30,4 +35,4 @@ def ollama_address(text: str) -> str:
             host = "127.0.0.1"
         elif address.version == 6:
             host = f"[{host}]"
-    return f"{parts.scheme}://{host}:{parts.port or default}{parts.path.rstrip('/')}"
+    return f"{parts.scheme}://{host}:{port or default}{parts.path.rstrip('/')}"

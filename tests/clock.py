@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 
 class FakeClock:
@@ -33,3 +34,10 @@ class FakeClock:
     @property
     def sleeping(self) -> int:
         return len(self._sleepers)
+
+
+async def eventually(holds: Callable[[], object], within: float = 5.0) -> None:
+    """Return once *holds* is true: for what another task or process does in its own time, but soon."""
+    async with asyncio.timeout(within):
+        while not holds():
+            await asyncio.sleep(0.005)  # noqa: ASYNC110 - what is waited for knows nothing of us

@@ -27,12 +27,19 @@ def clock() -> FakeClock:
 async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     """
     ``await start()`` gives a running gateway before the six simulated providers; ``names`` chooses some of them,
-    ``clock`` sets the time of both sides, other arguments are environment variables.
+    ``clock`` sets the time of both sides, ``arrange`` may change the simulated world before it is met, other arguments
+    are environment variables.
     """
     async with AsyncExitStack() as stack:
 
-        async def begin(names: tuple[str, ...] = SIX, clock: FakeClock | None = None, **environ: str) -> Demo:
+        async def begin(
+            names: tuple[str, ...] = SIX,
+            clock: FakeClock | None = None,
+            arrange: Callable[[World], None] = lambda _: None,
+            **environ: str,
+        ) -> Demo:
             world = World(clock, names=names) if clock else World(names=names)
+            arrange(world)
             if "ollama" not in names:
                 environ.setdefault("OLLAMA_HOST", "http://127.0.0.1:9")  # discard: nobody is there
             demo = opened(CONFIG, tmp_path / "state", world, clock=clock, environ=environ)

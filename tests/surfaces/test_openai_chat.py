@@ -8,6 +8,8 @@ import json
 import httpx
 import pytest
 
+from tests.clock import eventually
+
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "hi there"}]}
 TOOL = {
     "type": "function",
@@ -143,8 +145,7 @@ async def test_a_request_waits_for_capacity_that_comes_in_time(start, clock):
     sleeping = clock.sleeping
 
     waiting = asyncio.create_task(post(demo, body, **{"x-freeway-max-wait": "120"}))
-    while clock.sleeping == sleeping:
-        await asyncio.sleep(0.005)
+    await eventually(lambda: clock.sleeping > sleeping)
     assert not waiting.done()
     clock.advance(61)
 
@@ -193,14 +194,6 @@ async def test_a_caller_who_leaves_in_mid_stream_cancels_the_upstream_call(start
         async for _ in response.aiter_lines():
             break
     await eventually(lambda: any(call.cancelled for call in demo.world.providers["groq"].calls))
-
-
-async def eventually(holds) -> None:
-    for _ in range(400):
-        if holds():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it never came true")
 
 
 async def test_a_paid_model_is_never_called(start):
