@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gateway.words import BadRequest, GatewayError, Refused
+from gateway.words import BadRequest, GatewayError, Refused, TooLong
 from providers import failures as f
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -34,13 +34,13 @@ class Consequence(Struct, frozen=True):
 CONSEQUENCES: dict[type[f.ProviderFailure], Consequence] = {
     f.RateLimited: Consequence(debit="refused", closes_bucket=True),
     f.Busy: Consequence(debit="failed", cools=5.0),
-    f.TooLarge: Consequence(debit="refused"),
+    f.TooLarge: Consequence(debit="refused", last=TooLong),
     f.WouldCost: Consequence(withdraws=DAY),
     f.ModelGone: Consequence(withdraws=DAY),
     f.CredentialRejected: Consequence(withdraws=HOUR),
     f.NotEntitled: Consequence(withdraws=DAY),
     f.CallersFault: Consequence(tells=Refused),
-    f.ContextTooLong: Consequence(last=BadRequest),
+    f.ContextTooLong: Consequence(last=TooLong),
     f.Unsupported: Consequence(loses_capability=True, last=BadRequest),
     f.ContentRefused: Consequence(tells=Refused),
     f.Unreachable: Consequence(debit="failed", cools=10.0),

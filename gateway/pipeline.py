@@ -11,7 +11,9 @@ order is here. What happens after is in relay.py.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from msgspec import Struct
 
@@ -25,7 +27,7 @@ from gateway.ledger.ledger import Cost, Ledger, NoRoom, Reservation, Wanted
 from gateway.requirements import requirements_of
 from gateway.router import rank
 from gateway.settings import Requests
-from gateway.words import Ask, Deployment, Exclusion, GatewayError, NoCapacity, NoSource, Requirements
+from gateway.words import Ask, Deployment, Exclusion, GatewayError, NoCapacity, NoSource, Requirements, TooLong
 from providers import failures as f
 from providers.client import Reply
 from providers.dialect import Request
@@ -70,6 +72,8 @@ async def answer(ask: Ask, request: str, engine: Engine) -> Answer:
     Raises a GatewayError that says what was missing, or when to come back. Cancelling it cancels the upstream call.
     """
     needs = requirements_of(ask, engine.limits.output_tokens)
+    if not engine.catalog.complete.is_set():
+        await _first_lists(needs, engine)
     attempts: list[Attempt] = []
     while len(attempts) < engine.limits.max_attempts:
         now = engine.clock.now()
@@ -130,6 +134,15 @@ def bear(failure: f.ProviderFailure, deployment: Deployment, held: Reservation, 
         engine.catalog.lose(deployment, failure.capability)
     if follows.tells is not None:
         raise follows.tells(failure.message) from failure
+
+
+async def _first_lists(needs: Requirements, engine: Engine) -> None:
+    """After a cold start, wait for the first lists rather than deny what is there; not if one has what is needed."""
+    try:
+        engine.catalog.candidates(needs, engine.clock.now())
+    except GatewayError:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(engine.catalog.complete.wait(), max(0.0, needs.deadline - engine.clock.now()))
 
 
 def _candidates(needs: Requirements, attempts: list[Attempt], engine: Engine) -> list[Deployment]:
@@ -205,8 +218,8 @@ def _given_up(attempts: list[Attempt], excluded: list[Exclusion], opens_at: floa
         tried = "; ".join(f"{reason.deployment}: {reason.reason}" for reason in reasons)
         return NoSource(f"every source that was tried failed ({tried})", excluded=reasons)
     if opens_at == float("inf"):
-        return NoCapacity(
-            "the request is larger than any free source's quota can ever take: shorten it or lower max_tokens",
+        return TooLong(
+            "the request is longer than any free source's quota can ever take: shorten it, or lower max_tokens",
             excluded=tuple(excluded),
         )
     wait = max(1.0, opens_at - now)

@@ -157,6 +157,12 @@ class NothingCapable(GatewayError):
     status, type, code = 400, "invalid_request_error", "unsupported"
 
 
+class TooLong(GatewayError):
+    """Longer than any free source can ever take, by its context or its quota: not worth sending again as it is."""
+
+    status, type, code = 400, "invalid_request_error", "context_length_exceeded"
+
+
 class NoCapacity(GatewayError):
     """All that could serve it are at their limits for longer than the caller waits."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from msgspec import Struct
@@ -65,6 +66,10 @@ class Provider:
 
         Raises a ProviderFailure if no answer has begun. Cancelling closes the connection, which cancels the work.
         """
+        with self._discreet():
+            return await self._send(target, request)
+
+    async def _send(self, target: Target, request: Request) -> Reply:
         if self._prepare is not None:
             target = _at(await self._prepare(), target)
         incoming = await self._wire.send(self.dialect.build(target, request), self.spec.timeouts)
@@ -99,13 +104,24 @@ class Provider:
         Raises a ProviderFailure if it cannot be had.
         """
         discovery = self.dialect.discover(self.account)
+        with self._discreet():
+            try:
+                call = next(discovery)
+                while True:
+                    call = discovery.send(await self._ask(call))
+            except StopIteration as stop:
+                listing: Listing = stop.value
+                return listing
+
+    @contextmanager
+    def _discreet(self) -> Iterator[None]:
+        """Some providers repeat the key in what they say of it; what is said is logged and told to callers."""
         try:
-            call = next(discovery)
-            while True:
-                call = discovery.send(await self._ask(call))
-        except StopIteration as stop:
-            listing: Listing = stop.value
-            return listing
+            yield
+        except f.ProviderFailure as failure:
+            if self.account.key:
+                failure.args = (failure.message.replace(self.account.key, "***"),)
+            raise
 
     async def _ask(self, call: Call) -> Response:
         incoming = await self._wire.send(call, self.spec.timeouts)

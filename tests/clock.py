@@ -39,5 +39,5 @@ class FakeClock:
 async def eventually(holds: Callable[[], object], within: float = 5.0) -> None:
     """Return once *holds* is true: for what another task or process does in its own time, but soon."""
     async with asyncio.timeout(within):
-        while not holds():
-            await asyncio.sleep(0.005)  # noqa: ASYNC110 - what is waited for knows nothing of us
+        while not holds():  # noqa: ASYNC110 - what is waited for knows nothing of us
+            await asyncio.sleep(0.005)

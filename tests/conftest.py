@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 
 from gateway.cli import shipped_config
 from gateway.commands.demo import SIX, Demo, opened
+from gateway.events import Observer
 from providers.simulator.world import World
 from tests.clock import FakeClock
 
@@ -27,8 +28,8 @@ def clock() -> FakeClock:
 async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     """
     ``await start()`` gives a running gateway before the six simulated providers; ``names`` chooses some of them,
-    ``clock`` sets the time of both sides, ``arrange`` may change the simulated world before it is met, other arguments
-    are environment variables.
+    ``clock`` sets the time of both sides, ``arrange`` may change the simulated world before it is met, ``observers``
+    are told of what happens, other arguments are environment variables.
     """
     async with AsyncExitStack() as stack:
 
@@ -36,13 +37,14 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
             names: tuple[str, ...] = SIX,
             clock: FakeClock | None = None,
             arrange: Callable[[World], None] = lambda _: None,
+            observers: Sequence[Observer] = (),
             **environ: str,
         ) -> Demo:
             world = World(clock, names=names) if clock else World(names=names)
             arrange(world)
             if "ollama" not in names:
                 environ.setdefault("OLLAMA_HOST", "http://127.0.0.1:9")  # discard: nobody is there
-            demo = opened(CONFIG, tmp_path / "state", world, clock=clock, environ=environ)
+            demo = opened(CONFIG, tmp_path / "state", world, clock=clock, environ=environ, observers=observers)
             return await stack.enter_async_context(demo)
 
         yield begin

@@ -10,10 +10,11 @@ import msgspec
 from msgspec import Struct
 
 from gateway.settings import Virtual
-from gateway.words import Deployment, Exclusion, NothingCapable, Requirements, UnknownModel
+from gateway.words import Deployment, Exclusion, GatewayError, NoSource, NothingCapable, Requirements, UnknownModel
 from providers.spec import ProviderSpec
 
 AUTO = "auto"
+_EXPIRED = "its free proof has expired"
 
 
 class Withdrawal(Struct, frozen=True):
@@ -38,9 +39,20 @@ class Catalog:
         self._by_name: dict[str, list[Deployment]] = {}
         self._withdrawn: dict[str, Withdrawal] = {}
         self._lost: dict[str, frozenset[str]] = {}
-        self.filled = asyncio.Event()
+        self._awaited: set[str] = set()
+        self.complete = asyncio.Event()
 
     # ── what is there ──
+
+    def await_lists(self, providers: Iterable[str]) -> None:
+        """From now until *providers* were all heard of, the catalog is not *complete*."""
+        self._awaited = set(providers)
+
+    def heard_of(self, provider: str) -> None:
+        """Its list is here, or cannot be had."""
+        self._awaited.discard(provider)
+        if not self._awaited:
+            self.complete.set()
 
     def swap(self, provider: str, deployments: Iterable[Deployment]) -> None:
         """Replace all that *provider* serves."""
@@ -52,8 +64,7 @@ class Catalog:
             by_name.setdefault(f"{deployment.provider.name}/{deployment.model}", []).append(deployment)
             by_name.setdefault(deployment.target.model, []).append(deployment)
         self._by_name = by_name
-        if by_name:
-            self.filled.set()
+        self.heard_of(provider)
 
     def deployments(self) -> list[Deployment]:
         return [deployment for served in self._by_provider.values() for deployment in served]
@@ -86,7 +97,8 @@ class Catalog:
         """
         Those that may serve *needs*: free, capable, large enough, private enough, not withdrawn.
 
-        Raises UnknownModel, or NothingCapable saying what was missing and who came closest.
+        Raises UnknownModel; NothingCapable saying what was missing and who came closest; NoSource if those that could
+        are out of service.
         """
         capable: dict[str, Deployment] = {}
         excluded: list[tuple[Deployment, Exclusion]] = []
@@ -102,7 +114,7 @@ class Catalog:
             return list(capable.values())
         if not excluded:
             raise self._unknown(needs)
-        raise _incapable(needs, excluded)
+        raise _out_of_service(excluded, now) or _incapable(needs, excluded)
 
     def _resolve(self, asked: str, needs: Requirements) -> tuple[list[Deployment], Requirements]:
         """The deployments that *asked* names, and the requirements with those of a virtual model added."""
@@ -143,11 +155,7 @@ class Catalog:
         """Why *deployment* cannot serve *needs*, or None."""
         provider, reason, until = deployment.provider.name, "", None
         missing = needs.capabilities - (deployment.capabilities - self._lost.get(deployment.name, frozenset()))
-        if not deployment.proof.fresh(now):
-            reason = "its free proof has expired"
-        elif withdrawal := self.withdrawn(deployment, now):
-            reason, until = withdrawal.because, withdrawal.until
-        elif missing:
+        if missing:
             reason = f"lacks {', '.join(sorted(missing))}"
         elif deployment.context and needs.prompt_tokens > deployment.context:
             reason = f"holds {deployment.context} tokens, the request has about {needs.prompt_tokens}"
@@ -155,11 +163,17 @@ class Catalog:
             reason = "may train on prompts"
         elif (needs.only and provider not in needs.only) or provider in needs.ignore:
             reason = "the request leaves this provider out"
+        elif not deployment.proof.fresh(now):
+            reason = _EXPIRED
+        elif withdrawal := self.withdrawn(deployment, now):
+            reason, until = withdrawal.because, withdrawal.until
         return Exclusion(deployment.name, reason, until) if reason else None
 
-    def _unknown(self, needs: Requirements) -> UnknownModel:
+    def _unknown(self, needs: Requirements) -> GatewayError:
         asked = ", ".join(repr(name) for name in needs.models)
         for name in needs.models:
+            if any(one in self._virtual for one in self._aliased(name)):
+                return NoSource("no source is there: `freeway check` says which keys are missing or refused")
             spec = self._specs.get(name.partition("/")[0])
             if spec is not None and spec.name not in self._by_provider:
                 how = f"set {spec.key_env}" if spec.key_env else "it cannot be reached"
@@ -173,6 +187,20 @@ class Catalog:
 
 def _fits(model: str, patterns: tuple[str, ...]) -> bool:
     return not patterns or any(fnmatchcase(model, pattern) for pattern in patterns)
+
+
+def _out_of_service(excluded: list[tuple[Deployment, Exclusion]], now: float) -> NoSource | None:
+    """What to say if some of *excluded* could do it, but may not be asked for now: the request is not at fault."""
+    out = [reason for _, reason in excluded if reason.until is not None or reason.reason == _EXPIRED]
+    if not out:
+        return None
+    told = "; ".join(f"{reason.deployment}: {reason.reason}" for reason in out[:3])
+    back = min((reason.until for reason in out if reason.until is not None), default=None)
+    return NoSource(
+        f"every free source that could serve this request is out of service ({told})",
+        retry_after=None if back is None else max(1.0, back - now),
+        excluded=tuple(out),
+    )
 
 
 def _incapable(needs: Requirements, excluded: list[tuple[Deployment, Exclusion]]) -> NothingCapable:

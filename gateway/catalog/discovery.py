@@ -75,6 +75,7 @@ class Discovery:
 
     def serve(self, providers: Mapping[str, Provider]) -> None:
         """Recall what is known of *providers*, and look at their lists now and from time to time, until ``stop``."""
+        self._catalog.await_lists(providers)
         self.recall(providers)
         self._tasks = [asyncio.create_task(self._keep_looking(name)) for name in self._providers]
 
@@ -95,6 +96,7 @@ class Discovery:
             listing = await provider.discover()
         except ProviderFailure as failure:
             self.looked[name] = failure.message
+            self._catalog.heard_of(name)
             if isinstance(failure, CredentialRejected):
                 self._catalog.withdraw(name, now + self._settings.catalog.refresh, f"key refused: {failure.message}")
             self._tell(Discovered(name, 0, failure.message))

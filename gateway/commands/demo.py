@@ -6,7 +6,7 @@ import asyncio
 import socket
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from gateway import settings as s
 from gateway.app import create_app
 from gateway.cli import Surroundings
 from gateway.clock import Clock
-from gateway.events import Attempted, Ended, Event
+from gateway.events import Attempted, Ended, Event, Observer
 from providers.simulator.server import serve
 from providers.simulator.world import World
 
@@ -97,6 +97,7 @@ async def opened(
     *,
     clock: Clock | None = None,
     environ: Mapping[str, str] | None = None,
+    observers: Sequence[Observer] = (),
 ) -> AsyncIterator[Demo]:
     """The simulators and the gateway on free ports of this machine, with state in *folder*, ready to be called."""
     async with serve(world) as origin:
@@ -104,7 +105,7 @@ async def opened(
         settings = s.load(
             config, {**world.environment(origin), "FREEWAY_STATE_DIR": str(folder), **(environ or {})}, folder
         )
-        app = create_app(settings, clock=clock, observers=[watcher])
+        app = create_app(settings, clock=clock, observers=[watcher, *observers])
         listening = socket.create_server(("127.0.0.1", 0))
         base_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=1))
@@ -118,14 +119,15 @@ async def opened(
 
 
 async def _ready(base_url: str, names: set[str]) -> None:
-    """Return when each of *names* was asked for its models and has some; ClickException if that never comes."""
+    """Return when every source was looked at, and *names* have models; raises ClickException if that never comes."""
     async with httpx.AsyncClient(base_url=base_url) as client:
         for _ in range(400):
             try:
                 sources = (await client.get("/health")).json()["sources"]
             except httpx.TransportError:
                 sources = []
-            if names <= {source["provider"] for source in sources if source["models"]}:
+            heard_of_all = all(source["models"] or source["problem"] for source in sources)
+            if heard_of_all and names <= {source["provider"] for source in sources if source["models"]}:
                 return
             await asyncio.sleep(0.025)
     raise click.ClickException(f"the simulated providers did not all answer: {sources}")

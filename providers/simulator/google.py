@@ -172,7 +172,7 @@ class Google(Simulated):
         return [
             (self.meter(f"{model.id}/minute", lambda: Rolling(minute)), requests),
             (self.meter(f"{model.id}/day", lambda: Calendar(day, "America/Los_Angeles")), requests),
-            (self.meter(f"{model.id}/tokens", lambda: Rolling(250_000)), tokens),
+            (self.meter(f"{model.id}/tokens", lambda: Rolling(16_000 if "gemma" in model.id else 250_000)), tokens),
         ]
 
     def over(self, meter: Meter, amount: float, model: SimulatedModel) -> NoReturn:

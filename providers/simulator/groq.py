@@ -25,6 +25,8 @@ MODELS = (
     SimulatedModel(id="llama-3.3-70b-versatile", status="gone"),
 )
 _UNSUPPORTED = ("logprobs", "top_logprobs", "logit_bias", "frequency_penalty", "presence_penalty", "metadata", "store")
+_OWN_LIMITS = {("groq/compound", "day"): 250.0, ("groq/compound", "tokens"): 70_000.0,
+               ("groq/compound", "tokens-day"): 1e12}  # fmt: skip
 _ROWS = {"requests": ("requests per minute (RPM)", "requests"), "day": ("requests per day (RPD)", "requests"),
          "tokens": ("tokens per minute (TPM)", "tokens"), "tokens-day": ("tokens per day (TPD)", "tokens")}  # fmt: skip
 
@@ -71,7 +73,7 @@ class Groq(OpenAILike):
             self._bad("This model does not support response format `json_schema`")
 
     def meter_named(self, row: str, model: str) -> Meter:
-        limit = self.limits[row]
+        limit = _OWN_LIMITS.get((model, row), self.limits[row])
         period = 60.0 if row in ("requests", "tokens") else 86_400.0
         make = Rolling if row == "requests" else Refilling
         return self.meter(f"{model}/{row}", lambda: make(limit, period))
@@ -81,13 +83,13 @@ class Groq(OpenAILike):
         return [(self.meter_named(row, model.id), amounts[row]) for row in _ROWS]
 
     def admit(self, model: SimulatedModel, prompt: int, reserved: int) -> None:
-        if prompt + reserved > self.limits["tokens"]:
+        if prompt + reserved > self.meter_named("tokens", model.id).limit:
             self.refuse("too_large", model)
         super().admit(model, prompt, reserved)
 
     def settle(self, model: SimulatedModel, prompt: int, reserved: int, output: int) -> None:
         for row in ("tokens", "tokens-day"):
-            self.meter_named(row, model.id).take(output - reserved, self.clock())
+            self.meter_named(row, model.id).take(max(0, output - reserved), self.clock())
 
     def over(self, meter: Meter, amount: float, model: SimulatedModel) -> NoReturn:
         row = next(row for row in _ROWS if self.meter_named(row, model.id) is meter)

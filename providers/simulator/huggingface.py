@@ -13,6 +13,7 @@ from providers.simulator.openai_like import CREATED, OpenAILike
 from providers.simulator.quotas import Calendar, Clock
 
 _MILLION = 1e-6
+_SERVE = ("together", "cerebras", "featherless-ai")
 MODELS = (
     SimulatedModel(id="openai/gpt-oss-120b", reasoning=True, price=(0.15 * _MILLION, 0.6 * _MILLION)),
     SimulatedModel(id="Qwen/Qwen3.8-27B", vision=True, price=(0.1 * _MILLION, 0.3 * _MILLION)),
@@ -52,7 +53,7 @@ class HuggingFace(OpenAILike):
 
     def model(self, name: str) -> SimulatedModel:
         plain, _, suffix = name.partition(":")
-        self._served_by = suffix or "together"
+        self._served_by = suffix if suffix in _SERVE else "together"
         return super().model(plain)
 
     def check(self, body: dict[str, Any], model: SimulatedModel, view: View) -> None:

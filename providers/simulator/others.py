@@ -39,6 +39,20 @@ class Mistral(OpenAILike):
             (self.meter(f"{model.id}/tokens", lambda: Aligned(50_000)), tokens),
         ]
 
+    def admit(self, model: SimulatedModel, prompt: int, reserved: int) -> None:
+        super().admit(model, prompt, 0)
+
+    def settle(self, model: SimulatedModel, prompt: int, reserved: int, output: int) -> None:
+        self.meter(f"{model.id}/tokens", lambda: Aligned(50_000)).take(output, self.clock())
+
+    def over(self, meter: Meter, amount: float, model: SimulatedModel) -> NoReturn:
+        self._limited("req" if meter is self.meters_of(model, 0, 0)[0][0] else "tokens", meter)
+
+    def _limited(self, row: str, meter: Meter) -> NoReturn:
+        told = {f"x-ratelimit-limit-{row}-minute": f"{meter.limit:.0f}", f"x-ratelimit-remaining-{row}-minute": "0"}
+        body = {"object": "error", "message": "Rate limit exceeded", "type": "rate_limited", "param": None}
+        raise Refusal(429, {**body, "code": "1300"}, told)
+
     def headers(self, model: SimulatedModel) -> dict[str, str]:
         now = self.clock()
         (minute, _), (tokens, _) = self.meters_of(model, 0, 0)
@@ -51,8 +65,8 @@ class Mistral(OpenAILike):
 
     def refuse(self, why: str, model: SimulatedModel) -> NoReturn:
         if why.startswith("rate_limited"):
-            body = {"object": "error", "message": "Rate limit exceeded", "type": "rate_limited", "code": "1300"}
-            raise Refusal(429, body, {"x-ratelimit-limit-req-minute": "50", "x-ratelimit-remaining-req-minute": "0"})
+            row, place = ("tokens", 1) if why.endswith("tokens") else ("req", 0)
+            self._limited(row, self.meters_of(model, 0, 0)[place][0])
         super().refuse(why, model)
 
 
@@ -60,9 +74,12 @@ class Cerebras(OpenAILike):
     """``https://api.cerebras.ai/v1``: five requests a minute, and a queue that is full at times."""
 
     name, key, path = "cerebras", "csk-sim0123456789", "/v1"
+    usage_always = True
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock, (SimulatedModel(id="gpt-oss-120b", reasoning=True), SimulatedModel(id="qwen-3.8-27b")))
+
+    _TOLD = ("requests-minute", "requests-hour", "requests-day", "tokens-minute", "tokens-hour", "tokens-day")
 
     def authorize(self, exchange: Exchange) -> None:
         if exchange.call.headers.get("user-agent", "").startswith("Python-urllib"):
@@ -73,16 +90,26 @@ class Cerebras(OpenAILike):
         return [
             (self.meter(f"{model.id}/minute", lambda: Rolling(5)), requests),
             (self.meter(f"{model.id}/hour", lambda: Rolling(150, 3600)), requests),
+            (self.meter(f"{model.id}/day", lambda: Rolling(2400, 86_400)), requests),
             (self.meter(f"{model.id}/tokens", lambda: Rolling(30_000)), tokens),
+            (self.meter(f"{model.id}/tokens-hour", lambda: Rolling(1e6, 3600)), tokens),
+            (self.meter(f"{model.id}/tokens-day", lambda: Rolling(1e6, 86_400)), tokens),
         ]
 
     def headers(self, model: SimulatedModel) -> dict[str, str]:
         now = self.clock()
-        (minute, _), (hour, _), (tokens, _) = self.meters_of(model, 0, 0)
-        told = {"requests-minute": minute, "requests-hour": hour, "tokens-minute": tokens}
-        headers = {f"x-ratelimit-limit-{name}": f"{meter.limit:.0f}" for name, meter in told.items()}
-        left = {name: max(0, meter.limit - meter.used(now)) for name, meter in told.items()}
-        return headers | {f"x-ratelimit-remaining-{name}": f"{amount:.0f}" for name, amount in left.items()}
+        headers = {}
+        for name, (meter, _) in zip(self._TOLD, self.meters_of(model, 0, 0), strict=True):
+            resets_in = meter.resets_at(now, meter.limit) - now
+            headers[f"x-ratelimit-limit-{name}"] = f"{meter.limit:.0f}"
+            headers[f"x-ratelimit-remaining-{name}"] = f"{max(0, meter.limit - meter.used(now)):.0f}"
+            headers[f"x-ratelimit-reset-{name}"] = f"{resets_in:.3f}"
+        return headers
+
+    def over(self, meter: Meter, amount: float, model: SimulatedModel) -> NoReturn:
+        body = {"message": "Requests rate limit exceeded", "type": "too_many_requests_error", "param": "quota",
+                "code": "request_quota_exceeded"}  # fmt: skip
+        raise Refusal(429, body, self.headers(model))
 
     def refuse(self, why: str, model: SimulatedModel) -> NoReturn:
         if why == "busy":
@@ -106,6 +133,10 @@ class Cloudflare(OpenAILike):
                                  SimulatedModel(id="@cf/qwen/qwen3.8-27b")))  # fmt: skip
         self.neurons = self.meter("account/neurons", lambda: Calendar(10_000))
 
+    def listing(self) -> dict[str, Any]:
+        errors = [{"code": 7000, "message": "No route for that URI"}]
+        raise Refusal(404, {"result": None, "success": False, "errors": errors, "messages": []})
+
     def admit(self, model: SimulatedModel, prompt: int, reserved: int) -> None:
         if self.neurons.used(self.clock()) >= self.neurons.limit:
             self.refuse("rate_limited:day", model)
@@ -128,6 +159,7 @@ class Zai(OpenAILike):
     """``https://api.z.ai/api/paas/v4``: one request at a time; codes instead of statuses."""
 
     name, key, path = "zai", "sim-zai-0123456789", "/api/paas/v4"
+    usage_always = True
     reasoning_field = "reasoning_content"
 
     def __init__(self, clock: Clock) -> None:

@@ -133,13 +133,14 @@ def fits(meter: Meter, amount: float, now: float) -> bool:
 
 def go_duration(seconds: float) -> str:
     """As Go prints a duration, which Groq sends: ``370ms``, ``7.66s``, ``2m59.56s``, ``1h0m3s``."""
-    if seconds <= 0:
+    millis = math.ceil(seconds * 1000 - 1e-2)  # the clock's own rounding is no millisecond
+    if millis <= 0:
         return "0s"
-    if seconds < 1:
-        return f"{math.ceil(seconds * 1000)}ms"
-    hours, rest = divmod(seconds, 3600)
-    minutes, rest = divmod(rest, 60)
-    text = f"{math.ceil(rest * 1000) / 1000:g}s"
+    if millis < 1000:
+        return f"{millis}ms"
+    hours, rest = divmod(millis, 3_600_000)
+    minutes, rest = divmod(rest, 60_000)
+    text = f"{rest / 1000:g}s"
     if minutes or hours:
-        text = f"{int(minutes)}m{text}"
-    return f"{int(hours)}h{text}" if hours else text
+        text = f"{minutes}m{text}"
+    return f"{hours}h{text}" if hours else text

@@ -1,0 +1,82 @@
+"""What is listed, and how the gateway says that it is well."""
+
+from __future__ import annotations
+
+import httpx
+
+from gateway.commands.demo import SIX
+
+
+async def get(demo, path, **headers) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=demo.base_url) as client:
+        return await client.get(path, headers=headers)
+
+
+async def test_the_list_has_the_shape_that_both_sdks_read(start):
+    page = (await get(await start(("groq", "google")), "/v1/models")).json()
+    entry = next(entry for entry in page["data"] if entry["id"] == "gpt-oss-120b")
+
+    assert (page["object"], page["has_more"]) == ("list", False)
+    assert page["first_id"] == page["data"][0]["id"] == "auto"
+    assert page["last_id"] == page["data"][-1]["id"]
+    assert (entry["object"], entry["type"]) == ("model", "model")
+    assert {"created", "owned_by", "display_name", "created_at"} <= entry.keys()
+    assert "tools" in entry["capabilities"]
+    assert entry["providers"] == ["groq"]
+
+
+async def test_what_costs_money_is_not_listed(start):
+    demo = await start(("openrouter",))
+    listed = {entry["id"] for entry in (await get(demo, "/v1/models")).json()["data"]}
+
+    assert "laguna-s-2.1" in listed
+    assert "gpt-9" not in listed
+
+
+async def test_a_model_on_several_sources_is_listed_once(start):
+    page = (await get(await start(SIX), "/v1/models")).json()
+    ids = [entry["id"] for entry in page["data"]]
+    shared = [entry for entry in page["data"] if len(entry["providers"]) > 1]
+
+    assert len(ids) == len(set(ids))
+    assert shared
+
+
+async def test_one_model_is_found_by_its_name_and_another_is_a_404(start):
+    demo = await start(("groq",))
+
+    found = await get(demo, "/v1/models/gpt-oss-20b")
+    missing = await get(demo, "/v1/models/acme/none/such")
+
+    assert found.json()["id"] == "gpt-oss-20b"
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+
+
+async def test_the_list_is_behind_the_same_door(start):
+    demo = await start(("groq",), FREEWAY_API_KEY="the-key")
+
+    assert (await get(demo, "/v1/models")).status_code == 401
+    assert (await get(demo, "/v1/models", authorization="Bearer the-key")).status_code == 200
+    assert (await get(demo, "/v1/models", **{"x-api-key": "the-key"})).status_code == 200
+
+
+async def test_a_gateway_with_sources_is_ready(start):
+    demo = await start(("groq", "google"))
+
+    assert (await get(demo, "/health/liveness")).status_code == 200
+    assert (await get(demo, "/health/readiness")).status_code == 200
+    report = (await get(demo, "/health")).json()
+    assert report["status"] == "ok"
+    assert {source["provider"]: source["models"] > 0 for source in report["sources"]} == {
+        "groq": True, "google": True, "ollama": False,
+    }  # fmt: skip
+
+
+async def test_a_source_with_trouble_says_which(start):
+    demo = await start(("groq",), GEMINI_API_KEY="bad", GEMINI_BASE_URL="http://127.0.0.1:9/v1beta")
+    report = (await get(demo, "/health")).json()
+    google = next(source for source in report["sources"] if source["provider"] == "google")
+
+    assert google["models"] == 0
+    assert "connect" in google["problem"]
+    assert "127.0.0.1" not in google["problem"] or "9" in google["problem"]

@@ -1,0 +1,164 @@
+"""What is free, by which name, and who may serve it."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.catalog.catalog import Catalog
+from gateway.catalog.names import canonical
+from gateway.catalog.proof import prove
+from gateway.settings import Virtual
+from gateway.words import NoSource, NothingCapable, UnknownModel
+from providers.dialect import Listed
+from tests.payloads import SPECS
+from tests.unit.test_router import NEEDS, PROOF, deployment
+
+NOW = 1000.0
+
+
+@pytest.mark.parametrize(
+    ("spelled", "provider", "name"),
+    [
+        ("openai/gpt-oss-120b", "groq", "gpt-oss-120b"),
+        ("gpt-oss:120b", "ollama", "gpt-oss-120b"),
+        ("openai/gpt-oss-120b:groq", "huggingface", "gpt-oss-120b"),
+        ("@cf/openai/gpt-oss-120b", "cloudflare", "gpt-oss-120b"),
+        ("nvidia/nemotron-3-super-120b-a12b:free", "openrouter", "nemotron-3-super-120b-a12b"),
+        ("models/gemini-3.8-flash", "google", "gemini-3.8-flash"),
+        ("llama2:latest", "ollama", "llama2"),
+        ("Qwen/Qwen3.8-27B", "huggingface", "qwen3.8-27b"),
+    ],
+)
+def test_every_spelling_of_a_model_is_one_name(spelled, provider, name):
+    assert canonical(spelled, provider) == name
+
+
+@pytest.mark.parametrize("pair", [("qwen3-8b", "qwen3-14b"), ("kimi-k2-instruct", "kimi-k2-thinking")])
+def test_what_tells_two_models_apart_stays(pair):
+    assert canonical(pair[0]) != canonical(pair[1])
+
+
+# ── free, or not ──
+
+
+def listed(**prices) -> Listed:
+    return Listed(id="acme/model", **prices)
+
+
+def proved(provider: str, model: Listed):
+    return prove(SPECS[provider], model, NOW, 100)
+
+
+def test_only_prices_of_zero_prove_a_model_of_a_priced_list():
+    assert proved("openrouter", listed(prompt_price=0.0, output_price=0.0))
+    assert not proved("openrouter", listed(prompt_price=0.0))
+    assert not proved("openrouter", listed(prompt_price=0.0, output_price=0.0, other_prices=True))
+
+
+@given(st.floats(min_value=1e-12, max_value=1), st.floats(min_value=0, max_value=1))
+def test_any_price_however_small_is_a_price(one, other):
+    assert not proved("openrouter", listed(prompt_price=one, output_price=other))
+    assert not proved("openrouter", listed(prompt_price=other, output_price=one))
+
+
+def test_what_runs_elsewhere_is_not_local():
+    assert proved("ollama", Listed(id="qwen3:8b"))
+    assert not proved("ollama", Listed(id="gpt-oss:120b-cloud", runs_at="ollama.com"))
+
+
+def test_a_proof_ends():
+    proof = proved("openrouter", listed(prompt_price=0.0, output_price=0.0))
+
+    assert proof.fresh(NOW + 99)
+    assert not proof.fresh(NOW + 100)
+
+
+# ── who may serve ──
+
+
+def catalog(*deployments) -> Catalog:
+    made = Catalog(SPECS, {"mine": "auto:tools", "either": ("nobody", "b")}, {"auto:tools": Virtual(needs=("tools",))})
+    for name in {d.provider.name for d in deployments}:
+        made.swap(name, [d for d in deployments if d.provider.name == name])
+    return made
+
+
+def serving(made: Catalog, *asked: str, now=NOW, **needs) -> set[str]:
+    wanted = msgspec.structs.replace(NEEDS, models=asked or ("auto",), **needs)
+    return {d.name for d in made.candidates(wanted, now)}
+
+
+A = deployment("groq/a", talents="tools")
+B = deployment("google/b")
+
+
+@pytest.mark.parametrize(
+    ("asked", "who"),
+    [
+        ("auto", {"groq/a", "google/b"}),
+        ("a", {"groq/a"}),
+        ("groq/a", {"groq/a"}),
+        ("auto:tools", {"groq/a"}),
+        ("mine", {"groq/a"}),
+        ("either", {"google/b"}),
+    ],
+)
+def test_a_name_means_those_who_go_by_it(asked, who):
+    assert serving(catalog(A, B), asked) == who
+
+
+def test_a_name_that_nobody_has_is_unknown():
+    with pytest.raises(UnknownModel, match="gpt-9"):
+        serving(catalog(A, B), "gpt-9")
+
+
+def test_who_lacks_something_is_left_out_and_named():
+    with pytest.raises(NothingCapable, match=r"google/b.*lacks tools"):
+        serving(catalog(B), capabilities=frozenset({"tools"}))
+
+
+def test_what_a_deployment_turned_out_to_lack_is_remembered():
+    made = catalog(A, B)
+    made.lose(A, "tools")
+
+    with pytest.raises(NothingCapable):
+        serving(made, capabilities=frozenset({"tools"}))
+
+
+def test_who_is_withdrawn_is_out_until_then_and_it_is_no_fault_of_the_request():
+    made = catalog(A)
+    made.withdraw("groq", NOW + 60, "key refused")
+
+    with pytest.raises(NoSource, match="key refused") as caught:
+        serving(made)
+    assert caught.value.retry_after == 60
+    assert serving(made, now=NOW + 60) == {"groq/a"}
+
+
+def test_an_old_proof_proves_nothing():
+    expired = msgspec.structs.replace(PROOF, until=NOW)
+
+    with pytest.raises(NoSource, match="proof"):
+        serving(catalog(msgspec.structs.replace(A, proof=expired)))
+
+
+def test_privacy_is_kept_and_unknown_counts_as_training():
+    unknown, private = deployment("groq/u"), msgspec.structs.replace(deployment("groq/p"), trains="no")
+
+    assert serving(catalog(unknown, private), no_train=True) == {"groq/p"}
+
+
+def test_only_and_ignore_are_kept():
+    made = catalog(A, B)
+
+    assert serving(made, only=("google",)) == {"google/b"}
+    assert serving(made, ignore=("google",)) == {"groq/a"}
+
+
+def test_a_request_longer_than_the_context_goes_elsewhere():
+    short, long = (msgspec.structs.replace(d, context=size) for d, size in ((A, 100), (B, 10_000)))
+
+    assert serving(catalog(short, long), prompt_tokens=5000) == {"google/b"}

@@ -1,0 +1,89 @@
+"""What holds of every provider's client, whatever is at the other end: with a wire that says what a test wants."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+import pytest
+from msgspec import Struct
+
+from providers.chat import decode_fields, decode_request
+from providers.client import Provider
+from providers.dialect import Account, Call, Request, Target
+from providers.failures import CredentialRejected, Unreachable
+from providers.spec import Timeouts
+from tests.payloads import SPECS
+
+KEY = "sk-the-real-one"
+ASK = b'{"messages": [{"role": "user", "content": "hi"}], "stream": %s}'
+
+
+class Canned(Struct):
+    """An answer made beforehand."""
+
+    status: int
+    headers: dict[str, str]
+    body: Sequence[bytes]
+    closed: bool = False
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        for piece in self.body:
+            yield piece
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Wire:
+    def __init__(self, answer: Canned) -> None:
+        self.answer = answer
+
+    async def send(self, call: Call, timeouts: Timeouts) -> Canned:
+        return self.answer
+
+    async def aclose(self) -> None: ...
+
+
+async def ask(answer: Canned, stream: bool = False) -> None:
+    account = Account(SPECS["groq"], "https://groq.example", KEY)
+    body = ASK % msgspec.json.encode(stream)
+    await Provider(account, Wire(answer)).send(
+        Target(account, "acme/model"), Request(decode_request(body), decode_fields(body))
+    )
+
+
+async def test_a_key_that_a_provider_repeats_goes_no_further():
+    said = msgspec.json.encode({"error": {"message": f"Incorrect API key provided: {KEY}."}})
+
+    with pytest.raises(CredentialRejected) as caught:
+        await ask(Canned(401, {}, [said]))
+
+    assert KEY not in str(caught.value)
+    assert "Incorrect API key provided: ***." in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "stream"),
+    [
+        (500, b"down", False),
+        (200, b"<html>", False),
+        (200, b"{}", False),
+        (200, b"data: {\n\n", True),
+        (200, b"", True),
+    ],
+)
+async def test_an_answer_that_is_none_is_closed(status: int, body: bytes, stream: bool):
+    answer = Canned(status, {"content-type": "text/event-stream"}, [body])
+
+    with pytest.raises(Exception):  # noqa: B017, PT011 - of whatever class
+        await ask(answer, stream)
+
+    assert answer.closed
+
+
+async def test_a_stream_that_says_nothing_at_length_is_given_up():
+    idle = b'data: {"choices": [{"index": 0, "delta": {}}]}\n\n'
+
+    with pytest.raises(Unreachable, match="empty"):
+        await ask(Canned(200, {"content-type": "text/event-stream"}, [idle * 1000] * 100), stream=True)

@@ -1,0 +1,87 @@
+"""Who comes first, and why."""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.ledger.buckets import Bucket
+from gateway.router import rank
+from gateway.words import Deployment, FreeProof, Requirements
+from providers.client import Provider
+from providers.dialect import Account, Target
+from tests.payloads import SPECS
+from tests.unit.test_client import Canned, Wire
+
+PROOF = FreeProof("plan", "free plan", "", 0, 1e12)
+NEEDS = Requirements(models=("auto",), capabilities=frozenset(), prompt_tokens=10, output_tokens=10, deadline=0)
+
+
+def deployment(name: str, quality: float = 0.5, talents: str = "", *, last_resort: bool = False) -> Deployment:
+    provider, _, model = name.partition("/")
+    account = Account(SPECS[provider], "https://acme.example", "key")
+    return Deployment(
+        model=model,
+        provider=Provider(account, Wire(Canned(200, {}, []))),
+        target=Target(account, model),
+        proof=PROOF,
+        buckets=(Bucket(key=name, unit="requests", limit=100, window="clock", period=60, window_name="minute"),),
+        capabilities=frozenset(talents.split()),
+        quality=quality,
+        last_resort=last_resort,
+    )
+
+
+def ranked(deployments, needs=NEEDS, shares=None, latency=None, prefer="balance") -> list[str]:
+    return [d.name for d in rank(needs, deployments, shares or {}, (latency or {}).get, prefer)]
+
+
+def test_the_better_one_comes_first():
+    assert ranked([deployment("groq/weak", 0.3), deployment("google/strong", 0.9)])[0] == "google/strong"
+
+
+def test_what_is_nearly_used_up_is_kept():
+    sources = [deployment("groq/better", 0.8), deployment("google/good", 0.7)]
+
+    assert ranked(sources)[0] == "groq/better"
+    assert ranked(sources, shares={"groq/better": 0.95})[0] == "google/good"
+
+
+def test_talents_that_are_not_needed_are_kept_for_those_who_need_them():
+    sources = [deployment("groq/plain"), deployment("google/gifted", 0.5, "vision tools audio")]
+
+    assert ranked(sources)[0] == "groq/plain"
+
+
+def test_the_quick_one_comes_first_where_speed_is_preferred():
+    sources = [deployment("groq/quick", 0.4), deployment("google/slow", 0.9)]
+    latency = {"groq/quick": 0.2, "google/slow": 8.0}
+
+    assert ranked(sources, latency=latency, prefer="speed")[0] == "groq/quick"
+    assert ranked(sources, latency=latency, prefer="quality")[0] == "google/slow"
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_the_last_resort_is_last_whatever_the_others_are(share, quality):
+    sources = [deployment("embedded/small", 1.0, last_resort=True), deployment("groq/full", quality)]
+
+    assert ranked(sources, shares={"groq/full": share})[-1] == "embedded/small"
+
+
+def test_the_callers_own_order_goes_before_any_score():
+    sources = [deployment("groq/a", 0.9), deployment("google/b", 0.1), deployment("nvidia/c", 0.5)]
+
+    assert ranked(sources, msgspec.structs.replace(NEEDS, order=("google", "nvidia"))) == [
+        "google/b", "nvidia/c", "groq/a",
+    ]  # fmt: skip
+    assert ranked(sources, msgspec.structs.replace(NEEDS, models=("c", "b", "a"))) == ["nvidia/c", "google/b", "groq/a"]
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=6), st.integers(0, 5), st.floats(0, 1), st.floats(0, 1))
+def test_a_source_never_gains_by_being_fuller(qualities, which, share, more):
+    sources = [deployment(f"groq/m{place}", quality) for place, quality in enumerate(qualities)]
+    one = sources[which % len(sources)].name
+    low, high = sorted((share, more))
+
+    assert ranked(sources, shares={one: low}).index(one) <= ranked(sources, shares={one: high}).index(one)
