@@ -18,10 +18,10 @@ demo: $(RUN)
 	@$(BIN)/freeway demo
 
 test: $(DEV)
-	@$(BIN)/pytest -m "not engine" $(PYTEST_ARGS)
+	@$(BIN)/pytest -n auto --dist loadfile -m "not engine" $(PYTEST_ARGS)
 
 test-all: $(DEV)
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 check: $(DEV)
 	$(BIN)/ruff check .

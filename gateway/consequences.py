@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gateway.words import BadRequest, GatewayError, Refused, TooLong
+from gateway.words import BadRequest, GatewayError, NothingCapable, Refused, TooLong
 from providers import failures as f
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -34,7 +34,7 @@ class Consequence(Struct, frozen=True):
 CONSEQUENCES: dict[type[f.ProviderFailure], Consequence] = {
     f.RateLimited: Consequence(debit="refused", closes_bucket=True),
     f.Busy: Consequence(debit="failed", cools=5.0),
-    f.TooLarge: Consequence(debit="refused", last=TooLong),
+    f.TooLarge: Consequence(debit="refused", last=NothingCapable),
     f.WouldCost: Consequence(withdraws=DAY),
     f.ModelGone: Consequence(withdraws=DAY),
     f.CredentialRejected: Consequence(withdraws=HOUR),

@@ -27,7 +27,7 @@ from gateway.ledger.ledger import Cost, Ledger, NoRoom, Reservation, Wanted
 from gateway.requirements import requirements_of
 from gateway.router import rank
 from gateway.settings import Requests
-from gateway.words import Ask, Deployment, Exclusion, GatewayError, NoCapacity, NoSource, Requirements, TooLong
+from gateway.words import Ask, Deployment, Exclusion, GatewayError, NoCapacity, NoSource, NothingCapable, Requirements
 from providers import failures as f
 from providers.client import Reply
 from providers.dialect import Request
@@ -86,7 +86,7 @@ async def answer(ask: Ask, request: str, engine: Engine) -> Answer:
             excluded += _full(ranked, held)
             opens_at = min((e.until for e in excluded if e.until is not None), default=float("inf"))
             if not await engine.waiting_room.wait(opens_at, needs.deadline):
-                raise _given_up(attempts, excluded, opens_at, now)
+                raise _given_up(needs, attempts, excluded, opens_at, now)
             continue
         deployment = ranked[held.place]
         engine.health.trying(deployment.name, now)
@@ -107,7 +107,7 @@ async def answer(ask: Ask, request: str, engine: Engine) -> Answer:
             engine.health.served(deployment.name, first_content)
             engine.ledger.observe(deployment.buckets, reply.observed, engine.clock.now())
             return Answer(request, deployment, reply, held, needs, tuple(attempts), first_content, held.place)
-    raise _given_up(attempts, [], float("inf"), engine.clock.now())
+    raise _given_up(needs, attempts, [], float("inf"), engine.clock.now())
 
 
 def bear(failure: f.ProviderFailure, deployment: Deployment, held: Reservation, engine: Engine) -> None:
@@ -208,7 +208,9 @@ def _full(ranked: list[Deployment], no_room: NoRoom) -> list[Exclusion]:
     return reasons
 
 
-def _given_up(attempts: list[Attempt], excluded: list[Exclusion], opens_at: float, now: float) -> GatewayError:
+def _given_up(
+    needs: Requirements, attempts: list[Attempt], excluded: list[Exclusion], opens_at: float, now: float
+) -> GatewayError:
     """What the caller is told when nothing is left to try, or not soon enough."""
     reasons = tuple(Exclusion(a.deployment.name, f"{type(a.failure).__name__}: {a.failure.message}") for a in attempts)
     if attempts and opens_at == float("inf"):
@@ -218,8 +220,9 @@ def _given_up(attempts: list[Attempt], excluded: list[Exclusion], opens_at: floa
         tried = "; ".join(f"{reason.deployment}: {reason.reason}" for reason in reasons)
         return NoSource(f"every source that was tried failed ({tried})", excluded=reasons)
     if opens_at == float("inf"):
-        return TooLong(
-            "the request is longer than any free source's quota can ever take: shorten it, or lower max_tokens",
+        return NothingCapable(
+            f"no free source has a quota for about {needs.prompt_tokens} tokens and an answer of {needs.output_tokens} "
+            f"at once; bound the answer by max_tokens, send fewer tools or less text, or add another source's key",
             excluded=tuple(excluded),
         )
     wait = max(1.0, opens_at - now)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from gateway.words import Deployment, Requirements
 
 _IDLE_TALENT = 0.04  # taken off for each capability that the request does not need: others will need it
+_CREDIT = 0.5  # of its value is left to what a credit pays: that is gone for the month, a free quota comes back
 _LAST = -10.0  # the last resort comes after everything else
 _EXPECTED_LATENCY = 1.5  # seconds, where nothing was measured
 _QUALITY_WEIGHT = {"balance": 0.6, "quality": 1.0, "speed": 0.25}
@@ -61,6 +62,8 @@ def score(
         - _SPEED_WEIGHT[prefer] * math.log1p(seconds)
         - _IDLE_TALENT * idle
     )
+    if deployment.proof.kind == "credit":
+        value *= _CREDIT
     fullest = max((shares.get(bucket.key, 0.0) for bucket in deployment.buckets), default=0.0)
     return max(value, 0.01) * (1 - math.exp(min(fullest, 1.0) - 1))
 

@@ -152,13 +152,18 @@ class UnknownModel(GatewayError):
 
 
 class NothingCapable(GatewayError):
-    """The model is known, but no free source can do what the request needs."""
+    """
+    The model is known, but no free source can do what the request needs, or has a quota that could ever hold it.
+
+    The latter is told neither as a context that is too long nor with status 413: an agent would condense its history,
+    which need not be what is large, and try again for ever.
+    """
 
     status, type, code = 400, "invalid_request_error", "unsupported"
 
 
 class TooLong(GatewayError):
-    """Longer than any free source can ever take, by its context or its quota: not worth sending again as it is."""
+    """Longer than the context of any free source."""
 
     status, type, code = 400, "invalid_request_error", "context_length_exceeded"
 

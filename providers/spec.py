@@ -28,7 +28,8 @@ class Quota(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ``account`` or each ``model``. *window*: ``rolling``, ``clock`` (aligned to the period), ``refill``
     (a bucket that fills continuously), ``calendar`` (days or months of the zone *resets*). *models* are patterns of
     the provider's model ids; with none the row holds for all models that no earlier row of the same unit and period
-    names. *counts_refused*: refused requests are counted too.
+    names. *counts_refused*: refused requests are counted too. *keeps_output*: an answer shorter than what was reserved
+    for it gives nothing back.
     """
 
     limit: str
@@ -38,6 +39,7 @@ class Quota(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     resets: str = "UTC"
     models: tuple[str, ...] = ()
     counts_refused: bool = False
+    keeps_output: bool = False
     source: str = ""
 
 

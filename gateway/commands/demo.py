@@ -162,7 +162,7 @@ async def _burst(demo: Demo, calls: int, at_once: int) -> Counter[int]:
 
 
 def _body(number: int) -> dict[str, object]:
-    """A mixed bag: most are plain, some use tools, want JSON, or stream."""
+    """A mixed bag: most are plain, some use tools, want JSON, stream, or would rather have a certain model."""
     body: dict[str, object] = {
         "model": "auto",
         "max_tokens": 64,
@@ -172,6 +172,8 @@ def _body(number: int) -> dict[str, object]:
         body["tools"] = [_TOOL]
     if number % 5 == 2:
         body["stream"] = True
+    if number % 4 == 0:
+        body["models"] = ["groq/openai/gpt-oss-20b", "auto"]
     if number % 10 == 3:
         body["response_format"] = {"type": "json_object"}
     return body

@@ -41,6 +41,7 @@ class Bucket(Struct, frozen=True, kw_only=True):
     calendar: Literal["day", "month"] | None = None
     zone: str = "UTC"
     counts_refused: bool = False
+    keeps_output: bool = False
     source: str = "configured"
 
 

@@ -66,8 +66,7 @@ class EmbeddedLedger:
         return NoRoom(tuple(refusals))
 
     def settle(self, held: Reservation, true: Cost, now: float) -> None:
-        wanted = held.wanted
-        self._end(held, [true.of(u.unit) - wanted.cost.of(u.unit) for u in wanted.buckets], now)
+        self._end(held, [_difference(bucket, held.wanted.cost, true) for bucket in held.wanted.buckets], now)
 
     def refund(self, held: Reservation, now: float, *, refused: bool = False) -> None:
         wanted = held.wanted
@@ -167,6 +166,13 @@ class EmbeddedLedger:
         )
         for bucket, level in zip(buckets, levels, strict=True):
             self._shares[bucket.key] = b.used(bucket, level) / max(b.limit_of(bucket, level, now), 1e-9)
+
+
+def _difference(bucket: Bucket, reserved: Cost, true: Cost) -> float:
+    """What *bucket* is still to be debited, once it is known what a request took; negative: what comes back."""
+    if bucket.keeps_output:
+        true = Cost(true.prompt, max(true.output, reserved.output), true.dollars)
+    return true.of(bucket.unit) - reserved.of(bucket.unit)
 
 
 def _refusal(want: Wanted, levels: Sequence[Level], now: float) -> tuple[Bucket, float] | None:

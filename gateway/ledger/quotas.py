@@ -65,6 +65,7 @@ def _bucket(provider: str, model: str, row: Quota) -> Bucket:
         calendar=calendar,
         zone=row.resets,
         counts_refused=row.counts_refused,
+        keeps_output=row.keeps_output,
         source=row.source or "configured",
     )
 

@@ -116,7 +116,7 @@ def instance(schema: dict[str, Any]) -> Any:
     if "enum" in schema or "const" in schema:
         return schema["const"] if "const" in schema else schema["enum"][0]
     kind = schema.get("type", "object" if "properties" in schema else "string")
-    match kind[0] if isinstance(kind, list) else kind:
+    match (kind[0] if isinstance(kind, list) else kind).lower():  # Google writes OBJECT
         case "object":
             properties = schema.get("properties", {})
             return {name: instance(properties.get(name, {})) for name in schema.get("required", properties)}

@@ -273,7 +273,7 @@ def _view(body: dict[str, Any], model: SimulatedModel) -> View:
         model=model.id,
         turns=turns + [_turn(content) for content in body["contents"]],
         tools={
-            declared["name"]: declared.get("parametersJsonSchema") or declared.get("parameters") or {}
+            declared["name"]: _either(declared, "parametersJsonSchema") or declared.get("parameters") or {}
             for tool in body.get("tools") or ()
             for declared in tool.get("functionDeclarations") or ()
         },
@@ -281,8 +281,14 @@ def _view(body: dict[str, Any], model: SimulatedModel) -> View:
         schema=schema if is_json else None,
         json_mode=is_json and not schema,
         max_tokens=config.get("maxOutputTokens"),
-        reasons=model.reasoning and bool((config.get("thinkingConfig") or {}).get("includeThoughts")),
+        reasons=model.reasoning and bool(_either(config.get("thinkingConfig") or {}, "includeThoughts")),
     )
+
+
+def _either(fields: dict[str, Any], name: str) -> Any:
+    """Of two spellings: Google's own package writes some names with underscores."""
+    snake = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+    return fields.get(name, fields.get(snake))
 
 
 def _turn(content: dict[str, Any]) -> Turn:

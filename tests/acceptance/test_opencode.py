@@ -92,7 +92,7 @@ async def test_a_task_that_no_quota_holds_is_told_so_at_once(opencode: Path, sta
     _, said = await run(opencode, demo, tmp_path / "project", tmp_path / "home")
 
     assert "quota" in said
-    assert demo.watcher.outcomes["context_length_exceeded"]
+    assert demo.watcher.outcomes["unsupported"]
 
 
 def _works(model: SimulatedModel) -> bool:

@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.ledger.buckets import Bucket
@@ -42,6 +43,14 @@ def test_a_reservation_debits_every_bucket(ledger):
 
     assert isinstance(held, Reservation)
     assert [used(ledger, each) for each in (MINUTE, DAY, TOKENS, FLIGHT)] == [1, 1, 50, 1]
+
+
+def test_what_was_reserved_for_the_answer_stays_where_the_provider_keeps_it(ledger):
+    keeping = msgspec.structs.replace(TOKENS, key="p/m/kept", keeps_output=True)
+    held = ledger.reserve([wanted(TOKENS, keeping, prompt=30, output=20)], NOW)
+    ledger.settle(held, Cost(prompt=25, output=5), NOW)
+
+    assert [used(ledger, each) for each in (TOKENS, keeping)] == [30, 45]
 
 
 def test_a_refusal_debits_none_and_names_the_bucket_and_when_it_opens(ledger):

@@ -48,6 +48,13 @@ def test_what_is_nearly_used_up_is_kept():
     assert ranked(sources, shares={"groq/better": 0.95})[0] == "google/good"
 
 
+def test_what_a_credit_pays_comes_after_what_is_free():
+    paid = deployment("huggingface/better", 0.8)
+    paid = msgspec.structs.replace(paid, proof=FreeProof("credit", "monthly credit", "", 0, 1e12))
+
+    assert ranked([paid, deployment("groq/good", 0.6)])[0] == "groq/good"
+
+
 def test_talents_that_are_not_needed_are_kept_for_those_who_need_them():
     sources = [deployment("groq/plain"), deployment("google/gifted", 0.5, "vision tools audio")]
 
