@@ -173,7 +173,7 @@ def _body(number: int) -> dict[str, object]:
     if number % 5 == 2:
         body["stream"] = True
     if number % 4 == 0:
-        body["models"] = ["groq/openai/gpt-oss-20b", "auto"]
+        body["models"] = ["nvidia/deepseek-ai/deepseek-v4.1-flash", "auto"]
     if number % 10 == 3:
         body["response_format"] = {"type": "json_object"}
     return body
