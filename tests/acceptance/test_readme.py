@@ -1,0 +1,97 @@
+"""What the README tells people to type does what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import load
+from providers.simulator.server import serve
+from providers.simulator.world import World
+from tests.acceptance.process import environment, run, serving
+from tests.conftest import CONFIG, ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_every_make_target_is_there():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    told = set(re.findall(r"\bmake ([a-z-]+)", README))
+
+    assert told
+    assert told <= targets
+
+
+def test_every_freeway_command_is_there(tmp_path: Path):
+    told = set(re.findall(r"freeway ([a-z]+)", "\n".join(blocks("sh"))))
+
+    assert len(told) >= 6
+    for command in told:
+        assert run(command, "--help", home=tmp_path).returncode == 0
+
+
+def test_every_variable_is_one_that_is_read():
+    known = {spec.key_env for spec in load(CONFIG, {}, Path()).provider.values()}
+    told = set(re.findall(r"^\| [^|]+ \| `([A-Z_]+)`", README, flags=re.MULTILINE))
+
+    assert told - {"OLLAMA_HOST"} == known - {None}
+
+
+def test_every_link_leads_somewhere():
+    for path in re.findall(r"\]\(([^)#]+)\)", README):
+        assert path.startswith("http") or (ROOT / path).exists(), path
+
+
+def test_the_settings_are_taken(tmp_path: Path):
+    (example,) = blocks("toml")
+    own = tmp_path / "own.toml"
+    own.write_text(example)
+    settings = load(CONFIG, {"FREEWAY_CONFIG": str(own), "ACME_API_KEY": "key"}, tmp_path)
+
+    assert tomllib.loads(example)["requests"]["max_wait"] == settings.requests.max_wait
+    assert "acme" in settings.active()
+
+
+def test_the_opencode_example_is_json():
+    (example,) = blocks("json")
+
+    assert json.loads(example)["provider"]["freeway"]["options"]["baseURL"].endswith("/v1")
+
+
+@pytest.mark.parametrize("language", ["sh", "python"])
+async def test_the_first_call_gets_an_answer(language: str, tmp_path: Path):
+    example = next(block for block in blocks(language) if "Say hello." in block)
+    world = World(names=["groq"])
+    async with serve(world) as others:
+        command = (
+            [part for part in shlex.split(example) if part != "\n"]
+            if language == "sh"
+            else [sys.executable, "-c", example]
+        )
+        answered = await _run(command, tmp_path, world.environment(others))
+
+    assert "You said: Say hello." in answered
+
+
+async def _run(command: list[str], home: Path, variables: dict[str, str]) -> str:
+    """*command* against a gateway on a free port; what it printed."""
+
+    def act() -> str:
+        with serving(home, **variables) as (origin, _, _log):
+            told = [part.replace("http://127.0.0.1:8000", origin) for part in command]
+            ended = subprocess.run(told, env=environment(home), capture_output=True, text=True, timeout=60, check=False)
+            return ended.stdout + ended.stderr
+
+    return await asyncio.to_thread(act)
