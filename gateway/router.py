@@ -19,7 +19,6 @@ _LAST = -10.0  # the last resort comes after everything else
 _EXPECTED_LATENCY = 1.5  # seconds, where nothing was measured
 _QUALITY_WEIGHT = {"balance": 0.6, "quality": 1.0, "speed": 0.25}
 _SPEED_WEIGHT = {"balance": 0.1, "quality": 0.02, "speed": 0.5}
-_TALENTS = frozenset({"vision", "audio", "tools", "json_schema", "reasoning"})
 
 
 def rank(
@@ -37,11 +36,10 @@ def rank(
     """
 
     def place(deployment: Deployment) -> tuple[int, int, float]:
+        provider = deployment.provider.name
         return (
             _asked_as(needs, deployment),
-            needs.order.index(deployment.provider.name)
-            if deployment.provider.name in needs.order
-            else len(needs.order),
+            needs.order.index(provider) if provider in needs.order else len(needs.order),
             -score(needs, deployment, shares, latency(deployment.name), prefer),
         )
 
@@ -54,17 +52,18 @@ def score(
     """How good it is to serve *needs* with *deployment* now; higher is better."""
     if deployment.last_resort:
         return _LAST + deployment.quality
-    seconds = _EXPECTED_LATENCY if latency is None else latency
-    idle = len((deployment.capabilities & _TALENTS) - needs.capabilities)
+    weight = _QUALITY_WEIGHT[prefer]
     value = (
-        (1 - _QUALITY_WEIGHT[prefer])
-        + _QUALITY_WEIGHT[prefer] * deployment.quality
-        - _SPEED_WEIGHT[prefer] * math.log1p(seconds)
-        - _IDLE_TALENT * idle
+        (1 - weight)
+        + weight * deployment.quality
+        - _SPEED_WEIGHT[prefer] * math.log1p(_EXPECTED_LATENCY if latency is None else latency)
+        - _IDLE_TALENT * len(deployment.talents - needs.capabilities)
     )
     if deployment.proof.kind == "credit":
         value *= _CREDIT
-    fullest = max((shares.get(bucket.key, 0.0) for bucket in deployment.buckets), default=0.0)
+    fullest = 0.0
+    for bucket in deployment.buckets:
+        fullest = max(fullest, shares.get(bucket.key, 0.0))
     return max(value, 0.01) * (1 - math.exp(min(fullest, 1.0) - 1))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal
 
 from msgspec import Struct
@@ -58,7 +59,7 @@ class FreeProof(Struct, frozen=True):
         return now < self.until
 
 
-class Deployment(Struct, frozen=True, kw_only=True, eq=False):
+class Deployment(Struct, frozen=True, kw_only=True, eq=False, dict=True):
     """A model as one account serves it: what a request is sent to."""
 
     model: str  # canonical
@@ -75,10 +76,19 @@ class Deployment(Struct, frozen=True, kw_only=True, eq=False):
     prompt_price: float = 0.0  # dollars for a token, where a credit pays
     output_price: float = 0.0
 
-    @property
+    @cached_property
     def name(self) -> str:
         """``provider/model`` with the provider's own spelling of the model: unique, and what a caller pins."""
         return f"{self.provider.name}/{self.target.model}"
+
+
+    @cached_property
+    def talents(self) -> frozenset[str]:
+        """What it can do that not every model can."""
+        return self.capabilities & TALENTS
+
+
+TALENTS = frozenset({"vision", "audio", "tools", "json_schema", "reasoning"})
 
 
 class Exclusion(Struct, frozen=True):

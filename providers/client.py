@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
 from msgspec import Struct
@@ -66,8 +65,11 @@ class Provider:
 
         Raises a ProviderFailure if no answer has begun. Cancelling closes the connection, which cancels the work.
         """
-        with self._discreet():
+        try:
             return await self._send(target, request)
+        except f.ProviderFailure as failure:
+            self._censor(failure)
+            raise
 
     async def _send(self, target: Target, request: Request) -> Reply:
         if self._prepare is not None:
@@ -84,7 +86,8 @@ class Provider:
                 head = await self._head(steps)
                 kept = True
                 return Reply(observed, None, head, steps, incoming.close, served_by)
-            body = await asyncio.wait_for(_body(incoming), self.spec.timeouts.head)
+            async with asyncio.timeout(self.spec.timeouts.head):
+                body = await _body(incoming)
             whole = self.dialect.read(target, body)
             if request.view.stream:
                 raise f.Unreachable("asked for a stream, it answered in one piece")
@@ -104,29 +107,27 @@ class Provider:
         Raises a ProviderFailure if it cannot be had.
         """
         discovery = self.dialect.discover(self.account)
-        with self._discreet():
-            try:
-                call = next(discovery)
-                while True:
-                    call = discovery.send(await self._ask(call))
-            except StopIteration as stop:
-                listing: Listing = stop.value
-                return listing
-
-    @contextmanager
-    def _discreet(self) -> Iterator[None]:
-        """Some providers repeat the key in what they say of it; what is said is logged and told to callers."""
         try:
-            yield
+            call = next(discovery)
+            while True:
+                call = discovery.send(await self._ask(call))
+        except StopIteration as stop:
+            listing: Listing = stop.value
+            return listing
         except f.ProviderFailure as failure:
-            if self.account.key:
-                failure.args = (failure.message.replace(self.account.key, "***"),)
+            self._censor(failure)
             raise
+
+    def _censor(self, failure: f.ProviderFailure) -> None:
+        """Some providers repeat the key in what they say of it; what is said is logged and told to callers."""
+        if self.account.key:
+            failure.args = (failure.message.replace(self.account.key, "***"),)
 
     async def _ask(self, call: Call) -> Response:
         incoming = await self._wire.send(call, self.spec.timeouts)
         try:
-            return await asyncio.wait_for(_rest_of(incoming), self.spec.timeouts.head)
+            async with asyncio.timeout(self.spec.timeouts.head):
+                return await _rest_of(incoming)
         except TimeoutError as exc:
             raise f.Unreachable(f"no whole answer within {self.spec.timeouts.head:g} s") from exc
         finally:

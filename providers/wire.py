@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import lru_cache
 from types import TracebackType
 from typing import Protocol, Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -56,17 +59,22 @@ class HttpWire:
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"user-agent": user_agent},  # some providers refuse the defaults of HTTP libraries
-            trust_env=True,
             timeout=aiohttp.ClientTimeout(total=None),
             read_bufsize=2**18,
         )
 
     async def send(self, call: Call, timeouts: Timeouts) -> Incoming:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.silence)
+        parts = urlsplit(call.url)
         try:
             async with asyncio.timeout(timeouts.head):
                 response = await self._session.request(
-                    call.method, call.url, data=call.body, headers=call.headers, timeout=timeout, allow_redirects=False
+                    call.method,
+                    call.url,
+                    data=call.body,
+                    headers=call.headers,
+                    timeout=_timeout(timeouts),
+                    allow_redirects=False,
+                    proxy=_proxy(parts.scheme, parts.netloc),
                 )
         except TimeoutError as exc:
             raise Unreachable(f"no answer within {timeouts.head:g} s") from exc
@@ -112,6 +120,17 @@ class _HttpIncoming:
             self._response.release()
         else:
             self._response.close()
+
+
+@lru_cache(maxsize=64)
+def _timeout(timeouts: Timeouts) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.silence)
+
+
+@lru_cache(maxsize=256)
+def _proxy(scheme: str, host: str) -> str | None:
+    """The proxy that the environment names for *host*; aiohttp would look it up anew, in a thread, for each call."""
+    return None if proxy_bypass(host) else getproxies().get(scheme)
 
 
 def _reason(exc: Exception) -> str:

@@ -85,6 +85,8 @@ class Catalog:
 
     def withdrawn(self, deployment: Deployment, now: float) -> Withdrawal | None:
         """Why *deployment* is out, if it is."""
+        if not self._withdrawn:
+            return None
         for name in (deployment.name, deployment.provider.name):
             withdrawal = self._withdrawn.get(name)
             if withdrawal is not None and now < withdrawal.until:
@@ -154,7 +156,7 @@ class Catalog:
     def _unfit(self, deployment: Deployment, needs: Requirements, now: float) -> Exclusion | None:
         """Why *deployment* cannot serve *needs*, or None."""
         provider, reason, until = deployment.provider.name, "", None
-        missing = needs.capabilities - (deployment.capabilities - self._lost.get(deployment.name, frozenset()))
+        missing = needs.capabilities and needs.capabilities - self._capabilities(deployment)
         if missing:
             reason = f"lacks {', '.join(sorted(missing))}"
         elif deployment.context and needs.prompt_tokens > deployment.context:
@@ -168,6 +170,9 @@ class Catalog:
         elif withdrawal := self.withdrawn(deployment, now):
             reason, until = withdrawal.because, withdrawal.until
         return Exclusion(deployment.name, reason, until) if reason else None
+
+    def _capabilities(self, deployment: Deployment) -> frozenset[str]:
+        return deployment.capabilities - self._lost.get(deployment.name, frozenset())
 
     def _unknown(self, needs: Requirements) -> GatewayError:
         asked = ", ".join(repr(name) for name in needs.models)

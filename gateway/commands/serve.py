@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import signal
 import socket
@@ -67,11 +68,14 @@ def run(app: object, listening: socket.socket, settings: Settings) -> None:
         ws="none",
         lifespan="on",
         access_log=False,
+        proxy_headers=False,
         log_level="warning",
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=int(settings.server.drain),
     )
+    gc.collect()
+    gc.freeze()  # what is here now stays: no collection need look at it again
     uvicorn.Server(config).run(sockets=[listening])
 
 

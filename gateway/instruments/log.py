@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
+import msgspec
 import structlog
 
 from gateway.events import Attempted, Discovered, Ended, Event, Withdrawn
@@ -12,7 +14,7 @@ from gateway.events import Attempted, Discovered, Ended, Event, Withdrawn
 
 def configure(*, json: bool) -> None:
     """Write to standard error: readable on a terminal, one JSON object a line elsewhere."""
-    renderer = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer()
+    renderer = structlog.processors.JSONRenderer(_encoded) if json else structlog.dev.ConsoleRenderer()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -23,6 +25,10 @@ def configure(*, json: bool) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _encoded(line: Any, **_: Any) -> str:
+    return msgspec.json.encode(line).decode()
 
 
 class LogObserver:

@@ -9,8 +9,7 @@ commit (``synchronous = NORMAL``): a power cut may lose the last moments, a cras
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from uuid import uuid4
@@ -52,7 +51,7 @@ class EmbeddedLedger:
     def reserve(self, wanted: Sequence[Wanted], now: float) -> Reservation | NoRoom:
         lease = (f"{self._run}-{next(self._numbers)}", now + LEASE)
         refusals = []
-        with self._transaction():
+        with self._begun():
             for place, want in enumerate(wanted):
                 levels = self._load(want.buckets, now)
                 refusal = _refusal(want, levels, now)
@@ -84,7 +83,7 @@ class EmbeddedLedger:
         if not changed:
             return
         concerned = [bucket for bucket, _ in changed]
-        with self._transaction():
+        with self._begun():
             levels = self._load(concerned, now)
             for (bucket, change), level in zip(changed, levels, strict=True):
                 b.correct(bucket, level, change, held.at, held.id)
@@ -95,14 +94,14 @@ class EmbeddedLedger:
         if not pairs:
             return
         concerned = [bucket for bucket, _ in pairs]
-        with self._transaction():
+        with self._begun():
             levels = self._load(concerned, now)
             for (bucket, observed), level in zip(pairs, levels, strict=True):
                 _learn(bucket, level, observed, now)
             self._save(concerned, levels, now)
 
     def close(self, bucket: Bucket, until: float | None, because: str, now: float) -> None:
-        with self._transaction():
+        with self._begun():
             (level,) = self._load([bucket], now)
             until = b.reopens_at(bucket, now) if until is None else until
             if until > level.closed_until:
@@ -110,7 +109,7 @@ class EmbeddedLedger:
             self._save([bucket], [level], now)
 
     def open(self, bucket: Bucket) -> None:
-        with self._transaction():
+        with self._begun():
             (level,) = self._load([bucket], 0.0)
             level.closed_until, level.closed_because = 0.0, ""
             self._save([bucket], [level], 0.0)
@@ -139,15 +138,10 @@ class EmbeddedLedger:
     def aclose(self) -> None:
         self._db.close()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _begun(self) -> sqlite3.Connection:
+        """A transaction: ``with`` it, and it is committed at the end, or rolled back by what is raised."""
         self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+        return self._db
 
     def _load(self, buckets: Sequence[Bucket], now: float) -> list[Level]:
         """The levels of *buckets*, rolled to *now*."""

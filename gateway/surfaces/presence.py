@@ -3,43 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+
+_MOMENT = 0.02  # seconds
 
 Receive = Callable[[], Awaitable[Any]]
 
 
-class Presence:
-    """Whether the caller has *left*."""
+class while_present:  # noqa: N801 - used like a function
+    """
+    Run the body of the ``with`` until it ends or the caller leaves, which cancels it; then *left* is true.
 
-    def __init__(self) -> None:
+    Enter when the request's body has been read to its end: the next message can only be that the caller is gone. The
+    watch begins a moment later: what is answered within it need not pay for one.
+    """
+
+    def __init__(self, receive: Receive) -> None:
         self.left = False
+        self._receive = receive
+        self._working: asyncio.Task[Any] | None = None
+        self._watch: asyncio.Future[Any] | None = None
 
+    async def __aenter__(self) -> Self:
+        self._working = asyncio.current_task()
+        self._beginning = asyncio.get_running_loop().call_later(_MOMENT, self._begin)
+        return self
 
-@asynccontextmanager
-async def while_present(receive: Receive) -> AsyncIterator[Presence]:
-    """
-    Run the body of the ``with`` until it ends or the caller leaves, which cancels it.
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self._beginning.cancel()
+        if self._watch is not None:
+            self._watch.remove_done_callback(self._leave)
+            self._watch.cancel()
+        if not isinstance(error, asyncio.CancelledError) or not self.left:
+            return False
+        assert self._working is not None
+        return self._working.uncancel() == 0  # if not, somebody else cancels too: the server is going down
 
-    Enter when the request's body has been read to its end: the next message can only be that the caller is gone.
-    """
-    presence = Presence()
-    working = asyncio.current_task()
-    assert working is not None
+    def _begin(self) -> None:
+        self._watch = asyncio.ensure_future(self._receive())
+        self._watch.add_done_callback(self._leave)
 
-    def leave(_: asyncio.Task[Any]) -> None:
-        if not _.cancelled() and not _.exception():
-            presence.left = True
-            working.cancel()
-
-    watch = asyncio.ensure_future(receive())
-    watch.add_done_callback(leave)
-    try:
-        yield presence
-    except asyncio.CancelledError:
-        if not presence.left or working.uncancel() > 0:
-            raise  # somebody else cancels too: the server is going down
-    finally:
-        watch.remove_done_callback(leave)
-        watch.cancel()
+    def _leave(self, watched: asyncio.Future[Any]) -> None:
+        if not watched.cancelled() and not watched.exception():
+            self.left = True
+            assert self._working is not None
+            self._working.cancel()

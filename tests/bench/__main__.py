@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ def main(quick: bool, only: str) -> None:
             f"no such contender: {', '.join(sorted(unknown))}; there are {', '.join(all_contenders())}"
         )
     plan = QUICK if quick else Plan()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
     load_before = os.getloadavg()[0]
     with TemporaryDirectory(prefix="freeway-bench-") as folder:
         fake = Tree([str(_compiled(Path(folder))), folder], {}, Path(folder) / "upstream.log", listen=True)

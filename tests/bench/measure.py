@@ -36,10 +36,10 @@ _START_PATIENCE, _POLL = 90.0, 0.01
 class Plan(Struct, frozen=True):
     """How much is asked in one visit."""
 
-    rounds: int = 3
+    rounds: int = 2
     warm_up: int = 500
-    small: int = 3000
-    large: int = 1500
+    small: int = 2000
+    large: int = 1000
     streams: int = 8
     pieces: int = 500
     paced: int = 300
