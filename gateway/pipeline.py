@@ -81,7 +81,7 @@ async def answer(ask: Ask, request: str, engine: Engine) -> Answer:
         capable = [d for d in _candidates(needs, attempts, engine) if d.name not in tried]
         rested, excluded = _rested(capable, engine, now)
         ranked = rank(needs, rested, engine.ledger.shares(), engine.health.latency, _preference(needs, engine))
-        held = engine.ledger.reserve([Wanted(d.name, d.buckets, _cost(d, needs)) for d in ranked], now)
+        held = engine.ledger.reserve((Wanted(d.name, d.buckets, _cost(d, needs)) for d in ranked), now)
         if isinstance(held, NoRoom):
             excluded += _full(ranked, held)
             opens_at = min((e.until for e in excluded if e.until is not None), default=float("inf"))
@@ -105,7 +105,6 @@ async def answer(ask: Ask, request: str, engine: Engine) -> Answer:
         else:
             first_content = engine.clock.now() - now
             engine.health.served(deployment.name, first_content)
-            engine.ledger.observe(deployment.buckets, reply.observed, engine.clock.now())
             return Answer(request, deployment, reply, held, needs, tuple(attempts), first_content, held.place)
     raise _given_up(needs, attempts, [], float("inf"), engine.clock.now())
 

@@ -9,12 +9,13 @@ An answer that has begun: pass it on, and settle when it ends, however it ends.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from gateway.events import Withdrawn
 from gateway.ledger.ledger import Cost
 from gateway.pipeline import Answer, Engine, bear
 from providers.chat import Step, Usage, Whole
+from providers.dialect import Observation
 from providers.failures import Interrupted, ProviderFailure
 
 QUARANTINE = 7 * 86_400.0
@@ -26,7 +27,7 @@ def whole(answer: Answer, engine: Engine) -> Whole:
     found = answer.reply.whole
     assert found is not None  # the request did not ask for a stream
     answer.reply.close()
-    _settle(answer, engine, found.completion.usage)
+    _settle(answer, engine, found.completion.usage, answer.reply.observed)
     return found
 
 
@@ -39,6 +40,7 @@ async def arrivals(answer: Answer, engine: Engine) -> AsyncGenerator[list[Step],
     rest = answer.reply.rest
     assert rest is not None  # the request asked for a stream
     usage = _usage(answer.reply.head)
+    engine.ledger.observe(answer.deployment.buckets, answer.reply.observed, engine.clock.now())
     try:
         yield answer.reply.head
         async for steps in rest:
@@ -60,15 +62,15 @@ def _usage(steps: list[Step]) -> Usage | None:
     return None
 
 
-def _settle(answer: Answer, engine: Engine, usage: Usage | None) -> None:
+def _settle(answer: Answer, engine: Engine, usage: Usage | None, said: Sequence[Observation] = ()) -> None:
     """End the reservation, once, with the provider's own count where it gave one."""
     now = engine.clock.now()
     if usage is None:
-        engine.ledger.settle(answer.held, answer.held.wanted.cost, now)
+        engine.ledger.settle(answer.held, answer.held.wanted.cost, now, said)
         return
     deployment = answer.deployment
     dollars = usage.prompt_tokens * deployment.prompt_price + usage.completion_tokens * deployment.output_price
-    engine.ledger.settle(answer.held, Cost(usage.prompt_tokens, usage.completion_tokens, dollars), now)
+    engine.ledger.settle(answer.held, Cost(usage.prompt_tokens, usage.completion_tokens, dollars), now, said)
     if usage.cost and deployment.proof.kind != "credit":
         # The third lock: what was proved to be free has cost something. Stop before there is a second time.
         because = f"{deployment.name} cost {usage.cost:g} dollars although it was proved to be free"

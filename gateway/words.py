@@ -81,7 +81,6 @@ class Deployment(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         """``provider/model`` with the provider's own spelling of the model: unique, and what a caller pins."""
         return f"{self.provider.name}/{self.target.model}"
 
-
     @cached_property
     def talents(self) -> frozenset[str]:
         """What it can do that not every model can."""

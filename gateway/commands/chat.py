@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import click
 import httpx
 import msgspec
@@ -52,7 +54,9 @@ def _ask(client: httpx.Client, model: str, said: list[dict[str, str]], words: st
     body = {"model": model, "messages": said, "stream": True}
     text = ""
     try:
-        with client.stream("POST", "/v1/chat/completions", json=body) as response:
+        with ExitStack() as stack:
+            with Console(stderr=True).status("waiting for the first word …"):
+                response = stack.enter_context(client.stream("POST", "/v1/chat/completions", json=body))
             if response.status_code != 200:
                 raise click.ClickException(_message(response.read()))
             text = _print(response)

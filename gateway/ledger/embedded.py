@@ -9,7 +9,7 @@ commit (``synchronous = NORMAL``): a power cut may lose the last moments, a cras
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from uuid import uuid4
@@ -48,7 +48,7 @@ class EmbeddedLedger:
         self._shares: dict[str, float] = {}
         self._run, self._numbers = uuid4().hex[:12], count()
 
-    def reserve(self, wanted: Sequence[Wanted], now: float) -> Reservation | NoRoom:
+    def reserve(self, wanted: Iterable[Wanted], now: float) -> Reservation | NoRoom:
         lease = (f"{self._run}-{next(self._numbers)}", now + LEASE)
         refusals = []
         with self._begun():
@@ -64,21 +64,23 @@ class EmbeddedLedger:
                 return Reservation(lease[0], place, want, now)
         return NoRoom(tuple(refusals))
 
-    def settle(self, held: Reservation, true: Cost, now: float) -> None:
-        self._end(held, [_difference(bucket, held.wanted.cost, true) for bucket in held.wanted.buckets], now)
+    def settle(self, held: Reservation, true: Cost, now: float, said: Sequence[Observation] = ()) -> None:
+        wanted = held.wanted
+        self._end(held, [_difference(bucket, wanted.cost, true) for bucket in wanted.buckets], now, said)
 
     def refund(self, held: Reservation, now: float, *, refused: bool = False) -> None:
         wanted = held.wanted
         self._end(held, [0.0 if refused and u.counts_refused else -wanted.cost.of(u.unit) for u in wanted.buckets], now)
 
-    def _end(self, held: Reservation, changes: Sequence[float], now: float) -> None:
+    def _end(self, held: Reservation, changes: Sequence[float], now: float, said: Sequence[Observation] = ()) -> None:
         if held.ended:
             return
         held.ended = True
+        told = _told(held.wanted.buckets, said)
         changed = [
             (bucket, change)
             for bucket, change in zip(held.wanted.buckets, changes, strict=True)
-            if change or bucket.window == "in-flight"
+            if change or bucket.window == "in-flight" or bucket.key in told
         ]
         if not changed:
             return
@@ -86,18 +88,20 @@ class EmbeddedLedger:
         with self._begun():
             levels = self._load(concerned, now)
             for (bucket, change), level in zip(changed, levels, strict=True):
+                if bucket.key in told:
+                    _learn(bucket, level, told[bucket.key], now)
                 b.correct(bucket, level, change, held.at, held.id)
             self._save(concerned, levels, now)
 
     def observe(self, buckets: Sequence[Bucket], said: Sequence[Observation], now: float) -> None:
-        pairs = [(u, o) for o in said for u in buckets if u.unit == o.unit and u.window_name == o.window]
-        if not pairs:
+        told = _told(buckets, said)
+        if not told:
             return
-        concerned = [bucket for bucket, _ in pairs]
+        concerned = [bucket for bucket in buckets if bucket.key in told]
         with self._begun():
             levels = self._load(concerned, now)
-            for (bucket, observed), level in zip(pairs, levels, strict=True):
-                _learn(bucket, level, observed, now)
+            for bucket, level in zip(concerned, levels, strict=True):
+                _learn(bucket, level, told[bucket.key], now)
             self._save(concerned, levels, now)
 
     def close(self, bucket: Bucket, until: float | None, because: str, now: float) -> None:
@@ -177,6 +181,11 @@ def _refusal(want: Wanted, levels: Sequence[Level], now: float) -> tuple[Bucket,
         if opens > now and (latest is None or opens > latest[1]):
             latest = (bucket, opens)
     return latest
+
+
+def _told(buckets: Sequence[Bucket], said: Sequence[Observation]) -> dict[str, Observation]:
+    """Which of *buckets*, by key, an observation is about."""
+    return {u.key: o for o in said for u in buckets if u.unit == o.unit and u.window_name == o.window}
 
 
 def _learn(bucket: Bucket, level: Level, said: Observation, now: float) -> None:

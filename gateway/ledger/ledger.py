@@ -8,7 +8,7 @@ say; ``levels`` tells people and the router.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -89,11 +89,11 @@ class LevelView(Struct, frozen=True, kw_only=True):
 class Ledger(Protocol):
     """All moments are unix seconds."""
 
-    def reserve(self, wanted: Sequence[Wanted], now: float) -> Reservation | NoRoom:
+    def reserve(self, wanted: Iterable[Wanted], now: float) -> Reservation | NoRoom:
         """Debit the first of *wanted* whose buckets all have room."""
 
-    def settle(self, held: Reservation, true: Cost, now: float) -> None:
-        """End *held* with what was really used."""
+    def settle(self, held: Reservation, true: Cost, now: float, said: Sequence[Observation] = ()) -> None:
+        """End *held* with what was really used, after taking in what its answer *said* of its buckets."""
 
     def refund(self, held: Reservation, now: float, *, refused: bool = False) -> None:
         """End *held*: nothing was served. With *refused* the buckets that count refused requests keep the debit."""

