@@ -19,6 +19,7 @@ class Consequence(Struct, frozen=True):
     *cools*: seconds for which the deployment is left alone, doubled with each failure; 0: not at all.
     *closes_bucket*: the bucket that the provider named closes.
     *withdraws*: seconds for which the deployment (or, if the failure is account-wide, all of the account) leaves.
+    *again*: the same deployment may be asked for the same request, once its pause is over.
     *tells*: the request is at fault and its caller hears it, unless another deployment may still take it (*last*).
     """
 
@@ -27,13 +28,14 @@ class Consequence(Struct, frozen=True):
     closes_bucket: bool = False
     withdraws: float = 0.0
     loses_capability: bool = False
+    again: bool = False
     tells: type[GatewayError] | None = None
     last: type[GatewayError] | None = None
 
 
 CONSEQUENCES: dict[type[f.ProviderFailure], Consequence] = {
-    f.RateLimited: Consequence(debit="refused", closes_bucket=True),
-    f.Busy: Consequence(debit="failed", cools=5.0),
+    f.RateLimited: Consequence(debit="refused", closes_bucket=True, again=True),
+    f.Busy: Consequence(debit="failed", cools=5.0, again=True),
     f.TooLarge: Consequence(debit="refused", last=NothingCapable),
     f.WouldCost: Consequence(withdraws=DAY),
     f.ModelGone: Consequence(withdraws=DAY),

@@ -77,8 +77,7 @@ async def answer(ask: Ask, request: str, engine: Engine) -> Answer:
     attempts: list[Attempt] = []
     while len(attempts) < engine.limits.max_attempts:
         now = engine.clock.now()
-        tried = {attempt.deployment.name for attempt in attempts}
-        capable = [d for d in _candidates(needs, attempts, engine) if d.name not in tried]
+        capable = _candidates(needs, attempts, engine)
         rested, excluded = _rested(capable, engine, now)
         ranked = rank(needs, rested, engine.ledger.shares(), engine.health.latency, _preference(needs, engine))
         held = engine.ledger.reserve((Wanted(d.name, d.buckets, _cost(d, needs)) for d in ranked), now)
@@ -146,12 +145,14 @@ async def _first_lists(needs: Requirements, engine: Engine) -> None:
 
 def _candidates(needs: Requirements, attempts: list[Attempt], engine: Engine) -> list[Deployment]:
     """Those that may serve; when an attempt has just taken the last of them away, its failure is what is told."""
+    done = {a.deployment.name for a in attempts if not CONSEQUENCES[type(a.failure)].again}
     try:
-        return engine.catalog.candidates(needs, engine.clock.now())
+        capable = engine.catalog.candidates(needs, engine.clock.now())
     except GatewayError:
         if attempts:
             return []
         raise
+    return [deployment for deployment in capable if deployment.name not in done] if done else capable
 
 
 def _rested(capable: list[Deployment], engine: Engine, now: float) -> tuple[list[Deployment], list[Exclusion]]:

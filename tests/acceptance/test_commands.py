@@ -203,7 +203,7 @@ def test_a_key_that_is_made_opens_the_door(others, tmp_path: Path):
         with_it = httpx.post(
             f"{origin}/v1/chat/completions", json=ASK, headers={"authorization": f"Bearer {key}"}, timeout=20
         )
-        said = log.read_text()
+    said = log.read_text()
 
     assert sha256(key.encode()).hexdigest() in own.read_text()
     assert (without.status_code, with_it.status_code) == (401, 200)

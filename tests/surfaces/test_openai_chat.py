@@ -152,6 +152,18 @@ async def test_nothing_leaves_that_our_own_count_forbids(start, clock):
     assert demo.world.providers["groq"].refused == 0
 
 
+async def test_a_limit_that_a_provider_names_is_kept_from_then_on(start):
+    demo = await start(("groq",))
+    demo.world.providers["groq"].fail("rate_limited:minute", times=1)
+    body = ASK | {"model": "groq/openai/gpt-oss-20b", "max_tokens": 5}
+
+    responses = [await post(demo, body, **{"x-freeway-max-wait": "0"}) for _ in range(3)]
+
+    assert [response.status_code for response in responses] == [429, 429, 429]
+    assert all(int(response.headers["retry-after"]) >= 1 for response in responses)
+    assert len([call for call in demo.world.providers["groq"].calls if "completions" in call.path]) == 1
+
+
 async def test_a_request_waits_for_capacity_that_comes_in_time(start, clock):
     demo = await start(("groq",), clock)
     body = ASK | {"model": "groq/openai/gpt-oss-20b", "max_tokens": 5}
@@ -165,6 +177,22 @@ async def test_a_request_waits_for_capacity_that_comes_in_time(start, clock):
     clock.advance(61)
 
     assert (await waiting).status_code == 200
+
+
+@pytest.mark.parametrize("trouble", ["rate_limited:minute", "busy"])
+async def test_where_there_is_one_source_its_pause_is_waited_for(start, clock, trouble):
+    demo = await start(("groq",), clock)
+    demo.world.providers["groq"].fail(trouble, times=1)
+    sleeping = clock.sleeping
+
+    body = ASK | {"model": "groq/openai/gpt-oss-20b", "max_tokens": 5}
+    waiting = asyncio.create_task(post(demo, body, **{"x-freeway-max-wait": "120"}))
+    await eventually(lambda: clock.sleeping > sleeping)
+    clock.advance(61)
+    response = await waiting
+
+    assert response.status_code == 200
+    assert response.headers["x-freeway-attempts"] == "2"
 
 
 async def test_what_nobody_can_do_is_refused_at_once_and_says_what_is_missing(start):

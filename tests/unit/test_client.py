@@ -9,9 +9,9 @@ import pytest
 from msgspec import Struct
 
 from providers.chat import decode_fields, decode_request
-from providers.client import Provider
+from providers.client import Provider, Reply
 from providers.dialect import Account, Call, Request, Target
-from providers.failures import CredentialRejected, Unreachable
+from providers.failures import CredentialRejected, Interrupted, ProviderFailure, Unreachable
 from providers.spec import Timeouts
 from tests.payloads import SPECS
 
@@ -45,10 +45,10 @@ class Wire:
     async def aclose(self) -> None: ...
 
 
-async def ask(answer: Canned, stream: bool = False) -> None:
+async def ask(answer: Canned, stream: bool = False) -> Reply:
     account = Account(SPECS["groq"], "https://groq.example", KEY)
     body = ASK % msgspec.json.encode(stream)
-    await Provider(account, Wire(answer)).send(
+    return await Provider(account, Wire(answer)).send(
         Target(account, "acme/model"), Request(decode_request(body), decode_fields(body))
     )
 
@@ -87,3 +87,41 @@ async def test_a_stream_that_says_nothing_at_length_is_given_up():
 
     with pytest.raises(Unreachable, match="empty"):
         await ask(Canned(200, {"content-type": "text/event-stream"}, [idle * 1000] * 100), stream=True)
+
+
+SSE = {"content-type": "text/event-stream"}
+
+
+def event(delta: dict[str, str], finish: str | None = None) -> bytes:
+    return (
+        b"data: " + msgspec.json.encode({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}) + b"\n\n"
+    )
+
+
+async def test_a_stream_that_ends_in_good_order_without_finishing_is_no_whole_answer():
+    reply = await ask(Canned(200, SSE, [event({"content": "Hel"}), b"data: [DONE]\n\n"]), stream=True)
+    assert reply.rest is not None
+
+    with pytest.raises(Interrupted):
+        async for _ in reply.rest:
+            pass
+
+
+async def test_an_answer_has_not_begun_before_something_is_said():
+    """So what fails until then can still be asked of another."""
+    trouble = b'data: {"error": {"message": "overloaded", "code": 503}}\n\n'
+    answer = Canned(200, SSE, [event({"role": "assistant"}), event({"content": ""}), trouble])
+
+    with pytest.raises(ProviderFailure):
+        await ask(answer, stream=True)
+
+    assert answer.closed
+
+
+async def test_a_stream_that_says_something_and_finishes_is_whole():
+    pieces = [event({"role": "assistant"}), event({"content": "Hello"}), event({}, "stop"), b"data: [DONE]\n\n"]
+    reply = await ask(Canned(200, SSE, pieces), stream=True)
+    assert reply.rest is not None
+    steps = [*reply.head, *[step async for steps in reply.rest for step in steps]]
+
+    assert "".join(c.delta.content or "" for step in steps for c in step.chunk.choices) == "Hello"

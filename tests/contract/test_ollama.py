@@ -1,0 +1,229 @@
+"""What the Ollama dialect writes and reads, from payloads on record."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import msgspec
+import pytest
+
+from providers.chat import Completion, Step, decode_fields, decode_request
+from providers.dialect import Listed, Listing, Request, Response, Target
+from providers.failures import CallersFault, Unsupported
+from providers.ollama import OUTPUT_ALLOWANCE, SMALLEST_CONTEXT, Ollama
+from providers.sse import Lines
+from tests.payloads import account, body
+
+TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
+IMAGE = base64.b64encode(b"\x89PNG").decode()
+
+
+def target(**known: Any) -> Target:
+    return Target(account("ollama", None), "qwen3.8:8b", **known)
+
+
+def built(
+    capabilities: frozenset[str] = frozenset(), context: int | None = None, prompt: int = 10, **fields: Any
+) -> Any:
+    content = msgspec.json.encode({"messages": [{"role": "user", "content": "hi"}], **fields})
+    request = Request(decode_request(content), decode_fields(content), prompt)
+    call = Ollama().build(target(capabilities=capabilities, context=context), request)
+    assert call.url.endswith("/api/chat")
+    assert "authorization" not in call.headers
+    return msgspec.json.decode(call.body or b"")
+
+
+def read(name: str) -> Completion:
+    return Ollama().read(target(), body(f"ollama/{name}")).completion
+
+
+def streamed(name: str) -> list[Step]:
+    reader, framing = Ollama().reader(target()), Lines()
+    lines = [*framing.feed(body(f"ollama/{name}")), *framing.end()]
+    steps = [step for line in lines for step in reader.feed(line)]
+    assert reader.finished()
+    return steps
+
+
+# ── requests ──
+
+
+def test_a_prompt_is_never_cut_in_silence():
+    assert built()["truncate"] is False
+
+
+@pytest.mark.parametrize(
+    ("prompt", "output", "context", "size"),
+    [
+        (10, None, None, 2 * SMALLEST_CONTEXT),
+        (10, 100, None, SMALLEST_CONTEXT),
+        (SMALLEST_CONTEXT, 100, None, 2 * SMALLEST_CONTEXT),
+        (20_000, OUTPUT_ALLOWANCE, None, 32_768),
+        (20_000, 100, 22_000, 22_000),
+    ],
+)
+def test_the_context_holds_prompt_and_answer_and_no_more_than_the_model(prompt, output, context, size):
+    assert built(prompt=prompt, max_tokens=output, context=context)["options"]["num_ctx"] == size
+
+
+def test_options_are_those_that_ollama_has():
+    options = built(max_tokens=50, temperature=0.2, top_p=0.9, seed=7, stop="END", frequency_penalty=0.5)["options"]
+
+    assert {name: options[name] for name in options if name != "num_ctx"} == {
+        "num_predict": 50, "temperature": 0.2, "top_p": 0.9, "seed": 7, "stop": ["END"], "frequency_penalty": 0.5,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wanted", "format_"),
+    [
+        ({"type": "json_object"}, "json"),
+        ({"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}, {"type": "object"}),
+    ],
+)
+def test_json_is_asked_for_by_a_grammar(wanted, format_):
+    assert built(response_format=wanted)["format"] == format_
+
+
+@pytest.mark.parametrize(("effort", "think"), [("none", False), ("low", "low"), ("high", "high"), ("max", "high")])
+def test_thinking_is_asked_of_those_who_think(effort, think):
+    assert built(frozenset({"reasoning"}), reasoning_effort=effort)["think"] == think
+    assert "think" not in built(reasoning_effort=effort)
+
+
+def test_a_conversation_with_tools_is_spelled_as_ollama_spells_it():
+    call = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Oslo"}'}}
+    asked = built(
+        tools=[TOOL],
+        messages=[
+            {"role": "developer", "content": "Be brief."},
+            {"role": "user", "content": "Weather?"},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "call_1", "content": "3 degrees"},
+        ],
+    )
+
+    assert asked["tools"][0]["function"]["name"] == "get_weather"
+    assert asked["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert asked["messages"][2]["tool_calls"] == [
+        {"id": "call_1", "function": {"name": "get_weather", "arguments": {"city": "Oslo"}}}
+    ]
+    assert asked["messages"][3] == {
+        "role": "tool", "content": "3 degrees", "tool_name": "get_weather", "tool_call_id": "call_1",
+    }  # fmt: skip
+
+
+def test_tools_that_may_not_be_called_are_not_offered():
+    assert "tools" not in built(tools=[TOOL], tool_choice="none")
+
+
+def image(url: str) -> list[dict[str, Any]]:
+    parts = [{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": url}}]
+    return [{"role": "user", "content": parts}]
+
+
+def test_a_picture_goes_beside_the_text():
+    (message,) = built(messages=image(f"data:image/png;base64,{IMAGE}"))["messages"]
+
+    assert message == {"role": "user", "content": "What?", "images": [IMAGE]}
+
+
+def test_nothing_is_fetched_for_a_caller():
+    with pytest.raises(Unsupported):
+        built(messages=image("http://169.254.169.254/latest"))
+    with pytest.raises(CallersFault):
+        built(messages=image("data:image/png;base64,%%%"))
+
+
+# ── answers ──
+
+
+def test_an_answer():
+    completion = read("ollama_chat.json")
+    (choice,) = completion.choices
+
+    assert choice.message.content
+    assert choice.finish_reason == "stop"
+    assert completion.usage is not None
+    assert completion.usage.total_tokens == completion.usage.prompt_tokens + completion.usage.completion_tokens > 0
+
+
+def test_a_tool_call_has_its_arguments_as_text_and_its_own_reason_to_finish():
+    (choice,) = read("ollama_chat_tools.json").choices
+    (call,) = choice.message.tool_calls or ()
+
+    assert choice.finish_reason == "tool_calls"
+    assert (call.id, call.function.name) == ("call_x1", "get_weather")
+    assert msgspec.json.decode(call.function.arguments) == {"city": "Oslo"}
+
+
+def test_a_stream_says_thought_and_text_apart_and_ends_with_its_counts():
+    steps = streamed("ollama_chat_stream.ndjson")
+    deltas = [choice.delta for step in steps for choice in step.chunk.choices]
+
+    assert deltas[0].role == "assistant"
+    assert "".join(delta.reasoning_content or "" for delta in deltas) == "Greet."
+    assert "".join(delta.content or "" for delta in deltas) == "Hello."
+    assert [c.finish_reason for step in steps for c in step.chunk.choices if c.finish_reason] == ["stop"]
+    assert steps[-1].chunk.usage is not None
+    assert (steps[-1].chunk.usage.prompt_tokens, steps[-1].chunk.usage.completion_tokens) == (26, 28)
+
+
+def test_calls_of_a_stream_have_places_of_their_own():
+    steps = streamed("ollama_chat_tools_stream.ndjson")
+    calls = [call for step in steps for c in step.chunk.choices for call in c.delta.tool_calls or ()]
+
+    assert [(call.index, call.id) for call in calls] == [(0, "call_x1"), (1, "call_x2")]
+    assert [c.finish_reason for step in steps for c in step.chunk.choices if c.finish_reason] == ["tool_calls"]
+
+
+def test_a_stream_without_its_last_line_is_not_finished():
+    reader = Ollama().reader(target())
+    reader.feed(b'{"model": "m", "message": {"role": "assistant", "content": "Hel"}, "done": false}')
+
+    assert not reader.finished()
+
+
+# ── the list ──
+
+
+def listed(*answers: Response) -> Listing:
+    discovery = Ollama().discover(account("ollama", None))
+    try:
+        next(discovery)
+        for answer in answers:
+            discovery.send(answer)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    raise AssertionError("it asked for more")
+
+
+def test_the_list_tells_what_each_model_can_and_asks_where_it_does_not():
+    shown = Response(200, {}, body("ollama/ollama_show.json"))
+    found: dict[str, Listed] = {}
+    discovery = Ollama().discover(account("ollama", None))
+    call = next(discovery)
+    assert call.url.endswith("/api/tags")
+    answer = Response(200, {}, body("ollama/ollama_tags.json"))
+    asked = []
+    try:
+        while True:
+            call = discovery.send(answer)
+            asked.append(msgspec.json.decode(call.body or b"")["model"])
+            answer = shown
+    except StopIteration as stop:
+        found = {model.id: model for model in stop.value.models}
+
+    assert found["qwen3.8:8b"].context == 40_960
+    assert found["qwen3.8:8b"].capabilities == {"tools", "reasoning", "json_object", "json_schema"}
+    assert "qwen3.8:8b" not in asked
+    assert "gemma4:12b" in asked
+    assert found["nomic-embed-text:latest"].chat is False
+
+
+def test_what_runs_elsewhere_says_so():
+    tags = {"models": [{"name": "gpt-oss:120b-cloud", "model": "gpt-oss:120b-cloud", "capabilities": ["completion"]}]}
+    (model,) = listed(Response(200, {}, msgspec.json.encode(tags))).models
+
+    assert model.runs_at == "ollama.com"
