@@ -32,6 +32,8 @@ def classify(account: Account, response: Response) -> f.ProviderFailure:
         return kind(body.message or f"HTTP {status}", status=status, account_wide=True)
     if status == 400 and "token count" in text and "exceed" in text:
         return f.ContextTooLong(body.message, status=status)
+    if status == 400 and "thought_signature" in text:
+        return f.Unsupported(body.message, status=status)  # this history is one that another source takes
     if status == 429:
         return _used_up(account, response, body)
     return errors.classify(account, response)

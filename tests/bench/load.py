@@ -1,5 +1,5 @@
 """
-The callers: raw HTTP/1.1 over kept-alive connections, bounded in number and in time.
+The callers: HTTP over kept-alive connections, bounded in number and in time.
 
 They read every answer to its end and look whether it is right; the first wrong one ends the measurement.
 """
@@ -7,19 +7,18 @@ They read every answer to its end and look whether it is right; the first wrong 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import Any
 
 import msgspec
+from httptools import HttpParserError, HttpResponseParser
 from msgspec import Struct
 
 from tests.bench import wire
 
-_CHUNKED, _LENGTH = b"transfer-encoding: chunked", re.compile(rb"content-length: *(\d+)")
 _FIRST_PIECE = wire.PIECE.encode()
-_LAST_CHUNK = b"\r\n0\r\n\r\n"
 _PATIENCE = 60.0
 
 
@@ -45,7 +44,7 @@ class Reply(Struct):
     """An answer as it came. *first* and *last* are seconds from the request to the first piece and to the end."""
 
     status: int
-    body: bytes
+    body: bytearray
     first: float
     last: float
 
@@ -54,11 +53,7 @@ class Line(asyncio.Protocol):
     """One connection, one request at a time."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
         self._waiting: asyncio.Future[Reply] | None = None
-        self._began = self._first = 0.0
-        self._body_at = 0
-        self._length: int | None = None
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -67,60 +62,37 @@ class Line(asyncio.Protocol):
         self._transport.close()
 
     async def ask(self, request: bytes) -> Reply:
-        self._buffer.clear()
-        self._body_at, self._length, self._first = 0, None, 0.0
+        self._parser = HttpResponseParser(self)
+        self._body = bytearray()
+        self._first = 0.0
         self._waiting = asyncio.get_running_loop().create_future()
         self._began = perf_counter()
         self._transport.write(request)
         return await self._waiting
 
     def data_received(self, data: bytes) -> None:
-        at = perf_counter()
-        self._buffer += data
-        if not self._body_at and not self._read_head():
-            return
-        if not self._first and self._buffer.find(_FIRST_PIECE, self._body_at) >= 0:
-            self._first = at
-        if self._is_whole() and self._waiting is not None and not self._waiting.done():
-            status = int(self._buffer[9:12])
-            body = bytes(self._buffer[self._body_at :])
-            reply = Reply(status, body, self._first - self._began, at - self._began)
-            if self._length is None:
-                reply.body = _unframed(body)
-            self._waiting.set_result(reply)
+        self._at = perf_counter()
+        try:
+            self._parser.feed_data(data)
+        except HttpParserError as exc:
+            self._fail(f"this is not HTTP: {exc}")
+
+    def on_body(self, data: bytes) -> None:
+        self._body += data
+        if not self._first and _FIRST_PIECE in data:
+            self._first = self._at - self._began
+
+    def on_message_complete(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            status = self._parser.get_status_code()
+            self._waiting.set_result(Reply(status, self._body, self._first, self._at - self._began))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(f"the connection was closed in mid-answer ({exc})")
+
+    def _fail(self, why: str) -> None:
         if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(WrongAnswer(f"the connection was closed in mid-answer ({exc})"))
-
-    def _read_head(self) -> bool:
-        end = self._buffer.find(b"\r\n\r\n")
-        if end < 0:
-            return False
-        head = bytes(self._buffer[:end]).lower()
-        self._body_at = end + 4
-        if _CHUNKED not in head:
-            found = _LENGTH.search(head)
-            self._length = int(found[1]) if found else 0
-        return True
-
-    def _is_whole(self) -> bool:
-        if self._length is not None:
-            return len(self._buffer) >= self._body_at + self._length
-        # The end of the head and an empty body look like the last chunk, too, hence the two bytes before the body.
-        return self._buffer.endswith(_LAST_CHUNK, self._body_at - 2)
-
-
-def _unframed(body: bytes) -> bytes:
-    """*body* without the framing of chunked transfer."""
-    pieces, at = [], 0
-    while True:
-        end = body.index(b"\r\n", at)
-        size = int(body[at:end].partition(b";")[0], 16)
-        if size == 0:
-            return b"".join(pieces)
-        pieces.append(body[end + 2 : end + 2 + size])
-        at = end + 4 + size
+            self._waiting.set_exception(WrongAnswer(why))
 
 
 # ── what a right answer is ──
@@ -155,12 +127,11 @@ Check = Callable[[Reply], None]
 def check_whole(reply: Reply) -> None:
     """Raises WrongAnswer unless *reply* is the whole answer with its usage."""
     try:
-        completion = _decode(reply.body)
-        choice = completion.choices[0]
-        right = choice.message == _Said(wire.ANSWER) and choice.finish_reason == "stop"
-    except (msgspec.DecodeError, IndexError):
+        found = _decode(reply.body)
+        right = [(c.message, c.finish_reason) for c in found.choices] == [(_Said(wire.ANSWER), "stop")]
+    except msgspec.DecodeError:
         right = False
-    if reply.status != 200 or not right or completion.usage != _RIGHT_USAGE:
+    if reply.status != 200 or not right or found.usage != _RIGHT_USAGE:
         raise WrongAnswer(f"HTTP {reply.status}: {reply.body[:300].decode(errors='replace')}")
 
 
@@ -169,21 +140,18 @@ def check_stream(pieces: int) -> Check:
     text = "".join(wire.PIECE.replace("0000", f"{number:04}") for number in range(pieces))
 
     def check(reply: Reply) -> None:
-        said, finish, usage, done = "", None, None, False
+        *events, last = (line for line in reply.body.splitlines() if line.startswith(b"data:")) or (b"",)
         try:
-            for event in re.split(rb"\r?\n\r?\n", reply.body):
-                if event == b"data: [DONE]":
-                    done = True
-                elif event.startswith(b"data:"):
-                    chunk = _decode(event[5:])
-                    usage = chunk.usage or usage
-                    finish = next((choice.finish_reason for choice in chunk.choices), None) or finish
-                    said += "".join(choice.delta.content or "" for choice in chunk.choices if choice.delta)
+            chunks = [_decode(event[5:]) for event in events]
         except msgspec.DecodeError as exc:
             raise WrongAnswer(f"an event of a stream is broken: {exc}") from exc
-        right = said == text and finish == "stop" and done and usage == _RIGHT_USAGE
+        choices = [choice for chunk in chunks for choice in chunk.choices]
+        said = "".join(choice.delta.content or "" for choice in choices if choice.delta)
+        finish = [choice.finish_reason for choice in choices if choice.finish_reason]
+        usage = [chunk.usage for chunk in chunks if chunk.usage]
+        right = said == text and finish == ["stop"] and usage[-1:] == [_RIGHT_USAGE] and last == b"data: [DONE]"
         if reply.status != 200 or not right:
-            raise WrongAnswer(f"HTTP {reply.status}, {finish=} {usage=} {done=}: …{reply.body[-300:]!r}")
+            raise WrongAnswer(f"HTTP {reply.status}, a stream with {finish=} {usage=}: …{reply.body[-300:]!r}")
 
     return check
 
@@ -191,7 +159,7 @@ def check_stream(pieces: int) -> Check:
 # ── how they call ──
 
 
-async def closed(target: Target, body: bytes, check: Check, *, lines: int, count: int, seconds: float) -> int:
+async def closed(target: Target, body: bytes, check: Check, *, lines: int, count: int, seconds: float = 0.0) -> int:
     """
     *lines* callers, each asking again as soon as it is answered, until *count* requests or *seconds* are over.
     How many were answered, all of them rightly.
@@ -202,12 +170,13 @@ async def closed(target: Target, body: bytes, check: Check, *, lines: int, count
 
     async def caller(line: Line) -> None:
         nonlocal begun, answered
-        while begun < count and perf_counter() < until:
+        while begun < count and (begun < lines or perf_counter() < until):
             begun += 1
             check(await line.ask(request))
             answered += 1
 
-    await _with_lines(target, lines, lambda opened: asyncio.gather(*map(caller, opened)), seconds)
+    async with _lines(target.port, lines, seconds) as opened:
+        await asyncio.gather(*map(caller, opened))
     return answered
 
 
@@ -219,14 +188,14 @@ async def paced(target: Target, body: bytes, check: Check, *, rate: float, count
     no finer than a millisecond.
     """
     request = target.post(body)
+    loop = asyncio.get_running_loop()
 
     async def ask(line: Line, idle: list[Line]) -> Reply:
         reply = await line.ask(request)
         idle.append(line)
         return reply
 
-    async def run(idle: list[Line]) -> list[Reply]:
-        loop = asyncio.get_running_loop()
+    async with _lines(target.port, 64, count / rate) as idle:
         asked: list[asyncio.Task[Reply]] = []
         began = loop.time()
         for number in range(count):
@@ -234,42 +203,29 @@ async def paced(target: Target, body: bytes, check: Check, *, rate: float, count
             if not idle:
                 raise WrongAnswer(f"{len(asked)} requests at {rate:g} a second: answers come too slowly")
             asked.append(asyncio.create_task(ask(idle.pop(0), idle)))
-        return await asyncio.gather(*asked)
-
-    replies = await _with_lines(target, 64, run, count / rate)
+        replies = await asyncio.gather(*asked)
     for reply in replies:
         check(reply)
     return replies
 
 
-async def once(target: Target, body: bytes, check: Check) -> None:
-    """One request on a connection of its own. Raises WrongAnswer, or OSError if nobody listens."""
-
-    async def ask(lines: list[Line]) -> None:
-        check(await lines[0].ask(target.post(body)))
-
-    await _with_lines(target, 1, ask, 0.0)
+async def tell(port: int, path: str) -> int:
+    """GET *path* from the fake upstream: the number that it answers."""
+    async with _lines(port, 1, 0.0) as (line,):
+        return int((await line.ask(f"GET {path} HTTP/1.1\r\n\r\n".encode())).body)
 
 
-async def _with_lines(target: Target, count: int, use: Callable[[list[Line]], Awaitable[Any]], seconds: float) -> Any:
-    loop = asyncio.get_running_loop()
-    lines: list[Line] = []
+@asynccontextmanager
+async def _lines(port: int, count: int, seconds: float) -> AsyncIterator[list[Line]]:
+    """*count* connections, for *seconds* and some patience. Raises OSError if nobody listens."""
+    opened: list[Line] = []
     try:
-        for _ in range(count):
-            _, line = await loop.create_connection(Line, "127.0.0.1", target.port)
-            lines.append(line)
         async with asyncio.timeout(seconds + _PATIENCE):
-            return await use(lines)
+            for _ in range(count):
+                opened.append((await asyncio.get_running_loop().create_connection(Line, "127.0.0.1", port))[1])
+            yield list(opened)
     except TimeoutError as exc:
         raise WrongAnswer(f"no answer within {seconds + _PATIENCE:g} s") from exc
     finally:
-        for line in lines:
+        for line in opened:
             line.close()
-
-
-async def tell(port: int, path: str) -> str:
-    """GET *path* from the fake upstream: what it answers."""
-    _, line = await asyncio.get_running_loop().create_connection(Line, "127.0.0.1", port)
-    reply = await line.ask(f"GET {path} HTTP/1.1\r\n\r\n".encode())
-    line.close()
-    return reply.body.decode()

@@ -3,18 +3,18 @@
  *
  *     upstream FOLDER
  *
- * FOLDER/routes has a line "METHOD PREFIX SUFFIX NAME" for each route (the first that fits the path counts) and
- * FOLDER/NAME.* what is sent there, HTTP framing included:
- *     .answer                    a whole response
- *     .open .piece .close .end   a stream: its beginning, one piece (in which the first "0000" becomes the piece's
- *                                number), what closes it, and its end; .usage comes in between if the request asked
- * A route with both streams if the body says "stream": true. The length of a stream is the request's token limit.
- * GET /pace/N sets the microseconds between two pieces, GET /served tells how many POSTs were answered.
- * The port is chosen by the system and printed. One thread, loopback only.
+ * FOLDER/routes has a line "METHOD PATTERN NAME" for each route (the first that fits counts; the pattern is a shell's)
+ * and FOLDER/NAME.* what is sent there, HTTP framing included:
+ *     .answer              a whole response
+ *     .open .piece .end    a stream: its beginning, a piece (in which the first "0000" becomes the piece's number), its end
+ * A route with both streams if the body says "stream": true.
+ * GET /play/PIECES/MICROSECONDS says how long streams are and how far apart their pieces; GET /served tells how many
+ * POSTs were answered. The port is chosen by the system and printed. One thread, loopback only.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fnmatch.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -25,10 +25,9 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { MAX_ROUTES = 64, MAX_FDS = 4096, MAX_PIECES = 9999, DEFAULT_PIECES = 16, LONGEST_PIECE = 1024, BUFFER = 1 << 16 };
+enum { MAX_ROUTES = 64, MAX_FDS = 1024, LONGEST_REQUEST = 1 << 17, LONGEST_PIECE = 1024 };
 
 struct blob {
     char *data;
@@ -36,37 +35,28 @@ struct blob {
 };
 
 struct route {
-    char method[8], prefix[64], suffix[64];
-    struct blob answer, open, piece, close, usage, end;
+    char method[8], pattern[64];
+    struct blob answer, open, piece, end;
     size_t number_at;
 };
 
 struct connection {
-    char *in;
-    size_t size, room;
     const struct route *streaming; /* NULL: waiting for a request */
-    int next, pieces;
-    bool usage;
-    int64_t due;
+    int timer, next;
+    size_t size;
+    char in[LONGEST_REQUEST + 1];
 };
 
 static struct route routes[MAX_ROUTES];
 static int route_count;
 static struct connection connections[MAX_FDS]; /* by file descriptor */
-static int streams[MAX_FDS], stream_count;     /* the descriptors that are streaming */
-static int events, timer;
-static int64_t pace = 10 * 1000 * 1000; /* nanoseconds */
-static long served;
+static int ticks_for[MAX_FDS];                 /* the connection whose timer a file descriptor is, or 0 */
+static int events, pieces = 10;
+static long pace = 10000, served;
 
 static void die(const char *what) {
     perror(what);
     exit(1);
-}
-
-static int64_t now(void) {
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    return at.tv_sec * 1000000000LL + at.tv_nsec;
 }
 
 /* ── what is played back ── */
@@ -80,7 +70,7 @@ static struct blob load(const char *folder, const char *name, const char *part) 
     fseek(file, 0, SEEK_END);
     blob.size = (size_t)ftell(file);
     rewind(file);
-    blob.data = malloc(blob.size + 1);
+    blob.data = malloc(blob.size);
     if (!blob.data || fread(blob.data, 1, blob.size, file) != blob.size) die(path);
     fclose(file);
     return blob;
@@ -92,13 +82,10 @@ static void load_routes(const char *folder) {
     FILE *file = fopen(path, "r");
     if (!file) die(path);
     struct route *route = routes;
-    while (route_count < MAX_ROUTES &&
-           fscanf(file, "%7s %63s %63s %63s", route->method, route->prefix, route->suffix, name) == 4) {
+    while (route_count < MAX_ROUTES && fscanf(file, "%7s %63s %63s", route->method, route->pattern, name) == 3) {
         route->answer = load(folder, name, "answer");
         route->open = load(folder, name, "open");
         route->piece = load(folder, name, "piece");
-        route->close = load(folder, name, "close");
-        route->usage = load(folder, name, "usage");
         route->end = load(folder, name, "end");
         if (route->piece.data) {
             char *number = memmem(route->piece.data, route->piece.size, "0000", 4);
@@ -111,24 +98,35 @@ static void load_routes(const char *folder) {
 }
 
 static const struct route *find_route(const char *method, const char *path) {
-    size_t length = strcspn(path, "?");
-    for (int i = 0; i < route_count; i++) {
-        const struct route *route = &routes[i];
-        size_t prefix = strlen(route->prefix), suffix = strlen(route->suffix);
-        if (strcmp(method, route->method) == 0 && length >= prefix + suffix &&
-            memcmp(path, route->prefix, prefix) == 0 && memcmp(path + length - suffix, route->suffix, suffix) == 0)
-            return route;
-    }
+    for (int i = 0; i < route_count; i++)
+        if (strcmp(method, routes[i].method) == 0 && fnmatch(routes[i].pattern, path, 0) == 0) return &routes[i];
     return NULL;
 }
 
 /* ── connections ── */
 
+static void watch(int fd) {
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+    if (fd >= MAX_FDS || epoll_ctl(events, EPOLL_CTL_ADD, fd, &event)) die("too many connections");
+}
+
+static void greet(int listener) {
+    int one = 1, fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+    if (fd < 0) return;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    watch(fd);
+}
+
+static void end_stream(struct connection *c) {
+    if (!c->streaming) return;
+    ticks_for[c->timer] = 0;
+    close(c->timer);
+    c->streaming = NULL;
+}
+
 static void hang_up(int fd) {
-    for (int i = 0; i < stream_count; i++)
-        if (streams[i] == fd) streams[i--] = streams[--stream_count];
-    free(connections[fd].in);
-    memset(&connections[fd], 0, sizeof connections[fd]);
+    end_stream(&connections[fd]);
+    connections[fd].size = 0;
     close(fd);
 }
 
@@ -147,158 +145,88 @@ static bool send_all(int fd, const char *data, size_t size) {
     return true;
 }
 
-static bool send_status(int fd, const char *status, const char *text) {
-    char answer[256];
-    int size = snprintf(answer, sizeof answer, "HTTP/1.1 %s\r\ncontent-length: %zu\r\n\r\n%s", status, strlen(text), text);
+static bool send_status(int fd, const char *status, long number) {
+    char answer[128], text[32];
+    int length = snprintf(text, sizeof text, "%ld", number);
+    int size = snprintf(answer, sizeof answer, "HTTP/1.1 %s\r\ncontent-length: %d\r\n\r\n%s", status, length, text);
     return send_all(fd, answer, (size_t)size);
 }
 
 /* ── streams ── */
 
-static void arm(void) {
-    struct itimerspec at = {{0, 0}, {0, 0}};
-    int64_t due = INT64_MAX;
-    for (int i = 0; i < stream_count; i++)
-        if (connections[streams[i]].due < due) due = connections[streams[i]].due;
-    if (stream_count) {
-        at.it_value.tv_sec = due / 1000000000LL;
-        at.it_value.tv_nsec = due % 1000000000LL;
-    }
-    timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, NULL);
-}
-
 static bool send_piece(int fd, struct connection *c) {
     const struct route *route = c->streaming;
-    if (c->next < c->pieces) {
-        char piece[LONGEST_PIECE], number[16];
-        snprintf(number, sizeof number, "%04d", c->next++);
-        memcpy(piece, route->piece.data, route->piece.size);
-        memcpy(piece + route->number_at, number, 4);
-        return send_all(fd, piece, route->piece.size);
+    if (c->next == pieces) {
+        end_stream(c);
+        return send_all(fd, route->end.data, route->end.size);
     }
-    c->streaming = NULL;
-    return send_all(fd, route->close.data, route->close.size) &&
-           (!c->usage || send_all(fd, route->usage.data, route->usage.size)) &&
-           send_all(fd, route->end.data, route->end.size);
+    char piece[LONGEST_PIECE], number[16];
+    snprintf(number, sizeof number, "%04d", c->next++ % 10000);
+    memcpy(piece, route->piece.data, route->piece.size);
+    memcpy(piece + route->number_at, number, 4);
+    return send_all(fd, piece, route->piece.size);
 }
 
-static void play(void) {
-    int64_t moment = now();
-    for (int i = stream_count - 1; i >= 0; i--) {
-        int fd = streams[i];
-        struct connection *c = &connections[fd];
-        if (c->due > moment) continue;
-        c->due += pace;
-        if (!send_piece(fd, c))
-            hang_up(fd);
-        else if (!c->streaming)
-            streams[i] = streams[--stream_count];
-    }
-    arm();
+static bool begin_stream(int fd, struct connection *c, const struct route *route) {
+    struct timespec every = {pace / 1000000, pace % 1000000 * 1000};
+    struct itimerspec at = {every, every};
+    c->streaming = route;
+    c->next = 0;
+    c->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+    if (c->timer < 0 || timerfd_settime(c->timer, 0, &at, NULL)) die("timer");
+    watch(c->timer);
+    ticks_for[c->timer] = fd;
+    return send_all(fd, route->open.data, route->open.size) && send_piece(fd, c);
+}
+
+static void tick(int timer) {
+    int fd = ticks_for[timer];
+    if (read(timer, &(uint64_t){0}, 8) == 8 && !send_piece(fd, &connections[fd])) hang_up(fd);
 }
 
 /* ── requests ── */
 
-/* Where the value of a field begins, or NULL. The bodies come from a load generator: no need for a JSON parser. */
-static const char *field(const char *body, size_t size, const char *quoted) {
-    const char *at = memmem(body, size, quoted, strlen(quoted));
-    if (!at) return NULL;
-    for (at += strlen(quoted); *at == ' ' || *at == ':'; at++) {}
-    return at;
-}
-
-static int pieces_of(const char *body, size_t size) {
-    static const char *names[] = {"\"max_tokens\"", "\"max_completion_tokens\"", "\"maxOutputTokens\"", "\"num_predict\""};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        const char *value = field(body, size, names[i]);
-        int pieces = value ? atoi(value) : 0;
-        if (pieces > 0) return pieces < MAX_PIECES ? pieces : MAX_PIECES;
-    }
-    return DEFAULT_PIECES;
-}
-
-static bool begin_stream(int fd, struct connection *c, const struct route *route, const char *body, size_t size) {
-    const char *usage = field(body, size, "\"include_usage\"");
-    *c = (struct connection){c->in, c->size, c->room, route, 0, pieces_of(body, size), false, now() + pace};
-    c->usage = route->usage.data && usage && *usage == 't';
-    streams[stream_count++] = fd;
-    bool sent = send_all(fd, route->open.data, route->open.size) && send_piece(fd, c);
-    arm();
-    return sent;
+/* The bodies come from a load generator and from gateways: no need for a JSON parser. */
+static bool wants_stream(const char *body, size_t size) {
+    const char *at = memmem(body, size, "\"stream\"", 8);
+    if (!at) return false;
+    return at[8 + strspn(at + 8, " :")] == 't';
 }
 
 static bool respond(int fd, struct connection *c, const char *head, const char *body, size_t size) {
-    char method[8], path[256], text[32];
-    if (sscanf(head, "%7s %255s", method, path) != 2) return false;
-    if (strncmp(path, "/pace/", 6) == 0) {
-        pace = atoll(path + 6) * 1000;
-        return send_status(fd, "200 OK", "");
-    }
-    if (strcmp(path, "/served") == 0) {
-        snprintf(text, sizeof text, "%ld", served);
-        return send_status(fd, "200 OK", text);
-    }
+    char method[8], path[256];
+    if (sscanf(head, "%7s %255[^? ]", method, path) != 2) return false;
+    if (sscanf(path, "/play/%d/%ld", &pieces, &pace) == 2) return send_status(fd, "200 OK", pieces);
+    if (strcmp(path, "/served") == 0) return send_status(fd, "200 OK", served);
     const struct route *route = find_route(method, path);
-    if (!route) {
-        fprintf(stderr, "no route: %s %s\n", method, path);
-        return send_status(fd, "404 Not Found", "");
-    }
+    if (!route) return send_status(fd, "404 Not Found", 404);
     served += *method == 'P';
-    const char *stream = field(body, size, "\"stream\"");
-    if (route->open.data && (!route->answer.data || (stream && *stream == 't')))
-        return begin_stream(fd, c, route, body, size);
+    if (route->open.data && (!route->answer.data || wants_stream(body, size))) return begin_stream(fd, c, route);
     return send_all(fd, route->answer.data, route->answer.size);
 }
 
-/* Answer the first request in the buffer, if it is complete. */
+/* Answer the request in the buffer if it is complete. Nobody here sends the next one before they have the answer. */
 static bool take_request(int fd, struct connection *c) {
-    char *end = memmem(c->in, c->size, "\r\n\r\n", 4);
-    if (!end || c->streaming) return true;
-    *end = 0;
-    const char *length = strcasestr(c->in, "\ncontent-length:");
-    bool chunked = strcasestr(c->in, "\ntransfer-encoding:") != NULL;
-    size_t head = (size_t)(end + 4 - c->in), size = length ? strtoul(length + 16, NULL, 10) : 0;
-    if (chunked) return send_status(fd, "411 Length Required", "") && false;
-    if (c->size < head + size) {
-        *end = '\r';
-        return true;
-    }
-    if (!respond(fd, c, c->in, c->in + head, size)) return false;
-    c->size -= head + size;
-    memmove(c->in, c->in + head + size, c->size + 1);
-    return c->size == 0 || take_request(fd, c);
+    char *end = strstr(c->in, "\r\n\r\n");
+    if (!end) return true;
+    char *length = strcasestr(c->in, "\ncontent-length:");
+    bool sized = length && length < end;
+    size_t head = (size_t)(end + 4 - c->in), size = sized ? strtoul(length + 16, NULL, 10) : 0;
+    if (*c->in == 'P' && !sized) return send_status(fd, "411 Length Required", 411) && false;
+    if (c->size < head + size) return true;
+    c->size = 0;
+    return respond(fd, c, c->in, c->in + head, size);
 }
 
 static void receive(int fd) {
     struct connection *c = &connections[fd];
-    if (c->room - c->size < BUFFER) {
-        c->room = c->room ? 2 * c->room : 2 * BUFFER;
-        c->in = realloc(c->in, c->room);
-        if (!c->in) die("memory");
-    }
-    ssize_t got = recv(fd, c->in + c->size, c->room - c->size - 1, 0);
+    ssize_t got = recv(fd, c->in + c->size, LONGEST_REQUEST - c->size, 0);
     if (got < 0 && errno == EAGAIN) return;
     if (got > 0) {
         c->size += (size_t)got;
         c->in[c->size] = 0;
     }
-    if (got <= 0 || !take_request(fd, c)) hang_up(fd);
-}
-
-static void watch(int fd) {
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
-    if (epoll_ctl(events, EPOLL_CTL_ADD, fd, &event)) die("epoll_ctl");
-}
-
-static void greet(int listener) {
-    int one = 1, fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
-    if (fd < 0) return;
-    if (fd >= MAX_FDS) {
-        close(fd);
-        return;
-    }
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    watch(fd);
+    if (got <= 0 || c->streaming || !take_request(fd, c)) hang_up(fd);
 }
 
 int main(int count, char **arguments) {
@@ -307,12 +235,10 @@ int main(int count, char **arguments) {
     if (count != 2) return 2;
     load_routes(arguments[1]);
     int listener = socket(AF_INET, SOCK_STREAM, 0);
-    if (bind(listener, (struct sockaddr *)&address, size) || listen(listener, 1024)) die("listen");
+    if (bind(listener, (struct sockaddr *)&address, size) || listen(listener, MAX_FDS)) die("listen");
     getsockname(listener, (struct sockaddr *)&address, &size);
     events = epoll_create1(0);
-    timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
     watch(listener);
-    watch(timer);
     printf("%d\n", ntohs(address.sin_port));
     fflush(stdout);
     for (;;) {
@@ -322,10 +248,10 @@ int main(int count, char **arguments) {
             int fd = ready[i].data.fd;
             if (fd == listener)
                 greet(fd);
-            else if (fd != timer)
+            else if (ticks_for[fd])
+                tick(fd);
+            else
                 receive(fd);
-            else if (read(timer, &(uint64_t){0}, 8) == 8)
-                play();
         }
     }
 }

@@ -9,7 +9,8 @@ import pytest
 
 from providers import dialects
 from providers import failures as f
-from providers.dialect import Response, Target
+from providers.dialect import Account, Response, Target
+from providers.spec import Free, ProviderSpec
 from providers.sse import ServerSentEvents
 from tests.payloads import FOLDER, SPECS, account, answer, body, is_envelope
 
@@ -361,3 +362,30 @@ def test_a_retry_after_is_read_where_nothing_better_is_known(provider: str):
 
     assert type(failure) is f.Busy
     assert failure.retry_in == 7
+
+
+UNKNOWN = Account(
+    ProviderSpec(title="Acme", base_url="https://acme.example", free=Free(kind="plan"), docs="", name="acme"),
+    "https://acme.example",
+    "key",
+)
+"""A provider of which nothing is known but its address."""
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "retry_in"),
+    [
+        ("cohere_429", f.RateLimited, None),
+        ("modelscope_401_binding", f.CredentialRejected, None),
+        ("opencode_zen_429", f.RateLimited, 6314.0),
+        ("sambanova_402", f.WouldCost, None),
+    ],
+)
+def test_a_refusal_of_a_provider_without_signs_of_its_own_is_understood(
+    name: str, expected: type[f.ProviderFailure], retry_in: float | None
+):
+    failure = dialects.by_name("openai").classify(UNKNOWN, answer(f"others/{name}.json"))
+
+    assert type(failure) is expected
+    assert failure.retry_in == retry_in
+    assert failure.message

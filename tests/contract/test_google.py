@@ -471,7 +471,7 @@ class TestARefusal:
         ("name", "expected", "account_wide"),
         [
             ("gemini_400_bad_key.json", f.CredentialRejected, True),
-            ("gemini_400_thought_signature.json", f.CallersFault, False),
+            ("gemini_400_thought_signature.json", f.Unsupported, False),
             ("gemini_401_bearer_native.json", f.CredentialRejected, True),
             ("gemini_403.json", f.CredentialRejected, True),
             ("gemini_404.json", f.ModelGone, False),

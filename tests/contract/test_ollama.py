@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from providers import failures as f
 from providers.chat import Completion, Step, decode_fields, decode_request
 from providers.dialect import Listed, Listing, Request, Response, Target
-from providers.failures import CallersFault, Unsupported
 from providers.ollama import OUTPUT_ALLOWANCE, SMALLEST_CONTEXT, Ollama
 from providers.sse import Lines
-from tests.payloads import account, body
+from tests.payloads import account, answer, body
 
 TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
 IMAGE = base64.b64encode(b"\x89PNG").decode()
@@ -130,9 +130,9 @@ def test_a_picture_goes_beside_the_text():
 
 
 def test_nothing_is_fetched_for_a_caller():
-    with pytest.raises(Unsupported):
+    with pytest.raises(f.Unsupported):
         built(messages=image("http://169.254.169.254/latest"))
-    with pytest.raises(CallersFault):
+    with pytest.raises(f.CallersFault):
         built(messages=image("data:image/png;base64,%%%"))
 
 
@@ -185,6 +185,33 @@ def test_a_stream_without_its_last_line_is_not_finished():
     assert not reader.finished()
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ollama_400_tools", f.Unsupported),
+        ("ollama_404", f.ModelGone),
+        ("ollama_503", f.Busy),
+        ("ollama_cloud_403", f.NotEntitled),
+        ("ollama_cloud_429_session", f.RateLimited),
+        ("ollama_cloud_429_weekly", f.RateLimited),
+        ("ollama_compat_404", f.ModelGone),
+    ],
+)
+def test_a_refusal_on_record_means_what_ollama_means(name: str, expected: type[f.ProviderFailure]):
+    failure = Ollama().classify(account("ollama", None), answer(f"ollama/{name}.json"))
+
+    assert type(failure) is expected
+    assert failure.message
+    assert not failure.account_wide
+
+
+def test_what_a_model_lacks_is_named():
+    failure = Ollama().classify(account("ollama", None), answer("ollama/ollama_400_tools.json"))
+
+    assert isinstance(failure, f.Unsupported)
+    assert failure.capability == "tools"
+
+
 # ── the list ──
 
 
@@ -192,8 +219,8 @@ def listed(*answers: Response) -> Listing:
     discovery = Ollama().discover(account("ollama", None))
     try:
         next(discovery)
-        for answer in answers:
-            discovery.send(answer)
+        for each in answers:
+            discovery.send(each)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
     raise AssertionError("it asked for more")
@@ -205,13 +232,13 @@ def test_the_list_tells_what_each_model_can_and_asks_where_it_does_not():
     discovery = Ollama().discover(account("ollama", None))
     call = next(discovery)
     assert call.url.endswith("/api/tags")
-    answer = Response(200, {}, body("ollama/ollama_tags.json"))
+    told = Response(200, {}, body("ollama/ollama_tags.json"))
     asked = []
     try:
         while True:
-            call = discovery.send(answer)
+            call = discovery.send(told)
             asked.append(msgspec.json.decode(call.body or b"")["model"])
-            answer = shown
+            told = shown
     except StopIteration as stop:
         found = {model.id: model for model in stop.value.models}
 
