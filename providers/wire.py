@@ -100,19 +100,37 @@ class _HttpIncoming:
         self.headers: Headers = {name.lower(): value for name, value in response.headers.items()}
         self._response = response
         self._silence = silence
+        self._heard_at = 0.0
+        self._watch: asyncio.TimerHandle | None = None
+        self._fell_silent = False
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        size = 0
+        size, clock = 0, asyncio.get_running_loop()
+        self._heard_at = clock.time()
+        self._watch = clock.call_later(self._silence, self._listen)
         try:
             async for piece in self._response.content.iter_any():
+                self._heard_at = clock.time()
                 size += len(piece)
                 if size > MAX_ANSWER:
                     raise Unreachable(f"the answer is longer than {MAX_ANSWER} bytes")
                 yield piece
-        except TimeoutError as exc:
-            raise Unreachable(f"nothing came for {self._silence:g} s") from exc
         except (aiohttp.ClientError, OSError) as exc:
+            if self._fell_silent:
+                raise Unreachable(f"nothing came for {self._silence:g} s") from exc
             raise Unreachable(_reason(exc)) from exc
+        finally:
+            self._watch.cancel()
+
+    def _listen(self) -> None:
+        """Break an answer that has said nothing for too long; else look again when that may be so."""
+        clock = asyncio.get_running_loop()
+        left = self._heard_at + self._silence - clock.time()
+        if left > 0:
+            self._watch = clock.call_later(left, self._listen)
+        else:
+            self._fell_silent = True
+            self._response.close()
 
     def close(self) -> None:
         # Gives the connection back if the answer was read to its end, and closes it if not.
@@ -124,7 +142,8 @@ class _HttpIncoming:
 
 @lru_cache(maxsize=64)
 def _timeout(timeouts: Timeouts) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.silence)
+    """Silence is ours to notice: aiohttp would set a timer for each piece."""
+    return aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect)
 
 
 @lru_cache(maxsize=256)
