@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,68 +16,43 @@ from msgspec import Struct
 from tests.bench import wire
 
 ROOT = Path(__file__).parents[2]
-VENVS = ROOT / ".venvs"
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 
-DIRECT, NGINX, BARE, FREEWAY, PINNED = "direct", "nginx", "bare", "freeway", "freeway-pinned"
-TENSORZERO, LITELLM = "tensorzero", "litellm"
+DIRECT, BARE, FREEWAY, TENSORZERO, LITELLM = "direct", "bare", "freeway", "tensorzero", "litellm"
 
 # Exact versions: a comparison names what it compared, and what a registry serves as the latest has been hijacked before.
 _LITELLM = "litellm[proxy]==1.106.2"
 _TENSORZERO = "tensorzero==2026.6.0"
-
-_SIX = ("openrouter", "google", "groq", "nvidia", "huggingface", "ollama")
-_ADDRESSES = {
-    "OPENROUTER_BASE_URL": "/openrouter/api/v1",
-    "GEMINI_BASE_URL": "/gemini/v1beta",
-    "GROQ_BASE_URL": "/groq/openai/v1",
-    "NVIDIA_BASE_URL": "/nvidia/v1",
-    "HF_BASE_URL": "/hf/v1",
-    "OLLAMA_HOST": "/ollama",
-}
-_KEYS = {
-    "OPENROUTER_API_KEY": "sk-or-v1-bench",
-    "GEMINI_API_KEY": "AIza-bench",
-    "GROQ_API_KEY": "gsk_bench",
-    "NVIDIA_API_KEY": "nvapi-bench",
-    "HF_TOKEN": "hf_bench",
-}
-_ENOUGH = 10**9
-"""What every limit becomes, so that quotas are kept but refuse nothing."""
 
 
 class LeftOut(Exception):
     """Why a contender cannot be measured here."""
 
 
+class Start(Struct, frozen=True):
+    """How to start it. *announces*: it chooses its own port and prints its address."""
+
+    argv: list[str]
+    env: dict[str, str] = {}
+    announces: bool = False
+
+
 class Contender(Struct, frozen=True):
     """
-    One gateway. *command* is made from a folder for its files and the ports of the upstream and of its own, and yields
-    the arguments; *announces*: it chooses its own address and prints it. *remembers*: it starts faster the second time.
+    One gateway. *start* is made from a folder for its files and the ports of the upstream and of its own.
+    *remembers*: it knows more when it is started in the same folder again.
     """
 
-    name: str
     title: str
-    model: str
-    command: Callable[[Path, int, int], list[str]] | None
-    env: Callable[[Path, int, int], dict[str, str]] = lambda *_: {}
+    start: Callable[[Path, int, int], Start] | None
+    model: str = "bench"
     path: str = "/v1/chat/completions"
-    announces: bool = False
     remembers: bool = False
 
 
-def all_contenders() -> dict[str, Callable[[], Contender]]:
-    """Name → what gets it ready; raises LeftOut."""
-    return {
-        DIRECT: lambda: Contender(DIRECT, "no gateway", "bench", None, path="/direct/v1/chat/completions"),
-        NGINX: _nginx,
-        BARE: _bare,
-        FREEWAY: lambda: _freeway(FREEWAY, "auto", "freeway, model auto"),
-        PINNED: lambda: _freeway(PINNED, f"groq/{wire.MODEL}", "freeway, one deployment named"),
-        TENSORZERO: _tensorzero,
-        LITELLM: _litellm,
-    }
+def _direct() -> Contender:
+    return Contender("no gateway", None)
 
 
 # ── nginx ──
@@ -85,7 +61,6 @@ _NGINX_CONF = """\
 daemon off;
 worker_processes 1;
 pid {folder}/nginx.pid;
-error_log {folder}/nginx.log;
 events {{ worker_connections 1024; }}
 http {{
   access_log off;
@@ -111,81 +86,51 @@ http {{
 
 
 def _nginx() -> Contender:
-    program = _nginx_program()
+    program = shutil.which("nginx", path=f"{os.defpath}:/usr/sbin:/usr/local/sbin")
+    if not program:
+        raise LeftOut("nginx is not installed: apt-get install nginx-light, or what your system has instead")
 
-    def command(folder: Path, upstream: int, port: int) -> list[str]:
+    def start(folder: Path, upstream: int, port: int) -> Start:
         configuration = folder / "nginx.conf"
         configuration.write_text(_NGINX_CONF.format(folder=folder, upstream=upstream, port=port), "utf-8")
-        return [program, "-e", str(folder / "nginx.log"), "-c", str(configuration)]
+        return Start([program, "-e", "stderr", "-c", str(configuration)])
 
-    return Contender(NGINX, f"nginx {_version([program, '-v'])} proxy_pass", "bench", command)
-
-
-def _nginx_program() -> str:
-    """nginx as installed, or unpacked from Debian's package without installing it: nothing is started by that."""
-    unpacked = VENVS / "nginx"
-    found = shutil.which("nginx") or shutil.which("nginx", path=f"/usr/sbin:{unpacked}/usr/sbin")
-    if found:
-        return found
-    if not shutil.which("apt-get"):
-        raise LeftOut("nginx is not installed, and this system has no apt-get")
-    unpacked.mkdir(parents=True, exist_ok=True)
-    try:
-        _run(["apt-get", "download", "nginx"], cwd=unpacked)
-    except LeftOut:
-        _run(["apt-get", "update"])
-        _run(["apt-get", "download", "nginx"], cwd=unpacked)
-    _run(["dpkg-deb", "-x", str(next(unpacked.glob("nginx_*.deb"))), str(unpacked)])
-    return str(unpacked / "usr/sbin/nginx")
+    version = _run([program, "-v"]).rpartition("/")[2].split()[0]
+    return Contender(f"nginx {version} proxy_pass", start)
 
 
 # ── the least of the same parts, and freeway ──
 
 
 def _bare() -> Contender:
-    def command(_: Path, upstream: int, port: int) -> list[str]:
+    def start(_: Path, upstream: int, port: int) -> Start:
         url = f"http://127.0.0.1:{upstream}/bare/v1/chat/completions"
-        return [sys.executable, str(HERE / "passthrough.py"), url, str(port)]
+        return Start([sys.executable, str(HERE / "passthrough.py"), url, str(port)])
 
-    return Contender(BARE, "Litestar @post + aiohttp, passing through", "bench", command)
+    return Contender("Litestar @post + aiohttp, passing through", start)
 
 
-def _freeway(name: str, model: str, title: str) -> Contender:
-    program = BIN / "freeway"
-    if not program.exists():
-        raise LeftOut(f"{program} does not exist")
-
-    def command(folder: Path, *_: int) -> list[str]:
-        (folder / "bench.toml").write_text("\n".join(_freeway_settings()), "utf-8")
-        return [str(program), "serve"]
-
-    def env(folder: Path, upstream: int, port: int) -> dict[str, str]:
-        return {
-            **_KEYS,
-            **{name: f"http://127.0.0.1:{upstream}{path}" for name, path in _ADDRESSES.items()},
+def _freeway(model: str, through: str) -> Contender:
+    def start(folder: Path, upstream: int, port: int) -> Start:
+        (folder / "bench.toml").write_text("\n".join(_high_limits()), "utf-8")
+        places = {
             "HOST": "127.0.0.1",
             "PORT": str(port),
             "FREEWAY_STATE_DIR": str(folder / "state"),
             "FREEWAY_CONFIG": str(folder / "bench.toml"),
         }
+        return Start([str(BIN / "freeway"), "serve"], wire.SIX.environment(f"http://127.0.0.1:{upstream}") | places)
 
-    return Contender(name, title, model, command, env, remembers=True)
+    return Contender(f"freeway, model {model}{through}", start, model, remembers=True)
 
 
-def _freeway_settings() -> Iterator[str]:
-    """
-    The shipped quotas with higher limits, and nobody but the six: a benchmark must not call anybody outside. All
-    buckets stay, since keeping them is what is measured.
-    """
-    for path in sorted((ROOT / "config/providers").glob("*.toml")):
-        spec = tomllib.loads(path.read_text("utf-8"))
-        if path.stem not in _SIX:
-            yield f"[provider.{path.stem}]\nkeyless = false"
-            continue
+def _high_limits() -> Iterator[str]:
+    """The shipped quotas so high that they refuse nothing. All buckets stay, since keeping them is what is measured."""
+    for name in wire.SIX.providers:
+        spec = tomllib.loads((ROOT / f"config/providers/{name}.toml").read_text("utf-8"))
         for row in spec.get("quota", ()):
-            period = row["limit"].partition("/")[2]
-            yield f"[[provider.{path.stem}.quota]]"
-            for key, value in (row | {"limit": f"{_ENOUGH}/{period}"}).items():
+            yield f"[[provider.{name}.quota]]"
+            for key, value in (row | {"limit": f"1000000000/{row['limit'].partition('/')[2]}"}).items():
                 yield f"{key} = {msgspec.json.encode(value).decode()}"
 
 
@@ -216,71 +161,68 @@ litellm_settings:
 
 
 def _tensorzero() -> Contender:
-    python = _environment("tensorzero", _TENSORZERO)
+    python = _environment(TENSORZERO, _TENSORZERO)
 
-    def command(folder: Path, upstream: int, _: int) -> list[str]:
+    def start(folder: Path, upstream: int, _: int) -> Start:
         configuration = folder / "tensorzero.toml"
         configuration.write_text(_TENSORZERO_TOML.format(upstream=upstream), "utf-8")
-        return [str(python), str(HERE / "tensorzero_host.py"), str(configuration)]
+        env = {"TENSORZERO_DISABLE_PSEUDONYMOUS_USAGE_ANALYTICS": "1", "RUST_LOG": "error"}
+        return Start([str(python), str(HERE / "tensorzero_host.py"), str(configuration)], env, announces=True)
 
-    return Contender(
-        TENSORZERO,
-        f"TensorZero {_TENSORZERO.partition('==')[2]} (from its PyPI package), observability off",
-        "tensorzero::model_name::bench",
-        command,
-        lambda *_: {"TENSORZERO_DISABLE_PSEUDONYMOUS_USAGE_ANALYTICS": "1", "RUST_LOG": "error"},
-        path="/openai/v1/chat/completions",
-        announces=True,
-    )
+    title = f"TensorZero {_TENSORZERO.partition('==')[2]} (from its PyPI package), observability off"
+    return Contender(title, start, "tensorzero::model_name::bench", "/openai/v1/chat/completions")
 
 
 def _litellm() -> Contender:
-    python = _environment("litellm", _LITELLM)
+    python = _environment(LITELLM, _LITELLM)
 
-    def command(folder: Path, upstream: int, port: int) -> list[str]:
+    def start(folder: Path, upstream: int, port: int) -> Start:
         configuration = folder / "litellm.yaml"
         configuration.write_text(_LITELLM_YAML.format(upstream=upstream), "utf-8")
-        program = [str(python.with_name("litellm")), "--config", str(configuration), "--num_workers", "1"]
-        return [*program, "--host", "127.0.0.1", "--port", str(port), "--telemetry", "False"]
-
-    def env(*_: object) -> dict[str, str]:
-        return {
+        argv = [str(python.with_name("litellm")), "--config", str(configuration), "--num_workers", "1"]
+        env = {
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "LITELLM_LOG": "ERROR",
             "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",  # nobody's key is looked at here
         }
+        return Start([*argv, "--host", "127.0.0.1", "--port", str(port), "--telemetry", "False"], env)
 
-    return Contender(LITELLM, f"LiteLLM proxy {_LITELLM.partition('==')[2]}", "bench", command, env)
+    return Contender(f"LiteLLM proxy {_LITELLM.partition('==')[2]}", start)
 
 
 def _environment(name: str, requirement: str) -> Path:
     """The Python of an environment with just *requirement*, made with uv if it is not there."""
-    folder = VENVS / name
+    folder = ROOT / ".venvs" / name
     python, done = folder / "bin/python", folder / requirement
-    if done.exists():
-        return python
-    uv = shutil.which("uv", path=str(BIN)) or shutil.which("uv")
-    if not uv:
-        raise LeftOut("uv is not installed, which would make an environment for it")
-    _run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
-    _run([uv, "pip", "install", "--quiet", "--python", str(python), "--only-binary", ":all:", requirement])
-    done.touch()
+    if not done.exists():
+        uv = str(BIN / "uv")
+        _run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
+        _run([uv, "pip", "install", "--quiet", "--python", str(python), "--only-binary", ":all:", requirement])
+        done.touch()
     return python
 
 
-def _run(argv: list[str], cwd: Path | None = None) -> str:
+def _run(argv: list[str]) -> str:
     """Run *argv*, for ten minutes at most. Raises LeftOut with the last thing it said if it fails."""
     try:
-        done = subprocess.run(
-            argv, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600, check=False
-        )
+        done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600, check=False)
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise LeftOut(f"{argv[0]}: {exc}") from exc
     said = (done.stdout + done.stderr).strip()
     if done.returncode != 0:
-        raise LeftOut(f"`{' '.join(map(str, argv[:4]))} …` failed: {said[-300:]}")
+        raise LeftOut(f"`{' '.join(argv[:4])} …` failed: {said[-300:]}")
     return said
 
 
-def _version(argv: list[str]) -> str:
-    return _run(argv).rpartition("/")[2].split()[0]
+CONTENDERS: dict[str, Callable[[], Contender]] = {
+    DIRECT: _direct,
+    "nginx": _nginx,
+    BARE: _bare,
+    FREEWAY: lambda: _freeway("auto", ""),
+    "freeway-groq": lambda: _freeway("groq/openai/gpt-oss-120b", ": the OpenAI dialect"),
+    "freeway-google": lambda: _freeway("google/gemini-3.5-flash", ": the Gemini dialect"),
+    "freeway-ollama": lambda: _freeway("ollama/qwen3.8:8b", ": the Ollama dialect"),
+    TENSORZERO: _tensorzero,
+    LITELLM: _litellm,
+}
+"""By name, in the order of the report; getting one ready may raise LeftOut."""

@@ -53,13 +53,15 @@ class Line(asyncio.Protocol):
     """One connection, one request at a time."""
 
     def __init__(self) -> None:
+        self._transport: Any = None
         self._waiting: asyncio.Future[Reply] | None = None
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
 
     def close(self) -> None:
-        self._transport.close()
+        if self._transport is not None:
+            self._transport.close()
 
     async def ask(self, request: bytes) -> Reply:
         self._parser = HttpResponseParser(self)
@@ -140,18 +142,19 @@ def check_stream(pieces: int) -> Check:
     text = "".join(wire.PIECE.replace("0000", f"{number:04}") for number in range(pieces))
 
     def check(reply: Reply) -> None:
-        *events, last = (line for line in reply.body.splitlines() if line.startswith(b"data:")) or (b"",)
+        events = [line[5:] for line in reply.body.splitlines() if line.startswith(b"data:")]
+        done = events[-1:] == [b" [DONE]"]
         try:
-            chunks = [_decode(event[5:]) for event in events]
+            chunks = [_decode(event) for event in events[: -1 if done else None]]
         except msgspec.DecodeError as exc:
             raise WrongAnswer(f"an event of a stream is broken: {exc}") from exc
         choices = [choice for chunk in chunks for choice in chunk.choices]
         said = "".join(choice.delta.content or "" for choice in choices if choice.delta)
         finish = [choice.finish_reason for choice in choices if choice.finish_reason]
         usage = [chunk.usage for chunk in chunks if chunk.usage]
-        right = said == text and finish == ["stop"] and usage[-1:] == [_RIGHT_USAGE] and last == b"data: [DONE]"
+        right = said == text and finish == ["stop"] and usage[-1:] == [_RIGHT_USAGE] and done
         if reply.status != 200 or not right:
-            raise WrongAnswer(f"HTTP {reply.status}, a stream with {finish=} {usage=}: …{reply.body[-300:]!r}")
+            raise WrongAnswer(f"HTTP {reply.status}, a stream with {finish=} {usage=} {done=}: …{reply.body[-300:]!r}")
 
     return check
 
@@ -218,11 +221,11 @@ async def tell(port: int, path: str) -> int:
 @asynccontextmanager
 async def _lines(port: int, count: int, seconds: float) -> AsyncIterator[list[Line]]:
     """*count* connections, for *seconds* and some patience. Raises OSError if nobody listens."""
-    opened: list[Line] = []
+    opened = [Line() for _ in range(count)]
     try:
         async with asyncio.timeout(seconds + _PATIENCE):
-            for _ in range(count):
-                opened.append((await asyncio.get_running_loop().create_connection(Line, "127.0.0.1", port))[1])
+            for line in opened:
+                await asyncio.get_running_loop().create_connection(lambda line=line: line, "127.0.0.1", port)
             yield list(opened)
     except TimeoutError as exc:
         raise WrongAnswer(f"no answer within {seconds + _PATIENCE:g} s") from exc

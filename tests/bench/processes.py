@@ -6,58 +6,43 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+_CORES = sorted(os.sched_getaffinity(0))
+MEASURED, REST = {_CORES[0]}, {_CORES[-1]}
+"""One core for what is measured, another for everything else."""
+
 _TICK = 1e9 / os.sysconf("SC_CLK_TCK")
-_PARENT_TIMES = slice(13, 15)  # of the fields after the name in /proc/PID/stat: user and system time of ended children
-_SESSION = 3
-_PROCESS_CLOCK = 2  # the scheduler's own clock of a process, in nanoseconds
-
-
-class Cores:
-    """One core for what is measured, another for everything else."""
-
-    def __init__(self) -> None:
-        self.allowed = sorted(os.sched_getaffinity(0))
-        self.gateway = {self.allowed[0]}
-        self.rest = {self.allowed[-1]}
-
-    @contextmanager
-    def measured(self) -> Iterator[None]:
-        """What is started in here runs on the core of the gateways."""
-        os.sched_setaffinity(0, self.gateway)
-        try:
-            yield
-        finally:
-            os.sched_setaffinity(0, self.rest)
+_SESSION, _ENDED_CHILDREN = 3, slice(13, 15)  # of the fields after the name in /proc/PID/stat
+_PROCESS_CLOCK = 2  # the scheduler's own clock of a process, in nanoseconds: CPUCLOCK_SCHED of Linux
 
 
 class Tree:
-    """A process that was started here, and all its children."""
+    """A process that was started here, on *core*, and all its children. What it says goes to *log*."""
 
-    def __init__(self, argv: list[str], env: Mapping[str, str], log: Path, *, listen: bool = False) -> None:
-        with log.open("ab") as out:
-            self.began = time.perf_counter()
-            self._process = subprocess.Popen(
-                argv,
-                env=dict(env),
-                cwd=log.parent,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE if listen else out,
-                stderr=out,
-                start_new_session=True,
-            )
+    def __init__(self, argv: list[str], env: Mapping[str, str], log: Path, core: set[int]) -> None:
+        self.log = log
+        os.sched_setaffinity(0, core)
+        try:
+            with log.open("wb") as out:
+                self.began = time.perf_counter()
+                self._process = subprocess.Popen(
+                    argv,
+                    env=dict(env),
+                    cwd=log.parent,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        finally:
+            os.sched_setaffinity(0, REST)
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def first_line(self) -> str:
-        """The first line that it prints."""
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().decode().strip()
+    def said(self) -> str:
+        """All that it said so far."""
+        return self.log.read_text("utf-8", "replace")
 
     def ended(self) -> bool:
         return self._process.poll() is not None
@@ -68,7 +53,7 @@ class Tree:
         for pid, fields in self._members():
             with suppress(OSError):
                 spent += time.clock_gettime(~pid << 3 | _PROCESS_CLOCK) * 1e9
-            spent += sum(map(int, fields[_PARENT_TIMES])) * _TICK
+            spent += sum(map(int, fields[_ENDED_CHILDREN])) * _TICK
         return spent / 1e6
 
     def peak_memory(self) -> float:
@@ -77,7 +62,7 @@ class Tree:
         for pid, _ in self._members():
             with suppress(OSError):
                 status = Path(f"/proc/{pid}/status").read_text("utf-8")
-                total += next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+                total += sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
         return total / 1024
 
     def stop(self) -> None:
@@ -90,8 +75,6 @@ class Tree:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
 
     def _members(self) -> list[tuple[int, list[str]]]:
         """Everybody in the session that the process leads, with the fields of /proc/PID/stat after the name."""

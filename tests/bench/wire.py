@@ -60,7 +60,7 @@ async def write(folder: Path) -> None:
             (folder / f"{name}.{part}").write_bytes(content)
 
     for name, path in _LISTS.items():
-        play(f"GET /{name}/*{path}", answer=_whole(await _simulated("GET", name, path)))
+        play(f"GET /{name}*{path}", answer=_whole(await _simulated("GET", name, path)))
     described = await _simulated("POST", "ollama", "/api/show", encode({"model": "llama2:latest"}))
     play("POST /ollama/api/show", answer=_whole(described))
     play("POST /google/*:generateContent", answer=_whole(encode(_gemini(ANSWER, ANSWER_TOKENS, "STOP"))))
