@@ -14,12 +14,13 @@ from gateway.admission import WaitingRoom
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.discovery import Discovery
 from gateway.clock import Clock, WallClock
-from gateway.events import Announcer, Observer
+from gateway.events import Announcer, Observer, StoreChanged
 from gateway.health import Health
-from gateway.ledger.embedded import EmbeddedLedger
-from gateway.ledger.ledger import Ledger
+from gateway.ledger.book import Store
+from gateway.ledger.embedded import EmbeddedStore
+from gateway.ledger.ledger import Condition, Ledger
 from gateway.pipeline import Engine
-from gateway.settings import Settings
+from gateway.settings import BadSettings, Settings
 from gateway.surfaces import admin, openai_errors, openai_models
 from gateway.surfaces.auth import Doorkeeper
 from gateway.surfaces.openai_chat import Surface, chat_completions
@@ -38,11 +39,27 @@ def make_providers(settings: Settings, wire: Wire, prepare: Mapping[str, Prepare
     }
 
 
+def make_store(settings: Settings) -> Store:
+    """
+    Where the ledger keeps its levels: Redis if an address is set, else a file.
+
+    Raises BadSettings if it cannot be told where that is, StoreFailure if the file cannot be used.
+    """
+    if settings.redis_url is None:
+        return EmbeddedStore(settings.state_dir / "ledger.sqlite")
+    from gateway.ledger.shared import open_store  # noqa: PLC0415 - a tenth of a second, for those who have Redis
+
+    try:
+        return open_store(settings.redis_url)
+    except ValueError as exc:
+        raise BadSettings(f"FREEWAY_REDIS_URL: {exc}") from exc
+
+
 def create_app(
     settings: Settings,
     *,
     clock: Clock | None = None,
-    ledger: Ledger | None = None,
+    store: Store | None = None,
     observers: Sequence[Observer] = (),
     prepare: Mapping[str, Prepare] | None = None,
     on_stop: Sequence[Callable[[], object]] = (),
@@ -50,11 +67,15 @@ def create_app(
     """The application. Parts that are not given are the real ones; they are opened and closed with it."""
     clock = clock or WallClock()
     catalog = Catalog(settings.provider, settings.alias, settings.virtual)
-    store = ledger or EmbeddedLedger(settings.state_dir / "ledger.sqlite")
     tell = Announcer(observers)
+
+    def tell_condition(condition: Condition) -> None:
+        tell(StoreChanged(condition.store, condition.lost, condition.replicas))
+
+    ledger = Ledger(store or make_store(settings), clock, replicas=settings.ledger.replicas, tell=tell_condition)
     engine = Engine(
         catalog=catalog,
-        ledger=store,
+        ledger=ledger,
         health=Health(),
         waiting_room=WaitingRoom(clock, settings.requests.max_waiting),
         clock=clock,
@@ -62,12 +83,13 @@ def create_app(
         tell=tell,
     )
     doorkeeper = Doorkeeper(settings)
-    discovery = Discovery(catalog, store, settings, clock=clock, tell=tell)
+    discovery = Discovery(catalog, ledger, settings, clock=clock, tell=tell)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            stack.callback(store.aclose)
+            stack.push_async_callback(ledger.aclose)
+            await ledger.serve()
             for stop in on_stop:
                 stack.push_async_callback(_call, stop)
             wire = await stack.enter_async_context(HttpWire(user_agent=USER_AGENT))

@@ -14,8 +14,8 @@ HOUR, DAY = 3600.0, 86_400.0
 
 class Consequence(Struct, frozen=True):
     """
-    *debit*: ``back`` returns all; ``refused`` and ``failed`` keep it where the provider counts refused or failed
-    requests; ``keep`` keeps it.
+    *debit*: ``unsent`` returns all; ``refused`` and ``failed`` keep it in buckets that count refused or failed
+    requests; ``kept`` keeps it in all.
     *cools*: seconds for which the deployment is left alone, doubled with each failure; 0: not at all.
     *closes_bucket*: the bucket that the provider named closes.
     *withdraws*: seconds for which the deployment (or, if the failure is account-wide, all of the account) leaves.
@@ -23,7 +23,7 @@ class Consequence(Struct, frozen=True):
     *tells*: the request is at fault and its caller hears it, unless another deployment may still take it (*last*).
     """
 
-    debit: Literal["back", "refused", "failed", "keep"] = "back"
+    debit: Literal["unsent", "refused", "failed", "kept"] = "unsent"
     cools: float = 0.0
     closes_bucket: bool = False
     withdraws: float = 0.0
@@ -46,5 +46,5 @@ CONSEQUENCES: dict[type[f.ProviderFailure], Consequence] = {
     f.Unsupported: Consequence(loses_capability=True, last=BadRequest),
     f.ContentRefused: Consequence(tells=Refused),
     f.Unreachable: Consequence(debit="failed", cools=10.0),
-    f.Interrupted: Consequence(debit="keep", cools=10.0),
+    f.Interrupted: Consequence(debit="kept", cools=10.0),
 }

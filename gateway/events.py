@@ -56,7 +56,15 @@ class Discovered(Struct, frozen=True):
     problem: str | None
 
 
-Event = Attempted | Ended | Withdrawn | Discovered
+class StoreChanged(Struct, frozen=True):
+    """The ledger's store was lost, for the reason that *lost* gives, or is back (None)."""
+
+    store: str
+    lost: str | None
+    replicas: int
+
+
+Event = Attempted | Ended | Withdrawn | Discovered | StoreChanged
 Observer = Callable[[Event], None]
 
 

@@ -12,7 +12,7 @@ order is here. What happens after is in relay.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from msgspec import Struct
@@ -23,7 +23,8 @@ from gateway.clock import Clock
 from gateway.consequences import CONSEQUENCES
 from gateway.events import Attempted, Event, Withdrawn
 from gateway.health import Health
-from gateway.ledger.ledger import Cost, Ledger, NoRoom, Reservation, Wanted
+from gateway.ledger.ledger import Ledger
+from gateway.ledger.nouns import Cost, NoRoom, Reservation, Wanted
 from gateway.requirements import requirements_of
 from gateway.router import rank
 from gateway.settings import Requests
@@ -45,6 +46,17 @@ class Engine(Struct, frozen=True):
     tell: Callable[[Event], None]
 
 
+class _Wishes(Struct, frozen=True):
+    """The ranked deployments as the ledger wants them, each made when it is looked at: mostly the first will do."""
+
+    ranked: list[Deployment]
+    needs: Requirements
+
+    def __iter__(self) -> Iterator[Wanted]:
+        for deployment in self.ranked:
+            yield Wanted(deployment.name, deployment.buckets, _cost(deployment, self.needs))
+
+
 class Attempt(Struct, frozen=True):
     """A deployment that was asked and failed."""
 
@@ -61,6 +73,7 @@ class Answer(Struct, frozen=True):
     held: Reservation
     needs: Requirements
     attempts: tuple[Attempt, ...]
+    sent_at: float
     first_content: float  # seconds from sending to the head of the answer
     passed_over: int  # better places that had no room: refusals that were never provoked
 
@@ -79,8 +92,8 @@ async def answer(ask: Ask, request: str, engine: Engine) -> Answer:
         now = engine.clock.now()
         capable = _candidates(needs, attempts, engine)
         rested, excluded = _rested(capable, engine, now)
-        ranked = rank(needs, rested, engine.ledger.shares(), engine.health.latency, _preference(needs, engine))
-        held = engine.ledger.reserve((Wanted(d.name, d.buckets, _cost(d, needs)) for d in ranked), now)
+        ranked = rank(needs, rested, engine.ledger.shares(), now, engine.health.latency, _preference(needs, engine))
+        held = await engine.ledger.reserve(_Wishes(ranked, needs))
         if isinstance(held, NoRoom):
             excluded += _full(ranked, held)
             opens_at = min((e.until for e in excluded if e.until is not None), default=float("inf"))
@@ -99,12 +112,12 @@ async def answer(ask: Ask, request: str, engine: Engine) -> Answer:
             bear(failure, deployment, held, engine)
         except BaseException:  # the caller left, or we have a bug: what was sent counts as sent
             engine.health.left(deployment.name)
-            engine.ledger.settle(held, held.wanted.cost, engine.clock.now())
+            engine.ledger.settle(held, held.wanted.cost)
             raise
         else:
             first_content = engine.clock.now() - now
             engine.health.served(deployment.name, first_content)
-            return Answer(request, deployment, reply, held, needs, tuple(attempts), first_content, held.place)
+            return Answer(request, deployment, reply, held, needs, tuple(attempts), now, first_content, held.place)
     raise _given_up(needs, attempts, [], float("inf"), engine.clock.now())
 
 
@@ -112,11 +125,10 @@ def bear(failure: f.ProviderFailure, deployment: Deployment, held: Reservation, 
     """Do what follows from *failure*; raises a GatewayError if it is the caller's to hear."""
     now = engine.clock.now()
     follows = CONSEQUENCES[type(failure)]
-    kept = follows.debit == "keep" or (follows.debit == "failed" and deployment.provider.spec.counts_failed)
-    if kept:
-        engine.ledger.settle(held, held.wanted.cost, now)
+    if follows.debit == "kept":
+        engine.ledger.settle(held, held.wanted.cost, failure.observed)
     else:
-        engine.ledger.refund(held, now, refused=follows.debit == "refused")
+        engine.ledger.refund(held, follows.debit, failure.observed)
     engine.health.left(deployment.name)
     if follows.closes_bucket and isinstance(failure, f.RateLimited):
         _close(failure, deployment, engine, now)
@@ -187,7 +199,7 @@ def _close(failure: f.RateLimited, deployment: Deployment, engine: Engine, now: 
     if failure.unit is None and failure.window is None:
         named = [bucket for bucket in named if bucket.unit == "requests"][:1]
     for bucket in named:
-        engine.ledger.close(bucket, until, failure.message, now)
+        engine.ledger.close(bucket, None if until is None else until - now, failure.message)
     if not named:
         engine.health.failed(deployment.name, failure.message, 30.0, now, until)
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 
 from gateway.events import Withdrawn
-from gateway.ledger.ledger import Cost
+from gateway.ledger.nouns import Cost
 from gateway.pipeline import Answer, Engine, bear
 from providers.chat import Step, Usage, Whole
-from providers.dialect import Observation
 from providers.failures import Interrupted, ProviderFailure
+from providers.observations import Observation
 
 QUARANTINE = 7 * 86_400.0
 """Seconds that an account is out after an answer that cost money, unless a person lets it back in."""
@@ -40,7 +40,7 @@ async def arrivals(answer: Answer, engine: Engine) -> AsyncGenerator[list[Step],
     rest = answer.reply.rest
     assert rest is not None  # the request asked for a stream
     usage = _usage(answer.reply.head)
-    engine.ledger.observe(answer.deployment.buckets, answer.reply.observed, engine.clock.now())
+    engine.ledger.observe(answer.deployment.buckets, answer.reply.observed, answer.sent_at)
     try:
         yield answer.reply.head
         async for steps in rest:
@@ -64,15 +64,15 @@ def _usage(steps: list[Step]) -> Usage | None:
 
 def _settle(answer: Answer, engine: Engine, usage: Usage | None, said: Sequence[Observation] = ()) -> None:
     """End the reservation, once, with the provider's own count where it gave one."""
-    now = engine.clock.now()
     if usage is None:
-        engine.ledger.settle(answer.held, answer.held.wanted.cost, now, said)
+        engine.ledger.settle(answer.held, answer.held.wanted.cost, said)
         return
     deployment = answer.deployment
     dollars = usage.prompt_tokens * deployment.prompt_price + usage.completion_tokens * deployment.output_price
-    engine.ledger.settle(answer.held, Cost(usage.prompt_tokens, usage.completion_tokens, dollars), now, said)
+    engine.ledger.settle(answer.held, Cost(usage.prompt_tokens, usage.completion_tokens, dollars), said)
     if usage.cost and deployment.proof.kind != "credit":
         # The third lock: what was proved to be free has cost something. Stop before there is a second time.
         because = f"{deployment.name} cost {usage.cost:g} dollars although it was proved to be free"
-        engine.catalog.withdraw(deployment.provider.name, now + QUARANTINE, because)
-        engine.tell(Withdrawn(deployment.provider.name, because, now + QUARANTINE, alarm=True))
+        until = engine.clock.now() + QUARANTINE
+        engine.catalog.withdraw(deployment.provider.name, until, because)
+        engine.tell(Withdrawn(deployment.provider.name, because, until, alarm=True))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from gateway.ledger.nouns import Share
 from gateway.words import Deployment, Requirements
 
 _IDLE_TALENT = 0.04  # taken off for each capability that the request does not need: others will need it
@@ -24,14 +25,15 @@ _SPEED_WEIGHT = {"balance": 0.1, "quality": 0.02, "speed": 0.5}
 def rank(
     needs: Requirements,
     candidates: Sequence[Deployment],
-    shares: Mapping[str, float],
+    shares: Mapping[str, Share],
+    now: float,
     latency: Callable[[str], float | None],
     prefer: str = "balance",
 ) -> list[Deployment]:
     """
     *candidates*, best first.
 
-    *shares* tells the used share of each bucket by key, *latency* the seconds to first content of a deployment.
+    *shares* tells the used share of each bucket by key, as it was when somebody last looked, *latency* the seconds to first content of a deployment.
     The caller's own order of models and providers goes before any score.
     """
 
@@ -40,14 +42,19 @@ def rank(
         return (
             _asked_as(needs, deployment),
             needs.order.index(provider) if provider in needs.order else len(needs.order),
-            -score(needs, deployment, shares, latency(deployment.name), prefer),
+            -score(needs, deployment, shares, now, latency(deployment.name), prefer),
         )
 
     return sorted(candidates, key=place)
 
 
 def score(
-    needs: Requirements, deployment: Deployment, shares: Mapping[str, float], latency: float | None, prefer: str
+    needs: Requirements,
+    deployment: Deployment,
+    shares: Mapping[str, Share],
+    now: float,
+    latency: float | None,
+    prefer: str,
 ) -> float:
     """How good it is to serve *needs* with *deployment* now; higher is better."""
     if deployment.last_resort:
@@ -63,7 +70,9 @@ def score(
         value *= _CREDIT
     fullest = 0.0
     for bucket in deployment.buckets:
-        fullest = max(fullest, shares.get(bucket.key, 0.0))
+        share = shares.get(bucket.key)
+        if share is not None and share.used > fullest and now < share.back_at:
+            fullest = share.used
     return max(value, 0.01) * (1 - math.exp(min(fullest, 1.0) - 1))
 
 

@@ -75,6 +75,12 @@ class CatalogSettings(_Part, frozen=True):
     proof: Seconds = 7200.0  # seconds that a free proof from a list holds
 
 
+class LedgerSettings(_Part, frozen=True):
+    """How quotas are shared."""
+
+    replicas: Count = 1  # gateways that share the store at least, for one that starts while the store is away
+
+
 class Embedded(_Part, frozen=True):
     """The small model on this machine. ``auto``: only if there is no other source."""
 
@@ -112,6 +118,7 @@ class Settings(_Part, frozen=True):
     server: Server = Server()
     requests: Requests = Requests()
     catalog: CatalogSettings = CatalogSettings()
+    ledger: LedgerSettings = LedgerSettings()
     embedded: Embedded = Embedded()
     client: tuple[Client, ...] = ()
     alias: dict[str, str | tuple[str, ...]] = {}
@@ -122,6 +129,7 @@ class Settings(_Part, frozen=True):
     keys: dict[str, str] = {}  # provider → credential
     state_dir: Path = Path()
     client_key: str | None = None
+    redis_url: str | None = None
 
     def active(self) -> dict[str, ProviderSpec]:
         """The providers that can be asked: those with a key, those that need none, the embedded model if it is on."""
@@ -171,7 +179,7 @@ def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
 
 
 def _settings(tables: dict[str, Any], origin: str) -> Settings:
-    only_environment = {"keys", "state_dir", "client_key"} & tables.keys()
+    only_environment = {"keys", "state_dir", "client_key", "redis_url"} & tables.keys()
     if only_environment:
         raise BadSettings(f"{origin}: {min(only_environment)}: is set by the environment, not in a file")
     for name, table in tables["provider"].items():
@@ -208,6 +216,7 @@ def _with_environment(settings: Settings, environ: Mapping[str, str], home: Path
             keys[name] = Secret(_plain(key, spec.key_env))
         providers[name] = _located(spec, environ)
     client_key = environ.get("FREEWAY_API_KEY") or None
+    redis_url = environ.get("FREEWAY_REDIS_URL", "").strip()
     state = environ.get("FREEWAY_STATE_DIR")
     data_home = environ.get("XDG_DATA_HOME")
     default_state = (Path(data_home) if data_home else home / ".local" / "share") / "freeway"
@@ -223,6 +232,7 @@ def _with_environment(settings: Settings, environ: Mapping[str, str], home: Path
         keys=keys,
         state_dir=Path(state) if state else default_state,
         client_key=Secret(client_key) if client_key else None,
+        redis_url=Secret(redis_url) if redis_url else None,
     )
 
 

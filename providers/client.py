@@ -16,7 +16,8 @@ from msgspec import Struct
 from providers import dialects
 from providers import failures as f
 from providers.chat import Step, Whole
-from providers.dialect import Account, Call, Dialect, Listing, Observation, Request, Response, StreamReader, Target
+from providers.dialect import Account, Call, Dialect, Listing, Request, Response, StreamReader, Target
+from providers.observations import Observation
 from providers.sse import EventTooLong, Lines, ServerSentEvents
 from providers.wire import Incoming, Wire
 
@@ -78,7 +79,9 @@ class Provider:
         kept = False
         try:
             if incoming.status != 200:
-                raise self.dialect.classify(self.account, await _rest_of(incoming))
+                failure = self.dialect.classify(self.account, await _rest_of(incoming))
+                failure.observed += self.dialect.observe(self.account, incoming.headers)
+                raise failure
             observed = self.dialect.observe(self.account, incoming.headers)
             served_by = incoming.headers.get("x-inference-provider")
             if request.view.stream and not _is_json(incoming, self.dialect):

@@ -6,17 +6,15 @@ Every dialect offers the same few verbs. What follows from a failure, and when t
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from typing import Literal, Protocol
 
 from msgspec import Struct
 
 from providers.chat import ChatRequest, Fields, Step, Whole
 from providers.failures import ProviderFailure
+from providers.observations import Headers, Observation
 from providers.spec import ProviderSpec
-
-Headers = Mapping[str, str]
-"""Of an answer; names in lower case."""
 
 
 class Request(Struct, frozen=True):
@@ -66,20 +64,6 @@ class Response(Struct, frozen=True):
     status: int
     headers: Headers
     body: bytes
-
-
-class Observation(Struct, frozen=True):
-    """
-    What a provider says of one bucket: its *limit*, what is *remaining*, and seconds until it *resets_in*.
-
-    *unit* and *window* name the bucket as configuration does; *window* is ``minute``, ``hour``, ``day`` or ``month``.
-    """
-
-    unit: str
-    window: str
-    limit: float | None = None
-    remaining: float | None = None
-    resets_in: float | None = None
 
 
 class Listed(Struct, frozen=True, kw_only=True):

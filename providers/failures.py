@@ -21,6 +21,8 @@ A dialect picks the class. What follows from it is decided by whoever sends, nev
 
 from __future__ import annotations
 
+from providers.observations import Observation
+
 
 class ProviderFailure(Exception):
     """
@@ -28,7 +30,7 @@ class ProviderFailure(Exception):
 
     *status* is the HTTP status, if there was one. *retry_in* (seconds) and *until* (unix seconds) are set only
     where the provider says truthfully when it will answer again. *account_wide* tells whether the whole account
-    is concerned rather than the one model that was asked for.
+    is concerned rather than the one model that was asked for. *observed* is what the answer says of our buckets.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class ProviderFailure(Exception):
         self.retry_in = retry_in
         self.until = until
         self.account_wide = account_wide
+        self.observed: tuple[Observation, ...] = ()
 
     @property
     def message(self) -> str:
@@ -57,11 +60,18 @@ class RateLimited(ProviderFailure):
     # Which bucket, as far as the answer tells: its unit and its window's name ("minute", "day", "month").
     unit: str | None = None
     window: str | None = None
-    limit: float | None = None  # what the provider says the limit is
 
-    def of(self, unit: str | None = None, window: str | None = None, limit: float | None = None) -> RateLimited:
-        """The same failure, saying which bucket it was."""
-        self.unit, self.window, self.limit = unit, window, limit
+    def of(
+        self,
+        unit: str | None = None,
+        window: str | None = None,
+        limit: float | None = None,
+        remaining: float | None = None,
+    ) -> RateLimited:
+        """The same failure, saying which bucket it was, and what the refusal told of it."""
+        self.unit, self.window = unit, window
+        if unit and window and not (limit is None and remaining is None):
+            self.observed = (Observation(unit, window, limit, remaining, by="a refusal"),)
         return self
 
 

@@ -14,10 +14,10 @@ from msgspec import Raw, Struct
 
 from providers import failures as f
 from providers.chat import CompletionDetails, PromptDetails, Step, Usage, Whole, encode
-from providers.dialect import Account, Call, Discovery, Headers, Listed, Listing, Observation, Request, Response, Target
+from providers.dialect import Account, Call, Discovery, Listed, Listing, Request, Response, Target
 from providers.google_failures import classify
 from providers.google_request import body_of
-from providers.observations import from_headers
+from providers.observations import Headers, Observation, from_headers
 from providers.translation import fingerprint, step_of, tool_call, whole_of
 
 _PAGES = 20  # of the model list, at most

@@ -76,7 +76,7 @@ def _used_up(account: Account, response: Response, body: ErrorBody) -> f.Provide
     unit = "prompt" if "token" in what else "requests"
     window = "day" if "perday" in what else "minute" if "perminute" in what else None
     limited = f.RateLimited(body.message, status=429, retry_in=None if window == "day" else retry_in)
-    return limited.of(unit, window, limits[place])
+    return limited.of(unit, window, limits[place], remaining=0.0 if unit == "requests" else None)
 
 
 def _clauses(message: str) -> list[str]:

@@ -18,7 +18,7 @@ from providers.dialect import Account, Request, Response, Target
 from providers.observations import seconds
 from providers.openai import OpenAI
 
-_QUOTA = re.compile(r"on (requests|tokens) per (minute|hour|day) \([A-Z]+\): Limit (\d+)")
+_QUOTA = re.compile(r"on (requests|tokens) per (minute|hour|day) \([A-Z]+\): Limit (\d+)(?:, Used (\d+))?")
 _WAIT = re.compile(r"try again in ([0-9a-zµ.]+?)\.?(?:\s|$)")
 
 _EFFORTS = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}
@@ -51,8 +51,9 @@ class Groq(OpenAI):
             return f.TooLarge(body.message, status=413)
         failure = super().classify(account, response)
         if isinstance(failure, f.RateLimited) and (quota := _QUOTA.search(body.message)):
-            unit, window, limit = quota.groups()
-            failure.of(unit, window, float(limit))
+            unit, window, limit, used = quota.groups()
+            remaining = None if used is None else max(0.0, float(limit) - float(used))
+            failure.of(unit, window, float(limit), remaining)
             wait = _WAIT.search(body.message)
             failure.retry_in = (seconds(wait[1]) if wait else None) or failure.retry_in
         return failure

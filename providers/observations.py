@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 
 from msgspec import Struct
 
-from providers.dialect import Headers, Observation
 from providers.spec import LimitHeader
 
 _PIECE = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|d|h|m|s)")
@@ -38,6 +37,26 @@ def number_of(text: str | None) -> float | None:
     except ValueError:
         return None
     return value if 0 <= value < float("inf") else None
+
+
+Headers = Mapping[str, str]
+"""Of an answer; names in lower case."""
+
+
+class Observation(Struct, frozen=True):
+    """
+    What a provider says of one bucket: its *limit*, what is *remaining*, and seconds until it *resets_in*.
+
+    *unit* and *window* name the bucket as configuration does; *window* is ``minute``, ``hour``, ``day`` or ``month``.
+    *by* is where it says so.
+    """
+
+    unit: str
+    window: str
+    limit: float | None = None
+    remaining: float | None = None
+    resets_in: float | None = None
+    by: str = "answer headers"
 
 
 class Wait(Struct, frozen=True):

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ValidationError
 from providers import errors
 from providers import failures as f
 from providers.chat import Message, Step, ToolCall, Usage, Whole, encode
-from providers.dialect import Account, Call, Discovery, Headers, Listed, Listing, Observation, Request, Response, Target
-from providers.observations import from_headers
+from providers.dialect import Account, Call, Discovery, Listed, Listing, Request, Response, Target
+from providers.observations import Headers, Observation, from_headers
 from providers.translation import (
     arguments_of,
     fingerprint,

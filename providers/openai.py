@@ -14,9 +14,9 @@ from msgspec import UNSET, Raw, UnsetType
 from providers import errors
 from providers import failures as f
 from providers.chat import AnswerMessage, Chunk, Completion, Message, Step, ToolCall, Whole, encode, raw
-from providers.dialect import Account, Call, Discovery, Headers, Listed, Listing, Observation, Request, Response, Target
+from providers.dialect import Account, Call, Discovery, Listed, Listing, Request, Response, Target
 from providers.mending import decode_mended
-from providers.observations import from_headers
+from providers.observations import Headers, Observation, from_headers
 from providers.thoughts import ThoughtSplitter, split_thought
 
 PASSED = frozenset(

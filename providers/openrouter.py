@@ -19,8 +19,8 @@ from msgspec import Raw
 from providers import errors
 from providers import failures as f
 from providers.chat import Message, raw
-from providers.dialect import Account, Call, Discovery, Listed, Listing, Observation, Request, Response, Target
-from providers.observations import number_of, wait_of
+from providers.dialect import Account, Call, Discovery, Listed, Listing, Request, Response, Target
+from providers.observations import Observation, number_of, wait_of
 from providers.openai import OpenAI
 
 FREE_ONLY = {"prompt": 0, "completion": 0, "request": 0, "image": 0, "audio": 0}
@@ -180,7 +180,7 @@ def _daily(state: dict[str, Any]) -> Iterator[Observation]:
     daily = _object(state.get("free_model_daily_requests"))
     limit, remaining = daily.get("limit"), daily.get("remaining")
     if isinstance(limit, int | float) and isinstance(remaining, int | float):
-        yield Observation("requests", "day", float(limit), max(0.0, float(remaining)))
+        yield Observation("requests", "day", float(limit), max(0.0, float(remaining)), by="GET /key")
 
 
 def _remarks(state: dict[str, Any]) -> Iterator[str]:
@@ -249,7 +249,7 @@ def _from_limit_source(response: Response, body: errors.ErrorBody) -> f.Provider
         reset, limit = number_of(stated.get("x-ratelimit-reset")), number_of(stated.get("x-ratelimit-limit"))
         until = reset / 1000 if reset else None  # unix milliseconds
         limited = f.RateLimited(body.message, status=status, until=until, account_wide=True)
-        return limited.of("requests", window, limit)
+        return limited.of("requests", window, limit, remaining=0.0)
     match source:
         case "upstream_provider_shared_pool":
             return f.Busy(_raw_message(metadata) or body.message, status=status)

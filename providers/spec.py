@@ -24,21 +24,22 @@ class Quota(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     *limit* is written as ``20/minute`` (an amount and a period; ``2/in-flight`` for what may run at once).
     *unit* says what is counted: ``requests``; ``prompt`` tokens; ``tokens`` (prompt and output, the output reserved
-    when the request is admitted); ``dollars``; ``neurons``. *scope* says who shares the bucket: the whole
+    when the request is admitted); ``dollars``; ``neurons``; ``audio-seconds``. *scope* says who shares the bucket: the whole
     ``account`` or each ``model``. *window*: ``rolling``, ``clock`` (aligned to the period), ``refill``
     (a bucket that fills continuously), ``calendar`` (days or months of the zone *resets*). *models* are patterns of
     the provider's model ids; with none the row holds for all models that no earlier row of the same unit and period
-    names. *counts_refused*: refused requests are counted too. *keeps_output*: an answer shorter than what was reserved
+    names. *counts_refused*: refused requests are counted too; *counts_failed*: those that failed are. *keeps_output*: an answer shorter than what was reserved
     for it gives nothing back.
     """
 
     limit: str
     scope: Literal["account", "model"] = "model"
-    unit: Literal["requests", "prompt", "tokens", "dollars", "neurons"] = "requests"
+    unit: Literal["requests", "prompt", "tokens", "dollars", "neurons", "audio-seconds"] = "requests"
     window: Literal["rolling", "clock", "refill", "calendar"] = "rolling"
     resets: str = "UTC"
     models: tuple[str, ...] = ()
     counts_refused: bool = False
+    counts_failed: bool = False
     keeps_output: bool = False
     source: str = ""
 
@@ -126,7 +127,7 @@ class ProviderSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     get_a_key: str = ""
     data_policy: DataPolicy = DataPolicy()
     quota: tuple[Quota, ...] = ()
-    counts_failed: bool = False  # failed requests are counted like answered ones
+    counted_as: dict[str, str] = {}  # patterns of ids that share the buckets of another model, and which
     rename: dict[str, str] = {}
     drop: tuple[str, ...] = ()
     defaults: dict[str, Any] = {}  # fields to be sent where the caller left them out, under their new names

@@ -17,8 +17,9 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
-from providers.dialect import Call, Headers
+from providers.dialect import Call
 from providers.failures import Unreachable
+from providers.observations import Headers
 from providers.spec import Timeouts
 
 MAX_ANSWER = 64 * 1024 * 1024

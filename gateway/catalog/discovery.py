@@ -126,10 +126,10 @@ class Discovery:
         found = (deployment_of(listed, provider, kept.at, self._settings) for listed in kept.models)
         self._catalog.swap(name, [deployment for deployment in found if deployment is not None])
 
-    def _observe(self, provider: Provider, listing: Listing, now: float) -> None:
+    def _observe(self, provider: Provider, listing: Listing, asked_at: float) -> None:
         """Take in what the provider said of the account's own buckets."""
         account = [b for b in buckets_of(provider.spec, "") if "/*/" in b.key]
-        self._ledger.observe(account, listing.observed, now)
+        self._ledger.observe(account, listing.observed, asked_at)
 
     def _save(self) -> None:
         """Replace the file as a whole, so that a crash leaves the old one or the new one."""

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from gateway.cli import Surroundings
 from gateway.commands.inside import Inside, opened
-from gateway.ledger.ledger import Cost, NoRoom, Wanted
+from gateway.ledger.nouns import Cost, NoRoom, Wanted
 from gateway.settings import EMBEDDED, Settings
 from gateway.words import Deployment
 from providers import embedded
@@ -82,7 +82,7 @@ async def _ask(inside: Inside, name: str) -> str | None:
     if not served:
         return None
     deployment = max(served, key=lambda d: d.quality)
-    held = inside.ledger.reserve([Wanted(deployment.name, deployment.buckets, _COST)], inside.clock.now())
+    held = await inside.ledger.reserve([Wanted(deployment.name, deployment.buckets, _COST)])
     if isinstance(held, NoRoom):
         return "its quota is used up, so it was not asked"
     body = encode(msgspec.structs.asdict(_QUESTION))
@@ -92,5 +92,5 @@ async def _ask(inside: Inside, name: str) -> str | None:
     except ProviderFailure as failure:
         return f"{deployment.target.model}: {type(failure).__name__}: {failure.message}"
     finally:
-        inside.ledger.settle(held, _COST, inside.clock.now())
+        inside.ledger.settle(held, _COST)
     return None

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 
 from msgspec import Struct
 
-from gateway.app import USER_AGENT, make_providers
+from gateway.app import USER_AGENT, make_providers, make_store
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.discovery import Discovery
 from gateway.clock import Clock, WallClock
 from gateway.events import Announcer
-from gateway.ledger.embedded import EmbeddedLedger
+from gateway.ledger.ledger import Ledger
 from gateway.settings import Settings
 from providers.client import Provider
 from providers.dialect import Listing
@@ -26,7 +26,7 @@ class Inside(Struct, frozen=True):
 
     settings: Settings
     catalog: Catalog
-    ledger: EmbeddedLedger
+    ledger: Ledger
     discovery: Discovery
     providers: dict[str, Provider]
     clock: Clock
@@ -49,7 +49,7 @@ async def opened(settings: Settings) -> AsyncIterator[Inside]:
     """The parts, with what is known from earlier; nothing is asked yet."""
     clock = WallClock()
     catalog = Catalog(settings.provider, settings.alias, settings.virtual)
-    ledger = EmbeddedLedger(settings.state_dir / "ledger.sqlite")
+    ledger = Ledger(make_store(settings), clock)
     discovery = Discovery(catalog, ledger, settings, clock=clock, tell=Announcer(()))
     async with HttpWire(user_agent=USER_AGENT) as wire:
         providers = make_providers(settings, wire, {})
@@ -57,4 +57,4 @@ async def opened(settings: Settings) -> AsyncIterator[Inside]:
         try:
             yield Inside(settings, catalog, ledger, discovery, providers, clock)
         finally:
-            ledger.aclose()
+            await ledger.aclose()

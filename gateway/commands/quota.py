@@ -12,7 +12,7 @@ from rich.table import Table
 
 from gateway.cli import Surroundings
 from gateway.commands.inside import opened
-from gateway.ledger.ledger import LevelView
+from gateway.ledger.nouns import LevelView
 from gateway.settings import Settings
 
 
@@ -51,7 +51,8 @@ async def _levels(settings: Settings) -> tuple[Sequence[LevelView], float]:
     async with opened(settings) as inside:
         buckets = {b.key: b for d in inside.catalog.deployments() for b in d.buckets}
         now = inside.clock.now()
-        return list(inside.ledger.levels(list(buckets.values()), now).values()), now
+        levels = await inside.ledger.levels(list(buckets.values()))
+        return list(levels.values()), now
 
 
 def _time(seconds: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from gateway.events import Attempted, Discovered, Ended, Event, Withdrawn
+from gateway.events import Attempted, Discovered, Ended, Event, StoreChanged, Withdrawn
 
 
 def configure(*, json: bool) -> None:
@@ -71,6 +71,16 @@ class LogObserver:
                     self._log.info("models listed", provider=event.provider, free=event.models)
                 else:
                     self._log.warning("no model list", provider=event.provider, problem=event.problem[:200])
+            case StoreChanged():
+                if event.lost is None:
+                    self._log.warning("the ledger's store is back", store=event.store, replicas=event.replicas)
+                else:
+                    self._log.error(
+                        "the ledger's store is lost: carrying on with this replica's part of every quota",
+                        store=event.store,
+                        replicas=event.replicas,
+                        because=event.lost[:200],
+                    )
 
 
 def _rounded(seconds: float | None) -> float | None:

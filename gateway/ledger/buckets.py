@@ -2,72 +2,89 @@
 Buckets: what a request debits, and when there is room again. Pure arithmetic on a bucket, its level and a moment.
 
 A *bucket* is the rule (frozen, from configuration), a *level* is its state (small, stored). No function here asks for
-the time or touches a store; moments are unix seconds.
+the time or touches a store; moments are unix seconds. ``ledger.lua`` is the same arithmetic where Redis keeps the levels:
+whatever changes here changes there, and tests/contract/test_ledger_laws.py holds them to each other.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from bisect import bisect_left
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-Unit = Literal["requests", "prompt", "tokens", "dollars", "neurons", "in-flight"]
+Unit = Literal["requests", "prompt", "tokens", "dollars", "neurons", "audio-seconds", "in-flight"]
 Window = Literal["rolling", "clock", "refill", "calendar", "in-flight"]
 
-_SLOTS = 100
+SLOTS = 100
 """A rolling window is kept in this many slots. A debit leaves the window when its whole slot has: up to 1 % late."""
 
-_EPSILON = 1e-9
+LEASE = 900.0
+"""Seconds after which an unfinished request no longer counts as in flight: its process must have died."""
+
+LEARNED_FOR = 86_400.0
+"""Seconds for which a limit that a provider stated overrides the configured one, unless it is stated again."""
+
+_EPSILON = 1e-6
+_number = itemgetter(0)
 
 
 class Bucket(Struct, frozen=True, kw_only=True):
     """
     One counter that requests debit.
 
-    *key* is its identity in the store. *period* is in seconds; calendar windows have *calendar* (``day`` or ``month``)
-    in *zone* instead. *window_name* is the provider's word for the period.
+    *key* is its identity in the store, *account* whose it is. *period* is in seconds; calendar windows have *calendar*
+    (``day`` or ``month``) in *zone* instead. *window_name* is the provider's word for the period.
     """
 
     key: str
     unit: Unit
     limit: float
     window: Window
+    account: str = ""
     period: float = 0.0
     window_name: str = ""
     calendar: Literal["day", "month"] | None = None
     zone: str = "UTC"
     counts_refused: bool = False
+    counts_failed: bool = False
     keeps_output: bool = False
     source: str = "configured"
 
 
-class Level(Struct, kw_only=True, omit_defaults=True):
+class Level(Struct, array_like=True):
     """
-    The state of a bucket.
+    The state of a bucket. Its fields in this order are what the stores keep.
 
     *used* and *since* belong to clock and calendar windows (*since* is where the window began) and to refilling ones
-    (*since* is when *used* was last true). *slots* are ``[start, amount]`` of a rolling window. *leases* are
-    ``{reservation: expires_at}`` of what is in flight. *limit* overrides the configured one until *limit_until*.
+    (*since* is when *used* was last true). *slots* are ``[number, amount]`` of a rolling window, *leases*
+    ``[reservation, expires_at]`` of what is in flight. *open* counts reservations that have not ended, *last* is when
+    the newest was made. A learned *limit* (negative: none) overrides the configured one until *limit_until*;
+    *said_by* and *said_at* tell who corrected the level last, and when.
     """
 
     used: float = 0.0
     since: float = 0.0
-    slots: list[tuple[float, float]] = []
-    leases: dict[str, float] = {}
+    slots: list[tuple[int, float]] = []
+    leases: list[tuple[str, float]] = []
+    open: int = 0
+    last: float = 0.0
     closed_until: float = 0.0
     closed_because: str = ""
-    limit: float | None = None
+    limit: float = -1.0
     limit_until: float = 0.0
-    limit_source: str = ""
+    limit_by: str = ""
+    said_by: str = ""
+    said_at: float = 0.0
 
 
 def limit_of(bucket: Bucket, level: Level, now: float) -> float:
     """The limit in force: what was learned while it is fresh, else what is configured."""
-    return level.limit if level.limit is not None and now < level.limit_until else bucket.limit
+    return level.limit if level.limit >= 0 and now < level.limit_until else bucket.limit
 
 
 def roll(bucket: Bucket, level: Level, now: float) -> None:
@@ -82,18 +99,18 @@ def roll(bucket: Bucket, level: Level, now: float) -> None:
             level.used = max(0.0, level.used - gone * limit_of(bucket, level, now) / bucket.period)
             level.since = max(level.since, now)
         case "rolling":
-            if level.slots and level.slots[0][0] + _slot(bucket) + bucket.period <= now:
-                level.slots = [s for s in level.slots if s[0] + _slot(bucket) + bucket.period > now]
+            if level.slots and _leaves(bucket, level.slots[0][0]) <= now:
+                level.slots = [slot for slot in level.slots if _leaves(bucket, slot[0]) > now]
         case "in-flight":
             if level.leases:
-                level.leases = {lease: until for lease, until in level.leases.items() if until > now}
+                level.leases = [lease for lease in level.leases if lease[1] > now]
 
 
 def used(bucket: Bucket, level: Level) -> float:
     """What is debited in the current window, as of the last roll."""
     match bucket.window:
         case "rolling":
-            return math.fsum(amount for _, amount in level.slots)
+            return sum([amount for _, amount in level.slots])
         case "in-flight":
             return float(len(level.leases))
         case _:
@@ -119,47 +136,52 @@ def opens_at(bucket: Bucket, level: Level, amount: float, now: float) -> float:
         case "refill":
             return max(earliest, now + excess * bucket.period / limit)
         case "rolling":
-            for start, debited in level.slots:
+            for number, debited in level.slots:
                 excess -= debited
                 if excess <= _EPSILON:
-                    return max(earliest, start + _slot(bucket) + bucket.period)
+                    return max(earliest, _leaves(bucket, number))
             return max(earliest, now + bucket.period)
         case "in-flight":
-            return max(earliest, min(level.leases.values(), default=now))
+            ends = sorted([until for _, until in level.leases])
+            return max(earliest, ends[min(len(ends), math.ceil(excess - _EPSILON)) - 1])
 
 
-def debit(bucket: Bucket, level: Level, amount: float, now: float, lease: tuple[str, float]) -> None:
-    """Take *amount*. *lease* is the reservation and when it expires, for what counts in flight."""
+def debit(bucket: Bucket, level: Level, amount: float, now: float, lease: str) -> None:
+    """Take *amount* for the reservation *lease*."""
     match bucket.window:
         case "rolling":
-            start = math.floor(now / _slot(bucket)) * _slot(bucket)
-            if level.slots and level.slots[-1][0] >= start:
+            number = math.floor(now / _slot(bucket))
+            if not amount:
+                pass
+            elif level.slots and level.slots[-1][0] >= number:
                 last, before = level.slots[-1]
                 level.slots = [*level.slots[:-1], (last, before + amount)]
             else:
-                level.slots = [*level.slots, (start, amount)]
+                level.slots = [*level.slots, (number, amount)]
         case "in-flight":
-            level.leases = {**level.leases, lease[0]: lease[1]}
+            level.leases = [*level.leases, (lease, now + LEASE)]
         case _:
             level.used += amount
+    if now > level.last + LEASE:
+        level.open = 0  # whoever held those is gone
+    level.open += 1
+    level.last = max(level.last, now)
 
 
-def correct(bucket: Bucket, level: Level, amount: float, at: float, lease: str) -> None:
-    """
-    Change by *amount* (usually negative) a debit that was made *at* that moment, if it is still in the window.
-
-    For what counts in flight, the lease ends, whatever the amount.
-    """
+def correct(bucket: Bucket, level: Level, amount: float, at: float) -> None:
+    """Change by *amount* (usually negative) a debit that was made *at* that moment, if it is still in the window."""
     match bucket.window:
         case "rolling":
-            start = math.floor(at / _slot(bucket)) * _slot(bucket)
-            for place in range(len(level.slots) - 1, -1, -1):
-                began, debited = level.slots[place]
-                if began <= start:
-                    level.slots = [*level.slots[:place], (began, max(0.0, debited + amount)), *level.slots[place + 1 :]]
-                    return
+            number = math.floor(at / _slot(bucket))
+            place = bisect_left(level.slots, number, key=_number)
+            if place < len(level.slots) and level.slots[place][0] == number:
+                left = level.slots[place][1] + amount
+                changed = [(number, left)] if left > 0 else []
+                level.slots = [*level.slots[:place], *changed, *level.slots[place + 1 :]]
+            elif amount > 0:
+                level.slots = [*level.slots[:place], (number, amount), *level.slots[place:]]
         case "in-flight":
-            level.leases = {other: until for other, until in level.leases.items() if other != lease}
+            pass
         case "refill":
             level.used = max(0.0, level.used + amount)
         case _:
@@ -168,12 +190,13 @@ def correct(bucket: Bucket, level: Level, amount: float, at: float, lease: str) 
 
 
 def set_used(bucket: Bucket, level: Level, amount: float, now: float) -> None:
-    """Make the level say what the provider says; *amount* is used now. Rolled to *now* beforehand."""
+    """Make *amount* used now. What is added to a rolling window is as new as can be; what is taken off is the oldest."""
     match bucket.window:
         case "rolling":
-            if amount > used(bucket, level):
-                debit(bucket, level, amount - used(bucket, level), now, ("", 0.0))
-            elif amount < used(bucket, level):
+            more = amount - used(bucket, level)
+            if more > 0:
+                correct(bucket, level, more, now)
+            else:
                 level.slots = _newest(level.slots, amount)
         case "in-flight":
             pass
@@ -182,16 +205,16 @@ def set_used(bucket: Bucket, level: Level, amount: float, now: float) -> None:
 
 
 def refilled_at(bucket: Bucket, level: Level, now: float) -> float:
-    """When all of the bucket is there again: the end of its window, for people."""
+    """When all of the bucket is there again, if nothing more is taken."""
     match bucket.window:
         case "clock" | "calendar":
             return window_end(bucket, now)
         case "refill":
             return now + level.used * bucket.period / max(limit_of(bucket, level, now), _EPSILON)
         case "rolling":
-            return level.slots[-1][0] + _slot(bucket) + bucket.period if level.slots else now
+            return _leaves(bucket, level.slots[-1][0]) if level.slots else now
         case "in-flight":
-            return max(level.leases.values(), default=now)
+            return max([until for _, until in level.leases], default=now)
 
 
 def reopens_at(bucket: Bucket, now: float) -> float:
@@ -207,40 +230,61 @@ def reopens_at(bucket: Bucket, now: float) -> float:
             return now + 1.0
 
 
+def fades_at(bucket: Bucket, level: Level, now: float) -> float:
+    """When the level is no different from one that was never touched, so that a store may forget it."""
+    full = refilled_at(bucket, level, now) if used(bucket, level) > 0 else now
+    learned = level.limit_until if level.limit >= 0 else 0.0
+    busy = level.last + LEASE if level.open else 0.0
+    said = level.said_at + LEARNED_FOR if level.said_by else 0.0
+    return max(full, level.closed_until, learned, busy, said)
+
+
 def window_start(bucket: Bucket, now: float) -> float:
     """Where the clock or calendar window that holds *now* began."""
     if bucket.calendar is None:
         return math.floor(now / bucket.period) * bucket.period
-    return _calendar_start(bucket, now).timestamp()
+    return calendar_window(bucket.calendar, bucket.zone, now)[0]
 
 
 def window_end(bucket: Bucket, now: float) -> float:
     """Where the next clock or calendar window begins. Days of 23 and 25 hours are as long as they are."""
     if bucket.calendar is None:
         return window_start(bucket, now) + bucket.period
-    start = _calendar_start(bucket, now)
-    if bucket.calendar == "month":
-        return (start + timedelta(days=32)).replace(day=1).timestamp()
-    return (start + timedelta(days=1)).timestamp()  # wall-clock arithmetic: zoneinfo keeps the local midnight
+    return calendar_window(bucket.calendar, bucket.zone, now)[1]
 
 
-def _calendar_start(bucket: Bucket, now: float) -> datetime:
-    start = datetime.fromtimestamp(now, ZoneInfo(bucket.zone)).replace(
-        hour=0, minute=0, second=0, microsecond=0, fold=0
-    )
-    return start.replace(day=1) if bucket.calendar == "month" else start
+_newest_windows: dict[tuple[str, str], tuple[float, float]] = {}
+
+
+def calendar_window(calendar: Literal["day", "month"], zone: str, now: float) -> tuple[float, float]:
+    """Where the day or month in *zone* that holds *now* begins, and where the next one does."""
+    window = _newest_windows.get((calendar, zone))
+    if window is None or not window[0] <= now < window[1]:
+        start = datetime.fromtimestamp(now, ZoneInfo(zone)).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+        if calendar == "month":
+            start = start.replace(day=1)
+            end = (start + timedelta(days=32)).replace(day=1)
+        else:
+            end = start + timedelta(days=1)  # wall-clock arithmetic: zoneinfo keeps the local midnight
+        window = _newest_windows[calendar, zone] = (start.timestamp(), end.timestamp())
+    return window
 
 
 def _slot(bucket: Bucket) -> float:
-    return bucket.period / _SLOTS
+    return bucket.period / SLOTS
 
 
-def _newest(slots: Iterable[tuple[float, float]], amount: float) -> list[tuple[float, float]]:
+def _leaves(bucket: Bucket, number: int) -> float:
+    """When slot *number* of a rolling window has left it."""
+    return (number + 1) * _slot(bucket) + bucket.period
+
+
+def _newest(slots: list[tuple[int, float]], amount: float) -> list[tuple[int, float]]:
     """The newest slots that together hold *amount*: what leaves the window first is what was counted too much."""
-    kept: list[tuple[float, float]] = []
-    for start, debited in reversed(list(slots)):
+    kept: list[tuple[int, float]] = []
+    for number, debited in reversed(slots):
         if amount <= _EPSILON:
             break
-        kept.insert(0, (start, min(debited, amount)))
+        kept.insert(0, (number, min(debited, amount)))
         amount -= debited
     return kept

@@ -1,121 +1,330 @@
 """
-The ledger: who has how much left. Six verbs, whatever store is behind them.
+The ledger: who has how much left.
 
 ``reserve`` debits all buckets of a deployment or none, before anything is sent; every reservation ends exactly once, by
-``settle`` (with the true cost) or ``refund`` (nothing was counted). ``observe`` and ``close`` take in what providers
-say; ``levels`` tells people and the router.
+``settle`` (with the true cost) or ``refund`` (nothing was served). ``observe`` and ``close`` take in what providers say;
+``levels`` and ``shares`` tell people and the router. Where the levels are kept is a store's business (embedded.py,
+shared.py), and what happens while that cannot be reached is outage.py's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from itertools import count
+from typing import Any, Literal, TypeVar
+from uuid import uuid4
 
+import msgspec
 from msgspec import Struct
 
-from gateway.ledger.buckets import Bucket, Unit
-from providers.dialect import Observation
+from gateway.clock import Clock
+from gateway.ledger import buckets as b
+from gateway.ledger.book import Outcome, Store, StoreFailure
+from gateway.ledger.buckets import Bucket, Level
+from gateway.ledger.happenings import Close, Happening, Learn, Open, Settle
+from gateway.ledger.nouns import Cost, LevelView, NoRoom, Reservation, Share, Wanted
+from gateway.ledger.outage import Outage, careful
+from providers.observations import Observation
+
+Unserved = Literal["unsent", "refused", "failed"]
+"""Why nothing was served: it was not counted, or the provider refused it, or failed; some count those too."""
+
+_GATHER = 0.02
+"""Seconds for which what ended is gathered before it is written down, if no reservation takes it along earlier."""
+
+_AT_ONCE = 50
+"""Buckets of which a store that is back is told in one exchange."""
+
+BEAT = 1.0
+"""Seconds between two looks at a store that others share: who they are, and what they took."""
 
 
-class Cost(Struct, frozen=True):
-    """What a request takes, or took: tokens, the dollars a credit pays, and neurons."""
-
-    prompt: float = 0.0
-    output: float = 0.0
-    dollars: float = 0.0
-
-    def of(self, unit: Unit) -> float:
-        """The amount that a bucket of *unit* is debited."""
-        match unit:
-            case "requests" | "in-flight":
-                return 1.0
-            case "prompt":
-                return self.prompt
-            case "tokens":
-                return self.prompt + self.output
-            case "dollars":
-                return self.dollars
-            case "neurons":
-                return (self.prompt + self.output) * NEURONS_PER_TOKEN
+_T = TypeVar("_T")
 
 
-NEURONS_PER_TOKEN = 0.05
-"""Neurons differ by model and are told nowhere; this is above what the models of the free plan take for a token."""
+class Condition(Struct, frozen=True):
+    """How the store fares. *lost* is why it cannot be reached, if so, since *since*; *replicas* is who shares it."""
+
+    store: str
+    replicas: int = 1
+    lost: str | None = None
+    since: float = 0.0
 
 
-class Wanted(Struct, frozen=True):
-    """One deployment that would do, what it debits there, and its buckets."""
+class Ledger:
+    """
+    One for each process. All moments are unix seconds of *clock*, whatever the store's own clock says.
 
-    deployment: str
-    buckets: tuple[Bucket, ...]
-    cost: Cost
+    *replicas* is how many share the store at least, for a replica that never saw the others. *tell* hears when the
+    store is lost and when it is back.
+    """
 
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        replicas: int = 1,
+        tell: Callable[[Condition], None] = lambda _: None,
+    ) -> None:
+        self._store, self._clock, self._tell = store, clock, tell
+        self._name, self._numbers = uuid4().hex[:12], count()
+        self._ahead = 0.0  # of our clock, the store's
+        self._happened: list[tuple[Bucket, Happening]] = []
+        self._writing: asyncio.TimerHandle | None = None
+        self._known: dict[str, tuple[Bucket, Level]] = {}
+        self._shares: dict[str, Share] = {}
+        self._rank, self._replicas, self._least = 0, replicas, replicas
+        self._outage: Outage | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._looking: asyncio.Task[Any] | None = None
 
-class Reservation(Struct):
-    """A debit, held until settled or refunded. *place* is the index of the wanted deployment that it was made for."""
+    # ── the life of a reservation ──
 
-    id: str
-    place: int
-    wanted: Wanted
-    at: float
-    ended: bool = False
+    async def reserve(self, wanted: Iterable[Wanted]) -> Reservation | NoRoom:
+        """Debit the first of *wanted* whose buckets all have room. *wanted* may be iterated over more than once."""
+        lease = f"{self._name}-{next(self._numbers)}"
+        outcome = await self._exchange(wanted, lease)
+        if outcome.placed is None:
+            return NoRoom(tuple((bucket, opens - self._ahead) for bucket, opens in outcome.refusals))
+        place, want = outcome.placed
+        return Reservation(lease, place, want, outcome.now)
 
+    def settle(self, held: Reservation, true: Cost, said: Sequence[Observation] = ()) -> None:
+        """End *held* with what was really used, and take in what its answer *said* of its buckets."""
+        wanted = held.wanted
+        self._end(held, [_difference(bucket, wanted.cost, true) for bucket in wanted.buckets], said)
 
-class NoRoom(Struct, frozen=True):
-    """Why nothing could be reserved: for each wanted deployment the bucket in the way and when it opens."""
+    def refund(self, held: Reservation, because: Unserved = "unsent", said: Sequence[Observation] = ()) -> None:
+        """End *held*: nothing was served. Buckets that count what was *because* of this keep the debit."""
+        cost = held.wanted.cost
+        changes = [
+            0.0
+            if (because == "refused" and bucket.counts_refused) or (because == "failed" and bucket.counts_failed)
+            else -cost.of(bucket.unit)
+            for bucket in held.wanted.buckets
+        ]
+        self._end(held, changes, said)
 
-    refusals: tuple[tuple[Bucket, float], ...]
+    def _end(self, held: Reservation, changes: Sequence[float], said: Sequence[Observation]) -> None:
+        if held.ended:
+            return
+        held.ended = True
+        buckets = held.wanted.buckets
+        self._note((bucket, Settle(change, held.at, held.id)) for bucket, change in zip(buckets, changes, strict=True))
+        if said:
+            self._note(_learnt(buckets, said, held.at))
 
-    @property
-    def opens_at(self) -> float:
-        """The earliest moment at which one of them has room; infinity if none ever will."""
-        return min((opens for _, opens in self.refusals), default=float("inf"))
+    # ── what providers and people say ──
 
-
-class LevelView(Struct, frozen=True, kw_only=True):
-    """A bucket as people see it."""
-
-    bucket: str
-    unit: str
-    window: str
-    used: float
-    limit: float
-    limit_from: str
-    resets_at: float
-    closed_until: float | None = None
-    closed_because: str = ""
-
-
-class Ledger(Protocol):
-    """All moments are unix seconds."""
-
-    def reserve(self, wanted: Iterable[Wanted], now: float) -> Reservation | NoRoom:
-        """Debit the first of *wanted* whose buckets all have room."""
-
-    def settle(self, held: Reservation, true: Cost, now: float, said: Sequence[Observation] = ()) -> None:
-        """End *held* with what was really used, after taking in what its answer *said* of its buckets."""
-
-    def refund(self, held: Reservation, now: float, *, refused: bool = False) -> None:
-        """End *held*: nothing was served. With *refused* the buckets that count refused requests keep the debit."""
-
-    def observe(self, buckets: Sequence[Bucket], said: Sequence[Observation], now: float) -> None:
+    def observe(self, buckets: Sequence[Bucket], said: Sequence[Observation], asked_at: float) -> None:
         """Take in what a provider says of *buckets*: others may use the same account, or it counts differently."""
+        if said:
+            self._note(_learnt(buckets, said, asked_at + self._ahead))
 
-    def close(self, bucket: Bucket, until: float | None, because: str, now: float) -> None:
+    def close(self, bucket: Bucket, seconds: float | None, because: str) -> None:
         """
-        Let nothing be reserved from *bucket* before *until*; None: until its window gives room again.
+        Let nothing be reserved from *bucket* for *seconds*; None: until its window gives room again.
 
         A close is never shortened by another, and ends by itself.
         """
+        at = self._clock.now() + self._ahead
+        self._note([(bucket, Close(-1.0 if seconds is None else max(0.0, seconds), because, at))])
 
     def open(self, bucket: Bucket) -> None:
         """Lift a close by hand."""
+        self._note([(bucket, Open())])
 
-    def levels(self, buckets: Sequence[Bucket], now: float) -> Mapping[str, LevelView]:
+    # ── what is known ──
+
+    async def levels(self, buckets: Sequence[Bucket]) -> Mapping[str, LevelView]:
         """How full *buckets* are, by key."""
+        outcome = await self._exchange((), "", buckets)
+        asked = {bucket.key for bucket in buckets}
+        return {
+            bucket.key: _view(bucket, level, outcome.now, self._ahead)
+            for bucket, level in outcome.levels
+            if bucket.key in asked
+        }
 
-    def shares(self) -> Mapping[str, float]:
+    def shares(self) -> Mapping[str, Share]:
         """The used share of each bucket by key, as far as this process knows: costs nothing, for ranking."""
+        return self._shares
 
-    def aclose(self) -> None:
-        """Give the store back."""
+    def condition(self) -> Condition:
+        """How the store fares."""
+        if self._outage is None:
+            return Condition(self._store.title, self._replicas)
+        return Condition(self._store.title, self._replicas, self._outage.because, self._outage.since)
+
+    # ── running ──
+
+    async def serve(self) -> None:
+        """Keep in touch with those who share the store, until ``aclose``."""
+        if self._store.shared:
+            await self._look()
+            self._looking = self._run(self._keep_looking())
+
+    async def flush(self) -> None:
+        """Write down everything that has happened."""
+        await self._exchange((), "")
+
+    async def aclose(self) -> None:
+        """Write down everything, and give the store back."""
+        if self._looking is not None:
+            self._looking.cancel()
+        if self._writing is not None:
+            self._writing.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.flush()
+        await self._store.aclose()
+
+    def _run(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # ── with the store, or without ──
+
+    async def _exchange(self, wanted: Iterable[Wanted], lease: str, look_at: Sequence[Bucket] = ()) -> Outcome:
+        """One exchange, with everything that has happened so far."""
+        if not self._store.shared:
+            return await self._exchange_now(wanted, lease, look_at)
+        # A caller who leaves must not leave a debit behind that nobody owns.
+        work = self._run(self._exchange_now(wanted, lease, look_at))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            work.add_done_callback(lambda done: self._unclaimed(done.result(), lease))
+            raise
+
+    def _unclaimed(self, outcome: Outcome, lease: str) -> None:
+        if outcome.placed is not None:
+            self.refund(Reservation(lease, *outcome.placed, outcome.now))
+
+    async def _exchange_now(self, wanted: Iterable[Wanted], lease: str, look_at: Sequence[Bucket]) -> Outcome:
+        happened, self._happened = self._happened, []
+        if self._outage is None:
+            try:
+                outcome = await self._store.exchange(happened, wanted, lease, self._clock.now(), look_at)
+            except StoreFailure as failure:
+                happened = [(bucket, careful(happening)) for bucket, happening in happened]
+                outage = self._lost(failure)
+            else:
+                if self._store.shared:
+                    self._ahead = outcome.now - self._clock.now()
+                self._take_note(outcome)
+                return outcome
+        else:
+            outage = self._outage
+        outcome = outage.exchange(happened, wanted, lease, self._clock.now() + self._ahead, look_at)
+        self._take_note(outcome)
+        return outcome
+
+    def _note(self, happened: Iterable[tuple[Bucket, Happening]]) -> None:
+        """Something happened: it is written down with the next reservation, or soon."""
+        self._happened += happened
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().call_later(_GATHER, self._write)
+
+    def _write(self) -> None:
+        self._writing = None
+        if self._happened:
+            self._run(self.flush())
+
+    def _take_note(self, outcome: Outcome) -> None:
+        for bucket, level in outcome.levels:
+            limit = b.limit_of(bucket, level, outcome.now)
+            used = b.used(bucket, level) / max(limit, 1e-9)
+            self._shares[bucket.key] = Share(used, b.refilled_at(bucket, level, outcome.now) - self._ahead)
+            if self._outage is None:
+                self._known[bucket.key] = (bucket, level)
+
+    # ── losing and finding the store ──
+
+    def _lost(self, failure: StoreFailure) -> Outage:
+        if self._outage is None:
+            self._outage = Outage(
+                self._known,
+                rank=self._rank,
+                count=self._replicas,
+                name=self._name,
+                because=str(failure),
+                since=self._clock.now(),
+            )
+            if not self._store.shared:
+                self._looking = self._run(self._keep_looking())
+            self._tell(self.condition())
+        return self._outage
+
+    async def _keep_looking(self) -> None:
+        while self._store.shared or self._outage is not None:
+            await self._clock.sleep(BEAT)
+            await self._look()
+
+    async def _look(self) -> None:
+        """See who shares the store and what they took; tell a store that is back what it missed."""
+        try:
+            rank, alive = await self._store.beat(self._name)
+            if self._outage is not None:
+                await self._make_up(self._outage)
+            self._rank, self._replicas = rank, max(alive, self._least)
+            now = self._clock.now()
+            busy = [self._known[key][0] for key, share in self._shares.items() if share.used and now < share.back_at]
+            if busy and self._store.shared:
+                self._take_note(await self._store.exchange((), (), "", now, busy))
+        except StoreFailure as failure:
+            self._lost(failure)
+
+    async def _make_up(self, outage: Outage) -> None:
+        while pieces := outage.report(self._clock.now() + self._ahead, _AT_ONCE):
+            try:
+                await self._store.exchange([event for piece in pieces for event in piece], (), "", self._clock.now())
+            except StoreFailure:
+                outage.doubt(pieces)
+                raise
+        self._outage = None
+        self._tell(self.condition())
+
+
+def _learnt(buckets: Sequence[Bucket], said: Sequence[Observation], asked_at: float) -> list[tuple[Bucket, Happening]]:
+    """What *said* means for those of *buckets* that it is about."""
+    return [
+        (bucket, Learn(_or_none(o.limit), _or_none(o.remaining), o.by, asked_at))
+        for o in said
+        for bucket in buckets
+        if bucket.unit == o.unit and bucket.window_name == o.window
+    ]
+
+
+def _or_none(value: float | None) -> float:
+    return -1.0 if value is None else value
+
+
+def _difference(bucket: Bucket, reserved: Cost, true: Cost) -> float:
+    """What *bucket* is still to be debited, once it is known what a request took; negative: what comes back."""
+    if bucket.keeps_output:
+        true = msgspec.structs.replace(true, output=max(true.output, reserved.output))
+    return true.of(bucket.unit) - reserved.of(bucket.unit)
+
+
+def _view(bucket: Bucket, level: Level, now: float, ahead: float) -> LevelView:
+    learned = level.limit >= 0 and now < level.limit_until
+    closed = level.closed_until > now
+    said = level.said_by and now < level.said_at + b.LEARNED_FOR
+    return LevelView(
+        account=bucket.account,
+        bucket=bucket.key,
+        unit=bucket.unit,
+        window=bucket.window_name,
+        used=b.used(bucket, level),
+        limit=b.limit_of(bucket, level, now),
+        limit_from=level.limit_by if learned else bucket.source,
+        resets_at=b.refilled_at(bucket, level, now) - ahead,
+        closed_until=level.closed_until - ahead if closed else None,
+        closed_because=level.closed_because if closed else "",
+        said_by=level.said_by if said else "",
+        said_at=level.said_at - ahead if said else None,
+    )

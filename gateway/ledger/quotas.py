@@ -22,6 +22,7 @@ def buckets_of(spec: ProviderSpec, model: str) -> tuple[Bucket, ...]:
     Of several rows for the same unit, period and scope, the first whose ``models`` name it counts. Raises
     ``ValueError`` for a row that cannot be read.
     """
+    model = _counted_as(spec, model)
     buckets: dict[tuple[str, str, str], Bucket] = {}
     for row in spec.quota:
         if row.models and not any(fnmatchcase(model, pattern) for pattern in row.models):
@@ -29,6 +30,14 @@ def buckets_of(spec: ProviderSpec, model: str) -> tuple[Bucket, ...]:
         bucket = _bucket(spec.name, model if row.scope == "model" else "", row)
         buckets.setdefault((row.scope, row.unit, bucket.window_name), bucket)
     return tuple(buckets.values())
+
+
+def _counted_as(spec: ProviderSpec, model: str) -> str:
+    """The model whose buckets a request to *model* debits: an alias shares those of what it stands for."""
+    for pattern, name in spec.counted_as.items():
+        if fnmatchcase(model, pattern):
+            return name
+    return model
 
 
 def verify(spec: ProviderSpec) -> None:
@@ -57,6 +66,7 @@ def _bucket(provider: str, model: str, row: Quota) -> Bucket:
         calendar = cast(Literal["day", "month"], name)
     return Bucket(
         key="/".join(part for part in (provider, model or "*", row.unit, name) if part),
+        account=provider,
         unit="in-flight" if name == _IN_FLIGHT else row.unit,
         limit=limit,
         window=window,
@@ -65,6 +75,7 @@ def _bucket(provider: str, model: str, row: Quota) -> Bucket:
         calendar=calendar,
         zone=row.resets,
         counts_refused=row.counts_refused,
+        counts_failed=row.counts_failed,
         keeps_output=row.keeps_output,
         source=row.source or "configured",
     )

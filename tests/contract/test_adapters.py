@@ -27,6 +27,7 @@ from providers.simulator.world import World
 from providers.spec import Timeouts
 from providers.wire import HttpWire
 from tests.clock import eventually
+from tests.failures import told
 from tests.payloads import SPECS
 
 SIMULATED = [name for name in sorted(SPECS) if name in World().providers]
@@ -412,7 +413,7 @@ async def test_a_refusal_says_which_bucket_it_was(
         await stage.ask()
 
     assert type(caught.value) is kind
-    assert {mark: getattr(caught.value, mark) for mark in marks} == marks
+    assert told(caught.value, marks) == marks
 
 
 @pytest.mark.parametrize("stream", [False, True])

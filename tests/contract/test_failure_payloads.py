@@ -12,6 +12,7 @@ from providers import failures as f
 from providers.dialect import Account, Response, Target
 from providers.spec import Free, ProviderSpec
 from providers.sse import ServerSentEvents
+from tests.failures import told
 from tests.payloads import FOLDER, SPECS, account, answer, body, is_envelope
 
 PROVIDERS = ("cerebras", "cloudflare", "groq", "huggingface", "mistral", "nvidia", "openrouter", "zai")
@@ -301,10 +302,6 @@ def failure_in(name: str) -> f.ProviderFailure:
     except f.ProviderFailure as failure:
         return failure
     raise AssertionError(f"{name} was taken for an answer")
-
-
-def told(failure: f.ProviderFailure, marks: dict[str, Any]) -> dict[str, Any]:
-    return {mark: getattr(failure, mark) for mark in marks}
 
 
 def test_every_refusal_on_record_has_a_meaning():

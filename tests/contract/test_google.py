@@ -15,6 +15,7 @@ from providers.dialect import Account, Listed, Listing, Request, Response, Targe
 from providers.google import Google
 from providers.google_request import NO_SIGNATURE
 from providers.sse import ServerSentEvents
+from tests.failures import told
 from tests.payloads import SPECS, account, answer, body
 
 DIALECT = Google()
@@ -499,7 +500,7 @@ class TestARefusal:
         failure = DIALECT.classify(account("google"), answer(f"google/{name}"))
 
         assert isinstance(failure, f.RateLimited)
-        assert (failure.unit, failure.window, failure.limit) == bucket
+        assert tuple(told(failure, ("unit", "window", "limit")).values()) == bucket
         assert failure.retry_in == retry_in
         assert not failure.account_wide
 

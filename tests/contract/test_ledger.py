@@ -1,199 +1,399 @@
-"""What holds of every ledger. A new store is tested by being in the fixture."""
+"""What holds of every ledger, whatever its store."""
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
 
-from gateway.ledger.buckets import Bucket
-from gateway.ledger.embedded import EmbeddedLedger
-from gateway.ledger.ledger import Cost, NoRoom, Reservation, Wanted
-from providers.dialect import Observation
+from gateway.ledger.buckets import LEARNED_FOR, LEASE, Bucket
+from gateway.ledger.ledger import Ledger
+from gateway.ledger.nouns import Cost, NoRoom, Reservation, Wanted
+from providers.observations import Observation
 
-NOW = 1_795_440_000.0
 MINUTE = Bucket(key="p/m/requests", unit="requests", limit=3, window="clock", period=60, window_name="minute")
 DAY = Bucket(key="p/*/requests", unit="requests", limit=5, window="calendar", calendar="day", window_name="day")
 TOKENS = Bucket(key="p/m/tokens", unit="tokens", limit=100, window="refill", period=60, window_name="minute")
+ROLLING = Bucket(key="p/m/rolling", unit="requests", limit=4, window="rolling", period=60, window_name="minute")
 FLIGHT = Bucket(key="p/*/flight", unit="in-flight", limit=2, window="in-flight", window_name="in-flight")
-
-
-@pytest.fixture(params=["memory", "file"])
-def ledger(request, tmp_path):
-    made = EmbeddedLedger(None if request.param == "memory" else tmp_path / "ledger.sqlite")
-    yield made
-    made.aclose()
+COUNTED = (MINUTE, DAY, TOKENS, ROLLING)
 
 
 def wanted(*buckets, name="d", prompt=1.0, output=0.0) -> Wanted:
     return Wanted(name, buckets, Cost(prompt, output))
 
 
-def used(ledger, bucket, now=NOW) -> float:
-    return ledger.levels([bucket], now)[bucket.key].used
-
-
-def test_a_reservation_debits_every_bucket(ledger):
-    held = ledger.reserve([wanted(MINUTE, DAY, TOKENS, FLIGHT, prompt=30, output=20)], NOW)
-
+async def take(ledger, *buckets, **cost) -> Reservation:
+    held = await ledger.reserve([wanted(*buckets, **cost)])
     assert isinstance(held, Reservation)
-    assert [used(ledger, each) for each in (MINUTE, DAY, TOKENS, FLIGHT)] == [1, 1, 50, 1]
+    return held
 
 
-def test_what_was_reserved_for_the_answer_stays_where_the_provider_keeps_it(ledger):
-    keeping = msgspec.structs.replace(TOKENS, key="p/m/kept", keeps_output=True)
-    held = ledger.reserve([wanted(TOKENS, keeping, prompt=30, output=20)], NOW)
-    ledger.settle(held, Cost(prompt=25, output=5), NOW)
-
-    assert [used(ledger, each) for each in (TOKENS, keeping)] == [30, 45]
+async def refused(ledger, *buckets, **cost) -> NoRoom:
+    room = await ledger.reserve([wanted(*buckets, **cost)])
+    assert isinstance(room, NoRoom)
+    return room
 
 
-def test_a_refusal_debits_none_and_names_the_bucket_and_when_it_opens(ledger):
-    refused = ledger.reserve([wanted(MINUTE, DAY, TOKENS, prompt=101)], NOW)
-
-    assert isinstance(refused, NoRoom)
-    assert refused.refusals == ((TOKENS, float("inf")),)
-    assert [used(ledger, each) for each in (MINUTE, DAY, TOKENS)] == [0, 0, 0]
+async def view(ledger, bucket):
+    return (await ledger.levels([bucket]))[bucket.key]
 
 
-def test_the_bucket_that_opens_last_is_the_one_in_the_way(ledger):
+async def used(ledger, *buckets) -> list[float]:
+    levels = await ledger.levels(buckets)
+    return [levels[bucket.key].used for bucket in buckets]
+
+
+# ── reserving ──
+
+
+async def test_a_reservation_debits_every_bucket(ledger):
+    await take(ledger, MINUTE, DAY, TOKENS, ROLLING, FLIGHT, prompt=30, output=20)
+
+    assert await used(ledger, MINUTE, DAY, TOKENS, ROLLING, FLIGHT) == [1, 1, 50, 1, 1]
+
+
+async def test_a_refusal_debits_none_and_names_the_bucket(ledger):
+    room = await refused(ledger, MINUTE, DAY, TOKENS, prompt=101)
+
+    assert room.refusals == ((TOKENS, float("inf")),)
+    assert await used(ledger, MINUTE, DAY, TOKENS) == [0, 0, 0]
+
+
+async def test_the_bucket_that_opens_last_is_the_one_in_the_way(ledger, clock):
     for _ in range(3):
-        ledger.reserve([wanted(MINUTE, DAY)], NOW)
+        await take(ledger, MINUTE, DAY)
     for _ in range(2):
-        ledger.reserve([wanted(DAY)], NOW)
+        await take(ledger, DAY)
 
-    refused = ledger.reserve([wanted(MINUTE, DAY)], NOW)
+    room = await refused(ledger, MINUTE, DAY)
 
-    assert isinstance(refused, NoRoom)
-    assert refused.refusals[0][0] is DAY
-    assert refused.opens_at == NOW - NOW % 86400 + 86400
+    assert room.refusals[0][0] is DAY
+    assert room.opens_at == clock() - clock() % 86_400 + 86_400
 
 
-def test_the_first_that_fits_is_taken(ledger):
-    held = ledger.reserve([wanted(TOKENS, name="a", prompt=101), wanted(MINUTE, name="b"), wanted(DAY, name="c")], NOW)
+@pytest.mark.parametrize("bucket", [MINUTE, DAY, TOKENS, ROLLING, FLIGHT], ids=lambda u: u.window)
+async def test_a_full_bucket_opens_when_it_says_and_not_before(ledger, clock, bucket):
+    clock.advance(7.3)
+    while isinstance(await ledger.reserve([wanted(bucket, prompt=20)]), Reservation):
+        clock.advance(0.1)
+
+    opens = (await refused(ledger, bucket, prompt=20)).opens_at
+
+    clock.advance(opens - clock() - 0.01)
+    await refused(ledger, bucket, prompt=20)
+    clock.advance(0.011)
+    await take(ledger, bucket, prompt=20)
+
+
+async def test_the_first_that_fits_is_taken(ledger):
+    offers = [wanted(TOKENS, name="a", prompt=101), wanted(MINUTE, name="b"), wanted(DAY, name="c")]
+    held = await ledger.reserve(offers)
 
     assert isinstance(held, Reservation)
     assert (held.place, held.wanted.deployment) == (1, "b")
-    assert used(ledger, DAY) == 0
+    assert await used(ledger, MINUTE, DAY) == [1, 0]
 
 
-def test_settling_leaves_the_true_cost(ledger):
-    held = ledger.reserve([wanted(MINUTE, TOKENS, FLIGHT, prompt=30, output=50)], NOW)
+async def test_among_many_the_first_that_fits_is_found_however_far_down(ledger):
+    for _ in range(3):
+        await take(ledger, MINUTE)
+    offers = [*(wanted(MINUTE, name=f"full-{i}") for i in range(100)), wanted(DAY, name="there")]
 
-    ledger.settle(held, Cost(28, 4), NOW)
+    held = await ledger.reserve(offers)
 
-    assert [used(ledger, each) for each in (MINUTE, TOKENS, FLIGHT)] == [1, 32, 0]
-
-
-def test_a_refund_leaves_nothing(ledger):
-    held = ledger.reserve([wanted(MINUTE, TOKENS, FLIGHT, prompt=30)], NOW)
-
-    ledger.refund(held, NOW)
-
-    assert [used(ledger, each) for each in (MINUTE, TOKENS, FLIGHT)] == [0, 0, 0]
+    assert isinstance(held, Reservation)
+    assert (held.place, held.wanted.deployment) == (100, "there")
 
 
-def test_a_refused_request_stays_where_refused_ones_count(ledger):
-    counting = Bucket(
-        key="p/*/counting", unit="requests", limit=5, window="calendar", calendar="day", counts_refused=True
-    )
-    held = ledger.reserve([wanted(MINUTE, counting)], NOW)
+async def test_a_deployment_without_buckets_has_always_room(ledger):
+    held = await ledger.reserve([wanted(name="local")])
 
-    ledger.refund(held, NOW, refused=True)
-
-    assert [used(ledger, each) for each in (MINUTE, counting)] == [0, 1]
+    assert isinstance(held, Reservation)
+    ledger.settle(held, Cost())
 
 
-def test_a_reservation_ends_once(ledger):
-    held = ledger.reserve([wanted(TOKENS, prompt=30)], NOW)
-
-    ledger.settle(held, Cost(10), NOW)
-    ledger.refund(held, NOW)
-    ledger.settle(held, Cost(90), NOW)
-
-    assert used(ledger, TOKENS) == 10
+# ── ending ──
 
 
-def test_what_the_provider_says_counts_both_ways(ledger):
-    ledger.reserve([wanted(MINUTE)], NOW)
+async def test_settling_leaves_the_true_cost(ledger):
+    held = await take(ledger, MINUTE, TOKENS, ROLLING, FLIGHT, prompt=30, output=50)
 
-    ledger.observe([MINUTE], [Observation("requests", "minute", limit=20, remaining=2)], NOW)
+    ledger.settle(held, Cost(28, 4))
 
-    view = ledger.levels([MINUTE], NOW)[MINUTE.key]
-    assert (view.used, view.limit, view.limit_from) == (18, 20, "observed")
-
-
-def test_an_observation_of_another_window_is_not_ours(ledger):
-    ledger.observe([MINUTE, DAY], [Observation("requests", "day", limit=5, remaining=1)], NOW)
-
-    assert [used(ledger, MINUTE), used(ledger, DAY)] == [0, 4]
+    assert await used(ledger, MINUTE, TOKENS, ROLLING, FLIGHT) == [1, 32, 1, 0]
 
 
-def test_a_closed_bucket_opens_by_itself_or_by_hand(ledger):
-    ledger.close(MINUTE, NOW + 30, "said so", NOW)
+async def test_an_answer_longer_than_reserved_is_counted_whole(ledger):
+    held = await take(ledger, TOKENS, prompt=30, output=10)
 
-    refused = ledger.reserve([wanted(MINUTE)], NOW)
-    assert isinstance(refused, NoRoom)
-    assert refused.opens_at == NOW + 30
-    assert isinstance(ledger.reserve([wanted(MINUTE)], NOW + 30), Reservation)
+    ledger.settle(held, Cost(30, 60))
 
-    ledger.close(DAY, None, "used up", NOW)
-    assert isinstance(ledger.reserve([wanted(DAY)], NOW), NoRoom)
+    assert await used(ledger, TOKENS) == [90]
+
+
+async def test_what_was_reserved_for_the_answer_stays_where_the_provider_keeps_it(ledger):
+    keeping = msgspec.structs.replace(TOKENS, key="p/m/kept", keeps_output=True)
+    held = await take(ledger, TOKENS, keeping, prompt=30, output=20)
+
+    ledger.settle(held, Cost(prompt=25, output=5))
+
+    assert await used(ledger, TOKENS, keeping) == [30, 45]
+
+
+async def test_a_refund_leaves_nothing(ledger):
+    held = await take(ledger, *COUNTED, FLIGHT, prompt=30)
+
+    ledger.refund(held)
+
+    assert await used(ledger, *COUNTED, FLIGHT) == [0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("because", "left"), [("unsent", [0, 0, 0]), ("refused", [0, 1, 0]), ("failed", [0, 0, 1])])
+async def test_what_was_not_served_stays_where_the_provider_counts_it(ledger, because, left):
+    refusing = msgspec.structs.replace(DAY, key="p/*/refusing", counts_refused=True)
+    failing = msgspec.structs.replace(DAY, key="p/*/failing", counts_failed=True)
+    held = await take(ledger, MINUTE, refusing, failing)
+
+    ledger.refund(held, because)
+
+    assert await used(ledger, MINUTE, refusing, failing) == left
+
+
+async def test_a_reservation_ends_once(ledger):
+    held = await take(ledger, TOKENS, prompt=30)
+
+    ledger.settle(held, Cost(10))
+    ledger.refund(held)
+    ledger.settle(held, Cost(90))
+
+    assert await used(ledger, TOKENS) == [10]
+
+
+async def test_what_ends_after_its_window_changes_nothing_in_the_next(ledger, clock):
+    held = await take(ledger, MINUTE, DAY)
+    clock.advance(86_400)
+    await take(ledger, MINUTE, DAY)
+
+    ledger.refund(held)
+
+    assert await used(ledger, MINUTE, DAY) == [1, 1]
+
+
+async def test_what_a_dead_process_held_comes_back_when_its_lease_ends(ledger, clock):
+    await take(ledger, FLIGHT)
+    await take(ledger, FLIGHT)
+    assert (await refused(ledger, FLIGHT)).opens_at == clock() + LEASE
+
+    clock.advance(LEASE)
+
+    await take(ledger, FLIGHT)
+
+
+# ── what providers say ──
+
+
+def said(remaining=None, limit=None, unit="requests", window="minute", by="answer headers") -> Observation:
+    return Observation(unit, window, limit, remaining, by=by)
+
+
+async def test_what_somebody_else_took_is_counted(ledger, clock):
+    held = await take(ledger, MINUTE)
+
+    ledger.settle(held, Cost(), [said(limit=20, remaining=2)])
+
+    level = await view(ledger, MINUTE)
+    assert (level.used, level.limit, level.limit_from) == (18, 20, "answer headers")
+    assert (level.said_by, level.said_at) == ("answer headers", clock())
+
+
+@pytest.mark.parametrize("bucket", [MINUTE, DAY, ROLLING], ids=lambda u: u.window)
+async def test_what_we_counted_too_much_is_given_back(ledger, clock, bucket):
+    for _ in range(2):
+        ledger.settle(await take(ledger, bucket), Cost())
+    clock.advance(1)
+    held = await take(ledger, bucket)
+
+    ledger.settle(held, Cost(), [said(remaining=bucket.limit - 1, window=bucket.window_name)])
+
+    assert await used(ledger, bucket) == [1]
+
+
+async def test_a_lower_count_is_not_believed_while_others_are_on_their_way(ledger, clock):
+    await take(ledger, MINUTE)
+    held = await take(ledger, MINUTE)
+    clock.advance(1)
+
+    ledger.settle(held, Cost(), [said(remaining=2)])
+
+    assert await used(ledger, MINUTE) == [2]
+
+
+async def test_a_lower_count_is_not_believed_if_something_was_sent_since(ledger, clock):
+    old = await take(ledger, MINUTE)
+    clock.advance(1)
+    ledger.settle(await take(ledger, MINUTE), Cost())
+
+    ledger.settle(old, Cost(), [said(remaining=2)])
+
+    assert await used(ledger, MINUTE) == [2]
+
+
+async def test_what_a_key_endpoint_says_is_taken_in_without_a_reservation(ledger, clock):
+    ledger.settle(await take(ledger, DAY), Cost())
+    clock.advance(5)
+
+    ledger.observe([MINUTE, DAY], [said(limit=1000, remaining=990, window="day", by="GET /key")], clock())
+
+    level = await view(ledger, DAY)
+    assert (level.used, level.limit, level.limit_from) == (10, 1000, "GET /key")
+    assert await used(ledger, MINUTE) == [0]
+
+
+async def test_a_learned_limit_fades_unless_it_is_said_again(ledger, clock):
+    ledger.observe([DAY], [said(limit=1000, window="day")], clock())
+    await ledger.flush()
+    clock.advance(LEARNED_FOR - 1)
+    assert (await view(ledger, DAY)).limit == 1000
+
+    clock.advance(1)
+    level = await view(ledger, DAY)
+    assert (level.limit, level.limit_from) == (5, "configured")
+
+
+async def test_a_limit_may_be_learned_to_be_lower(ledger, clock):
+    ledger.observe([DAY], [said(limit=1, window="day")], clock())
+
+    await take(ledger, DAY)
+    await refused(ledger, DAY)
+
+
+@pytest.mark.parametrize("bucket", [MINUTE, DAY], ids=lambda u: u.window)
+async def test_what_was_said_of_one_window_does_not_count_in_the_next(ledger, clock, bucket):
+    clock.advance(86_400 - clock() % 86_400 - 0.01)
+    held = await take(ledger, bucket)
+    ledger.settle(held, Cost(), [said(remaining=0, window=bucket.window_name)])
+    ledger.close(bucket, None, "used up")
+    clock.advance(0.02)
+
+    await take(ledger, bucket)
+
+    assert await used(ledger, bucket) == [1]
+
+
+# ── closing ──
+
+
+@pytest.mark.parametrize("bucket", [MINUTE, DAY, TOKENS, ROLLING, FLIGHT], ids=lambda u: u.window)
+async def test_a_closed_bucket_opens_by_itself(ledger, clock, bucket):
+    ledger.close(bucket, 90, "said so")
+
+    room = await refused(ledger, bucket)
+    assert room.opens_at == clock() + 90
+    level = await view(ledger, bucket)
+    assert (level.closed_until, level.closed_because) == (clock() + 90, "said so")
+    clock.advance(89)
+    ledger.close(bucket, 0.5, "a shorter close shortens nothing")
+    await refused(ledger, bucket)
+    clock.advance(1)
+    await take(ledger, bucket)
+    assert (await view(ledger, bucket)).closed_until is None
+
+
+@pytest.mark.parametrize(
+    ("bucket", "opens_in"), [(MINUTE, 60), (DAY, 86_400), (TOKENS, 0.6), (ROLLING, 60), (FLIGHT, 1)], ids=str
+)
+async def test_a_close_without_an_end_lasts_as_long_as_the_window(ledger, clock, bucket, opens_in):
+    clock.advance(86_400 - clock() % 86_400)
+
+    ledger.close(bucket, None, "used up")
+
+    assert (await refused(ledger, bucket)).opens_at == pytest.approx(clock() + opens_in)
+
+
+async def test_a_close_is_lifted_by_hand(ledger):
+    ledger.close(DAY, None, "by mistake")
+    await refused(ledger, DAY)
+
     ledger.open(DAY)
-    assert isinstance(ledger.reserve([wanted(DAY)], NOW), Reservation)
+
+    await take(ledger, DAY)
 
 
-def test_a_level_survives_a_restart(tmp_path):
-    path = tmp_path / "ledger.sqlite"
-    first = EmbeddedLedger(path)
-    first.reserve([wanted(MINUTE, DAY)], NOW)
-    first.observe([DAY], [Observation("requests", "day", limit=1000)], NOW)
-    first.aclose()
+# ── calendars ──
 
-    second = EmbeddedLedger(path)
-
-    assert (used(second, MINUTE), used(second, DAY)) == (1, 1)
-    assert second.levels([DAY], NOW)[DAY.key].limit == 1000
-    second.aclose()
-
-
-def test_threads_on_one_file_never_admit_one_too_many(tmp_path):
-    path = tmp_path / "ledger.sqlite"
-    EmbeddedLedger(path).aclose()
-    many = Bucket(key="p/*/many", unit="requests", limit=50, window="clock", period=60)
-
-    def run(_: int) -> int:
-        mine = EmbeddedLedger(path)
-        won = sum(isinstance(mine.reserve([wanted(many)], NOW), Reservation) for _ in range(25))
-        mine.aclose()
-        return won
-
-    with ThreadPoolExecutor(4) as pool:
-        assert sum(pool.map(run, range(4))) == 50
+PACIFIC = Bucket(
+    key="g/m/requests/day",
+    unit="requests",
+    limit=2,
+    window="calendar",
+    calendar="day",
+    zone="America/Los_Angeles",
+    window_name="day",
+)
+MONTH = Bucket(
+    key="h/*/dollars/month", unit="requests", limit=2, window="calendar", calendar="month", window_name="month"
+)
 
 
-_KILLED = """
-import os, signal, sys
-from pathlib import Path
-from tests.contract.test_ledger import MINUTE, NOW, wanted
-from gateway.ledger.embedded import EmbeddedLedger
-ledger = EmbeddedLedger(Path(sys.argv[1]))
-ledger.reserve([wanted(MINUTE)], NOW)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
+@pytest.mark.parametrize(
+    ("bucket", "now", "opens"),
+    [
+        (PACIFIC, datetime(2026, 11, 1, 8, 30, tzinfo=UTC), datetime(2026, 11, 2, 8, tzinfo=UTC)),  # 25 hours
+        (PACIFIC, datetime(2027, 3, 14, 9, 30, tzinfo=UTC), datetime(2027, 3, 15, 7, tzinfo=UTC)),  # 23 hours
+        (PACIFIC, datetime(2026, 11, 23, 7, 59, 59, tzinfo=UTC), datetime(2026, 11, 23, 8, tzinfo=UTC)),
+        (MONTH, datetime(2026, 12, 31, 23, 59, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)),
+        (MONTH, datetime(2028, 2, 29, 1, tzinfo=UTC), datetime(2028, 3, 1, tzinfo=UTC)),
+    ],
+)
+async def test_days_and_months_end_where_their_zone_says(ledger, clock, bucket, now, opens):
+    clock.advance(now.timestamp() - clock())
+    for _ in range(2):
+        await take(ledger, bucket)
+
+    assert (await refused(ledger, bucket)).opens_at == opens.timestamp()
+    clock.advance(opens.timestamp() - clock())
+    await take(ledger, bucket)
 
 
-def test_what_a_killed_process_debited_stays_debited(tmp_path):
-    path = tmp_path / "ledger.sqlite"
+# ── ranking ──
 
-    died = subprocess.run([sys.executable, "-c", _KILLED, str(path)], cwd=Path.cwd(), check=False)
 
-    assert died.returncode == -signal.SIGKILL
-    after = EmbeddedLedger(path)
-    assert used(after, MINUTE) == 1
-    after.aclose()
+async def test_shares_are_known_without_asking(ledger, clock):
+    await take(ledger, ROLLING, TOKENS, prompt=25)
+
+    shares = ledger.shares()
+
+    assert (shares[ROLLING.key].used, shares[TOKENS.key].used) == (0.25, 0.25)
+    assert clock() < shares[TOKENS.key].back_at <= clock() + 60
+
+
+# ── memory ──
+
+
+async def test_levels_corrections_and_closes_survive_a_restart(make_store, clock):
+    first = Ledger(await make_store(), clock)
+    await take(first, *COUNTED)
+    first.observe([DAY], [said(limit=1000, window="day", by="GET /key")], clock())
+    first.close(TOKENS, 300, "said so")
+    before = await first.levels(COUNTED)
+    await first.aclose()
+
+    second = Ledger(await make_store(), clock)
+
+    assert await second.levels(COUNTED) == before
+    assert before[DAY.key].limit == 1000
+    await second.aclose()
+
+
+async def test_two_ledgers_on_one_store_see_each_other(make_store, clock):
+    one, other = Ledger(await make_store(), clock), Ledger(await make_store(), clock)
+    await take(one, MINUTE)
+    await take(other, MINUTE)
+    await take(one, MINUTE)
+
+    await refused(other, MINUTE)
+    assert await used(one, MINUTE) == [3]
+    await one.aclose()
+    await other.aclose()

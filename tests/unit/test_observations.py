@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.dialect import Observation
-from providers.observations import Wait, exhausted, from_headers, number_of, seconds, wait_of
+from providers.observations import Observation, Wait, exhausted, from_headers, number_of, seconds, wait_of
 from providers.spec import LimitHeader
 from tests.payloads import SPECS, answer
 

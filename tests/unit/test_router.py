@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.ledger.buckets import Bucket
+from gateway.ledger.nouns import Share
 from gateway.router import rank
 from gateway.words import Deployment, FreeProof, Requirements
 from providers.client import Provider
@@ -16,6 +17,9 @@ from tests.unit.test_client import Canned, Wire
 
 PROOF = FreeProof("plan", "free plan", "", 0, 1e12)
 NEEDS = Requirements(models=("auto",), capabilities=frozenset(), prompt_tokens=10, output_tokens=10, deadline=0)
+
+
+NOW = 1_795_440_000.0
 
 
 def deployment(name: str, quality: float = 0.5, talents: str = "", *, last_resort: bool = False) -> Deployment:
@@ -33,8 +37,9 @@ def deployment(name: str, quality: float = 0.5, talents: str = "", *, last_resor
     )
 
 
-def ranked(deployments, needs=NEEDS, shares=None, latency=None, prefer="balance") -> list[str]:
-    return [d.name for d in rank(needs, deployments, shares or {}, (latency or {}).get, prefer)]
+def ranked(deployments, needs=NEEDS, shares=None, latency=None, prefer="balance", now=NOW) -> list[str]:
+    known = {key: Share(used, NOW + 60) for key, used in (shares or {}).items()}
+    return [d.name for d in rank(needs, deployments, known, now, (latency or {}).get, prefer)]
 
 
 def test_the_better_one_comes_first():
@@ -46,6 +51,13 @@ def test_what_is_nearly_used_up_is_kept():
 
     assert ranked(sources)[0] == "groq/better"
     assert ranked(sources, shares={"groq/better": 0.95})[0] == "google/good"
+
+
+def test_what_was_used_up_is_as_good_as_new_in_the_next_window():
+    sources = [deployment("groq/better", 0.8), deployment("google/good", 0.7)]
+
+    assert ranked(sources, shares={"groq/better": 0.95}, now=NOW + 59)[0] == "google/good"
+    assert ranked(sources, shares={"groq/better": 0.95}, now=NOW + 60)[0] == "groq/better"
 
 
 def test_what_a_credit_pays_comes_after_what_is_free():

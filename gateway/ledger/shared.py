@@ -1,0 +1,266 @@
+"""
+The shared store: levels in Redis (or Valkey), for any number of replicas. Its clock is the only one that counts.
+
+An exchange is one script and one round trip. Keys of one account share a hash tag, so a Redis Cluster keeps them on one
+node; there, an exchange takes one trip for each account that it has to ask. Every key expires when its level is no
+different from one that was never touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from hashlib import sha1
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+from msgspec import Struct
+from redis.asyncio import Redis, RedisCluster, Sentinel
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from gateway.ledger.book import Outcome, StoreFailure
+from gateway.ledger.buckets import Bucket, Level, calendar_window
+from gateway.ledger.happenings import Happening
+from gateway.ledger.nouns import Wanted
+
+PATIENCE = 0.25
+"""Seconds that a request waits for Redis at most, a new connection included."""
+
+_BEAT_PATIENCE = 1.0
+_ALIVE = 5.0
+"""Seconds after its last beat for which a replica counts as alive."""
+
+_FIRST, _MORE = 8, 64
+"""Deployments that are offered in the first call of an exchange, and in each further one if none of them has room."""
+
+_HAPPENED = 256
+"""What happened that is told in one call."""
+
+_EXCHANGE = Path(__file__).with_name("ledger.lua").read_text("utf-8")
+_BEAT = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1e6
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+redis.call('EXPIRE', KEYS[1], 3600)
+return { redis.call('ZLEXCOUNT', KEYS[1], '-', '(' .. ARGV[1]), redis.call('ZCARD', KEYS[1]) }
+"""
+_REPLICAS = "freeway:{replicas}"
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class _Reply(Struct, array_like=True):
+    now: float
+    place: int
+    refused: list[tuple[int, float]]
+    levels: list[Level]
+
+
+_decode = msgspec.msgpack.Decoder(_Reply).decode
+
+_Rule = tuple[str, float, float, tuple[float, ...]]
+
+
+class Client(Protocol):
+    """What is needed of redis-py's clients."""
+
+    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Awaitable[Any]: ...
+    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Awaitable[Any]: ...
+    def aclose(self) -> Awaitable[None]: ...
+
+
+class _Script:
+    def __init__(self, text: str) -> None:
+        self.text, self.sha = text, sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    async def call(self, client: Client, patience: float, keys: Sequence[str], *args: Any) -> Any:
+        """Raises StoreFailure; after *patience* seconds at the latest."""
+        try:
+            async with asyncio.timeout(patience):
+                try:
+                    return await client.evalsha(self.sha, len(keys), *keys, *args)
+                except NoScriptError:
+                    return await client.eval(self.text, len(keys), *keys, *args)
+        except TimeoutError as exc:
+            raise StoreFailure(f"no answer within {patience:g} s") from exc
+        except (RedisError, OSError) as exc:
+            raise StoreFailure(f"{type(exc).__name__}: {exc}") from exc
+
+
+class SharedStore:
+    """
+    See ``Store``. *cluster*: each account is asked by itself. *own_time* False takes the caller's moments instead of
+    those of Redis, for simulations.
+    """
+
+    title, shared = "redis", True
+
+    def __init__(self, client: Client, *, cluster: bool = False, own_time: bool = True) -> None:
+        self._client, self._cluster, self._own_time = client, cluster, own_time
+        self._exchange, self._beat = _Script(_EXCHANGE), _Script(_BEAT)
+        self._keys: dict[str, str] = {}
+        self._rules: dict[str, tuple[float, float, _Rule]] = {}
+
+    async def exchange(
+        self,
+        happened: Sequence[tuple[Bucket, Happening]],
+        wanted: Iterable[Wanted],
+        lease: str,
+        now: float,
+        look_at: Sequence[Bucket] = (),
+    ) -> Outcome:
+        refusals: list[tuple[Bucket, float]] = []
+        levels: dict[str, tuple[Bucket, Level]] = {}
+        placed, offered, moment = None, 0, now
+        for events, wants, looks in self._calls(happened, wanted, look_at):
+            request = _Request(self, now)
+            told = [(request.place(bucket), event) for bucket, event in events]
+            offer = [[(request.place(bucket), want.cost.of(bucket.unit)) for bucket in want.buckets] for want in wants]
+            for bucket in looks:
+                request.place(bucket)
+            if request.keys:
+                body = _encode((-1.0 if self._own_time else now, lease, request.rules, told, offer))
+                reply = _decode(await self._exchange.call(self._client, PATIENCE, request.keys, body))
+            else:  # no bucket at all: there is nothing to ask
+                reply = _Reply(now, 0 if wants else -1, [], [])
+            moment = reply.now
+            levels.update((u.key, (u, level)) for u, level in zip(request.buckets, reply.levels, strict=True))
+            refusals += [
+                (request.buckets[key - 1], float("inf") if opens_in < 0 else moment + opens_in)
+                for key, opens_in in reply.refused
+            ]
+            if reply.place >= 0:
+                placed = (offered + reply.place, wants[reply.place])
+                break
+            offered += len(wants)
+        return Outcome(moment, placed, refusals, list(levels.values()))
+
+    async def beat(self, name: str) -> tuple[int, int]:
+        rank, count = await self._beat.call(self._client, _BEAT_PATIENCE, [_REPLICAS], name, _ALIVE)
+        return int(rank), int(count)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    def key(self, bucket: Bucket) -> str:
+        """Where the level of *bucket* is."""
+        key = self._keys.get(bucket.key)
+        if key is None:
+            key = self._keys[bucket.key] = f"freeway:{{{bucket.account}}}:{bucket.key}"
+        return key
+
+    def rule(self, bucket: Bucket, now: float) -> _Rule:
+        """*bucket* as the script wants it: with the windows around *now*, whatever time it is in Redis."""
+        known = self._rules.get(bucket.key)
+        if known is not None and known[0] <= now < known[1] and known[2][2] == bucket.limit:
+            return known[2]
+        start, end = 0.0, float("inf")
+        moments: tuple[float, ...] = ()
+        if bucket.calendar is not None:
+            start, end = calendar_window(bucket.calendar, bucket.zone, now)
+            before, _ = calendar_window(bucket.calendar, bucket.zone, start - 1.0)
+            _, after = calendar_window(bucket.calendar, bucket.zone, end)
+            moments = (before, start, end, after)
+        rule = (str(bucket.window), bucket.period, bucket.limit, moments)
+        self._rules[bucket.key] = (start, end, rule)
+        return rule
+
+    def _calls(
+        self, happened: Sequence[tuple[Bucket, Happening]], wanted: Iterable[Wanted], look_at: Sequence[Bucket]
+    ) -> Iterator[tuple[Sequence[tuple[Bucket, Happening]], Sequence[Wanted], Sequence[Bucket]]]:
+        """An exchange as calls: as few as can be, and the first goes with whatever else there is to say."""
+        if self._cluster:
+            yield from self._calls_by_account(happened, wanted, look_at)
+            return
+        for start in range(_HAPPENED, len(happened), _HAPPENED):
+            yield happened[start : start + _HAPPENED], (), ()
+        offers = iter(wanted)
+        first = list(islice(offers, _FIRST))
+        if happened or first or look_at:
+            yield happened[:_HAPPENED], first, look_at
+        while more := list(islice(offers, _MORE)):
+            yield (), more, ()
+
+    def _calls_by_account(
+        self, happened: Sequence[tuple[Bucket, Happening]], wanted: Iterable[Wanted], look_at: Sequence[Bucket]
+    ) -> Iterator[tuple[Sequence[tuple[Bucket, Happening]], Sequence[Wanted], Sequence[Bucket]]]:
+        accounts = dict.fromkeys([*(bucket.account for bucket, _ in happened), *(u.account for u in look_at)])
+        for account in accounts:
+            events = [event for event in happened if event[0].account == account]
+            looks = [bucket for bucket in look_at if bucket.account == account]
+            for start in range(0, max(len(events), 1), _HAPPENED):
+                yield events[start : start + _HAPPENED], (), looks if start == 0 else ()
+        for _, run in groupby(wanted, key=lambda want: want.buckets[0].account if want.buckets else ""):
+            while more := list(islice(run, _FIRST)):
+                yield (), more, ()
+
+
+class _Request:
+    """The keys of one call, each once."""
+
+    def __init__(self, store: SharedStore, now: float) -> None:
+        self._store, self._now = store, now
+        self._places: dict[str, int] = {}
+        self.buckets: list[Bucket] = []
+        self.keys: list[str] = []
+        self.rules: list[_Rule] = []
+
+    def place(self, bucket: Bucket) -> int:
+        """The number of *bucket* in this call, from one, as Lua counts."""
+        place = self._places.get(bucket.key)
+        if place is None:
+            self.buckets.append(bucket)
+            self.keys.append(self._store.key(bucket))
+            self.rules.append(self._store.rule(bucket, self._now))
+            place = self._places[bucket.key] = len(self.keys)
+        return place
+
+
+def open_store(url: str) -> SharedStore:
+    """
+    The store at *url*, which nobody has called yet.
+
+    ``redis://``, ``rediss://`` and ``unix://`` are redis-py's; ``redis+sentinel://[user:password@]host:port,…/master[/db]``
+    asks sentinels where the master is; ``redis+cluster://host:port`` is any node of a cluster (``rediss+…`` with TLS).
+    Raises ``ValueError`` for anything else.
+    """
+    parts = urlsplit(url)
+    scheme, _, kind = parts.scheme.partition("+")
+    once = Retry(NoBackoff(), 0)
+    if scheme not in ("redis", "rediss", "unix") or kind not in ("", "sentinel", "cluster"):
+        raise ValueError("expected redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
+    if kind == "cluster":
+        nodes: Any = RedisCluster.from_url(
+            url.replace("+cluster", "", 1), retry=Retry(NoBackoff(), 2), socket_timeout=None, protocol=2
+        )
+        return SharedStore(nodes, cluster=True)
+    if kind == "sentinel":
+        return SharedStore(_sentinel_master(parts.netloc, parts.path, ssl=scheme == "rediss"))
+    client: Any = Redis.from_url(url, retry=once, socket_timeout=None, protocol=2)
+    return SharedStore(client)
+
+
+def _sentinel_master(netloc: str, path: str, *, ssl: bool) -> Any:
+    credentials, _, hosts = netloc.rpartition("@")
+    user, _, password = credentials.partition(":")
+    service, _, db = path.strip("/").partition("/")
+    if not service:
+        raise ValueError("expected the master's name: redis+sentinel://host:26379/mymaster")
+    access = {"username": unquote(user) or None, "password": unquote(password) or None, "ssl": ssl}
+    sentinels = [(host, int(port or 26379)) for host, _, port in (each.partition(":") for each in hosts.split(","))]
+    once = Retry(NoBackoff(), 0)
+    found: Any = Sentinel(  # type: ignore[no-untyped-call]
+        sentinels,
+        sentinel_kwargs={"ssl": ssl, "socket_timeout": PATIENCE, "retry": once},
+        socket_timeout=None,
+        retry=once,
+        protocol=2,
+        **access,
+    )
+    return found.master_for(service, db=int(db or 0))

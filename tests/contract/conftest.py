@@ -1,0 +1,68 @@
+"""Ledgers over every store. A new store is tested by being here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.ledger.book import Store
+from gateway.ledger.embedded import EmbeddedStore
+from gateway.ledger.ledger import Ledger
+from gateway.ledger.shared import SharedStore
+from tests import containers
+from tests.clock import FakeClock
+
+KEPT = ["file", pytest.param("redis", marks=pytest.mark.engine)]
+"""Stores that others can open, at the same time or later."""
+
+STORES = ["memory", *KEPT]
+
+
+@pytest.fixture(scope="module")
+def redis_server() -> Iterator[containers.Server]:
+    """A Redis for a module's tests."""
+    with containers.redis() as server:
+        yield server
+
+
+@pytest.fixture(params=KEPT)
+async def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Awaitable[Store]]:
+    """Each call opens the same levels once more."""
+    if request.param == "file":
+
+        async def embedded() -> Store:
+            return EmbeddedStore(tmp_path / "ledger.sqlite")
+
+        return embedded
+
+    url = request.getfixturevalue("redis_server").url
+    await (await emptied(url)).aclose()
+
+    async def shared() -> Store:
+        return SharedStore(Redis.from_url(url), own_time=False)
+
+    return shared
+
+
+async def emptied(url: str) -> SharedStore:
+    """A store on the Redis at *url*, with nothing in it."""
+    client = Redis.from_url(url)
+    await client.flushall()
+    return SharedStore(client, own_time=False)
+
+
+@pytest.fixture(params=STORES)
+async def ledger(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> AsyncIterator[Ledger]:
+    match request.param:
+        case "memory":
+            store: Store = EmbeddedStore(None)
+        case "file":
+            store = EmbeddedStore(tmp_path / "ledger.sqlite")
+        case _:
+            store = await emptied(request.getfixturevalue("redis_server").url)
+    made = Ledger(store, clock)
+    yield made
+    await made.aclose()
