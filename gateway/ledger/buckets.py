@@ -95,9 +95,10 @@ def roll(bucket: Bucket, level: Level, now: float) -> None:
             if level.since < start:
                 level.used, level.since = 0.0, start
         case "refill":
-            gone = max(0.0, now - level.since)
-            level.used = max(0.0, level.used - gone * limit_of(bucket, level, now) / bucket.period)
-            level.since = max(level.since, now)
+            gone = now - level.since
+            if gone > 0:
+                left = level.used - gone * limit_of(bucket, level, now) / bucket.period
+                level.used, level.since = (left if left > 0 else 0.0), now
         case "rolling":
             if level.slots and _leaves(bucket, level.slots[0][0]) <= now:
                 level.slots = [slot for slot in level.slots if _leaves(bucket, slot[0]) > now]
@@ -210,7 +211,7 @@ def refilled_at(bucket: Bucket, level: Level, now: float) -> float:
         case "clock" | "calendar":
             return window_end(bucket, now)
         case "refill":
-            return now + level.used * bucket.period / max(limit_of(bucket, level, now), _EPSILON)
+            return now + level.used * bucket.period / (limit_of(bucket, level, now) or _EPSILON)
         case "rolling":
             return _leaves(bucket, level.slots[-1][0]) if level.slots else now
         case "in-flight":
@@ -232,11 +233,16 @@ def reopens_at(bucket: Bucket, now: float) -> float:
 
 def fades_at(bucket: Bucket, level: Level, now: float) -> float:
     """When the level is no different from one that was never touched, so that a store may forget it."""
-    full = refilled_at(bucket, level, now) if used(bucket, level) > 0 else now
-    learned = level.limit_until if level.limit >= 0 else 0.0
-    busy = level.last + LEASE if level.open else 0.0
-    said = level.said_at + LEARNED_FOR if level.said_by else 0.0
-    return max(full, level.closed_until, learned, busy, said)
+    moments = [now, level.closed_until]
+    if used(bucket, level) > 0:
+        moments.append(refilled_at(bucket, level, now))
+    if level.open:
+        moments.append(level.last + LEASE)
+    if level.limit >= 0:
+        moments.append(level.limit_until)
+    if level.said_by:
+        moments.append(level.said_at + LEARNED_FOR)
+    return max(moments)
 
 
 def window_start(bucket: Bucket, now: float) -> float:

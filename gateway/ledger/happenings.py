@@ -91,7 +91,7 @@ def take_in(bucket: Bucket, level: Level, happening: Happening, now: float) -> N
 def _learn(bucket: Bucket, level: Level, said: Learn, now: float) -> None:
     """
     Of what is used, the higher count is believed, since our requests on their way are not in the provider's yet; the
-    lower one only if none of ours is on its way and none was sent since. An answer to what was asked in an earlier
+    lower one only if none of ours is on its way and nothing was sent or said since it was asked for. An answer to what was asked in an earlier
     clock or calendar window may speak of that one.
     """
     if said.limit >= 0:
@@ -102,8 +102,9 @@ def _learn(bucket: Bucket, level: Level, said: Learn, now: float) -> None:
     if said.remaining >= 0 and not _speaks_of_another_window(bucket, level, said):
         theirs = max(0.0, b.limit_of(bucket, level, now) - said.remaining)
         ours = b.used(bucket, level)
-        quiet = (level.open == 0 or now > level.last + LEASE) and level.last <= said.asked_at
-        if theirs > ours or (theirs < ours and quiet):
+        quiet = level.open == 0 or now > level.last + LEASE
+        newest = said.asked_at >= level.last and said.asked_at >= level.said_at
+        if theirs > ours or (theirs < ours and quiet and newest):
             b.set_used(bucket, level, theirs, now)
     level.said_by, level.said_at = said.by, now
 

@@ -181,8 +181,9 @@ local function learn(rule, level, limit, remaining, by, asked_at, now)
   end
   if remaining >= 0 and not speaks_of_another_window(rule, level, asked_at) then
     local theirs, ours = max(0, limit_of(rule, level, now) - remaining), used(rule, level)
-    local quiet = (level[OPEN] == 0 or now > level[LAST] + LEASE) and level[LAST] <= asked_at
-    if theirs > ours or (theirs < ours and quiet) then set_used(rule, level, theirs, now) end
+    local quiet = level[OPEN] == 0 or now > level[LAST] + LEASE
+    local newest = asked_at >= level[LAST] and asked_at >= level[SAID_AT]
+    if theirs > ours or (theirs < ours and quiet and newest) then set_used(rule, level, theirs, now) end
   end
   level[SAID_BY], level[SAID_AT] = by, now
 end
@@ -228,7 +229,8 @@ local function refilled_at(rule, level, now)
     local _, finish = window_of(rule, now)
     return finish
   elseif window == 'refill' then
-    return now + level[USED] * rule[PERIOD] / max(limit_of(rule, level, now), EPSILON)
+    local limit = limit_of(rule, level, now)
+    return now + level[USED] * rule[PERIOD] / (limit > 0 and limit or EPSILON)
   elseif window == 'rolling' then
     return #level[SLOT] > 0 and leaves(rule, level[SLOT][#level[SLOT]][1]) or now
   end

@@ -168,7 +168,7 @@ class Ledger:
 
     async def flush(self) -> None:
         """Write down everything that has happened."""
-        await self._exchange((), "")
+        await self._exchange_now((), "", ())
 
     async def aclose(self) -> None:
         """Write down everything, and give the store back."""
@@ -235,12 +235,12 @@ class Ledger:
             self._run(self.flush())
 
     def _take_note(self, outcome: Outcome) -> None:
-        for bucket, level in outcome.levels:
-            limit = b.limit_of(bucket, level, outcome.now)
-            used = b.used(bucket, level) / max(limit, 1e-9)
+        for looked in outcome.levels:
+            bucket, level = looked
+            used = b.used(bucket, level) / (b.limit_of(bucket, level, outcome.now) or 1.0)
             self._shares[bucket.key] = Share(used, b.refilled_at(bucket, level, outcome.now) - self._ahead)
             if self._outage is None:
-                self._known[bucket.key] = (bucket, level)
+                self._known[bucket.key] = looked
 
     # ── losing and finding the store ──
 

@@ -104,8 +104,7 @@ class SharedStore:
     def __init__(self, client: Client, *, cluster: bool = False, own_time: bool = True) -> None:
         self._client, self._cluster, self._own_time = client, cluster, own_time
         self._exchange, self._beat = _Script(_EXCHANGE), _Script(_BEAT)
-        self._keys: dict[str, str] = {}
-        self._rules: dict[str, tuple[float, float, _Rule]] = {}
+        self._asked: dict[str, _Asked] = {}
 
     async def exchange(
         self,
@@ -115,31 +114,53 @@ class SharedStore:
         now: float,
         look_at: Sequence[Bucket] = (),
     ) -> Outcome:
-        refusals: list[tuple[Bucket, float]] = []
-        levels: dict[str, tuple[Bucket, Level]] = {}
-        placed, offered, moment = None, 0, now
+        outcome = Outcome(now, None, [], [])
+        offered = 0
         for events, wants, looks in self._calls(happened, wanted, look_at):
-            request = _Request(self, now)
-            told = [(request.place(bucket), event) for bucket, event in events]
-            offer = [[(request.place(bucket), want.cost.of(bucket.unit)) for bucket in want.buckets] for want in wants]
-            for bucket in looks:
-                request.place(bucket)
-            if request.keys:
-                body = _encode((-1.0 if self._own_time else now, lease, request.rules, told, offer))
-                reply = _decode(await self._exchange.call(self._client, PATIENCE, request.keys, body))
-            else:  # no bucket at all: there is nothing to ask
-                reply = _Reply(now, 0 if wants else -1, [], [])
-            moment = reply.now
-            levels.update((u.key, (u, level)) for u, level in zip(request.buckets, reply.levels, strict=True))
-            refusals += [
-                (request.buckets[key - 1], float("inf") if opens_in < 0 else moment + opens_in)
-                for key, opens_in in reply.refused
-            ]
-            if reply.place >= 0:
-                placed = (offered + reply.place, wants[reply.place])
+            await self._call(outcome, offered, events, wants, looks, lease)
+            if outcome.placed is not None:
                 break
             offered += len(wants)
-        return Outcome(moment, placed, refusals, list(levels.values()))
+        return outcome
+
+    async def _call(
+        self,
+        outcome: Outcome,
+        offered: int,
+        events: Sequence[tuple[Bucket, Happening]],
+        wants: Sequence[Wanted],
+        looks: Sequence[Bucket],
+        lease: str,
+    ) -> None:
+        """One call of an exchange, which goes on with *outcome* after *offered* deployments."""
+        now = outcome.now
+        places: dict[str, int] = {}  # from one, as Lua counts
+        asked: list[_Asked] = []
+
+        def place(bucket: Bucket) -> int:
+            found = places.get(bucket.key)
+            if found is None:
+                asked.append(self._asking(bucket, now))
+                found = places[bucket.key] = len(asked)
+            return found
+
+        told = [(place(bucket), event) for bucket, event in events]
+        offer = [[(place(bucket), want.cost.of(bucket.unit)) for bucket in want.buckets] for want in wants]
+        for bucket in looks:
+            place(bucket)
+        if not asked:  # no bucket at all: there is nothing to ask
+            if wants:
+                outcome.placed = (offered, wants[0])
+            return
+        body = _encode((-1.0 if self._own_time else now, lease, [a.rule for a in asked], told, offer))
+        reply = _decode(await self._exchange.call(self._client, PATIENCE, [a.key for a in asked], body))
+        outcome.now = reply.now
+        outcome.levels += [(a.bucket, level) for a, level in zip(asked, reply.levels, strict=True)]
+        for key, opens_in in reply.refused:
+            opens_at = float("inf") if opens_in < 0 else reply.now + opens_in
+            outcome.refusals.append((asked[key - 1].bucket, opens_at))
+        if reply.place >= 0:
+            outcome.placed = (offered + reply.place, wants[reply.place])
 
     async def beat(self, name: str) -> tuple[int, int]:
         rank, count = await self._beat.call(self._client, _BEAT_PATIENCE, [_REPLICAS], name, _ALIVE)
@@ -148,28 +169,12 @@ class SharedStore:
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    def key(self, bucket: Bucket) -> str:
-        """Where the level of *bucket* is."""
-        key = self._keys.get(bucket.key)
-        if key is None:
-            key = self._keys[bucket.key] = f"freeway:{{{bucket.account}}}:{bucket.key}"
-        return key
-
-    def rule(self, bucket: Bucket, now: float) -> _Rule:
-        """*bucket* as the script wants it: with the windows around *now*, whatever time it is in Redis."""
-        known = self._rules.get(bucket.key)
-        if known is not None and known[0] <= now < known[1] and known[2][2] == bucket.limit:
-            return known[2]
-        start, end = 0.0, float("inf")
-        moments: tuple[float, ...] = ()
-        if bucket.calendar is not None:
-            start, end = calendar_window(bucket.calendar, bucket.zone, now)
-            before, _ = calendar_window(bucket.calendar, bucket.zone, start - 1.0)
-            _, after = calendar_window(bucket.calendar, bucket.zone, end)
-            moments = (before, start, end, after)
-        rule = (str(bucket.window), bucket.period, bucket.limit, moments)
-        self._rules[bucket.key] = (start, end, rule)
-        return rule
+    def _asking(self, bucket: Bucket, now: float) -> _Asked:
+        """How the script is asked for *bucket*."""
+        found = self._asked.get(bucket.key)
+        if found is None or found.bucket is not bucket or not found.since <= now < found.until:
+            found = self._asked[bucket.key] = _asked(bucket, now)
+        return found
 
     def _calls(
         self, happened: Sequence[tuple[Bucket, Happening]], wanted: Iterable[Wanted], look_at: Sequence[Bucket]
@@ -201,25 +206,26 @@ class SharedStore:
                 yield (), more, ()
 
 
-class _Request:
-    """The keys of one call, each once."""
+class _Asked(Struct, frozen=True):
+    """The key of *bucket*, and its rule, which holds from *since* to *until*."""
 
-    def __init__(self, store: SharedStore, now: float) -> None:
-        self._store, self._now = store, now
-        self._places: dict[str, int] = {}
-        self.buckets: list[Bucket] = []
-        self.keys: list[str] = []
-        self.rules: list[_Rule] = []
+    bucket: Bucket
+    key: str
+    rule: _Rule
+    since: float = 0.0
+    until: float = float("inf")
 
-    def place(self, bucket: Bucket) -> int:
-        """The number of *bucket* in this call, from one, as Lua counts."""
-        place = self._places.get(bucket.key)
-        if place is None:
-            self.buckets.append(bucket)
-            self.keys.append(self._store.key(bucket))
-            self.rules.append(self._store.rule(bucket, self._now))
-            place = self._places[bucket.key] = len(self.keys)
-        return place
+
+def _asked(bucket: Bucket, now: float) -> _Asked:
+    """*bucket* as the script wants it: a calendar with the windows around *now*, whatever time it is in Redis."""
+    key = f"freeway:{{{bucket.account}}}:{bucket.key}"
+    if bucket.calendar is None:
+        return _Asked(bucket, key, (bucket.window, bucket.period, bucket.limit, ()))
+    start, end = calendar_window(bucket.calendar, bucket.zone, now)
+    before, _ = calendar_window(bucket.calendar, bucket.zone, start - 1.0)
+    _, after = calendar_window(bucket.calendar, bucket.zone, end)
+    rule = (bucket.window, bucket.period, bucket.limit, (before, start, end, after))
+    return _Asked(bucket, key, rule, start, end)
 
 
 def open_store(url: str) -> SharedStore:
