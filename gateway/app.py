@@ -89,7 +89,7 @@ def create_app(
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(ledger.aclose)
-            await ledger.serve()
+            await ledger.serve(catalog.buckets)
             for stop in on_stop:
                 stack.push_async_callback(_call, stop)
             wire = await stack.enter_async_context(HttpWire(user_agent=USER_AGENT))

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 import msgspec
 from msgspec import Struct
 
+from gateway.ledger.buckets import Bucket
 from gateway.settings import Virtual
 from gateway.words import Deployment, Exclusion, GatewayError, NoSource, NothingCapable, Requirements, UnknownModel
 from providers.spec import ProviderSpec
@@ -37,6 +38,7 @@ class Catalog:
         self._virtual = {AUTO: Virtual(), **virtual}
         self._by_provider: dict[str, tuple[Deployment, ...]] = {}
         self._by_name: dict[str, list[Deployment]] = {}
+        self._buckets: list[Bucket] = []
         self._withdrawn: dict[str, Withdrawal] = {}
         self._lost: dict[str, frozenset[str]] = {}
         self._awaited: set[str] = set()
@@ -64,10 +66,15 @@ class Catalog:
             by_name.setdefault(f"{deployment.provider.name}/{deployment.model}", []).append(deployment)
             by_name.setdefault(deployment.target.model, []).append(deployment)
         self._by_name = by_name
+        self._buckets = list({b.key: b for d in self.deployments() for b in d.buckets}.values())
         self.heard_of(provider)
 
     def deployments(self) -> list[Deployment]:
         return [deployment for served in self._by_provider.values() for deployment in served]
+
+    def buckets(self) -> list[Bucket]:
+        """Every bucket that some deployment debits."""
+        return self._buckets
 
     def names(self) -> list[str]:
         """Every model that a caller may ask for: virtual ones, then canonical ones, then aliases."""

@@ -21,7 +21,7 @@ from gateway.ledger.nouns import Wanted
 class Outcome(Struct):
     """
     What came of an exchange: the store's *now*, which place of those wanted was *placed*, for those passed over before
-    it the bucket in the way and when it opens (infinity: never), and the *levels* that were looked at.
+    it the bucket in the way and when it opens (infinity: never), and the *levels* that were looked at and are not blank.
     """
 
     now: float

@@ -5,7 +5,7 @@
 -- ARGV[1]  in MessagePack: now (negative: ask the clock of Redis), the name of the reservation, for each key its rule
 --          {window, period, limit, calendar}, what happened {key, {what, …}}, and the wanted {{key, amount}, …}
 -- returns  in MessagePack: now, the place of the deployment that was debited (-1: none), for each that was passed over
---          {key, opens in seconds or -1}, and for each key its level
+--          {key, opens in seconds or -1}, and the levels that are not blank {key, level}
 -- A calendar window cannot be computed here, so its rule brings the moments where windows begin, around the caller's now.
 
 local SLOTS, LEASE, LEARNED_FOR, EPSILON, NONE = 100, 900, 86400, 1e-6, -1
@@ -268,14 +268,25 @@ if now < 0 then
 end
 
 local levels, changed = {}, {}
-for i, stored in ipairs(redis.call('MGET', unpack(KEYS))) do
-  levels[i] = stored and cmsgpack.unpack(stored) or { 0, 0, {}, {}, 0, 0, 0, '', NONE, 0, '', '', 0 }
-  roll(rules[i], levels[i], now)
+
+local function level_of(key)
+  if levels[key] == nil then
+    levels[key] = { 0, 0, {}, {}, 0, 0, 0, '', NONE, 0, '', '', 0 }
+    roll(rules[key], levels[key], now)
+  end
+  return levels[key]
+end
+
+for key, stored in ipairs(redis.call('MGET', unpack(KEYS))) do
+  if stored then
+    levels[key] = cmsgpack.unpack(stored)
+    roll(rules[key], levels[key], now)
+  end
 end
 
 for _, event in ipairs(happened) do
   local key, happening = event[1], event[2]
-  HAPPENED[happening[1]](rules[key], levels[key], now, unpack(happening, 2))
+  HAPPENED[happening[1]](rules[key], level_of(key), now, unpack(happening, 2))
   changed[key] = true
 end
 
@@ -283,7 +294,7 @@ local placed, refused = NONE, {}
 for place, deployment in ipairs(wanted) do
   local in_the_way, latest = nil, now
   for _, want in ipairs(deployment) do
-    local opens = opens_at(rules[want[1]], levels[want[1]], want[2], now)
+    local opens = opens_at(rules[want[1]], level_of(want[1]), want[2], now)
     if opens == NONE then
       in_the_way, latest = want[1], NONE
       break
@@ -311,4 +322,6 @@ for key in pairs(changed) do
   end
 end
 
-return cmsgpack.pack({ now, placed, refused, levels })
+local told = {}
+for key in pairs(levels) do told[#told + 1] = { key, levels[key] } end
+return cmsgpack.pack({ now, placed, refused, told })

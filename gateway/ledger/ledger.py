@@ -36,6 +36,9 @@ _GATHER = 0.02
 _AT_ONCE = 50
 """Buckets of which a store that is back is told in one exchange."""
 
+_SEEN_AT_ONCE = 1000
+"""Buckets that one look at a shared store reads."""
+
 BEAT = 1.0
 """Seconds between two looks at a store that others share: who they are, and what they took."""
 
@@ -77,6 +80,8 @@ class Ledger:
         self._shares: dict[str, Share] = {}
         self._rank, self._replicas, self._least = 0, replicas, replicas
         self._outage: Outage | None = None
+        self._buckets: Callable[[], Sequence[Bucket]] = tuple
+        self._seen_to = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._looking: asyncio.Task[Any] | None = None
 
@@ -141,11 +146,9 @@ class Ledger:
     async def levels(self, buckets: Sequence[Bucket]) -> Mapping[str, LevelView]:
         """How full *buckets* are, by key."""
         outcome = await self._exchange((), "", buckets)
-        asked = {bucket.key for bucket in buckets}
+        found = {bucket.key: level for bucket, level in outcome.levels}
         return {
-            bucket.key: _view(bucket, level, outcome.now, self._ahead)
-            for bucket, level in outcome.levels
-            if bucket.key in asked
+            bucket.key: _view(bucket, found.get(bucket.key) or Level(), outcome.now, self._ahead) for bucket in buckets
         }
 
     def shares(self) -> Mapping[str, Share]:
@@ -160,9 +163,10 @@ class Ledger:
 
     # ── running ──
 
-    async def serve(self) -> None:
-        """Keep in touch with those who share the store, until ``aclose``."""
+    async def serve(self, buckets: Callable[[], Sequence[Bucket]]) -> None:
+        """Keep in touch with those who share the store, and with the levels of *buckets*, until ``aclose``."""
         if self._store.shared:
+            self._buckets = buckets
             await self._look()
             self._looking = self._run(self._keep_looking())
 
@@ -271,12 +275,23 @@ class Ledger:
             if self._outage is not None:
                 await self._make_up(self._outage)
             self._rank, self._replicas = rank, max(alive, self._least)
-            now = self._clock.now()
-            busy = [self._known[key][0] for key, share in self._shares.items() if share.used and now < share.back_at]
-            if busy and self._store.shared:
-                self._take_note(await self._store.exchange((), (), "", now, busy))
+            await self._see()
         except StoreFailure as failure:
             self._lost(failure)
+
+    async def _see(self) -> None:
+        """See what others took, of so many buckets that all have been seen within a few looks."""
+        buckets = self._buckets()
+        start = self._seen_to if self._seen_to < len(buckets) else 0
+        seen = buckets[start : start + _SEEN_AT_ONCE]
+        self._seen_to = start + len(seen)
+        if not seen:
+            return
+        outcome = await self._store.exchange((), (), "", self._clock.now(), seen)
+        for key in {bucket.key for bucket in seen} - {bucket.key for bucket, _ in outcome.levels}:
+            self._known.pop(key, None)
+            self._shares.pop(key, None)
+        self._take_note(outcome)
 
     async def _make_up(self, outage: Outage) -> None:
         while pieces := outage.report(self._clock.now() + self._ahead, _AT_ONCE):

@@ -92,10 +92,10 @@ class Outage:
             piece: list[tuple[Bucket, Happening]] = []
             if (known := self._known.pop(key, None)) is not None:
                 piece.append((known[0], Restore(known[1])))
-            if (taken := self._taken.pop(key, None)) is not None:
-                piece.append((taken[0], _made_up(*taken, now)))
             piece += self._settled.pop(key, ())
             piece += self._said.pop(key, {}).values()
+            if (taken := self._taken.pop(key, None)) is not None:
+                piece.append((taken[0], _made_up(*taken, now)))
             pieces.append(piece)
         return pieces
 
@@ -139,6 +139,13 @@ class Outage:
     def _remember(self, bucket: Bucket, happening: Happening, now: float) -> None:
         """Keep *happening* for the store, unless it ends what the store never knew of."""
         if not isinstance(happening, Settle):
+            taken = self._taken.get(bucket.key)
+            if (
+                taken
+                and isinstance(happening, Learn)
+                and happening.remaining >= 0 <= happening.asked_at - taken[1].last
+            ):
+                del self._taken[bucket.key]  # the provider's count has it
             self._said.setdefault(bucket.key, {})[type(happening)] = (bucket, happening)
         elif happening.lease in self._held:
             take_in(bucket, self._taken_of(bucket, now), happening, now)

@@ -59,7 +59,7 @@ class _Reply(Struct, array_like=True):
     now: float
     place: int
     refused: list[tuple[int, float]]
-    levels: list[Level]
+    levels: list[tuple[int, Level]]
 
 
 _decode = msgspec.msgpack.Decoder(_Reply).decode
@@ -155,7 +155,7 @@ class SharedStore:
         body = _encode((-1.0 if self._own_time else now, lease, [a.rule for a in asked], told, offer))
         reply = _decode(await self._exchange.call(self._client, PATIENCE, [a.key for a in asked], body))
         outcome.now = reply.now
-        outcome.levels += [(a.bucket, level) for a, level in zip(asked, reply.levels, strict=True)]
+        outcome.levels += [(asked[key - 1].bucket, level) for key, level in reply.levels]
         for key, opens_in in reply.refused:
             opens_at = float("inf") if opens_in < 0 else reply.now + opens_in
             outcome.refusals.append((asked[key - 1].bucket, opens_at))
