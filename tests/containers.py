@@ -50,3 +50,15 @@ def redis(*options: str) -> Iterator[Server]:
             yield Server(container, port)
     finally:
         container.get_docker_client().client.close()
+
+
+@contextmanager
+def script(text: str, ready: str, timeout: float = 30.0) -> Iterator[DockerContainer]:
+    """A container on this machine's own network that runs the shell script *text*, once it has said *ready*."""
+    container = DockerContainer(REDIS).with_command(["sh", "-c", text]).with_kwargs(network_mode="host")
+    container.waiting_for(LogMessageWaitStrategy(ready).with_startup_timeout(int(timeout)))
+    try:
+        with container:
+            yield container
+    finally:
+        container.get_docker_client().client.close()

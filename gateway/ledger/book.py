@@ -30,6 +30,17 @@ class Outcome(Struct):
     levels: list[tuple[Bucket, Level]]
 
 
+class Beat(Struct, frozen=True):
+    """
+    The *rank* of a replica, from zero, among *count* that live; and the *age* of the store, which is another one once it
+    has lost its memory.
+    """
+
+    rank: int = 0
+    count: int = 1
+    age: str = ""
+
+
 class StoreFailure(Exception):
     """The store cannot be used now. What was asked of it may or may not have been done."""
 
@@ -50,8 +61,8 @@ class Store(Protocol):
     ) -> Outcome:
         """Take in what *happened*, debit the first of *wanted* for *lease*, and tell those levels and *look_at*'s."""
 
-    async def beat(self, name: str) -> tuple[int, int]:
-        """Say that *name* lives. Returns its place among those that live, from zero, and how many they are."""
+    async def beat(self, name: str) -> Beat:
+        """Say that *name* lives, and hear who else does."""
 
     async def aclose(self) -> None:
         """Give everything back."""

@@ -17,7 +17,7 @@ import msgspec
 
 from gateway.ledger import book
 from gateway.ledger import buckets as b
-from gateway.ledger.book import Outcome, StoreFailure
+from gateway.ledger.book import Beat, Outcome, StoreFailure
 from gateway.ledger.buckets import Bucket, Level
 from gateway.ledger.happenings import Happening
 from gateway.ledger.nouns import Wanted
@@ -88,13 +88,13 @@ class EmbeddedStore:
             raise
         return outcome
 
-    async def beat(self, _: str) -> tuple[int, int]:
+    async def beat(self, _: str) -> Beat:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("COMMIT")
         except sqlite3.Error as exc:
             raise StoreFailure(str(exc)) from exc
-        return 0, 1
+        return Beat()
 
     async def aclose(self) -> None:
         self._db.close()

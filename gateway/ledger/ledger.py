@@ -74,11 +74,13 @@ class Ledger:
         self._store, self._clock, self._tell = store, clock, tell
         self._name, self._numbers = uuid4().hex[:12], count()
         self._ahead = 0.0  # of our clock, the store's
+        self._held: set[str] = set()
         self._happened: list[tuple[Bucket, Happening]] = []
         self._writing: asyncio.TimerHandle | None = None
         self._known: dict[str, tuple[Bucket, Level]] = {}
         self._shares: dict[str, Share] = {}
         self._rank, self._replicas, self._least = 0, replicas, replicas
+        self._age = ""
         self._outage: Outage | None = None
         self._buckets: Callable[[], Sequence[Bucket]] = tuple
         self._seen_to = 0
@@ -94,6 +96,7 @@ class Ledger:
         if outcome.placed is None:
             return NoRoom(tuple((bucket, opens - self._ahead) for bucket, opens in outcome.refusals))
         place, want = outcome.placed
+        self._held.add(lease)
         return Reservation(lease, place, want, outcome.now)
 
     def settle(self, held: Reservation, true: Cost, said: Sequence[Observation] = ()) -> None:
@@ -116,6 +119,7 @@ class Ledger:
         if held.ended:
             return
         held.ended = True
+        self._held.discard(held.id)
         buckets = held.wanted.buckets
         self._note((bucket, Settle(change, held.at, held.id)) for bucket, change in zip(buckets, changes, strict=True))
         if said:
@@ -216,6 +220,7 @@ class Ledger:
             except StoreFailure as failure:
                 happened = [(bucket, careful(happening)) for bucket, happening in happened]
                 outage = self._lost(failure)
+                outage.disown(lease, wanted, self._clock.now() + self._ahead)
             else:
                 if self._store.shared:
                     self._ahead = outcome.now - self._clock.now()
@@ -254,7 +259,7 @@ class Ledger:
                 self._known,
                 rank=self._rank,
                 count=self._replicas,
-                name=self._name,
+                held=self._held,
                 because=str(failure),
                 since=self._clock.now(),
             )
@@ -271,10 +276,12 @@ class Ledger:
     async def _look(self) -> None:
         """See who shares the store and what they took; tell a store that is back what it missed."""
         try:
-            rank, alive = await self._store.beat(self._name)
+            beat = await self._store.beat(self._name)
+            if self._age not in ("", beat.age):
+                self._lost(StoreFailure("it has lost its memory"))
             if self._outage is not None:
                 await self._make_up(self._outage)
-            self._rank, self._replicas = rank, max(alive, self._least)
+            self._rank, self._replicas, self._age = beat.rank, max(beat.count, self._least), beat.age
             await self._see()
         except StoreFailure as failure:
             self._lost(failure)

@@ -10,7 +10,7 @@ and what was taken meanwhile. All of it is bounded: two levels for each bucket.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -33,7 +33,10 @@ def part_of(amount: float, rank: int, count: int, *, whole: bool) -> float:
 
 
 class Outage:
-    """From the moment the store is lost until it is back. *known* are the last levels, by key."""
+    """
+    From the moment the store is lost until it is back. *known* are the last levels, by key; *held* are the reservations
+    of this replica that have not ended.
+    """
 
     def __init__(
         self,
@@ -41,13 +44,13 @@ class Outage:
         *,
         rank: int,
         count: int,
-        name: str,
+        held: Collection[str],
         because: str,
         since: float,
     ) -> None:
         self.because, self.since = because, since
-        self._known = {key: (bucket, _copy(level)) for key, (bucket, level) in known.items()}
-        self._rank, self._count, self._name = rank, count, name
+        self._known = {key: (bucket, _ours(level, held)) for key, (bucket, level) in known.items()}
+        self._rank, self._count = rank, count
         self._levels: dict[str, Level] = {}
         self._taken: dict[str, tuple[Bucket, Level]] = {}
         self._held: set[str] = set()
@@ -79,6 +82,12 @@ class Outage:
             for bucket in want.buckets:
                 b.debit(bucket, self._taken_of(bucket, now), want.cost.of(bucket.unit), now, lease)
         return outcome
+
+    def disown(self, lease: str, wanted: Iterable[Wanted], now: float) -> None:
+        """The store may have made the reservation *lease* for one of *wanted*: nobody is to fly under that name."""
+        for bucket in {bucket.key: bucket for want in wanted for bucket in want.buckets}.values():
+            if bucket.window == "in-flight":
+                self._settled.setdefault(bucket.key, []).append((bucket, Settle(0.0, now, lease)))
 
     def report(self, now: float, most: int) -> list[list[tuple[Bucket, Happening]]]:
         """
@@ -123,7 +132,6 @@ class Outage:
         factor = ours_used / used if used else 0.0
         known.used *= factor
         known.slots = [(number, amount * factor) for number, amount in known.slots]
-        known.leases = [lease for lease in known.leases if lease[0].startswith(self._name)]
         known.limit, known.limit_until, known.limit_by = ours, math.inf, f"a part of {limit:g}"
         return known
 
@@ -176,3 +184,8 @@ def _made_up(bucket: Bucket, taken: Level, now: float) -> Happening:
 
 def _copy(level: Level) -> Level:
     return msgspec.structs.replace(level, slots=list(level.slots), leases=list(level.leases))
+
+
+def _ours(level: Level, held: Collection[str]) -> Level:
+    """A copy of *level*. Of what is in flight, others know best whether theirs still is."""
+    return msgspec.structs.replace(_copy(level), leases=[lease for lease in level.leases if lease[0] in held])

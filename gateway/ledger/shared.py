@@ -23,7 +23,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
-from gateway.ledger.book import Outcome, StoreFailure
+from gateway.ledger.book import Beat, Outcome, StoreFailure
 from gateway.ledger.buckets import Bucket, Level, calendar_window
 from gateway.ledger.happenings import Happening
 from gateway.ledger.nouns import Wanted
@@ -48,9 +48,11 @@ local now = time[1] + time[2] / 1e6
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('EXPIRE', KEYS[1], 3600)
-return { redis.call('ZLEXCOUNT', KEYS[1], '-', '(' .. ARGV[1]), redis.call('ZCARD', KEYS[1]) }
+redis.call('SET', KEYS[2], ARGV[1] .. time[1], 'NX')
+redis.call('EXPIRE', KEYS[2], 86400)
+return { redis.call('ZLEXCOUNT', KEYS[1], '-', '(' .. ARGV[1]), redis.call('ZCARD', KEYS[1]), redis.call('GET', KEYS[2]) }
 """
-_REPLICAS = "freeway:{replicas}"
+_REPLICAS, _AGE = "freeway:{replicas}", "freeway:{replicas}:age"
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -162,9 +164,9 @@ class SharedStore:
         if reply.place >= 0:
             outcome.placed = (offered + reply.place, wants[reply.place])
 
-    async def beat(self, name: str) -> tuple[int, int]:
-        rank, count = await self._beat.call(self._client, _BEAT_PATIENCE, [_REPLICAS], name, _ALIVE)
-        return int(rank), int(count)
+    async def beat(self, name: str) -> Beat:
+        rank, count, age = await self._beat.call(self._client, _BEAT_PATIENCE, [_REPLICAS, _AGE], name, _ALIVE)
+        return Beat(int(rank), int(count), str(age))
 
     async def aclose(self) -> None:
         await self._client.aclose()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.ledger import buckets as b
-from gateway.ledger.book import StoreFailure
+from gateway.ledger.book import Beat, StoreFailure
 from gateway.ledger.buckets import Bucket
 from gateway.ledger.embedded import EmbeddedStore
 from gateway.ledger.ledger import BEAT, Condition, Ledger
@@ -57,11 +57,11 @@ class Connection:
             raise StoreFailure("the answer was lost")
         return outcome
 
-    async def beat(self, name: str) -> tuple[int, int]:
+    async def beat(self, name: str) -> Beat:
         if self._server.away or self._server.deaf:
             raise StoreFailure("away")
         self._server.names = sorted({*self._server.names, name})
-        return self._server.names.index(name), len(self._server.names)
+        return Beat(self._server.names.index(name), len(self._server.names), str(id(self._server.store)))
 
     async def aclose(self) -> None: ...
 
@@ -179,6 +179,18 @@ async def test_a_store_that_comes_back_without_its_memory_is_told():
         assert isinstance(await replicas.take(1, DAY), NoRoom)
 
 
+async def test_a_store_that_forgot_everything_between_two_looks_is_told():
+    async with Replicas(1) as replicas:
+        await replicas.take(0, CLOCK, FLIGHT)
+        await replicas.look()
+        replicas.server.forget()
+
+        await replicas.look()
+
+        assert (await replicas.used(CLOCK), await replicas.used(FLIGHT)) == (1, 1)
+        assert [condition.lost for condition in replicas.told] == ["it has lost its memory", None]
+
+
 async def test_what_began_before_and_ends_during_or_after_is_settled():
     async with Replicas(1) as replicas:
         first = await replicas.take(0, TOKENS, FLIGHT, output=500)
@@ -235,6 +247,20 @@ async def test_a_lost_answer_never_makes_room_that_is_not_there():
 
         assert await replicas.used(CLOCK) == 4
         assert await replicas.used(TOKENS) >= 44
+
+
+async def test_a_reservation_whose_answer_was_lost_does_not_fly_for_ever():
+    async with Replicas(1) as replicas:
+        replicas.server.deaf = True
+        held = await replicas.take(0, FLIGHT)
+        assert isinstance(held, Reservation)
+        replicas.server.deaf = False
+        await replicas.look()
+        assert await replicas.used(FLIGHT) == 1
+        replicas.ledgers[0].settle(held, Cost(1))
+        await replicas.ledgers[0].flush()
+
+        assert await replicas.used(FLIGHT) == 0
 
 
 async def test_it_is_said_when_the_store_is_lost_and_when_it_is_back():

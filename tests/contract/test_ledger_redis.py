@@ -1,0 +1,333 @@
+"""The shared store on a real Redis, and all that can happen to it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.clock import WallClock
+from gateway.ledger.buckets import Bucket
+from gateway.ledger.ledger import Ledger
+from gateway.ledger.nouns import Cost, NoRoom, Reservation, Wanted
+from gateway.ledger.shared import PATIENCE, open_store
+from tests import containers
+from tests.clock import FakeClock, eventually
+
+pytestmark = pytest.mark.engine
+
+HOUR = Bucket(key="a/m/hour", account="a", unit="requests", limit=30, window="rolling", period=3600, window_name="hour")
+DAY = Bucket(key="a/*/day", account="a", unit="requests", limit=90, window="rolling", period=86_400, window_name="day")
+FLIGHT = Bucket(key="b/*/flight", account="b", unit="in-flight", limit=3, window="in-flight")
+BUCKETS = [HOUR, DAY, FLIGHT]
+SOON = 4.0
+"""Seconds within which a request must be answered, on a machine that does other things besides."""
+
+
+@pytest.fixture
+def own_server():
+    """A Redis that a test may kill."""
+    with containers.redis() as server:
+        yield server
+
+
+@pytest.fixture
+async def client(redis_server) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_server.url, decode_responses=True) as client:
+        await client.flushall()
+        yield client
+
+
+class Replica:
+    """A ledger on the Redis at *url*, that looks at it every now and then."""
+
+    def __init__(self, url: str, clock=None) -> None:
+        self.ledger = Ledger(open_store(url), clock or WallClock())
+
+    async def __aenter__(self):
+        await self.ledger.serve(lambda: BUCKETS)
+        return self
+
+    async def __aexit__(self, *_):
+        await self.ledger.aclose()
+
+    async def take(self, *buckets) -> Reservation | NoRoom:
+        began = time.monotonic()
+        found = await self.ledger.reserve([Wanted("d", buckets, Cost(1))])
+        assert time.monotonic() - began < SOON
+        return found
+
+    async def take_all(self, *buckets) -> int:
+        taken = 0
+        while isinstance(await self.take(*buckets), Reservation):
+            taken += 1
+        return taken
+
+    async def used(self, bucket) -> float:
+        return (await self.ledger.levels([bucket]))[bucket.key].used
+
+    def seen(self) -> tuple[int, float]:
+        """What it knows without asking: how many replicas there are, and the share of HOUR that is used."""
+        return self.ledger.condition().replicas, self.ledger.shares()[HOUR.key].used
+
+    def lost(self) -> str | None:
+        return self.ledger.condition().lost
+
+    async def back(self) -> None:
+        await eventually(lambda: self.lost() is None, within=20)
+
+
+# ── whose time, how many trips, how much memory ──
+
+
+async def test_replicas_with_skewed_clocks_agree(redis_server, client):
+    minute = Bucket(key="a/minute", account="a", unit="requests", limit=6, window="rolling", period=60)
+    midnight = Bucket(
+        key="a/day", account="a", unit="requests", limit=6, window="calendar", calendar="day", zone="Asia/Tokyo"
+    )
+    now = time.time()
+    clocks = [FakeClock(now), FakeClock(now - 3 * 3600), FakeClock(now + 26 * 3600)]
+    ledgers = [Ledger(open_store(redis_server.url), clock) for clock in clocks]
+
+    for ledger in ledgers * 2:
+        assert isinstance(await ledger.reserve([Wanted("d", (minute, midnight), Cost(1))]), Reservation)
+
+    for ledger, clock in zip(ledgers, clocks, strict=True):
+        first = await ledger.reserve([Wanted("d", (minute,), Cost(1))])
+        second = await ledger.reserve([Wanted("d", (midnight,), Cost(1))])
+        assert first.opens_at - clock() == pytest.approx(60, abs=2)
+        until_midnight = 86_400 - (now + 9 * 3600) % 86_400
+        assert second.opens_at - clock() == pytest.approx(until_midnight, abs=2)
+        assert (await ledger.levels([midnight]))[midnight.key].resets_at == pytest.approx(second.opens_at, abs=1)
+        await ledger.aclose()
+
+
+async def test_a_request_takes_one_trip_and_what_ended_before_goes_with_it(redis_server, client):
+    ledger = Ledger(open_store(redis_server.url), WallClock())
+    held = await ledger.reserve([Wanted("d", (HOUR, DAY), Cost(1))])
+    before = (await client.info("commandstats"))["cmdstat_evalsha"]["calls"]
+
+    for _ in range(10):
+        ledger.settle(held, Cost(1))
+        held = await ledger.reserve([Wanted(name, (HOUR, DAY, FLIGHT), Cost(1)) for name in "abcdefgh"])
+        ledger.refund(held)
+        held = await ledger.reserve([Wanted("d", (HOUR, DAY), Cost(1))])
+
+    assert (await client.info("commandstats"))["cmdstat_evalsha"]["calls"] - before == 20
+    await ledger.aclose()
+
+
+async def test_every_key_is_small_and_expires(redis_server, client):
+    ledger = Ledger(open_store(redis_server.url), FakeClock())
+    for number in range(200):
+        held = await ledger.reserve([Wanted("d", (Bucket(**{**_fields(DAY), "limit": 1e6}), FLIGHT), Cost(1))])
+        ledger.settle(held, Cost(1))
+        ledger.close(HOUR, 5, f"closed {number}")
+    await ledger.reserve([Wanted("d", (FLIGHT,), Cost(1))])
+    await ledger.flush()
+
+    keys = await client.keys()
+    assert len(keys) == 3
+    for key in keys:
+        assert await client.strlen(key) < 2000
+        assert 0 < await client.ttl(key) <= 2 * 86_400
+    await ledger.aclose()
+
+
+def _fields(bucket):
+    return {name: getattr(bucket, name) for name in bucket.__struct_fields__}
+
+
+async def test_a_caller_who_leaves_in_the_middle_leaves_no_debit(redis_server, client):
+    async with Replica(redis_server.url) as replica:
+        await replica.take(DAY)
+        await client.client_pause(100, all=True)
+        leaving = [asyncio.create_task(replica.take(HOUR, FLIGHT)) for _ in range(3)]
+        await asyncio.sleep(0.02)
+        for task in leaving:
+            task.cancel()
+        await asyncio.gather(*leaving, return_exceptions=True)
+
+        async with asyncio.timeout(SOON):
+            while await replica.used(HOUR) or await replica.used(FLIGHT):  # noqa: ASYNC110 - what is waited for knows nothing of us
+                await asyncio.sleep(0.02)
+        assert await client.exists("freeway:{a}:a/m/hour") == 0
+
+
+# ── trouble ──
+
+
+async def test_a_flushed_script_is_sent_again(redis_server, client):
+    async with Replica(redis_server.url) as replica:
+        await replica.take(HOUR)
+        await client.script_flush()
+
+        assert isinstance(await replica.take(HOUR), Reservation)
+        assert (replica.lost(), await replica.used(HOUR)) == (None, 2)
+
+
+async def test_nobody_waits_for_a_redis_that_hangs(own_server):
+    async with Replica(own_server.url) as replica:
+        await replica.take(HOUR)
+        own_server.signal("STOP")
+        began = time.monotonic()
+
+        found = await asyncio.gather(*(replica.take(HOUR) for _ in range(40)))
+
+        assert time.monotonic() - began < SOON
+        assert sum(isinstance(one, Reservation) for one in found) == 29
+        assert replica.lost() == f"no answer within {PATIENCE:g} s"
+        own_server.signal("CONT")
+        await replica.back()
+        assert await replica.used(HOUR) >= 30
+
+
+async def test_a_redis_that_was_killed_and_forgot_everything_is_told(own_server):
+    async with Replica(own_server.url) as one, Replica(own_server.url) as other:
+        for _ in range(5):
+            await one.take(HOUR, DAY)
+            await other.take(HOUR, FLIGHT) if await other.used(FLIGHT) < 3 else await other.take(HOUR)
+        await eventually(lambda: one.seen() == other.seen() == (2, 10 / 30))
+        own_server.signal("KILL")
+        meanwhile = [await each.take_all(HOUR) for each in (one, other)]
+        assert meanwhile == [10, 10]
+        own_server.start_again()
+        await one.back()
+        await other.back()
+
+        assert await one.used(HOUR) == 10 + sum(meanwhile)
+        assert (await one.used(DAY), await other.used(FLIGHT)) == (5, 3)
+        assert isinstance(await one.take(FLIGHT), NoRoom)
+
+
+@pytest.mark.parametrize(
+    ("broken", "mended", "because"),
+    [
+        ({"maxmemory": "1"}, {"maxmemory": "0"}, "OutOfMemoryError"),
+        ({"replicaof": "127.0.0.1 9"}, {"replicaof": "no one"}, "ReadOnlyError"),
+        ({"min-replicas-to-write": "1"}, {"min-replicas-to-write": "0"}, "NOREPLICAS"),
+    ],
+    ids=["out of memory", "a read-only replica", "too few replicas"],
+)
+async def test_a_redis_that_cannot_be_written_to_is_done_without(own_server, broken, mended, because):
+    async with Redis.from_url(own_server.url) as client, Replica(own_server.url) as replica:
+        await replica.take(HOUR)
+        await _configure(client, broken)
+
+        assert isinstance(await replica.take(HOUR), Reservation)
+
+        assert because.lower() in replica.lost().lower()
+        await _configure(client, mended)
+        await replica.back()
+        assert await replica.used(HOUR) == 2
+
+
+async def _configure(client, options):
+    for name, value in options.items():
+        if name == "replicaof":
+            await client.replicaof(*value.split())
+        else:
+            await client.config_set(name, value)
+
+
+async def test_a_gateway_starts_without_its_redis_and_finds_it_later():
+    with containers.redis() as server:
+        server.signal("KILL")
+        async with Replica(server.url) as replica:
+            assert isinstance(await replica.take(HOUR), Reservation)
+            assert replica.lost() is not None
+            server.start_again()
+            await replica.back()
+
+            assert await replica.used(HOUR) == 1
+
+
+# ── many servers ──
+
+SENTINELS = """
+redis-server --port {a} --save '' --daemonize yes --pidfile /tmp/a.pid
+redis-server --port {b} --save '' --replicaof 127.0.0.1 {a} --daemonize yes
+printf 'port {s}\\nsentinel monitor ours 127.0.0.1 {a} 1\\nsentinel down-after-milliseconds ours 500\\n\
+sentinel failover-timeout ours 2000\\n' > /tmp/s.conf
+until redis-cli -p {b} info replication | grep -q master_link_status:up; do sleep .1; done
+redis-server /tmp/s.conf --sentinel --daemonize yes
+until redis-cli -p {s} sentinel replicas ours | grep -q {b}; do sleep .1; done
+echo all are up
+sleep 600
+"""
+
+
+async def test_a_failover_by_sentinels_is_survived():
+    ports = {name: containers.free_port() for name in "abs"}
+    url = f"redis+sentinel://127.0.0.1:{ports['s']}/ours"
+    with containers.script(SENTINELS.format(**ports), "all are up") as machine:
+        async with Replica(url) as replica:
+            for _ in range(7):
+                await replica.take(HOUR)
+            await replica.take(DAY)
+            machine.exec(["sh", "-c", "kill -9 $(cat /tmp/a.pid)"])
+
+            taken = 0
+            async with asyncio.timeout(30):
+                while replica.lost() is None:
+                    taken += isinstance(await replica.take(HOUR), Reservation)
+                    await asyncio.sleep(0.01)
+            await replica.back()
+
+            async with Redis(port=ports["b"]) as now_master:
+                assert (await now_master.info("replication"))["role"] == "master"
+            assert await replica.used(HOUR) == 7 + taken
+            assert await replica.used(DAY) == 1
+
+
+CLUSTER = """
+for ports in {a}:{x} {b}:{y} {c}:{z}; do
+  redis-server --port ${{ports%:*}} --cluster-port ${{ports#*:}} --save '' --cluster-enabled yes \
+    --cluster-config-file /tmp/${{ports%:*}}.conf --daemonize yes
+done
+sleep .3
+redis-cli --cluster create 127.0.0.1:{a} 127.0.0.1:{b} 127.0.0.1:{c} --cluster-yes
+until redis-cli -p {a} cluster info | grep -q cluster_state:ok; do sleep .1; done
+echo all are up
+sleep 600
+"""
+
+
+async def test_a_cluster_keeps_each_account_on_one_node_and_may_move_it():
+    ports = {name: containers.free_port() for name in "abcxyz"}
+    with containers.script(CLUSTER.format(**ports), "all are up") as machine:
+        async with Replica(f"redis+cluster://127.0.0.1:{ports['a']}") as replica:
+            both = [Wanted("one", (HOUR, DAY), Cost(1)), Wanted("other", (FLIGHT,), Cost(1))]
+            held = []
+            while isinstance(found := await replica.ledger.reserve(both), Reservation):
+                held.append(found)
+            assert [one.wanted.deployment for one in held] == ["one"] * 30 + ["other"] * 3
+
+            slot = int(machine.exec(["redis-cli", "-p", str(ports["a"]), "cluster", "keyslot", "{a}"]).output)
+            _move(machine, [ports[name] for name in "abc"], slot)
+            replica.ledger.refund(held[0])
+            replica.ledger.settle(held[1], Cost(1))
+
+            assert (await replica.used(HOUR), await replica.used(DAY)) == (29, 29)
+            assert isinstance(await replica.ledger.reserve(both), Reservation)
+            assert replica.lost() is None
+
+
+def _move(machine, ports, slot):
+    """Move *slot* with its keys to another node, as an operator's reshard does."""
+
+    def cli(port, *words):
+        return machine.exec(["redis-cli", "-p", str(port), *map(str, words)]).output.decode().strip()
+
+    ids = {port: cli(port, "cluster", "myid") for port in ports}
+    owner = next(port for port in ports if cli(port, "cluster", "countkeysinslot", slot) != "0")
+    other = next(port for port in ports if port != owner)
+    cli(other, "cluster", "setslot", slot, "importing", ids[owner])
+    cli(owner, "cluster", "setslot", slot, "migrating", ids[other])
+    keys = cli(owner, "cluster", "getkeysinslot", slot, 100).split()
+    cli(owner, "migrate", "127.0.0.1", other, "", 0, 5000, "keys", *keys)
+    for port in (other, owner, *ports):
+        cli(port, "cluster", "setslot", slot, "node", ids[other])
