@@ -32,6 +32,7 @@ from gateway.words import Ask, Deployment, Exclusion, GatewayError, NoCapacity, 
 from providers import failures as f
 from providers.client import Reply
 from providers.dialect import Request
+from providers.observations import Observation
 
 
 class Engine(Struct, frozen=True):
@@ -189,7 +190,12 @@ def _cost(deployment: Deployment, needs: Requirements) -> Cost:
 
 
 def _close(failure: f.RateLimited, deployment: Deployment, engine: Engine, now: float) -> None:
-    """Close the bucket that the provider named, until it said it opens; cool the deployment if it named none of ours."""
+    """
+    Close the bucket that the provider named, until it said it opens; cool the deployment if it named none of ours.
+
+    Of a rolling window that nobody knows the end of, all is used now, and comes back as what we took ourselves leaves it;
+    whether that was the reason is found out with growing pauses.
+    """
     until = failure.until if failure.until is not None else _after(now, failure.retry_in)
     named = [
         bucket
@@ -199,7 +205,12 @@ def _close(failure: f.RateLimited, deployment: Deployment, engine: Engine, now: 
     if failure.unit is None and failure.window is None:
         named = [bucket for bucket in named if bucket.unit == "requests"][:1]
     for bucket in named:
-        engine.ledger.close(bucket, None if until is None else until - now, failure.message)
+        if until is None and bucket.window == "rolling":
+            used_up = Observation(bucket.unit, bucket.window_name, remaining=0.0, by="a refusal")
+            engine.ledger.observe([bucket], [used_up], now)
+            engine.health.failed(deployment.name, failure.message, 2.0, now)
+        else:
+            engine.ledger.close(bucket, None if until is None else until - now, failure.message)
     if not named:
         engine.health.failed(deployment.name, failure.message, 30.0, now, until)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from providers import errors
@@ -10,6 +11,7 @@ from providers.dialect import Account, Response
 from providers.errors import ErrorBody, read_error
 from providers.observations import number_of, seconds
 
+_RETRY_IN = re.compile(r"Please retry in (\d+(?:\.\d+)?)s\.")
 _BAD_KEY = frozenset({"API_KEY_INVALID", "API_KEY_EXPIRED", "API_KEY_SERVICE_BLOCKED"})
 
 
@@ -66,6 +68,8 @@ def _used_up(account: Account, response: Response, body: ErrorBody) -> f.Provide
         return f.NotEntitled(body.message, status=429)
     told = [info.get("retryDelay") for info in _details(body, "google.rpc.RetryInfo")]
     retry_in = seconds(str(told[0])) if told else None
+    if exact := _RETRY_IN.search(body.message):  # the delay may be this, cut to whole seconds
+        retry_in = max(retry_in or 0.0, float(exact[1]))
     if not violations:
         unnamed = errors.classify(account, response)
         unnamed.retry_in = unnamed.retry_in if retry_in is None else retry_in
@@ -76,7 +80,7 @@ def _used_up(account: Account, response: Response, body: ErrorBody) -> f.Provide
     unit = "prompt" if "token" in what else "requests"
     window = "day" if "perday" in what else "minute" if "perminute" in what else None
     limited = f.RateLimited(body.message, status=429, retry_in=None if window == "day" else retry_in)
-    return limited.of(unit, window, limits[place], remaining=0.0 if unit == "requests" else None)
+    return limited.of(unit, window, limits[place], remaining=0.0 if window == "day" else None)
 
 
 def _clauses(message: str) -> list[str]:

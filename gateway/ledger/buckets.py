@@ -20,8 +20,8 @@ from msgspec import Struct
 Unit = Literal["requests", "prompt", "tokens", "dollars", "neurons", "audio-seconds", "in-flight"]
 Window = Literal["rolling", "clock", "refill", "calendar", "in-flight"]
 
-SLOTS = 100
-"""A rolling window is kept in this many slots. A debit leaves the window when its whole slot has: up to 1 % late."""
+SLOTS = 300
+"""A rolling window is kept in this many slots. A debit leaves the window when its whole slot has: up to 1/300 late."""
 
 LEASE = 900.0
 """Seconds after which an unfinished request no longer counts as in flight: its process must have died."""

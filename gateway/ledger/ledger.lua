@@ -8,7 +8,7 @@
 --          {key, opens in seconds or -1}, and the levels that are not blank {key, level}
 -- A calendar window cannot be computed here, so its rule brings the moments where windows begin, around the caller's now.
 
-local SLOTS, LEASE, LEARNED_FOR, EPSILON, NONE = 100, 900, 86400, 1e-6, -1
+local SLOTS, LEASE, LEARNED_FOR, EPSILON, NONE = 300, 900, 86400, 1e-6, -1
 
 -- A level's fields, as in buckets.Level.
 local USED, SINCE, SLOT, LEASES, OPEN, LAST = 1, 2, 3, 4, 5, 6

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from providers.simulator.base import Exchange, Refusal, SimulatedModel
 from providers.simulator.brain import Saying, View
 from providers.simulator.openai_like import OpenAILike
-from providers.simulator.quotas import Aligned, Calendar, Clock, Meter, Rolling
+from providers.simulator.quotas import Aligned, Calendar, Clock, Meter
 
 
 class Mistral(OpenAILike):
@@ -88,12 +88,12 @@ class Cerebras(OpenAILike):
 
     def meters_of(self, model: SimulatedModel, requests: float, tokens: float) -> list[tuple[Meter, float]]:
         return [
-            (self.meter(f"{model.id}/minute", lambda: Rolling(5)), requests),
-            (self.meter(f"{model.id}/hour", lambda: Rolling(150, 3600)), requests),
-            (self.meter(f"{model.id}/day", lambda: Rolling(2400, 86_400)), requests),
-            (self.meter(f"{model.id}/tokens", lambda: Rolling(30_000)), tokens),
-            (self.meter(f"{model.id}/tokens-hour", lambda: Rolling(1e6, 3600)), tokens),
-            (self.meter(f"{model.id}/tokens-day", lambda: Rolling(1e6, 86_400)), tokens),
+            (self.meter(f"{model.id}/minute", lambda: Aligned(5)), requests),
+            (self.meter(f"{model.id}/hour", lambda: Aligned(150, 3600)), requests),
+            (self.meter(f"{model.id}/day", lambda: Calendar(2400)), requests),
+            (self.meter(f"{model.id}/tokens", lambda: Aligned(30_000)), tokens),
+            (self.meter(f"{model.id}/tokens-hour", lambda: Aligned(1e6, 3600)), tokens),
+            (self.meter(f"{model.id}/tokens-day", lambda: Calendar(1e6)), tokens),
         ]
 
     def headers(self, model: SimulatedModel) -> dict[str, str]:

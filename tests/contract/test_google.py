@@ -490,8 +490,8 @@ class TestARefusal:
     @pytest.mark.parametrize(
         ("name", "bucket", "retry_in"),
         [
-            ("gemini_429_rpm.json", ("requests", "minute", 15.0), 9.0),
-            ("gemini_429_tpm.json", ("prompt", "minute", 250_000.0), 31.0),
+            ("gemini_429_rpm.json", ("requests", "minute", 15.0), 9.10233),
+            ("gemini_429_tpm.json", ("prompt", "minute", 250_000.0), 31.5),
             ("gemini_429_rpd.json", ("requests", "day", 20.0), None),
             ("gemini_compat_429_array.json", ("requests", "day", 20.0), None),
         ],

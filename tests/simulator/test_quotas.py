@@ -364,6 +364,7 @@ async def test_cerebras_tells_of_minute_hour_and_day_unless_its_queue_is_full(de
 
 @at("cerebras")
 async def test_cerebras_refuses_by_the_hour_too(desk: Desk):
+    desk.until("2026-11-23 09:00:00")
     desk.other.eat(150, FREE["cerebras"])
     desk.clock.advance(3599)
     assert await desk.answers(1) == [429]
