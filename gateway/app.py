@@ -16,7 +16,7 @@ from gateway.catalog.discovery import Discovery
 from gateway.clock import Clock, WallClock
 from gateway.events import Announcer, Observer, StoreChanged
 from gateway.health import Health
-from gateway.ledger.book import Store
+from gateway.ledger.book import Store, StoreFailure
 from gateway.ledger.embedded import EmbeddedStore
 from gateway.ledger.ledger import Condition, Ledger
 from gateway.pipeline import Engine
@@ -43,10 +43,13 @@ def make_store(settings: Settings) -> Store:
     """
     Where the ledger keeps its levels: Redis if an address is set, else a file.
 
-    Raises BadSettings if it cannot be told where that is, StoreFailure if the file cannot be used.
+    Raises BadSettings if the address is none, or the file cannot be used.
     """
     if settings.redis_url is None:
-        return EmbeddedStore(settings.state_dir / "ledger.sqlite")
+        try:
+            return EmbeddedStore(settings.state_dir / "ledger.sqlite")
+        except StoreFailure as exc:
+            raise BadSettings(f"FREEWAY_STATE_DIR: {exc}") from exc
     from gateway.ledger.shared import open_store  # noqa: PLC0415 - a tenth of a second, for those who have Redis
 
     try:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import click
 from msgspec import Struct
@@ -34,11 +35,8 @@ class Surroundings(Struct, frozen=True):
     home: Path
 
     def settings(self) -> settings.Settings:
-        """The settings; leaves the program with one sentence if they are wrong."""
-        try:
-            return settings.load(self.config, self.environ, self.home)
-        except settings.BadSettings as exc:
-            raise click.ClickException(str(exc)) from exc
+        """The settings. Raises BadSettings."""
+        return settings.load(self.config, self.environ, self.home)
 
 
 class Commands(click.Group):
@@ -54,6 +52,13 @@ class Commands(click.Group):
         command = module.command
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what turns out to be set wrongly only then is told in one sentence, too."""
+        try:
+            return super().invoke(ctx)
+        except settings.BadSettings as exc:
+            raise click.ClickException(str(exc)) from exc
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -48,7 +48,7 @@ class Observation(Struct, frozen=True):
     What a provider says of one bucket: its *limit*, what is *remaining*, and seconds until it *resets_in*.
 
     *unit* and *window* name the bucket as configuration does; *window* is ``minute``, ``hour``, ``day`` or ``month``.
-    *by* is where it says so.
+    *by* is where it says so, *scope* whether it is of the ``account`` or the ``model``, where that has to be told.
     """
 
     unit: str
@@ -57,6 +57,7 @@ class Observation(Struct, frozen=True):
     remaining: float | None = None
     resets_in: float | None = None
     by: str = "answer headers"
+    scope: str | None = None
 
 
 class Wait(Struct, frozen=True):
@@ -101,5 +102,5 @@ def from_headers(rows: Iterable[LimitHeader], headers: Headers) -> tuple[Observa
         if limit is None and remaining is None:
             continue
         resets_in = seconds(headers.get(row.resets)) if row.resets else None
-        observed.append(Observation(row.unit, row.window, limit, remaining, resets_in))
+        observed.append(Observation(row.unit, row.window, limit, remaining, resets_in, scope=row.scope))
     return tuple(observed)

@@ -22,7 +22,8 @@ class Quota(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
     One bucket that a request debits.
 
-    *limit* is written as ``20/minute`` (an amount and a period; ``2/in-flight`` for what may run at once).
+    *limit* is written as ``20/minute`` (an amount and a period; ``2/in-flight`` for what may run at once;
+    ``unlimited/minute`` for models that a later row does not hold for).
     *unit* says what is counted: ``requests``; ``prompt`` tokens; ``tokens`` (prompt and output, the output reserved
     when the request is admitted); ``dollars``; ``neurons``; ``audio-seconds``. *scope* says who shares the bucket: the whole
     ``account`` or each ``model``. *window*: ``rolling``, ``clock`` (aligned to the period), ``refill``
@@ -84,10 +85,14 @@ class ErrorSign(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class LimitHeader(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Headers that tell of one bucket. *resets* holds a duration (``2m59.56s``, ``12.5``), *unit* and *window* which."""
+    """
+    Headers that tell of one bucket: which, say *unit*, *window* and, where two differ only by that, *scope*. *resets*
+    holds a duration (``2m59.56s``, ``12.5``).
+    """
 
     unit: str
     window: str
+    scope: Literal["account", "model"] | None = None
     limit: str | None = None
     remaining: str | None = None
     resets: str | None = None

@@ -128,7 +128,7 @@ class Discovery:
 
     def _observe(self, provider: Provider, listing: Listing, asked_at: float) -> None:
         """Take in what the provider said of the account's own buckets."""
-        account = [b for b in buckets_of(provider.spec, "") if "/*/" in b.key]
+        account = [b for b in buckets_of(provider.spec, "") if b.scope == "account"]
         self._ledger.observe(account, listing.observed, asked_at)
 
     def _save(self) -> None:

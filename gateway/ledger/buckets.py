@@ -37,7 +37,8 @@ class Bucket(Struct, frozen=True, kw_only=True):
     """
     One counter that requests debit.
 
-    *key* is its identity in the store, *account* whose it is. *period* is in seconds; calendar windows have *calendar*
+    *key* is its identity in the store, *account* whose it is, *scope* who shares it there: all
+    of the ``account`` or one ``model``. *period* is in seconds; calendar windows have *calendar*
     (``day`` or ``month``) in *zone* instead. *window_name* is the provider's word for the period.
     """
 
@@ -46,6 +47,7 @@ class Bucket(Struct, frozen=True, kw_only=True):
     limit: float
     window: Window
     account: str = ""
+    scope: str = "account"
     period: float = 0.0
     window_name: str = ""
     calendar: Literal["day", "month"] | None = None

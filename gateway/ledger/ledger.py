@@ -317,7 +317,7 @@ def _learnt(buckets: Sequence[Bucket], said: Sequence[Observation], asked_at: fl
         (bucket, Learn(_or_none(o.limit), _or_none(o.remaining), o.by, asked_at))
         for o in said
         for bucket in buckets
-        if bucket.unit == o.unit and bucket.window_name == o.window
+        if bucket.unit == o.unit and bucket.window_name == o.window and o.scope in (None, bucket.scope)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Literal, cast
@@ -29,7 +30,7 @@ def buckets_of(spec: ProviderSpec, model: str) -> tuple[Bucket, ...]:
             continue
         bucket = _bucket(spec.name, model if row.scope == "model" else "", row)
         buckets.setdefault((row.scope, row.unit, bucket.window_name), bucket)
-    return tuple(buckets.values())
+    return tuple(bucket for bucket in buckets.values() if bucket.limit < math.inf)
 
 
 def _counted_as(spec: ProviderSpec, model: str) -> str:
@@ -50,7 +51,7 @@ def verify(spec: ProviderSpec) -> None:
 def _bucket(provider: str, model: str, row: Quota) -> Bucket:
     amount, _, period = row.limit.partition("/")
     try:
-        limit = float(amount)
+        limit = math.inf if amount == "unlimited" else float(amount)
         seconds, name = (0.0, _IN_FLIGHT) if period == _IN_FLIGHT else _period(period)
     except ValueError as exc:
         raise ValueError(f"provider {provider}: quota limit {row.limit!r}: expected e.g. '20/minute'") from exc
@@ -67,6 +68,7 @@ def _bucket(provider: str, model: str, row: Quota) -> Bucket:
     return Bucket(
         key="/".join(part for part in (provider, model or "*", row.unit, name) if part),
         account=provider,
+        scope=row.scope,
         unit="in-flight" if name == _IN_FLIGHT else row.unit,
         limit=limit,
         window=window,

@@ -10,8 +10,11 @@ from msgspec import Struct
 
 from gateway import __version__
 from gateway.catalog.discovery import Discovery
+from gateway.ledger.ledger import Condition
 from gateway.pipeline import Engine
 from gateway.words import Deployment
+
+Status = Literal["ok", "degraded", "starting", "no source"]
 
 
 class Source(Struct, kw_only=True):
@@ -23,8 +26,11 @@ class Source(Struct, kw_only=True):
 
 
 class Report(Struct, kw_only=True):
-    status: Literal["ok", "starting", "no source"]
+    """``degraded``: requests are answered, but the quota ledger has lost its store."""
+
+    status: Status
     version: str
+    ledger: Condition
     sources: list[Source]
 
 
@@ -43,7 +49,7 @@ async def readiness(engine: NamedDependency[Engine]) -> Response[dict[str, str]]
 
 @get("/health")
 async def health(engine: NamedDependency[Engine], discovery: NamedDependency[Discovery]) -> Report:
-    """Every source, and whether it can be used."""
+    """Every source, whether it can be used, and how the quota ledger fares."""
     serving = _serving(engine)
     starting = any(name not in discovery.looked for name in discovery.names)
     sources = [
@@ -54,8 +60,10 @@ async def health(engine: NamedDependency[Engine], discovery: NamedDependency[Dis
         )
         for name in discovery.names
     ]
-    status: Literal["ok", "starting", "no source"] = "ok" if serving else "starting" if starting else "no source"
-    return Report(status=status, version=__version__, sources=sources)
+    ledger = engine.ledger.condition()
+    well: Literal["ok", "degraded"] = "ok" if ledger.lost is None else "degraded"
+    status: Status = well if serving else "starting" if starting else "no source"
+    return Report(status=status, version=__version__, ledger=ledger, sources=sources)
 
 
 def _serving(engine: Engine) -> list[Deployment]:

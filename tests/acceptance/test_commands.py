@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -59,6 +60,53 @@ def test_serve_answers_and_remembers(others, tmp_path: Path):
     used = {level["bucket"]: level["used"] for level in levels if "gpt-oss-20b" in level["bucket"]}
 
     assert any(used.values())
+
+
+def test_quota_tells_of_each_account_and_lifts_a_close(others, tmp_path: Path):
+    world, variables = others
+    world.providers["groq"].fail("rate_limited:day", model="qwen/qwen3.8-27b")
+    pinned = {**ASK, "model": "groq/qwen/qwen3.8-27b"}
+    bucket = "groq/qwen/qwen3.8-27b/requests/day"
+    with serving(tmp_path, **variables) as (origin, _, _):
+        asked = httpx.post(
+            f"{origin}/v1/chat/completions", json=pinned, timeout=20, headers={"x-freeway-max-wait": "0"}
+        )
+        assert asked.status_code == 429
+        shut = next(row for row in _quota(tmp_path, variables) if row["bucket"] == bucket)
+        lifted = next(row for row in _quota(tmp_path, variables, "--open", bucket) if row["bucket"] == bucket)
+        shown = run("quota", home=tmp_path, COLUMNS="160", **variables).stdout
+
+    assert shut["account"] == "groq"
+    assert "on requests per day (RPD): Limit 1000" in shut["closed_because"]
+    assert shut["closed_until"] > shut["said_at"]
+    assert (shut["said_by"], shut["limit"]) == ("answer headers", 1000)
+    assert lifted["closed_until"] is None
+    assert "qwen/qwen3.8-27b/requests/day" in shown
+    assert "count: answer headers" in shown
+
+
+def _quota(home: Path, variables: dict[str, str], *more: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(run("quota", "--json", *more, home=home, **variables).stdout)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("FREEWAY_REDIS_URL", "localhost"), ("FREEWAY_STATE_DIR", "/dev/null/state")]
+)
+@pytest.mark.parametrize("command", ["serve", "quota"])
+def test_a_ledger_that_cannot_be_opened_stops_the_start_with_one_sentence(command, variable, value, tmp_path: Path):
+    done = run(command, home=tmp_path, GROQ_API_KEY="a-key", PORT="0", **{variable: value})
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Error: {variable}: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bucket_that_is_not_there_is_told(tmp_path: Path):
+    done = run("quota", "--open", "groq/nothing", home=tmp_path)
+
+    assert done.returncode == 1
+    assert "there is no bucket 'groq/nothing'" in done.stderr
 
 
 def test_serve_greets_with_a_line_that_can_be_tried(others, tmp_path: Path):

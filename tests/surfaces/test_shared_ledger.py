@@ -1,0 +1,77 @@
+"""Gateways that share one ledger, and a gateway whose Redis is not there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway import settings as s
+from gateway.app import make_store
+from gateway.events import StoreChanged
+from tests import containers
+from tests.clock import eventually
+from tests.conftest import CONFIG
+
+ASK = {"model": "groq/openai/gpt-oss-120b", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 20}
+NOW = {"x-freeway-max-wait": "0"}
+
+
+async def asked(demo, times: int = 1) -> list[int]:
+    async with httpx.AsyncClient(base_url=demo.base_url, timeout=20, headers=NOW) as client:
+        answers = [client.post("/v1/chat/completions", json=ASK) for _ in range(times)]
+        return [answer.status_code for answer in await asyncio.gather(*answers)]
+
+
+async def health(demo) -> dict:
+    async with httpx.AsyncClient(base_url=demo.base_url) as client:
+        return (await client.get("/health")).json()
+
+
+async def test_a_gateway_answers_while_its_redis_is_not_there(start):
+    heard = []
+    demo = await start(("groq",), observers=[heard.append], FREEWAY_REDIS_URL="redis://user:hunter2@127.0.0.1:9/0")
+    began = time.monotonic()
+
+    assert await asked(demo) == [200]
+
+    assert time.monotonic() - began < 5
+    report = await health(demo)
+    assert (report["status"], report["ledger"]["store"]) == ("degraded", "redis")
+    assert "connect" in report["ledger"]["lost"].lower()
+    assert "hunter2" not in str(report)
+    assert [event.store for event in heard if isinstance(event, StoreChanged)] == ["redis"]
+    assert not any("hunter2" in str(event) for event in heard)
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:6379", "http://127.0.0.1", "redis+sentinel://127.0.0.1:26379", "redis+ring://127.0.0.1"]
+)
+def test_an_address_that_is_none_of_redis_is_told(url):
+    settings = s.load(CONFIG, {"FREEWAY_REDIS_URL": url}, Path("/nowhere"))
+
+    with pytest.raises(s.BadSettings, match="FREEWAY_REDIS_URL: expected"):
+        make_store(settings)
+
+
+@pytest.mark.engine
+async def test_gateways_on_one_redis_count_together_and_go_on_without_it(start):
+    heard = []
+    with containers.redis() as server:
+        one = await start(("groq",), FREEWAY_REDIS_URL=server.url, observers=[heard.append])
+        other = await start(("groq",), FREEWAY_REDIS_URL=server.url)
+        served = [
+            status for statuses in zip(await asked(one, 20), await asked(other, 20), strict=True) for status in statuses
+        ]
+
+        assert served.count(200) == 30
+        assert (await health(one))["status"] == "ok"
+        server.signal("KILL")
+        await eventually(lambda: any(isinstance(event, StoreChanged) and event.lost for event in heard))
+        assert (await asked(one))[0] in (200, 429)  # what has flowed back meanwhile
+        server.start_again()
+        await eventually(lambda: heard[-1:] and any(isinstance(e, StoreChanged) and not e.lost for e in heard), 20)
+        assert (await health(one))["status"] == "ok"
