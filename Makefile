@@ -1,7 +1,8 @@
 # make run    start the gateway on 127.0.0.1:8000 with whatever keys and Ollama are found
 # make demo   simulated providers, the gateway, a few hundred calls, a table of who served what
 # make test   everything that needs no container engine        make test-all   that, too
-# make check  lint, types, architecture                        make bench      the costs, beside peers
+# make check  lint, types, architecture                        make bench      the costs, beside peers (bench-ledger: of
+#                                                              quotas alone)
 # Each makes its own environment in .venv first.
 
 SHELL := /bin/sh
@@ -9,7 +10,7 @@ BIN := .venv/bin
 RUN := .venv/.run-installed
 DEV := .venv/.dev-installed
 
-.PHONY: run demo test test-all check format bench lock clean
+.PHONY: run demo test test-all check format bench bench-ledger lock clean
 
 run: $(RUN)
 	@$(BIN)/freeway serve
@@ -35,6 +36,9 @@ format: $(DEV)
 
 bench: $(DEV)
 	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+bench-ledger: $(DEV)
+	@$(BIN)/python -m tests.bench.ledger
 
 # The lock files name versions and hashes, and no package host.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -1,0 +1,187 @@
+"""
+``python -m tests.bench.ledger``: what one reservation costs, and its settlement, on both stores, beside the same limits
+with the ``limits`` package alone and beside a bare script that does nothing in Redis. See README.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import uvloop
+from docker.errors import DockerException
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from rich.console import Console
+from rich.table import Table
+
+from gateway.clock import WallClock
+from gateway.ledger.book import Store
+from gateway.ledger.buckets import Bucket, Window
+from gateway.ledger.embedded import EmbeddedStore
+from gateway.ledger.ledger import Ledger
+from gateway.ledger.nouns import Cost, Reservation, Wanted
+from gateway.ledger.shared import open_store
+from tests import containers
+
+ROUNDS, CALLS = 7, 1500
+SIZES = (1, 4, 16)
+WINDOWS: tuple[Window, ...] = ("refill", "clock", "rolling", "refill")
+NOTHING = "return 1"
+
+Work = Callable[[], Awaitable[object]]
+
+
+def buckets(count: int) -> tuple[Bucket, ...]:
+    """So many buckets of one account, with limits that refuse nothing."""
+    return tuple(
+        Bucket(
+            key=f"groq/bench-{count}/{number}",
+            account="groq",
+            unit="tokens" if number % 2 else "requests",
+            limit=1e12,
+            window=WINDOWS[number % len(WINDOWS)],
+            period=60.0,
+            window_name="minute",
+        )
+        for number in range(count)
+    )
+
+
+async def cost(work: Work, calls: int = CALLS) -> tuple[float, float]:
+    """Microseconds of CPU time and of waiting for one call of *work*: those of the best round, and the median's wait."""
+    spent, waits = [], []
+    for _ in range(ROUNDS):
+        cpu, began = time.process_time(), time.perf_counter()
+        for _ in range(calls):
+            await work()
+        spent.append((time.process_time() - cpu) / calls * 1e6)
+        waits.append((time.perf_counter() - began) / calls * 1e6)
+    return min(spent), median(waits)
+
+
+async def of_ledger(store: Store, count: int) -> list[tuple[str, float, float]]:
+    ledger = Ledger(store, WallClock())
+    wanted = [Wanted("d", buckets(count), Cost(20, 100))]
+
+    async def reserved() -> Reservation:
+        held = await ledger.reserve(wanted)
+        assert isinstance(held, Reservation)
+        return held
+
+    async def gathered() -> None:
+        ledger.settle(await reserved(), Cost(22, 80))
+
+    async def apart() -> None:
+        await gathered()
+        await ledger.flush()
+
+    found = [
+        ("reserve and settle, gathered", *await cost(gathered)),
+        ("reserve and settle, apart", *await cost(apart)),
+    ]
+    await ledger.aclose()
+    return found
+
+
+async def of_limits(storage: Any, count: int) -> tuple[float, float]:
+    """The same number of limits with the package alone: nothing is atomic over them, and nothing can be settled."""
+    limiter = MovingWindowRateLimiter(storage)
+    rows = [RateLimitItemPerMinute(10**9) for _ in range(count)]
+
+    async def hits() -> None:
+        for number, row in enumerate(rows):
+            assert await limiter.hit(row, "groq", str(number))
+
+    return await cost(hits, CALLS // 5)
+
+
+async def of_bare_trip(url: str, keys: int) -> tuple[float, float]:
+    async with Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=None, protocol=2) as client:
+        sha = await client.script_load(NOTHING)
+        names, body = [f"k{number}" for number in range(keys)], b"x" * 40 * keys
+
+        async def trip() -> None:
+            await client.evalsha(sha, keys, *names, body)
+
+        return await cost(trip)
+
+
+async def of_history(make: Callable[[], Store]) -> list[tuple[str, float, float]]:
+    """The same reservation at first, and after many others: it must cost the same."""
+    ledger = Ledger(make(), WallClock())
+    wanted = [Wanted("d", buckets(4), Cost(20, 100))]
+
+    async def once() -> None:
+        held = await ledger.reserve(wanted)
+        assert isinstance(held, Reservation)
+        ledger.settle(held, Cost(22, 80))
+
+    first = await cost(once, 300)
+    for _ in range(20_000):
+        await once()
+    later = await cost(once, 300)
+    await ledger.aclose()
+    return [("4 buckets, at first", *first), ("4 buckets, after 20 000 more", *later)]
+
+
+@contextmanager
+def redis() -> Iterator[str | None]:
+    """The address of a Redis, if a container engine is there."""
+    try:
+        with containers.redis() as server:
+            yield server.url
+    except DockerException:
+        yield None
+
+
+async def measure(folder: Path, url: str | None) -> Iterator[tuple[str, str, float, float]]:
+    rows: list[tuple[str, str, float, float]] = []
+    for count in SIZES:
+        what = f"{count} bucket{'s' if count > 1 else ''}"
+        for title, *figures in await of_ledger(EmbeddedStore(folder / f"{count}.sqlite"), count):
+            rows.append((f"embedded, {what}", title, *figures))
+        rows.append((f"limits in memory, {what}", "one hit each", *await of_limits(MemoryStorage(), count)))
+        if url:
+            for title, *figures in await of_ledger(open_store(url), count):
+                rows.append((f"Redis, {what}", title, *figures))
+            storage = RedisStorage(f"async+{url}", implementation="redispy")
+            rows.append((f"limits in Redis, {what}", "one hit each", *await of_limits(storage, count)))
+            rows.append((f"Redis, {what}", "a bare round trip, as many keys", *await of_bare_trip(url, count)))
+    for title, *figures in await of_history(lambda: EmbeddedStore(folder / "history.sqlite")):
+        rows.append(("embedded", title, *figures))
+    if url:
+        for title, *figures in await of_history(lambda: open_store(url)):
+            rows.append(("Redis", title, *figures))
+    return iter(rows)
+
+
+def main() -> None:
+    table = Table(title="Microseconds each, one after another, in one process", title_justify="left")
+    for heading in ("", "what", "CPU", "takes"):
+        table.add_column(heading, justify="right" if heading in ("CPU", "takes") else "left")
+    with (
+        TemporaryDirectory(prefix="freeway-ledger-", dir=".") as folder,
+        redis() as url,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        for where, what, cpu, takes in runner.run(measure(Path(folder), url)):
+            table.add_row(where, what, f"{cpu:.0f}", f"{takes:.0f}")
+    console = Console(highlight=False)
+    console.print(table)
+    if url is None:
+        console.print("left out: Redis: no container engine is here")
+
+
+if __name__ == "__main__":
+    main()
