@@ -47,7 +47,7 @@ class Connection:
     title, shared = "server", True
 
     def __init__(self, server: Server) -> None:
-        self._server = server
+        self._server, self.name = server, ""
 
     async def exchange(self, *args: Any) -> Any:
         if self._server.away:
@@ -60,6 +60,7 @@ class Connection:
     async def beat(self, name: str) -> Beat:
         if self._server.away or self._server.deaf:
             raise StoreFailure("away")
+        self.name = name
         self._server.names = sorted({*self._server.names, name})
         return Beat(self._server.names.index(name), len(self._server.names), str(id(self._server.store)))
 
@@ -72,7 +73,8 @@ class Replicas:
     def __init__(self, count: int) -> None:
         self.clock, self.server = FakeClock(NOON), Server()
         self.told: list[Condition] = []
-        self.ledgers = [Ledger(Connection(self.server), self.clock, tell=self.told.append) for _ in range(count)]
+        self.connections = [Connection(self.server) for _ in range(count)]
+        self.ledgers = [Ledger(one, self.clock, tell=self.told.append) for one in self.connections]
 
     async def __aenter__(self) -> Self:
         for ledger in self.ledgers:
@@ -250,17 +252,30 @@ async def test_a_lost_answer_never_makes_room_that_is_not_there():
 
 
 async def test_a_reservation_whose_answer_was_lost_does_not_fly_for_ever():
-    async with Replicas(1) as replicas:
+    async with Replicas(5) as replicas:
+        names = replicas.server.names
+        last = next(n for n, one in enumerate(replicas.connections) if names.index(one.name) == 4)
         replicas.server.deaf = True
-        held = await replicas.take(0, FLIGHT)
-        assert isinstance(held, Reservation)
+        assert isinstance(await replicas.take(last, FLIGHT), NoRoom)  # there are four flights for five replicas
+        assert await replicas.used(FLIGHT) == 1
         replicas.server.deaf = False
         await replicas.look()
-        assert await replicas.used(FLIGHT) == 1
-        replicas.ledgers[0].settle(held, Cost(1))
-        await replicas.ledgers[0].flush()
 
         assert await replicas.used(FLIGHT) == 0
+
+
+async def test_what_a_provider_counted_meanwhile_is_not_counted_twice():
+    async with Replicas(1) as replicas:
+        replicas.server.away = True
+        for _ in range(3):
+            await replicas.take(0, DAY)
+        counted = Observation("requests", "day", remaining=15)
+        replicas.ledgers[0].observe([DAY], [counted], replicas.clock())
+        await replicas.take(0, CLOCK)
+        replicas.server.away = False
+        await replicas.look()
+
+        assert await replicas.used(DAY) == 5
 
 
 async def test_it_is_said_when_the_store_is_lost_and_when_it_is_back():

@@ -1,0 +1,127 @@
+"""The embedded store on a real file: other processes, kill -9, and a file that cannot be written."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from gateway.clock import WallClock
+from gateway.ledger.buckets import Bucket
+from gateway.ledger.embedded import BUSY, EmbeddedStore
+from gateway.ledger.ledger import BEAT, Ledger
+from gateway.ledger.nouns import Cost, NoRoom, Reservation, Wanted
+from tests.clock import FakeClock, eventually
+
+ROOT = Path(__file__).parents[2]
+MANY = Bucket(key="a/many", account="a", unit="requests", limit=3000, window="rolling", period=86_400)
+MINUTE = Bucket(key="a/minute", account="a", unit="requests", limit=10, window="clock", period=60)
+
+RACER = """
+import asyncio, sys
+from pathlib import Path
+from tests.contract.test_ledger_embedded import taken
+print(asyncio.run(taken(Path(sys.argv[1]), int(sys.argv[2]))))
+"""
+
+
+def opened(path: Path, clock=None) -> Ledger:
+    return Ledger(EmbeddedStore(path), clock or WallClock())
+
+
+async def taken(path: Path, times: int) -> int:
+    """How many of so many reservations were made, each settled before the next."""
+    ledger = opened(path)
+    made = 0
+    for _ in range(times):
+        held = await ledger.reserve([Wanted("d", (MANY,), Cost(1))])
+        if isinstance(held, Reservation):
+            made += 1
+            ledger.settle(held, Cost(1))
+    await ledger.aclose()
+    return made
+
+
+async def used(path: Path, bucket: Bucket) -> float:
+    ledger = opened(path)
+    level = (await ledger.levels([bucket]))[bucket.key].used
+    await ledger.aclose()
+    return level
+
+
+def test_processes_on_one_file_take_neither_one_too_many_nor_one_too_few(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    argv = [sys.executable, "-c", RACER, str(path), "1500"]
+    racers = [subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE) for _ in range(4)]
+
+    assert sum(int(racer.communicate(timeout=60)[0]) for racer in racers) == MANY.limit
+    assert asyncio.run(used(path, MANY)) == MANY.limit
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from tests.contract.test_ledger_embedded import MANY, opened
+from gateway.ledger.nouns import Cost, Wanted
+async def main():
+    ledger = opened(Path(sys.argv[1]))
+    await ledger.reserve([Wanted("d", (MANY,), Cost(1))])
+    os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(main())
+"""
+
+
+def test_what_a_killed_process_debited_stays_debited(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+
+    died = subprocess.run([sys.executable, "-c", KILLED, str(path)], cwd=ROOT, check=False)
+
+    assert died.returncode == -signal.SIGKILL
+    assert asyncio.run(used(path, MANY)) == 1
+
+
+async def test_what_has_faded_leaves_the_file(tmp_path, clock):
+    path = tmp_path / "ledger.sqlite"
+    ledger = opened(path, clock)
+    for number in range(50):
+        bucket = Bucket(key=f"a/{number}", account="a", unit="requests", limit=1, window="clock", period=60)
+        held = await ledger.reserve([Wanted("d", (bucket,), Cost(1))])
+        assert isinstance(held, Reservation)
+        ledger.settle(held, Cost(1))
+    await ledger.flush()
+    clock.advance(7200)
+    await ledger.reserve([Wanted("d", (MANY,), Cost(1))])
+    await ledger.aclose()
+
+    with sqlite3.connect(path) as db:
+        rows = db.execute("SELECT bucket, length(state) FROM level").fetchall()
+    db.close()
+    assert [key for key, _ in rows] == [MANY.key]
+    assert rows[0][1] < 100
+
+
+async def test_a_file_that_another_process_holds_is_done_without_until_it_is_free(tmp_path):
+    path, clock = tmp_path / "ledger.sqlite", FakeClock()
+    ledger = opened(path, clock)
+    await ledger.reserve([Wanted("d", (MINUTE,), Cost(1))])
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+
+    held = [await ledger.reserve([Wanted("d", (MINUTE,), Cost(1))]) for _ in range(20)]
+
+    assert time.monotonic() - began < 10 * BUSY
+    assert sum(isinstance(one, Reservation) for one in held) == 9
+    assert ledger.condition().lost == "database is locked"
+    holder.execute("ROLLBACK")
+    holder.close()
+    await eventually(lambda: clock.sleeping)
+    clock.advance(BEAT)
+    await eventually(lambda: ledger.condition().lost is None)
+    assert isinstance(await ledger.reserve([Wanted("d", (MINUTE,), Cost(1))]), NoRoom)
+    assert (await ledger.levels([MINUTE]))[MINUTE.key].used == 10
+    await ledger.aclose()
