@@ -12,7 +12,7 @@ order is here. What happens after is in relay.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 
 from msgspec import Struct
@@ -24,8 +24,8 @@ from gateway.consequences import CONSEQUENCES
 from gateway.events import Attempted, Event, Withdrawn
 from gateway.health import Health
 from gateway.ledger.ledger import Ledger
-from gateway.ledger.nouns import Cost, NoRoom, Reservation, Wanted
-from gateway.requirements import requirements_of
+from gateway.ledger.nouns import NoRoom, Reservation
+from gateway.requirements import Wishes, requirements_of
 from gateway.router import rank
 from gateway.settings import Requests
 from gateway.words import Ask, Deployment, Exclusion, GatewayError, NoCapacity, NoSource, NothingCapable, Requirements
@@ -45,17 +45,6 @@ class Engine(Struct, frozen=True):
     clock: Clock
     limits: Requests
     tell: Callable[[Event], None]
-
-
-class _Wishes(Struct, frozen=True):
-    """The ranked deployments as the ledger wants them, each made when it is looked at: mostly the first will do."""
-
-    ranked: list[Deployment]
-    needs: Requirements
-
-    def __iter__(self) -> Iterator[Wanted]:
-        for deployment in self.ranked:
-            yield Wanted(deployment.name, deployment.buckets, _cost(deployment, self.needs))
 
 
 class Attempt(Struct, frozen=True):
@@ -94,7 +83,7 @@ async def answer(ask: Ask, request: str, engine: Engine) -> Answer:
         capable = _candidates(needs, attempts, engine)
         rested, excluded = _rested(capable, engine, now)
         ranked = rank(needs, rested, engine.ledger.shares(), now, engine.health.latency, _preference(needs, engine))
-        held = await engine.ledger.reserve(_Wishes(ranked, needs))
+        held = await engine.ledger.reserve(Wishes(ranked, needs))
         if isinstance(held, NoRoom):
             excluded += _full(ranked, held)
             opens_at = min((e.until for e in excluded if e.until is not None), default=float("inf"))
@@ -182,11 +171,6 @@ def _rested(capable: list[Deployment], engine: Engine, now: float) -> tuple[list
 
 def _preference(needs: Requirements, engine: Engine) -> str:
     return engine.catalog.prefers(needs.models[0])
-
-
-def _cost(deployment: Deployment, needs: Requirements) -> Cost:
-    dollars = needs.prompt_tokens * deployment.prompt_price + needs.output_tokens * deployment.output_price
-    return Cost(needs.prompt_tokens, needs.output_tokens, dollars)
 
 
 def _close(failure: f.RateLimited, deployment: Deployment, engine: Engine, now: float) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
-from gateway.words import Ask, Requirements
+from msgspec import Struct
+
+from gateway.ledger.nouns import Cost, Wanted
+from gateway.words import Ask, Deployment, Requirements
 from providers.chat import ChatRequest, Fields, Part
 
 BYTES_PER_TOKEN = 3.0
@@ -66,3 +70,19 @@ def _capabilities(view: ChatRequest) -> set[str]:
         if isinstance(message.content, list):
             needed |= {_PART_NEEDS.get(part.type, part.type) or "" for part in message.content}
     return needed - {""}
+
+
+class Wishes(Struct, frozen=True):
+    """The ranked deployments as the ledger wants them, each made when it is looked at: mostly the first will do."""
+
+    ranked: list[Deployment]
+    needs: Requirements
+
+    def __iter__(self) -> Iterator[Wanted]:
+        for deployment in self.ranked:
+            yield Wanted(deployment.name, deployment.buckets, _cost(deployment, self.needs))
+
+
+def _cost(deployment: Deployment, needs: Requirements) -> Cost:
+    dollars = needs.prompt_tokens * deployment.prompt_price + needs.output_tokens * deployment.output_price
+    return Cost(needs.prompt_tokens, needs.output_tokens, dollars)
