@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -38,36 +38,31 @@ def run(*arguments: str, home: Path, timeout: float = 60, **variables: str) -> s
 @contextmanager
 def serving(home: Path, **variables: str) -> Iterator[tuple[str, subprocess.Popen[bytes], Path]]:
     """``freeway serve`` on a free port: its origin, its process, and the file with all that it says."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
     log = home / "serve.log"
     with log.open("wb") as said:
         process = subprocess.Popen(
             [FREEWAY, "serve"],
-            env=environment(home, PORT=str(port), **variables),
+            env=environment(home, PORT="0", **variables),
             cwd=home,
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
         )
         try:
-            origin = f"http://127.0.0.1:{port}"
-            _until_alive(origin, process, log)
-            yield origin, process, log
+            yield _origin(process, log), process, log
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
                 process.wait(20)
 
 
-def _until_alive(origin: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _origin(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Where the gateway says that it is, once it answers there."""
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{origin}/health/liveness", timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            if process.poll() is not None:
-                break
-            time.sleep(0.05)
+    while process.poll() is None and time.monotonic() < deadline:
+        if greeting := re.search(r"Freeway on (http://127\.0\.0\.1:\d+)/v1", log.read_text()):
+            with suppress(httpx.TransportError):
+                if httpx.get(f"{greeting[1]}/health/liveness", timeout=5).status_code == 200:
+                    return greeting[1]
+        time.sleep(0.05)
     raise AssertionError(f"the gateway did not start:\n{log.read_text()}")
