@@ -8,22 +8,28 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from litestar import Litestar
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
+from msgspec import Struct
 
 from gateway import __version__
 from gateway.admission import WaitingRoom
 from gateway.catalog.catalog import Catalog
+from gateway.catalog.changes import History
 from gateway.catalog.discovery import Discovery
 from gateway.clock import Clock, WallClock
+from gateway.costs import Costs
+from gateway.engine import Engine
 from gateway.events import Announcer, Observer, StoreChanged
 from gateway.health import Health
 from gateway.ledger.book import Store, StoreFailure
 from gateway.ledger.embedded import EmbeddedStore
 from gateway.ledger.ledger import Condition, Ledger
-from gateway.pipeline import Engine
+from gateway.memory.embedded import EmbeddedKeeper
+from gateway.memory.memory import Keeper, KeeperFailure, Memory
 from gateway.settings import BadSettings, Settings
 from gateway.surfaces import admin, openai_errors, openai_models
 from gateway.surfaces.auth import Doorkeeper
 from gateway.surfaces.openai_chat import Surface, chat_completions
+from gateway.webhook import Webhook
 from providers.client import Prepare, Provider
 from providers.dialect import Account
 from providers.wire import HttpWire, Wire
@@ -58,6 +64,68 @@ def make_store(settings: Settings) -> Store:
         raise BadSettings(f"FREEWAY_REDIS_URL: {exc}") from exc
 
 
+def make_keeper(settings: Settings, clock: Clock) -> Keeper:
+    """
+    What remembers everything else: the same Redis, or another file.
+
+    Raises BadSettings if the file cannot be used.
+    """
+    if settings.redis_url is None:
+        try:
+            return EmbeddedKeeper(settings.state_dir / "memory.sqlite", clock)
+        except KeeperFailure as exc:
+            raise BadSettings(f"FREEWAY_STATE_DIR: {exc}") from exc
+    from gateway.ledger.shared import connect  # noqa: PLC0415 - see make_store
+    from gateway.memory.shared import SharedKeeper  # noqa: PLC0415
+
+    return SharedKeeper(connect(settings.redis_url)[0])
+
+
+class Parts(Struct, frozen=True):
+    """The gateway's parts without a server and without a wire."""
+
+    engine: Engine
+    discovery: Discovery
+    memory: Memory
+    history: History
+
+    async def open(self, providers: Mapping[str, Provider]) -> None:
+        """Recall what is known, of *providers* too: a restart answers at once."""
+        await self.memory.serve()
+        self.discovery.know(providers)
+
+    async def aclose(self) -> None:
+        await self.engine.ledger.aclose()
+        await self.memory.aclose()
+
+
+def make_parts(
+    settings: Settings, clock: Clock, store: Store, keeper: Keeper, observers: Sequence[Observer] = ()
+) -> Parts:
+    """The parts, put together."""
+    memory = Memory(keeper, clock)
+    history = History(memory)
+    tell = Announcer((*observers, history))
+
+    def tell_condition(condition: Condition) -> None:
+        tell(StoreChanged(condition.store, condition.lost, condition.replicas))
+
+    catalog = Catalog(settings, memory)
+    ledger = Ledger(store, clock, replicas=settings.ledger.replicas, tell=tell_condition)
+    engine = Engine(
+        catalog=catalog,
+        ledger=ledger,
+        health=Health(),
+        waiting_room=WaitingRoom(clock, settings.requests.max_waiting),
+        costs=Costs(memory),
+        clock=clock,
+        limits=settings.requests,
+        tell=tell,
+    )
+    discovery = Discovery(catalog, ledger, settings, memory=memory, clock=clock, tell=tell)
+    return Parts(engine, discovery, memory, history)
+
+
 def create_app(
     settings: Settings,
     *,
@@ -69,35 +137,28 @@ def create_app(
 ) -> Litestar:
     """The application. Parts that are not given are the real ones; they are opened and closed with it."""
     clock = clock or WallClock()
-    catalog = Catalog(settings.provider, settings.alias, settings.virtual)
-    tell = Announcer(observers)
-
-    def tell_condition(condition: Condition) -> None:
-        tell(StoreChanged(condition.store, condition.lost, condition.replicas))
-
-    ledger = Ledger(store or make_store(settings), clock, replicas=settings.ledger.replicas, tell=tell_condition)
-    engine = Engine(
-        catalog=catalog,
-        ledger=ledger,
-        health=Health(),
-        waiting_room=WaitingRoom(clock, settings.requests.max_waiting),
-        clock=clock,
-        limits=settings.requests,
-        tell=tell,
-    )
+    store = store or make_store(settings)
+    keeper = make_keeper(settings, clock)
+    webhook = Webhook(settings.catalog.webhook, clock) if settings.catalog.webhook else None
+    watching: tuple[Observer, ...] = (*observers, webhook) if webhook is not None else tuple(observers)
+    parts = make_parts(settings, clock, store, keeper, watching)
+    engine, discovery = parts.engine, parts.discovery
     doorkeeper = Doorkeeper(settings)
-    discovery = Discovery(catalog, ledger, settings, clock=clock, tell=tell)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(ledger.aclose)
-            await ledger.serve(catalog.buckets)
+            stack.push_async_callback(parts.aclose)
+            await engine.ledger.serve(engine.catalog.buckets)
             for stop in on_stop:
                 stack.push_async_callback(_call, stop)
             wire = await stack.enter_async_context(HttpWire(user_agent=USER_AGENT))
-            discovery.serve(make_providers(settings, wire, prepare or {}))
+            await parts.open(make_providers(settings, wire, prepare or {}))
             stack.push_async_callback(discovery.stop)
+            discovery.serve(wire)
+            if webhook is not None:
+                stack.push_async_callback(webhook.stop)
+                webhook.serve(wire, parts.memory)
             yield
 
     return Litestar(

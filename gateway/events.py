@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from msgspec import Struct
 
@@ -48,6 +49,27 @@ class Withdrawn(Struct, frozen=True):
     alarm: bool
 
 
+ChangeKind = Literal[
+    "appeared",
+    "vanished",
+    "became paid",
+    "withdrawn",
+    "capability gained",
+    "capability lost",
+    "limit changed",
+    "charged",
+]
+
+
+class Changed(Struct, frozen=True):
+    """Something about a model or an account is not as it was. *name* is a deployment's or an account's."""
+
+    kind: ChangeKind
+    name: str
+    detail: str
+    at: float  # unix seconds
+
+
 class Discovered(Struct, frozen=True):
     """A provider's list was read, with so many free models, or could not be had."""
 
@@ -64,7 +86,7 @@ class StoreChanged(Struct, frozen=True):
     replicas: int
 
 
-Event = Attempted | Ended | Withdrawn | Discovered | StoreChanged
+Event = Attempted | Ended | Withdrawn | Discovered | Changed | StoreChanged
 Observer = Callable[[Event], None]
 
 

@@ -12,60 +12,19 @@ order is here. What happens after is in relay.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import suppress
 
-from msgspec import Struct
-
-from gateway.admission import WaitingRoom
-from gateway.catalog.catalog import Catalog
-from gateway.clock import Clock
+from gateway.aftermath import bear
 from gateway.consequences import CONSEQUENCES
-from gateway.events import Attempted, Event, Withdrawn
-from gateway.health import Health
-from gateway.ledger.ledger import Ledger
-from gateway.ledger.nouns import NoRoom, Reservation
+from gateway.engine import Answer, Attempt, Engine
+from gateway.events import Attempted
+from gateway.ledger.nouns import NoRoom
 from gateway.requirements import Wishes, requirements_of
 from gateway.router import rank
-from gateway.settings import Requests
 from gateway.words import Ask, Deployment, Exclusion, GatewayError, NoCapacity, NoSource, NothingCapable, Requirements
 from providers import failures as f
-from providers.client import Reply
 from providers.dialect import Request
-from providers.observations import Observation
-
-
-class Engine(Struct, frozen=True):
-    """What a request is served with. Built once, in app.py."""
-
-    catalog: Catalog
-    ledger: Ledger
-    health: Health
-    waiting_room: WaitingRoom
-    clock: Clock
-    limits: Requests
-    tell: Callable[[Event], None]
-
-
-class Attempt(Struct, frozen=True):
-    """A deployment that was asked and failed."""
-
-    deployment: Deployment
-    failure: f.ProviderFailure
-
-
-class Answer(Struct, frozen=True):
-    """A reply that has begun, the reservation it must settle, and how we came by it."""
-
-    request: str
-    deployment: Deployment
-    reply: Reply
-    held: Reservation
-    needs: Requirements
-    attempts: tuple[Attempt, ...]
-    sent_at: float
-    first_content: float  # seconds from sending to the head of the answer
-    passed_over: int  # better places that had no room: refusals that were never provoked
 
 
 async def answer(ask: Ask, request: str, engine: Engine) -> Answer:
@@ -80,17 +39,17 @@ async def answer(ask: Ask, request: str, engine: Engine) -> Answer:
     attempts: list[Attempt] = []
     while len(attempts) < engine.limits.max_attempts:
         now = engine.clock.now()
+        needs = engine.catalog.standing_in(needs, now)
         capable = _candidates(needs, attempts, engine)
-        rested, excluded = _rested(capable, engine, now)
-        ranked = rank(needs, rested, engine.ledger.shares(), now, engine.health.latency, _preference(needs, engine))
-        held = await engine.ledger.reserve(Wishes(ranked, needs))
+        ranking = rank(needs, capable, engine.ledger.shares(), engine.health, now, _preference(needs, engine))
+        held = await engine.ledger.reserve(Wishes(ranking.best, needs))
         if isinstance(held, NoRoom):
-            excluded += _full(ranked, held)
+            excluded = [*ranking.resting, *_full(ranking.best, held)]
             opens_at = min((e.until for e in excluded if e.until is not None), default=float("inf"))
             if not await engine.waiting_room.wait(opens_at, needs.deadline):
                 raise _given_up(needs, attempts, excluded, opens_at, now)
             continue
-        deployment = ranked[held.place]
+        deployment = ranking.best[held.place]
         engine.health.trying(deployment.name, now)
         try:
             reply = await deployment.provider.send(
@@ -111,31 +70,6 @@ async def answer(ask: Ask, request: str, engine: Engine) -> Answer:
     raise _given_up(needs, attempts, [], float("inf"), engine.clock.now())
 
 
-def bear(failure: f.ProviderFailure, deployment: Deployment, held: Reservation, engine: Engine) -> None:
-    """Do what follows from *failure*; raises a GatewayError if it is the caller's to hear."""
-    now = engine.clock.now()
-    follows = CONSEQUENCES[type(failure)]
-    if follows.debit == "kept":
-        engine.ledger.settle(held, held.wanted.cost, failure.observed)
-    else:
-        engine.ledger.refund(held, follows.debit, failure.observed)
-    engine.health.left(deployment.name)
-    if follows.closes_bucket and isinstance(failure, f.RateLimited):
-        _close(failure, deployment, engine, now)
-    if follows.cools:
-        until = failure.until if failure.until is not None else _after(now, failure.retry_in)
-        engine.health.failed(deployment.name, failure.message, follows.cools, now, until)
-    if follows.withdraws:
-        name = deployment.provider.name if failure.account_wide else deployment.name
-        engine.catalog.withdraw(name, now + follows.withdraws, failure.message)
-        alarm = isinstance(failure, f.WouldCost | f.CredentialRejected)
-        engine.tell(Withdrawn(name, failure.message, now + follows.withdraws, alarm))
-    if follows.loses_capability and isinstance(failure, f.Unsupported) and failure.capability:
-        engine.catalog.lose(deployment, failure.capability)
-    if follows.tells is not None:
-        raise follows.tells(failure.message) from failure
-
-
 async def _first_lists(needs: Requirements, engine: Engine) -> None:
     """After a cold start, wait for the first lists rather than deny what is there; not if one has what is needed."""
     try:
@@ -145,62 +79,20 @@ async def _first_lists(needs: Requirements, engine: Engine) -> None:
             await asyncio.wait_for(engine.catalog.complete.wait(), max(0.0, needs.deadline - engine.clock.now()))
 
 
-def _candidates(needs: Requirements, attempts: list[Attempt], engine: Engine) -> list[Deployment]:
+def _candidates(needs: Requirements, attempts: list[Attempt], engine: Engine) -> Iterator[Deployment]:
     """Those that may serve; when an attempt has just taken the last of them away, its failure is what is told."""
     done = {a.deployment.name for a in attempts if not CONSEQUENCES[type(a.failure)].again}
     try:
         capable = engine.catalog.candidates(needs, engine.clock.now())
     except GatewayError:
         if attempts:
-            return []
+            return iter(())
         raise
-    return [deployment for deployment in capable if deployment.name not in done] if done else capable
-
-
-def _rested(capable: list[Deployment], engine: Engine, now: float) -> tuple[list[Deployment], list[Exclusion]]:
-    """*capable* without those that are cooling, and why those are left out."""
-    rested, cooling = [], []
-    for deployment in capable:
-        blocked = engine.health.blocked_until(deployment.name, now)
-        if blocked is None:
-            rested.append(deployment)
-        else:
-            cooling.append(Exclusion(deployment.name, f"cooling: {blocked[1]}", blocked[0]))
-    return rested, cooling
+    return (deployment for deployment in capable if deployment.name not in done) if done else capable
 
 
 def _preference(needs: Requirements, engine: Engine) -> str:
     return engine.catalog.prefers(needs.models[0])
-
-
-def _close(failure: f.RateLimited, deployment: Deployment, engine: Engine, now: float) -> None:
-    """
-    Close the bucket that the provider named, until it said it opens; cool the deployment if it named none of ours.
-
-    Of a rolling window that nobody knows the end of, all is used now, and comes back as what we took ourselves leaves it;
-    whether that was the reason is found out with growing pauses.
-    """
-    until = failure.until if failure.until is not None else _after(now, failure.retry_in)
-    named = [
-        bucket
-        for bucket in deployment.buckets
-        if failure.unit in (None, bucket.unit) and failure.window in (None, bucket.window_name)
-    ]
-    if failure.unit is None and failure.window is None:
-        named = [bucket for bucket in named if bucket.unit == "requests"][:1]
-    for bucket in named:
-        if until is None and bucket.window == "rolling":
-            used_up = Observation(bucket.unit, bucket.window_name, remaining=0.0, by="a refusal")
-            engine.ledger.observe([bucket], [used_up], now)
-            engine.health.failed(deployment.name, failure.message, 2.0, now)
-        else:
-            engine.ledger.close(bucket, None if until is None else until - now, failure.message)
-    if not named:
-        engine.health.failed(deployment.name, failure.message, 30.0, now, until)
-
-
-def _after(now: float, seconds: float | None) -> float | None:
-    return None if seconds is None else now + seconds
 
 
 def _full(ranked: list[Deployment], no_room: NoRoom) -> list[Exclusion]:

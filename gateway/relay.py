@@ -9,17 +9,12 @@ An answer that has begun: pass it on, and settle when it ends, however it ends.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 
-from gateway.events import Withdrawn
-from gateway.ledger.nouns import Cost
-from gateway.pipeline import Answer, Engine, bear
+from gateway.aftermath import bear, check, settle
+from gateway.engine import Answer, Engine
 from providers.chat import Step, Usage, Whole
 from providers.failures import Interrupted, ProviderFailure
-from providers.observations import Observation
-
-QUARANTINE = 7 * 86_400.0
-"""Seconds that an account is out after an answer that cost money, unless a person lets it back in."""
 
 
 def whole(answer: Answer, engine: Engine) -> Whole:
@@ -27,7 +22,7 @@ def whole(answer: Answer, engine: Engine) -> Whole:
     found = answer.reply.whole
     assert found is not None  # the request did not ask for a stream
     answer.reply.close()
-    _settle(answer, engine, found.completion.usage, answer.reply.observed)
+    settle(answer.deployment, answer.held, found.completion.usage, answer.reply.observed, engine)
     return found
 
 
@@ -41,6 +36,7 @@ async def arrivals(answer: Answer, engine: Engine) -> AsyncGenerator[list[Step],
     assert rest is not None  # the request asked for a stream
     usage = _usage(answer.reply.head)
     engine.ledger.observe(answer.deployment.buckets, answer.reply.observed, answer.sent_at)
+    check(answer.deployment, None, answer.reply.observed, engine)
     try:
         yield answer.reply.head
         async for steps in rest:
@@ -52,7 +48,7 @@ async def arrivals(answer: Answer, engine: Engine) -> AsyncGenerator[list[Step],
         raise interrupted from failure
     finally:
         answer.reply.close()
-        _settle(answer, engine, usage)
+        settle(answer.deployment, answer.held, usage, (), engine)
 
 
 def _usage(steps: list[Step]) -> Usage | None:
@@ -60,19 +56,3 @@ def _usage(steps: list[Step]) -> Usage | None:
         if step.chunk.usage is not None:
             return step.chunk.usage
     return None
-
-
-def _settle(answer: Answer, engine: Engine, usage: Usage | None, said: Sequence[Observation] = ()) -> None:
-    """End the reservation, once, with the provider's own count where it gave one."""
-    if usage is None:
-        engine.ledger.settle(answer.held, answer.held.wanted.cost, said)
-        return
-    deployment = answer.deployment
-    dollars = usage.prompt_tokens * deployment.prompt_price + usage.completion_tokens * deployment.output_price
-    engine.ledger.settle(answer.held, Cost(usage.prompt_tokens, usage.completion_tokens, dollars), said)
-    if usage.cost and deployment.proof.kind != "credit":
-        # The third lock: what was proved to be free has cost something. Stop before there is a second time.
-        because = f"{deployment.name} cost {usage.cost:g} dollars although it was proved to be free"
-        until = engine.clock.now() + QUARANTINE
-        engine.catalog.withdraw(deployment.provider.name, until, because)
-        engine.tell(Withdrawn(deployment.provider.name, because, until, alarm=True))

@@ -33,6 +33,7 @@ def requirements_of(ask: Ask, default_output: int) -> Requirements:
         ignore=ask.ignore,
         order=ask.order,
         no_train=ask.no_train,
+        substitute=ask.substitute,
     )
 
 

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gateway.ledger import quotas
+from gateway.names import Names
 from providers import dialects
 from providers.addresses import ollama_address
 from providers.spec import ProviderSpec, address
@@ -23,6 +24,7 @@ from providers.spec import ProviderSpec, address
 T = TypeVar("T")
 
 _SHIPPED = ("gateway.toml", "aliases.toml", "models.toml")
+_NAMES = "names.toml"
 
 EMBEDDED = "embedded"
 """The provider that is the small model on this machine."""
@@ -66,6 +68,7 @@ class Requests(_Part, frozen=True):
     max_wait: Seconds = 30.0  # seconds that a request waits for capacity, unless its caller says otherwise
     max_waiting: Count = 1000  # requests that may wait at once
     output_tokens: Count = 1024  # reserved for an answer whose length the caller did not bound
+    substitute: bool = False  # the nearest model serves where the one asked for is gone, unless the caller objects
 
 
 class CatalogSettings(_Part, frozen=True):
@@ -73,6 +76,9 @@ class CatalogSettings(_Part, frozen=True):
 
     refresh: Seconds = 1800.0  # seconds between two looks at a provider's list
     proof: Seconds = 7200.0  # seconds that a free proof from a list holds
+    probes: Annotated[int, Meta(ge=0)] = 0  # requests a day to each provider, to find out what its models can do
+    webhook: str = ""  # an address that hears of every change
+    database: str = "https://models.dev/api.json"  # facts of models, read once a day; empty: those of the installation
 
 
 class LedgerSettings(_Part, frozen=True):
@@ -92,6 +98,7 @@ class Client(_Part, frozen=True):
 
     name: str
     key_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    no_train: bool = False  # nothing of theirs goes to a source that trains on prompts, or may
 
 
 class Virtual(_Part, frozen=True):
@@ -109,6 +116,7 @@ class ModelQuality(_Part, frozen=True):
 
     models: tuple[str, ...]
     quality: Annotated[float, Meta(ge=0, le=1)]
+    paid: tuple[float, float] | None = None  # dollars for a million tokens in and out, where it is paid for
     source: str = ""
 
 
@@ -124,6 +132,7 @@ class Settings(_Part, frozen=True):
     alias: dict[str, str | tuple[str, ...]] = {}
     virtual: dict[str, Virtual] = {}
     model: tuple[ModelQuality, ...] = ()
+    names: Names = Names()
     provider: dict[str, ProviderSpec] = {}
     # From the environment alone:
     keys: dict[str, str] = {}  # provider → credential
@@ -150,6 +159,7 @@ def load(config: Path, environ: Mapping[str, str], home: Path) -> Settings:
     tables: dict[str, Any] = {"provider": {}}
     for name in _SHIPPED:
         _merge(tables, _read(config / name))
+    tables["names"] = _read(config / _NAMES)
     for path in sorted((config / "providers").glob("*.toml")):
         tables["provider"][path.stem] = _read(path)
     shipped = _settings(tables, str(config))
@@ -216,6 +226,9 @@ def _with_environment(settings: Settings, environ: Mapping[str, str], home: Path
             keys[name] = Secret(_plain(key, spec.key_env))
         providers[name] = _located(spec, environ)
     client_key = environ.get("FREEWAY_API_KEY") or None
+    catalog = msgspec.structs.replace(
+        settings.catalog, database=environ.get("MODELS_DEV_URL", settings.catalog.database).strip()
+    )
     redis_url = environ.get("FREEWAY_REDIS_URL", "").strip()
     state = environ.get("FREEWAY_STATE_DIR")
     data_home = environ.get("XDG_DATA_HOME")
@@ -228,6 +241,7 @@ def _with_environment(settings: Settings, environ: Mapping[str, str], home: Path
     return msgspec.structs.replace(
         settings,
         server=server,
+        catalog=catalog,
         provider=providers,
         keys=keys,
         state_dir=Path(state) if state else default_state,

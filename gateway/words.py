@@ -11,6 +11,7 @@ from gateway.ledger.buckets import Bucket
 from providers.chat import ChatRequest, Fields
 from providers.client import Provider
 from providers.dialect import Target
+from providers.spec import DataPolicy
 
 FreeKind = Literal["prices", "plan", "trial", "credit", "local"]
 
@@ -26,6 +27,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     order: tuple[str, ...] = ()  # providers to be tried first, in this order
     models: tuple[str, ...] = ()  # the names asked for, best first
     no_train: bool = False
+    substitute: bool = False  # the nearest model may serve if the one asked for is gone
 
 
 class Requirements(Struct, frozen=True, kw_only=True):
@@ -40,6 +42,8 @@ class Requirements(Struct, frozen=True, kw_only=True):
     ignore: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
     no_train: bool = False
+    substitute: bool = False
+    instead_of: str | None = None  # the model that was asked for, if *models* is what stands in for it
 
     @property
     def tokens(self) -> int:
@@ -59,6 +63,16 @@ class FreeProof(Struct, frozen=True):
         return now < self.until
 
 
+class Price(Struct, frozen=True):
+    """Dollars for one token of the prompt and one of the answer."""
+
+    prompt: float
+    output: float
+
+    def of(self, prompt_tokens: int, output_tokens: int) -> float:
+        return prompt_tokens * self.prompt + output_tokens * self.output
+
+
 class Deployment(Struct, frozen=True, kw_only=True, eq=False, dict=True):
     """A model as one account serves it: what a request is sent to."""
 
@@ -71,10 +85,12 @@ class Deployment(Struct, frozen=True, kw_only=True, eq=False, dict=True):
     context: int | None = None
     max_output: int | None = None
     quality: float = 0.5
-    trains: Literal["yes", "no", "unknown"] = "unknown"
+    released: str | None = None  # the date, as far as it is known: 2026-05, 2026-05-21
+    policy: DataPolicy = DataPolicy()
     last_resort: bool = False
     prompt_price: float = 0.0  # dollars for a token, where a credit pays
     output_price: float = 0.0
+    worth: Price | None = None  # what the model costs where it is paid for; None: not known
 
     @cached_property
     def name(self) -> str:

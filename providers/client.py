@@ -59,6 +59,7 @@ class Provider:
         self.dialect: Dialect = dialects.by_name(account.spec.dialect)
         self._wire = wire
         self._prepare = prepare
+        self._lists: dict[str, Response] = {}  # by address, those that can be asked for with a condition
 
     async def send(self, target: Target, request: Request) -> Reply:
         """
@@ -127,14 +128,22 @@ class Provider:
             failure.args = (failure.message.replace(self.account.key, "***"),)
 
     async def _ask(self, call: Call) -> Response:
+        known = self._lists.get(call.url) if call.method == "GET" else None
+        if known is not None:
+            call = Call(call.method, call.url, {**call.headers, "if-none-match": known.headers["etag"]}, call.body)
         incoming = await self._wire.send(call, self.spec.timeouts)
         try:
             async with asyncio.timeout(self.spec.timeouts.head):
-                return await _rest_of(incoming)
+                response = await _rest_of(incoming)
         except TimeoutError as exc:
             raise f.Unreachable(f"no whole answer within {self.spec.timeouts.head:g} s") from exc
         finally:
             incoming.close()
+        if response.status == 304 and known is not None:
+            return known
+        if response.status == 200 and call.method == "GET" and "etag" in response.headers:
+            self._lists[call.url] = response
+        return response
 
     async def _head(self, arrivals: AsyncIterator[list[Step]]) -> list[Step]:
         """Read until something is said: only then has an answer begun."""

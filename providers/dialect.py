@@ -82,6 +82,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     output_price: float | None = None
     other_prices: bool = False  # something else than tokens has a price
     runs_at: str | None = None
+    ends_at: float | None = None  # when it may be taken away, in unix seconds
 
 
 class Listing(Struct, frozen=True):

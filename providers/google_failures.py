@@ -75,6 +75,12 @@ def _used_up(account: Account, response: Response, body: ErrorBody) -> f.Provide
         unnamed.retry_in = unnamed.retry_in if retry_in is None else retry_in
         return unnamed
     ids = [str(one.get("quotaId", "")) for one in violations]
+    if any(quota and not quota.endswith("-FreeTier") for quota in ids):
+        return f.WouldCost(
+            f"this project has billing: its quota {ids[0]} is not that of the free tier. Use a key of a project without",
+            status=429,
+            account_wide=True,
+        )
     place = next((place for place, quota in enumerate(ids) if "PerDay" in quota), 0)
     what = f"{ids[place]} {violations[place].get('quotaMetric', '')}".lower()
     unit = "prompt" if "token" in what else "requests"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -145,7 +146,16 @@ class OpenRouter(OpenAI):
             prompt_price=prompt,
             output_price=output,
             other_prices=prompt is None or output is None or any(_prices(pricing)),
+            ends_at=_day_after(entry.get("expiration_date")),
         )
+
+
+def _day_after(date: object) -> float | None:
+    """The end of *date* (``2026-12-01``), after which a model may be gone, in unix seconds."""
+    try:
+        return datetime.fromisoformat(f"{date}T00:00:00+00:00").timestamp() + 86_400.0
+    except ValueError:
+        return None
 
 
 def _price(value: object) -> float | None:

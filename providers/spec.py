@@ -49,6 +49,9 @@ class Free(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
     Why the provider costs nothing: its model list carries ``prices``, the account is on a free ``plan`` or
     ``trial``, a monthly ``credit`` pays, or it runs on hardware of our own (``local``).
+
+    *terms* are conditions that a person should know of. *higher_limits_cost*: an answer that tells of a higher limit
+    than configuration has comes from a plan that is paid for.
     """
 
     kind: Literal["prices", "plan", "trial", "credit", "local"]
@@ -56,13 +59,20 @@ class Free(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     except_: tuple[str, ...] = msgspec.field(default=(), name="except")
     because: str = ""
     source: str = ""
+    terms: str = ""
+    higher_limits_cost: bool = False
 
 
 class DataPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What happens to prompts. Unknown counts as training."""
+    """
+    What happens to prompts: whether they train models, are kept after the answer, or get into logs; and the *region*
+    that they are processed in. Unknown counts as yes. *source* says who says so, and as of when.
+    """
 
     trains: Certainty = "unknown"
     retains: Certainty = "unknown"
+    logs: Certainty = "unknown"
+    region: str = "unknown"
     note: str = ""
     source: str = ""
 
@@ -106,6 +116,7 @@ class ModelFact(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     capabilities: tuple[str, ...] | None = None
     context: int | None = None
     max_output: int | None = None
+    data_policy: DataPolicy | None = None  # where it is another than the provider's
     opens_in_thought: bool = False  # its answers begin inside a thought that only a closing tag ends
 
 
@@ -144,6 +155,7 @@ class ProviderSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     limit_headers: tuple[LimitHeader, ...] = ()
     models: tuple[ModelFact, ...] = ()
     timeouts: Timeouts = Timeouts()
+    database: str = ""  # what the models database calls this provider, if not by our name
     name: str = ""
 
 

@@ -1,48 +1,63 @@
-"""Who serves what, now: the deployments, by every name they can be asked for, and what was taken from them."""
+"""Who serves what, now: the deployments, by every name they can be asked for, and which of them may serve a request."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
+from itertools import chain
 
 import msgspec
 from msgspec import Struct
 
+from gateway.catalog.experience import Experience
+from gateway.catalog.substitutes import Profile, nearest
 from gateway.ledger.buckets import Bucket
-from gateway.settings import Virtual
+from gateway.memory.memory import Memory, Notes
+from gateway.settings import Settings, Virtual
 from gateway.words import Deployment, Exclusion, GatewayError, NoSource, NothingCapable, Requirements, UnknownModel
-from providers.spec import ProviderSpec
+from gateway.worth import worth
 
 AUTO = "auto"
+_GONE = "gone"
+_SHAPES = 512
 _EXPIRED = "its free proof has expired"
 
 
-class Withdrawal(Struct, frozen=True):
-    """A deployment or an account is out until a moment (unix seconds)."""
+class Shape(Struct, frozen=True):
+    """What decides, for as long as no list changes, who fits a request and in which order."""
 
-    until: float
-    because: str
+    models: tuple[str, ...]
+    capabilities: frozenset[str]
+    no_train: bool
+    only: tuple[str, ...]
+    ignore: tuple[str, ...]
+    order: tuple[str, ...]
 
 
 class Catalog:
-    """Swapped as a whole for each provider; looked up for each request."""
+    """
+    Swapped as a whole for each provider; looked up for each request, at a cost that does not grow with its size: who
+    fits a request of some shape, best first, is found once.
+    """
 
-    def __init__(
-        self,
-        specs: Mapping[str, ProviderSpec],
-        aliases: Mapping[str, str | tuple[str, ...]],
-        virtual: Mapping[str, Virtual],
-    ) -> None:
-        self._specs, self._aliases = specs, aliases
-        self._virtual = {AUTO: Virtual(), **virtual}
+    def __init__(self, settings: Settings, memory: Memory) -> None:
+        self._specs, self._aliases = settings.provider, settings.alias
+        self._names = settings.names
+        self._virtual = {AUTO: Virtual(), **settings.virtual}
+        self._memory = memory
         self._by_provider: dict[str, tuple[Deployment, ...]] = {}
+        self._all: tuple[Deployment, ...] = ()
         self._by_name: dict[str, list[Deployment]] = {}
+        self._not_free: dict[str, str] = {}
         self._buckets: list[Bucket] = []
-        self._withdrawn: dict[str, Withdrawal] = {}
-        self._lost: dict[str, frozenset[str]] = {}
+        self._fitting: dict[Shape, tuple[Deployment, ...]] = {}
+        self._fitting_at = 0
+        self._gone: dict[str, Profile] = {}
         self._awaited: set[str] = set()
+        self.experience = Experience(memory)
         self.complete = asyncio.Event()
+        memory.watch(_GONE, self._hear_gone)
 
     # ── what is there ──
 
@@ -56,21 +71,43 @@ class Catalog:
         if not self._awaited:
             self.complete.set()
 
-    def swap(self, provider: str, deployments: Iterable[Deployment]) -> None:
-        """Replace all that *provider* serves."""
+    def swap(self, provider: str, deployments: Iterable[Deployment], now: float, not_free: Iterable[str] = ()) -> None:
+        """Replace all that *provider* serves; *not_free* are ids that it lists and that are not proved to be free."""
+        before = {d.model for d in self._by_provider.get(provider, ())}
+        served = self._by_name
         self._by_provider[provider] = tuple(deployments)
+        self._all = tuple(d for found in self._by_provider.values() for d in found)
         by_name: dict[str, list[Deployment]] = {}
-        for deployment in self.deployments():
-            by_name.setdefault(deployment.model, []).append(deployment)
-            by_name.setdefault(deployment.name, []).append(deployment)
-            by_name.setdefault(f"{deployment.provider.name}/{deployment.model}", []).append(deployment)
-            by_name.setdefault(deployment.target.model, []).append(deployment)
+        for d in self._all:
+            for name in dict.fromkeys((d.model, d.name, f"{d.provider.name}/{d.model}", d.target.model)):
+                by_name.setdefault(name, []).append(d)
         self._by_name = by_name
-        self._buckets = list({b.key: b for d in self.deployments() for b in d.buckets}.values())
+        self._buckets = list({b.key: b for d in self._all for b in d.buckets}.values())
+        self._not_free = {name: p for name, p in self._not_free.items() if p != provider}
+        self._not_free |= dict.fromkeys(not_free, provider)
+        self._fitting.clear()
+        for model in before - by_name.keys():
+            self._miss(Profile.of((d for d in served[model] if d.model == model), now))
         self.heard_of(provider)
 
-    def deployments(self) -> list[Deployment]:
-        return [deployment for served in self._by_provider.values() for deployment in served]
+    def _miss(self, profile: Profile) -> None:
+        """Remember what a model that is gone was like."""
+        self._gone[profile.model] = profile
+        self._memory.note(_GONE, profile.model, msgspec.json.encode(profile))
+
+    def _hear_gone(self, notes: Notes) -> None:
+        self._gone = {model: msgspec.json.decode(profile, type=Profile) for model, profile in notes.items()}
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        return self._all
+
+    def served_by(self, provider: str) -> tuple[Deployment, ...]:
+        """What *provider* serves."""
+        return self._by_provider.get(provider, ())
+
+    def serving(self, now: float) -> list[Deployment]:
+        """Those that may be asked now."""
+        return [d for d in self._all if d.proof.fresh(now) and self.experience.withdrawn(d, now) is None]
 
     def buckets(self) -> list[Bucket]:
         """Every bucket that some deployment debits."""
@@ -78,67 +115,99 @@ class Catalog:
 
     def names(self) -> list[str]:
         """Every model that a caller may ask for: virtual ones, then canonical ones, then aliases."""
-        return [*self._virtual, *sorted({d.model for d in self.deployments()}), *self._aliases]
-
-    # ── what was learned ──
-
-    def withdraw(self, name: str, until: float, because: str) -> None:
-        """Take out the deployment, or all of the account, that goes by *name*."""
-        self._withdrawn[name] = Withdrawal(until, because)
-
-    def lose(self, deployment: Deployment, capability: str) -> None:
-        """*deployment* turned out to lack *capability*."""
-        self._lost[deployment.name] = self._lost.get(deployment.name, frozenset()) | {capability}
-
-    def withdrawn(self, deployment: Deployment, now: float) -> Withdrawal | None:
-        """Why *deployment* is out, if it is."""
-        if not self._withdrawn:
-            return None
-        for name in (deployment.name, deployment.provider.name):
-            withdrawal = self._withdrawn.get(name)
-            if withdrawal is not None and now < withdrawal.until:
-                return withdrawal
-        return None
+        return [*self._virtual, *sorted({d.model for d in self._all}), *self._aliases]
 
     # ── who can ──
 
-    def candidates(self, needs: Requirements, now: float) -> list[Deployment]:
+    def candidates(self, needs: Requirements, now: float) -> Iterator[Deployment]:
         """
-        Those that may serve *needs*: free, capable, large enough, private enough, not withdrawn.
+        Those that may serve *needs*: free, capable, large enough, private enough, not withdrawn. They come in the order
+        of the caller's lists and of their worth.
 
         Raises UnknownModel; NothingCapable saying what was missing and who came closest; NoSource if those that could
         are out of service.
         """
-        capable: dict[str, Deployment] = {}
-        excluded: list[tuple[Deployment, Exclusion]] = []
+        found = (d for d in self._fit(needs, now) if self._passing(d, needs, now) is None)
+        first = next(found, None)
+        if first is None:
+            raise self._excuse(needs, now)
+        return chain((first,), found)
+
+    def exclusions(self, needs: Requirements, now: float) -> list[tuple[Deployment, Exclusion]]:
+        """Why each deployment that *needs* names may not serve it."""
+        found: dict[str, tuple[Deployment, Exclusion]] = {}
+        fits: set[str] = set()
         for asked in needs.models:
             named, wanted = self._resolve(asked, needs)
-            for deployment in named:
-                reason = self._unfit(deployment, wanted, now)
+            for d in named:
+                reason = self._lasting(d, wanted, now) or self._passing(d, needs, now)
                 if reason is None:
-                    capable.setdefault(deployment.name, deployment)
+                    fits.add(d.name)
                 else:
-                    excluded.append((deployment, reason))
-        if capable:
-            return list(capable.values())
-        if not excluded:
-            raise self._unknown(needs)
-        raise _out_of_service(excluded, now) or _incapable(needs, excluded)
+                    found.setdefault(d.name, (d, reason))
+        return [pair for name, pair in found.items() if name not in fits]
+
+    def standing_in(self, needs: Requirements, now: float) -> Requirements:
+        """
+        *needs*, with the nearest model in place of one that is gone, if it allows for that; else as they are.
+
+        ``instead_of`` tells what was asked for.
+        """
+        if not needs.substitute or len(needs.models) != 1 or needs.instead_of is not None:
+            return needs
+        served = self._resolve(needs.models[0], needs)[0]
+        out = [self.experience.withdrawn(d, now) for d in served]
+        if any(withdrawal is None or not withdrawal.gone for withdrawal in out):
+            return needs
+        asked = needs.models[0]
+        gone = Profile.of(served) if served else self._gone.get(asked) or self._gone.get(self._names.canonical(asked))
+        present: dict[str, list[Deployment]] = {}
+        for d in self._all:
+            if not d.last_resort and self._lasting(d, needs, now) is None and self._passing(d, needs, now) is None:
+                present.setdefault(d.model, []).append(d)
+        found = nearest(gone, map(Profile.of, present.values())) if gone is not None else None
+        return needs if found is None else msgspec.structs.replace(needs, models=(found.model,), instead_of=asked)
+
+    def prefers(self, asked: str) -> str:
+        """What ranking should prefer for the name *asked*: ``balance``, ``quality`` or ``speed``."""
+        for name in self._aliased(asked):
+            if name in self._virtual:
+                return self._virtual[name].prefer
+        return "balance"
+
+    def _fit(self, needs: Requirements, now: float) -> tuple[Deployment, ...]:
+        """Those that fit for as long as no list changes, in order."""
+        if self._fitting_at != self.experience.edition or len(self._fitting) >= _SHAPES:
+            self._fitting.clear()
+            self._fitting_at = self.experience.edition
+        shape = Shape(needs.models, needs.capabilities, needs.no_train, needs.only, needs.ignore, needs.order)
+        found = self._fitting.get(shape)
+        if found is None:
+            found = self._fitting[shape] = tuple(self._find(needs, now))
+        return found
+
+    def _find(self, needs: Requirements, now: float) -> list[Deployment]:
+        placed: dict[str, tuple[tuple[int, int, float], Deployment]] = {}
+        prefer = self.prefers(needs.models[0])
+        for place, asked in enumerate(needs.models):
+            named, wanted = self._resolve(asked, needs)
+            for d in named:
+                if d.name not in placed and self._lasting(d, wanted, now) is None:
+                    provider = d.provider.name
+                    by_caller = needs.order.index(provider) if provider in needs.order else len(needs.order)
+                    placed[d.name] = (place, by_caller, -worth(d, needs.capabilities, prefer)), d
+        return [d for _, d in sorted(placed.values(), key=lambda found: found[0])]
 
     def _resolve(self, asked: str, needs: Requirements) -> tuple[list[Deployment], Requirements]:
         """The deployments that *asked* names, and the requirements with those of a virtual model added."""
         for name in self._aliased(asked):
             virtual = self._virtual.get(name)
             if virtual is None:
-                if found := self._by_name.get(name) or self._by_name.get(name.lower()):
+                if found := self._by_name.get(name) or self._by_name.get(self._names.canonical(name)):
                     return found, needs
                 continue
             return (
-                [
-                    d
-                    for d in self.deployments()
-                    if _fits(d.model, virtual.models) and (d.context or 0) >= virtual.context
-                ],
+                [d for d in self._all if _fits(d.model, virtual.models) and (d.context or 0) >= virtual.context],
                 msgspec.structs.replace(
                     needs,
                     capabilities=needs.capabilities | set(virtual.needs),
@@ -153,43 +222,55 @@ class Catalog:
             return (asked,)
         return (alias,) if isinstance(alias, str) else alias
 
-    def prefers(self, asked: str) -> str:
-        """What ranking should prefer for the name *asked*: ``balance``, ``quality`` or ``speed``."""
-        for name in self._aliased(asked):
-            if name in self._virtual:
-                return self._virtual[name].prefer
-        return "balance"
-
-    def _unfit(self, deployment: Deployment, needs: Requirements, now: float) -> Exclusion | None:
-        """Why *deployment* cannot serve *needs*, or None."""
-        provider, reason, until = deployment.provider.name, "", None
-        missing = needs.capabilities and needs.capabilities - self._capabilities(deployment)
+    def _lasting(self, deployment: Deployment, needs: Requirements, now: float) -> Exclusion | None:
+        """Why *deployment* cannot serve any request like *needs*, or None."""
+        provider, reason = deployment.provider.name, ""
+        missing = needs.capabilities and needs.capabilities - self.experience.capabilities(deployment, now)
         if missing:
             reason = f"lacks {', '.join(sorted(missing))}"
-        elif deployment.context and needs.prompt_tokens > deployment.context:
-            reason = f"holds {deployment.context} tokens, the request has about {needs.prompt_tokens}"
-        elif needs.no_train and deployment.trains != "no":
+        elif needs.no_train and deployment.policy.trains != "no":
             reason = "may train on prompts"
         elif (needs.only and provider not in needs.only) or provider in needs.ignore:
             reason = "the request leaves this provider out"
-        elif not deployment.proof.fresh(now):
-            reason = _EXPIRED
-        elif withdrawal := self.withdrawn(deployment, now):
-            reason, until = withdrawal.because, withdrawal.until
-        return Exclusion(deployment.name, reason, until) if reason else None
+        return Exclusion(deployment.name, reason) if reason else None
 
-    def _capabilities(self, deployment: Deployment) -> frozenset[str]:
-        return deployment.capabilities - self._lost.get(deployment.name, frozenset())
+    def _passing(self, deployment: Deployment, needs: Requirements, now: float) -> Exclusion | None:
+        """Why *deployment* cannot serve *needs* now, or because of its size, or None."""
+        if deployment.context and needs.prompt_tokens > deployment.context:
+            reason = f"holds {deployment.context} tokens, the request has about {needs.prompt_tokens}"
+            return Exclusion(deployment.name, reason)
+        if not deployment.proof.fresh(now):
+            return Exclusion(deployment.name, _EXPIRED)
+        if withdrawal := self.experience.withdrawn(deployment, now):
+            return Exclusion(deployment.name, withdrawal.because, withdrawal.until)
+        return None
+
+    # ── why nobody can ──
+
+    def _excuse(self, needs: Requirements, now: float) -> GatewayError:
+        excluded = self.exclusions(needs, now)
+        if not excluded:
+            return self._unknown(needs)
+        return _out_of_service(excluded, now) or _incapable(needs, excluded)
 
     def _unknown(self, needs: Requirements) -> GatewayError:
         asked = ", ".join(repr(name) for name in needs.models)
-        for name in needs.models:
-            if any(one in self._virtual for one in self._aliased(name)):
+        for name in (one for model in needs.models for one in self._aliased(model)):
+            if name in self._virtual:
                 return NoSource("no source is there: `freeway check` says which keys are missing or refused")
-            spec = self._specs.get(name.partition("/")[0])
+            owner, _, rest = name.partition("/")
+            spec = self._specs.get(owner)
             if spec is not None and spec.name not in self._by_provider:
                 how = f"set {spec.key_env}" if spec.key_env else "it cannot be reached"
                 return UnknownModel(f"model {asked}: {spec.title} is not available here: {how}", param="model")
+            priced = self._not_free.get(name) or (self._not_free.get(rest) if spec is not None else None)
+            if priced is not None:
+                title = self._specs[priced].title
+                return UnknownModel(
+                    f"model {asked}: {title} lists it, but nothing proves that it costs nothing there, and only what is "
+                    f"free is served; GET /v1/models lists that",
+                    param="model",
+                )
         return UnknownModel(
             f"no free source serves a model called {asked}; GET /v1/models lists what is served, "
             f"and 'auto' takes whatever fits",

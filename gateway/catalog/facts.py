@@ -1,14 +1,20 @@
-"""From an entry of a provider's list, and what configuration adds, to a deployment. Pure."""
+"""
+From an entry of a provider's list, and what else is known of its model, to a deployment. Pure.
+
+Who is believed, in this order: configuration, which is there to correct; what refusals and probes taught (the catalog
+adds that); the provider's own list; the models database on this model at this provider; the database on the model in
+general; what configuration says of the provider's models as a whole.
+"""
 
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from gateway.catalog.names import canonical
+from gateway.catalog.database import Database, Known
 from gateway.catalog.proof import prove
 from gateway.ledger.quotas import buckets_of
 from gateway.settings import EMBEDDED, ModelQuality, Settings
-from gateway.words import Deployment
+from gateway.words import Deployment, Price
 from providers.client import Provider
 from providers.dialect import Listed, Target
 from providers.spec import ModelFact, ProviderSpec
@@ -16,8 +22,12 @@ from providers.spec import ModelFact, ProviderSpec
 UNRATED = 0.4
 """Quality of a model that no row of configuration rates: a little below the middle."""
 
+_NOTHING = Known()
 
-def deployment_of(listed: Listed, provider: Provider, listed_at: float, settings: Settings) -> Deployment | None:
+
+def deployment_of(
+    listed: Listed, provider: Provider, listed_at: float, settings: Settings, database: Database
+) -> Deployment | None:
     """The deployment that *listed* is, or None if it does not chat or is not proved to be free."""
     spec = provider.spec
     fact = _fact(spec, listed.id)
@@ -25,9 +35,13 @@ def deployment_of(listed: Listed, provider: Provider, listed_at: float, settings
     proof = prove(spec, listed, listed_at, settings.catalog.proof)
     if chats is False or proof is None:
         return None
-    model = canonical(listed.id, provider.name)
-    capabilities = _capabilities(spec, listed, fact)
-    context = listed.context or fact.context
+    model = settings.names.canonical(listed.id, provider.name)
+    here = database.at(spec.database or spec.name, listed.id)
+    known = database.of(model) or _NOTHING
+    capabilities = _capabilities(spec, listed, fact, here or database.of(model))
+    near = here or known
+    context = fact.context or listed.context or near.context
+    rated = _rating(model, settings.model)
     return Deployment(
         model=model,
         provider=provider,
@@ -36,21 +50,29 @@ def deployment_of(listed: Listed, provider: Provider, listed_at: float, settings
         buckets=buckets_of(spec, listed.id),
         capabilities=capabilities,
         context=context,
-        max_output=listed.max_output or fact.max_output,
-        quality=quality_of(model, settings.model),
-        trains=spec.data_policy.trains,
+        max_output=fact.max_output or listed.max_output or near.max_output,
+        quality=rated.quality if rated else UNRATED,
+        released=near.released,
+        policy=fact.data_policy or spec.data_policy,
         last_resort=provider.name == EMBEDDED,
         prompt_price=listed.prompt_price or 0.0,
         output_price=listed.output_price or 0.0,
+        worth=_worth(rated, known),
     )
 
 
-def quality_of(model: str, rows: tuple[ModelQuality, ...]) -> float:
-    """The quality that the first fitting row gives."""
+def _rating(model: str, rows: tuple[ModelQuality, ...]) -> ModelQuality | None:
+    """The first row that fits *model*."""
     for row in rows:
         if any(fnmatchcase(model, pattern) for pattern in row.models):
-            return row.quality
-    return UNRATED
+            return row
+    return None
+
+
+def _worth(rated: ModelQuality | None, known: Known) -> Price | None:
+    if rated is not None and rated.paid is not None:
+        return Price(rated.paid[0] / 1e6, rated.paid[1] / 1e6)
+    return known.price
 
 
 def _fact(spec: ProviderSpec, model: str) -> ModelFact:
@@ -60,10 +82,18 @@ def _fact(spec: ProviderSpec, model: str) -> ModelFact:
     return ModelFact(ids=())
 
 
-def _capabilities(spec: ProviderSpec, listed: Listed, fact: ModelFact) -> frozenset[str]:
-    """A row of configuration corrects the list, which corrects what is said of the provider as a whole."""
+def _capabilities(spec: ProviderSpec, listed: Listed, fact: ModelFact, known: Known | None) -> frozenset[str]:
+    """
+    What the database does not know of (``n``, ``logprobs``) it cannot deny: that is added from what is said of the
+    provider as a whole.
+    """
     if fact.capabilities is not None:
         return frozenset(fact.capabilities)
     if listed.capabilities is not None:
         return listed.capabilities
+    if known is not None:
+        return known.capabilities | (frozenset(spec.capabilities) - _DATABASE_KNOWS)
     return frozenset(spec.capabilities)
+
+
+_DATABASE_KNOWS = frozenset({"tools", "vision", "audio", "video_url", "file", "reasoning"})

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 
 import click
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from gateway import aftermath
 from gateway.cli import Surroundings
 from gateway.commands.inside import Inside, opened
-from gateway.ledger.nouns import Cost, NoRoom, Wanted
+from gateway.costs import Cost
+from gateway.ledger import nouns
+from gateway.ledger.nouns import NoRoom, Wanted
 from gateway.settings import EMBEDDED, Settings
 from gateway.words import Deployment
 from providers import embedded
 from providers.chat import ChatRequest, Message, decode_fields, encode
 from providers.dialect import Request
 from providers.failures import ProviderFailure
+from providers.spec import DataPolicy
 
 console = Console()
 _QUESTION = ChatRequest(messages=[Message("user", "Say: yes")], max_tokens=16)
-_COST = Cost(prompt=20, output=16)
+_COST = nouns.Cost(prompt=20, output=16)
 
 
 @click.command("check")
@@ -34,9 +39,9 @@ _COST = Cost(prompt=20, output=16)
 @click.pass_obj
 def command(around: Surroundings, ask: bool) -> None:
     """
-    Look at every provider: is there a key, is it taken, what is free, what could cost money.
+    Look at every provider: is there a key, is it taken, what is free, what could cost money, and what it cost so far.
 
-    Leaves with status 1 if a provider that has a key cannot be used.
+    Leaves with status 1 if a provider that has a key cannot be used, or if anything was ever spent.
     """
     settings = around.settings()
     bad = asyncio.run(_check(settings, ask))
@@ -46,17 +51,18 @@ def command(around: Surroundings, ask: bool) -> None:
 
 
 async def _check(settings: Settings, ask: bool) -> bool:
-    table = Table("provider", "key", "free models", "trains on prompts", "what to know", header_style="bold")
+    table = Table("provider", "key", "free models", "prompts", "what to know", header_style="bold")
     bad = False
     async with opened(settings) as inside:
         with Console(stderr=True).status(f"asking {', '.join(inside.providers) or 'nobody'} …"):
             found = await inside.look_everywhere()
             asked = {name: await _ask(inside, name) for name in found} if ask else {}
+        out = inside.catalog.experience.out(inside.clock.now())
         for name, spec in settings.provider.items():
             if name == EMBEDDED:
                 continue
             listing = found.get(name)
-            remarks = [spec.free.because]
+            remarks = [spec.free.because, spec.free.terms]
             if listing is None:
                 state, models = f"set {spec.key_env}", ""
                 remarks.append(spec.get_a_key)
@@ -71,9 +77,35 @@ async def _check(settings: Settings, ask: bool) -> bool:
             if problem := asked.get(name):
                 state, bad = "problem", True
                 remarks.append(problem)
-            table.add_row(spec.title, state, models, spec.data_policy.trains, "\n".join(r for r in remarks if r))
+            if withdrawal := out.get(name):
+                state, bad = "out", True
+                remarks.insert(0, f"{withdrawal.because} (`freeway models --readmit {name}` lets it in again)")
+            policy = _policy(spec.data_policy)
+            table.add_row(spec.title, state, models, policy, "\n".join(r for r in remarks if r))
+        costs = await inside.parts.engine.costs.report()
     console.print(table)
-    return bad
+    console.print(_bill(costs), soft_wrap=True)
+    return bad or any(cost.spent for cost in costs)
+
+
+def _policy(policy: DataPolicy) -> str:
+    """What happens to prompts, for people."""
+    trains = {"yes": "train models", "no": "train nothing", "unknown": "may train models"}[policy.trains]
+    kept = {"yes": "kept", "no": "not kept", "unknown": ""}[policy.retains]
+    return "\n".join(filter(None, (trains, kept, policy.region if policy.region != "unknown" else "")))
+
+
+def _bill(costs: Sequence[Cost]) -> str:
+    """What was spent, which has to read 0.000000, and what was saved."""
+    requests = sum(cost.requests for cost in costs)
+    spent, saved = sum(cost.spent for cost in costs), sum(cost.saved for cost in costs)
+    credit, unpriced = sum(cost.credit for cost in costs), sum(cost.unpriced for cost in costs)
+    parts = [f"Spent {spent:.6f} dollars on {requests:,} requests", f"saved {saved:.4f} at the prices of the same models"]
+    if credit:
+        parts.append(f"took {credit:.6f} from free credits")
+    if unpriced:
+        parts.append(f"{unpriced:,} requests went to models of unknown price")
+    return "; ".join(parts) + "."
 
 
 async def _ask(inside: Inside, name: str) -> str | None:
@@ -89,6 +121,8 @@ async def _ask(inside: Inside, name: str) -> str | None:
     try:
         reply = await deployment.provider.send(deployment.target, Request(_QUESTION, decode_fields(body), 20))
         reply.close()
+        usage = reply.whole.completion.usage if reply.whole else None
+        aftermath.check(deployment, usage, reply.observed, inside.parts.engine)
     except ProviderFailure as failure:
         return f"{deployment.target.model}: {type(failure).__name__}: {failure.message}"
     finally:

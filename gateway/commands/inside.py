@@ -8,11 +8,9 @@ from contextlib import asynccontextmanager
 
 from msgspec import Struct
 
-from gateway.app import USER_AGENT, make_providers, make_store
+from gateway.app import USER_AGENT, Parts, make_keeper, make_parts, make_providers, make_store
 from gateway.catalog.catalog import Catalog
-from gateway.catalog.discovery import Discovery
 from gateway.clock import Clock, WallClock
-from gateway.events import Announcer
 from gateway.ledger.ledger import Ledger
 from gateway.settings import Settings
 from providers.client import Provider
@@ -25,18 +23,24 @@ class Inside(Struct, frozen=True):
     """The parts."""
 
     settings: Settings
-    catalog: Catalog
-    ledger: Ledger
-    discovery: Discovery
+    parts: Parts
     providers: dict[str, Provider]
     clock: Clock
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.parts.engine.catalog
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.parts.engine.ledger
 
     async def look_everywhere(self) -> dict[str, Listing | ProviderFailure]:
         """Ask every provider for its list, at once."""
 
         async def look(name: str) -> Listing | ProviderFailure:
             try:
-                return await self.discovery.look(name)
+                return await self.parts.discovery.look(name)
             except ProviderFailure as failure:
                 return failure
 
@@ -48,13 +52,11 @@ class Inside(Struct, frozen=True):
 async def opened(settings: Settings) -> AsyncIterator[Inside]:
     """The parts, with what is known from earlier; nothing is asked yet."""
     clock = WallClock()
-    catalog = Catalog(settings.provider, settings.alias, settings.virtual)
-    ledger = Ledger(make_store(settings), clock)
-    discovery = Discovery(catalog, ledger, settings, clock=clock, tell=Announcer(()))
+    parts = make_parts(settings, clock, make_store(settings), make_keeper(settings, clock))
     async with HttpWire(user_agent=USER_AGENT) as wire:
         providers = make_providers(settings, wire, {})
-        discovery.recall(providers)
         try:
-            yield Inside(settings, catalog, ledger, discovery, providers, clock)
+            await parts.open(providers)
+            yield Inside(settings, parts, providers, clock)
         finally:
-            await ledger.aclose()
+            await parts.aclose()

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from gateway.events import Attempted, Discovered, Ended, Event, StoreChanged, Withdrawn
+from gateway.events import Attempted, Changed, Discovered, Ended, Event, StoreChanged, Withdrawn
 
 
 def configure(*, json: bool) -> None:
@@ -71,6 +71,9 @@ class LogObserver:
                     self._log.info("models listed", provider=event.provider, free=event.models)
                 else:
                     self._log.warning("no model list", provider=event.provider, problem=event.problem[:200])
+            case Changed():
+                write = self._log.error if event.kind == "charged" else self._log.info
+                write("changed", kind=event.kind, name=event.name, detail=event.detail[:200])
             case StoreChanged():
                 if event.lost is None:
                     self._log.warning("the ledger's store is back", store=event.store, replicas=event.replicas)

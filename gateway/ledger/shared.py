@@ -231,8 +231,14 @@ def _asked(bucket: Bucket, now: float) -> _Asked:
 
 
 def open_store(url: str) -> SharedStore:
+    """The store at *url*, which nobody has called yet. Raises ``ValueError`` if it is no address that ``connect`` knows."""
+    client, cluster = connect(url)
+    return SharedStore(client, cluster=cluster)
+
+
+def connect(url: str) -> tuple[Any, bool]:
     """
-    The store at *url*, which nobody has called yet.
+    A client for *url*, not yet connected, and whether it is one of a cluster.
 
     ``redis://``, ``rediss://`` and ``unix://`` are redis-py's; ``redis+sentinel://[user:password@]host:port,…/master[/db]``
     asks sentinels where the master is; ``redis+cluster://host:port`` is any node of a cluster (``rediss+…`` with TLS).
@@ -247,11 +253,11 @@ def open_store(url: str) -> SharedStore:
         nodes: Any = RedisCluster.from_url(
             url.replace("+cluster", "", 1), retry=Retry(NoBackoff(), 2), socket_timeout=None, protocol=2
         )
-        return SharedStore(nodes, cluster=True)
+        return nodes, True
     if kind == "sentinel":
-        return SharedStore(_sentinel_master(parts.netloc, parts.path, ssl=scheme == "rediss"))
+        return _sentinel_master(parts.netloc, parts.path, ssl=scheme == "rediss"), False
     client: Any = Redis.from_url(url, retry=once, socket_timeout=None, protocol=2)
-    return SharedStore(client)
+    return client, False
 
 
 def _sentinel_master(netloc: str, path: str, *, ssl: bool) -> Any:

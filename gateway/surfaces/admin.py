@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from gateway import __version__
 from gateway.catalog.discovery import Discovery
+from gateway.engine import Engine
 from gateway.ledger.ledger import Condition
-from gateway.pipeline import Engine
 from gateway.words import Deployment
 
 Status = Literal["ok", "degraded", "starting", "no source"]
@@ -67,8 +67,7 @@ async def health(engine: NamedDependency[Engine], discovery: NamedDependency[Dis
 
 
 def _serving(engine: Engine) -> list[Deployment]:
-    now = engine.clock.now()
-    return [d for d in engine.catalog.deployments() if d.proof.fresh(now) and engine.catalog.withdrawn(d, now) is None]
+    return engine.catalog.serving(engine.clock.now())
 
 
 def router() -> Router:

@@ -6,10 +6,11 @@ import hmac
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
-from gateway.settings import Settings
+from gateway.settings import Client, Settings
 from gateway.words import Forbidden, Unauthorized
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
+ANYBODY = Client(name="anybody", key_sha256="0" * 64)
 _LOCAL = (b"localhost", b"127.0.0.1", b"[::1]")
 
 
@@ -22,28 +23,29 @@ class Doorkeeper:
     """
 
     def __init__(self, settings: Settings) -> None:
-        hashes = [(client.name, bytes.fromhex(client.key_sha256)) for client in settings.client]
+        hashes = [(client, bytes.fromhex(client.key_sha256)) for client in settings.client]
         if settings.client_key:
-            hashes.append(("default", sha256(settings.client_key.encode()).digest()))
-        self._hashes: Sequence[tuple[str, bytes]] = tuple(hashes)
+            digest = sha256(settings.client_key.encode())
+            hashes.append((Client(name="default", key_sha256=digest.hexdigest()), digest.digest()))
+        self._hashes: Sequence[tuple[Client, bytes]] = tuple(hashes)
 
     @property
     def open(self) -> bool:
         return not self._hashes
 
-    def admit(self, headers: RawHeaders) -> str:
-        """The name of the client that *headers* belong to. Raises Unauthorized or Forbidden."""
+    def admit(self, headers: RawHeaders) -> Client:
+        """The client that *headers* belong to. Raises Unauthorized or Forbidden."""
         found = {name: value for name, value in headers if name in (b"authorization", b"x-api-key", b"host")}
         if self.open:
             _check_host(found.get(b"host", b""))
-            return "anybody"
+            return ANYBODY
         given = found.get(b"x-api-key") or _bearer(found.get(b"authorization", b""))
         if not given:
             raise Unauthorized("no API key: send it as 'Authorization: Bearer …' or as 'x-api-key: …'")
         digest, client = sha256(given).digest(), None
-        for name, known in self._hashes:  # all of them: the time taken tells nothing
+        for one, known in self._hashes:  # all of them: the time taken tells nothing
             if hmac.compare_digest(digest, known):
-                client = name
+                client = one
         if client is None:
             raise Unauthorized("wrong API key")
         return client

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from itertools import count
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from litestar import asgi
@@ -21,11 +22,13 @@ from msgspec import Struct
 
 from gateway import relay
 from gateway.catalog.catalog import AUTO
+from gateway.engine import Answer, Engine
 from gateway.events import Ended
-from gateway.pipeline import Answer, Engine, answer
-from gateway.settings import Server
+from gateway.pipeline import answer
+from gateway.settings import Client, Server
 from gateway.surfaces import openai_errors
 from gateway.surfaces.auth import Doorkeeper
+from gateway.surfaces.manner import Manner, manner_of
 from gateway.surfaces.presence import while_present
 from gateway.words import Ask, BadRequest, Broken, GatewayError, TooBig, WrongMethod
 from providers.chat import Chunk, Fields, Step, Usage, Whole, decode_fields, decode_request, encode
@@ -33,7 +36,6 @@ from providers.failures import Interrupted
 
 DONE = b"data: [DONE]\n\n"
 COMMENT = b": waiting\n\n"
-_LONGEST_WAIT = 3600.0  # seconds, whatever a caller asks for
 
 
 class Preferences(Struct):
@@ -74,10 +76,12 @@ def chat_completions(surface: Surface) -> ASGIRouteHandler:
     async def handle(scope: Any, receive: Receive, send: Send) -> None:
         call = _Call(surface, send, f"req_{run}{next(numbers):08x}", surface.engine.clock.now())
         try:
-            call.client = surface.doorkeeper.admit(scope["headers"])
+            client = surface.doorkeeper.admit(scope["headers"])
+            call.client = client.name
             _check_method(scope["method"])
             body = await _read(receive, surface.server.max_body)
-            ask = parse(body, call.began + _max_wait(scope["headers"], surface.engine.limits.max_wait))
+            manner = manner_of(scope["headers"], surface.engine.limits)
+            ask = parse(body, client, manner, call.began)
         except GatewayError as error:
             await call.refuse(error)
             return
@@ -126,8 +130,8 @@ class _Call:
 # ── parse ──
 
 
-def parse(body: bytes, deadline: float) -> Ask:
-    """The body as an Ask that is given up at *deadline* (unix seconds). Raises BadRequest, naming the field."""
+def parse(body: bytes, client: Client, manner: Manner, now: float) -> Ask:
+    """What *client* asks in this *manner*, *now* (unix seconds). Raises BadRequest, naming the field."""
     try:
         fields = decode_fields(body)
         view = decode_request(body)
@@ -142,28 +146,19 @@ def parse(body: bytes, deadline: float) -> Ask:
     return Ask(
         view=view,
         fields=fields,
-        deadline=deadline,
+        deadline=now + manner.max_wait,
         models=_names(routing),
         only=preferences.only,
         ignore=preferences.ignore,
         order=preferences.order,
-        no_train=preferences.data_collection == "deny",
+        no_train=client.no_train or preferences.data_collection == "deny",
+        substitute=manner.substitute,
     )
 
 
 def _names(routing: _Routing) -> tuple[str, ...]:
     """All names asked for, best first; none at all means any model."""
     return tuple(dict.fromkeys(name for name in (routing.model, *routing.models) if name)) or (AUTO,)
-
-
-def _max_wait(headers: Iterable[tuple[bytes, bytes]], default: float) -> float:
-    for name, value in headers:
-        if name == b"x-freeway-max-wait":
-            try:
-                return min(max(0.0, float(value)), _LONGEST_WAIT)
-            except ValueError as exc:
-                raise BadRequest("x-freeway-max-wait: expected seconds", param="x-freeway-max-wait") from exc
-    return default
 
 
 def _check_method(method: str) -> None:
@@ -316,11 +311,14 @@ _STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": 
 
 
 def _served_by(found: Answer) -> dict[str, str]:
-    return {
+    headers = {
         "x-freeway-provider": found.deployment.provider.name,
         "x-freeway-model": found.deployment.model,
         "x-freeway-attempts": str(len(found.attempts) + 1),
     }
+    if found.needs.instead_of is not None:
+        headers["x-freeway-instead-of"] = quote(found.needs.instead_of, safe="/:.-_")
+    return headers
 
 
 async def _send(send: Send, status: int, headers: Mapping[str, str], body: bytes, request: str) -> None:

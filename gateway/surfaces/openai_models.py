@@ -11,7 +11,7 @@ from litestar.exceptions import HTTPException
 from litestar.params import Parameter
 from msgspec import Struct
 
-from gateway.pipeline import Engine
+from gateway.engine import Engine
 from gateway.surfaces import openai_errors
 from gateway.surfaces.auth import Doorkeeper
 from gateway.words import GatewayError, UnknownModel
@@ -69,7 +69,7 @@ def _entries(engine: Engine) -> list[Entry]:
     catalog = engine.catalog
     now = engine.clock.now()
     stamp = datetime.fromtimestamp(0, UTC).isoformat()
-    serving = [d for d in catalog.deployments() if d.proof.fresh(now) and catalog.withdrawn(d, now) is None]
+    serving = catalog.serving(now)
     entries = []
     for name in catalog.names():
         served = [d for d in serving if d.model == name]

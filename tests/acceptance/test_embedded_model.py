@@ -22,7 +22,7 @@ SPEC = embedded.load(CONFIG / "embedded.toml")
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 24}
 CITY = {
     "type": "object",
-    "properties": {"city": {"type": "string"}, "inhabitants": {"type": "integer"}},
+    "properties": {"city": {"type": "string", "maxLength": 20}, "inhabitants": {"type": "integer"}},
     "required": ["city", "inhabitants"],
     "additionalProperties": False,
 }

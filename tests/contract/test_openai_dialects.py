@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -529,6 +530,7 @@ def test_openrouter_tells_prices_abilities_and_sizes():
         max_output=32768,
         prompt_price=0.0,
         output_price=0.0,
+        ends_at=datetime(2026, 12, 6, tzinfo=UTC).timestamp(),  # the end of the day that the list names
     )
     assert models["nvidia/nemotron-3-super-120b-a12b"].prompt_price == 1e-7
     assert models["openrouter/auto"].other_prices

@@ -9,15 +9,11 @@ from typing import Any
 from msgspec import Struct
 
 from gateway import settings as s
-from gateway.admission import WaitingRoom
-from gateway.app import make_providers
-from gateway.catalog.catalog import Catalog
-from gateway.catalog.discovery import Discovery
-from gateway.events import Announcer
-from gateway.health import Health
+from gateway.app import make_parts, make_providers
+from gateway.engine import Answer
 from gateway.ledger.embedded import EmbeddedStore
-from gateway.ledger.ledger import Ledger
-from gateway.pipeline import Answer, Engine, answer
+from gateway.memory.embedded import EmbeddedKeeper
+from gateway.pipeline import answer
 from gateway.relay import whole
 from gateway.words import Ask, GatewayError
 from providers.chat import decode_fields, decode_request, encode
@@ -77,29 +73,20 @@ class Inside:
     """A gateway without a server, before *world*."""
 
     def __init__(self, world: World, clock: FakeClock, folder: Path) -> None:
-        environ = {**world.environment(ORIGIN), "FREEWAY_STATE_DIR": str(folder)}
+        environ = {**world.environment(ORIGIN), "FREEWAY_STATE_DIR": str(folder), "MODELS_DEV_URL": ""}
         environ.setdefault("OLLAMA_HOST", "http://nobody.example:1")
         settings = s.load(CONFIG, environ, folder)
         self.clock = clock
-        catalog = Catalog(settings.provider, settings.alias, settings.virtual)
-        self.ledger = Ledger(EmbeddedStore(None), clock)
-        self.engine = Engine(
-            catalog=catalog,
-            ledger=self.ledger,
-            health=Health(),
-            waiting_room=WaitingRoom(clock, 0),
-            clock=clock,
-            limits=settings.requests,
-            tell=Announcer(()),
-        )
+        self.parts = make_parts(settings, clock, EmbeddedStore(None), EmbeddedKeeper(None, clock))
+        self.engine, self.discovery = self.parts.engine, self.parts.discovery
+        self.ledger = self.engine.ledger
         providers = {
             name: provider
             for name, provider in make_providers(settings, InProcess(world), {}).items()
             if name in world.providers
         }
-        catalog.await_lists(())
-        self.discovery = Discovery(catalog, self.ledger, settings, clock=clock, tell=Announcer(()))
-        self.discovery.recall(providers)
+        self.engine.catalog.await_lists(())
+        self.discovery.know(providers)
 
     async def ask(self, model: str, text: str, max_tokens: int) -> bool:
         """Ask *model* without waiting: whether there was an answer."""

@@ -8,37 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.catalog.catalog import Catalog
-from gateway.catalog.names import canonical
 from gateway.catalog.proof import prove
-from gateway.settings import Virtual
+from gateway.memory.embedded import EmbeddedKeeper
+from gateway.memory.memory import Memory
+from gateway.settings import Settings, Virtual
 from gateway.words import NoSource, NothingCapable, UnknownModel
 from providers.dialect import Listed
+from providers.spec import DataPolicy
+from tests.clock import FakeClock
 from tests.payloads import SPECS
 from tests.unit.test_router import NEEDS, PROOF, deployment
 
 NOW = 1000.0
-
-
-@pytest.mark.parametrize(
-    ("spelled", "provider", "name"),
-    [
-        ("openai/gpt-oss-120b", "groq", "gpt-oss-120b"),
-        ("gpt-oss:120b", "ollama", "gpt-oss-120b"),
-        ("openai/gpt-oss-120b:groq", "huggingface", "gpt-oss-120b"),
-        ("@cf/openai/gpt-oss-120b", "cloudflare", "gpt-oss-120b"),
-        ("nvidia/nemotron-3-super-120b-a12b:free", "openrouter", "nemotron-3-super-120b-a12b"),
-        ("models/gemini-3.8-flash", "google", "gemini-3.8-flash"),
-        ("llama2:latest", "ollama", "llama2"),
-        ("Qwen/Qwen3.8-27B", "huggingface", "qwen3.8-27b"),
-    ],
-)
-def test_every_spelling_of_a_model_is_one_name(spelled, provider, name):
-    assert canonical(spelled, provider) == name
-
-
-@pytest.mark.parametrize("pair", [("qwen3-8b", "qwen3-14b"), ("kimi-k2-instruct", "kimi-k2-thinking")])
-def test_what_tells_two_models_apart_stays(pair):
-    assert canonical(pair[0]) != canonical(pair[1])
 
 
 # ── free, or not ──
@@ -80,9 +61,15 @@ def test_a_proof_ends():
 
 
 def catalog(*deployments) -> Catalog:
-    made = Catalog(SPECS, {"mine": "auto:tools", "either": ("nobody", "b")}, {"auto:tools": Virtual(needs=("tools",))})
+    settings = Settings(
+        provider=SPECS,
+        alias={"mine": "auto:tools", "either": ("nobody", "b")},
+        virtual={"auto:tools": Virtual(needs=("tools",))},
+    )
+    clock = FakeClock(NOW)
+    made = Catalog(settings, Memory(EmbeddedKeeper(None, clock), clock))
     for name in {d.provider.name for d in deployments}:
-        made.swap(name, [d for d in deployments if d.provider.name == name])
+        made.swap(name, [d for d in deployments if d.provider.name == name], NOW)
     return made
 
 
@@ -122,7 +109,7 @@ def test_who_lacks_something_is_left_out_and_named():
 
 def test_what_a_deployment_turned_out_to_lack_is_remembered():
     made = catalog(A, B)
-    made.lose(A, "tools")
+    made.experience.learn(A.name, "tools", NOW, has=False)
 
     with pytest.raises(NothingCapable):
         serving(made, capabilities=frozenset({"tools"}))
@@ -130,7 +117,7 @@ def test_what_a_deployment_turned_out_to_lack_is_remembered():
 
 def test_who_is_withdrawn_is_out_until_then_and_it_is_no_fault_of_the_request():
     made = catalog(A)
-    made.withdraw("groq", NOW + 60, "key refused")
+    made.experience.withdraw("groq", NOW + 60, "key refused")
 
     with pytest.raises(NoSource, match="key refused") as caught:
         serving(made)
@@ -146,7 +133,10 @@ def test_an_old_proof_proves_nothing():
 
 
 def test_privacy_is_kept_and_unknown_counts_as_training():
-    unknown, private = deployment("groq/u"), msgspec.structs.replace(deployment("groq/p"), trains="no")
+    unknown, private = (
+        deployment("groq/u"),
+        msgspec.structs.replace(deployment("groq/p"), policy=DataPolicy(trains="no")),
+    )
 
     assert serving(catalog(unknown, private), no_train=True) == {"groq/p"}
 

@@ -6,6 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.health import Health
 from gateway.ledger.buckets import Bucket
 from gateway.ledger.nouns import Share
 from gateway.router import rank
@@ -39,7 +40,10 @@ def deployment(name: str, quality: float = 0.5, talents: str = "", *, last_resor
 
 def ranked(deployments, needs=NEEDS, shares=None, latency=None, prefer="balance", now=NOW) -> list[str]:
     known = {key: Share(used, NOW + 60) for key, used in (shares or {}).items()}
-    return [d.name for d in rank(needs, deployments, known, now, (latency or {}).get, prefer)]
+    health = Health()
+    for name, seconds in (latency or {}).items():
+        health.served(name, seconds)
+    return [d.name for d in rank(needs, deployments, known, health, now, prefer).best]
 
 
 def test_the_better_one_comes_first():

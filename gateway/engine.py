@@ -1,0 +1,54 @@
+"""What a request is served with, and the nouns of its life."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from gateway.admission import WaitingRoom
+from gateway.catalog.catalog import Catalog
+from gateway.clock import Clock
+from gateway.costs import Costs
+from gateway.events import Event
+from gateway.health import Health
+from gateway.ledger.ledger import Ledger
+from gateway.ledger.nouns import Reservation
+from gateway.settings import Requests
+from gateway.words import Deployment, Requirements
+from providers.client import Reply
+from providers.failures import ProviderFailure
+
+
+class Engine(Struct, frozen=True):
+    """Built once, in app.py."""
+
+    catalog: Catalog
+    ledger: Ledger
+    health: Health
+    waiting_room: WaitingRoom
+    costs: Costs
+    clock: Clock
+    limits: Requests
+    tell: Callable[[Event], None]
+
+
+class Attempt(Struct, frozen=True):
+    """A deployment that was asked and failed."""
+
+    deployment: Deployment
+    failure: ProviderFailure
+
+
+class Answer(Struct, frozen=True):
+    """A reply that has begun, the reservation it must settle, and how we came by it."""
+
+    request: str
+    deployment: Deployment
+    reply: Reply
+    held: Reservation
+    needs: Requirements
+    attempts: tuple[Attempt, ...]
+    sent_at: float
+    first_content: float  # seconds from sending to the head of the answer
+    passed_over: int  # better places that had no room: refusals that were never provoked

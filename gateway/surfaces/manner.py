@@ -1,0 +1,38 @@
+"""How a caller wants to be served, beyond what the body of a request can say: our own headers."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from gateway.settings import Requests
+from gateway.surfaces.auth import RawHeaders
+from gateway.words import BadRequest
+
+_LONGEST_WAIT = 3600.0
+"""Seconds that a caller may ask us to wait at most."""
+
+_MAX_WAIT, _SUBSTITUTE = b"x-freeway-max-wait", b"x-freeway-substitute"
+_TRUTH = {b"true": True, b"1": True, b"false": False, b"0": False}
+
+
+class Manner(Struct, frozen=True):
+    """*max_wait*: seconds to wait for capacity. *substitute*: another model may serve where the one asked for is gone."""
+
+    max_wait: float
+    substitute: bool
+
+
+def manner_of(headers: RawHeaders, defaults: Requests) -> Manner:
+    """What *headers* say, else *defaults*. Raises BadRequest, naming the header."""
+    max_wait, substitute = defaults.max_wait, defaults.substitute
+    for name, value in headers:
+        if name == _MAX_WAIT:
+            try:
+                max_wait = min(max(0.0, float(value)), _LONGEST_WAIT)
+            except ValueError as exc:
+                raise BadRequest("x-freeway-max-wait: expected seconds", param="x-freeway-max-wait") from exc
+        elif name == _SUBSTITUTE:
+            if value.lower() not in _TRUTH:
+                raise BadRequest("x-freeway-substitute: expected true or false", param="x-freeway-substitute")
+            substitute = _TRUTH[value.lower()]
+    return Manner(max_wait, substitute)
