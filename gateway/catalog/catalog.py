@@ -203,7 +203,7 @@ class Catalog:
         for name in self._aliased(asked):
             virtual = self._virtual.get(name)
             if virtual is None:
-                if found := self._by_name.get(name) or self._by_name.get(self._names.canonical(name)):
+                if found := self._named(name):
                     return found, needs
                 continue
             return (
@@ -215,6 +215,22 @@ class Catalog:
                 ),
             )
         return [], needs
+
+    def _named(self, name: str) -> list[Deployment]:
+        """
+        Those that go by *name*, however it is spelled.
+
+        ``groq/…`` means Groq's and nobody else's. Some providers are makers, too: ``nvidia/…`` also means models that
+        others list as NVIDIA's.
+        """
+        found = self._by_name.get(name)
+        if found is not None:
+            return found
+        found = self._by_name.get(self._names.canonical(name), [])
+        owner, slash, _ = name.partition("/")
+        if not slash or owner not in self._specs:
+            return found
+        return [d for d in found if d.provider.name == owner or d.target.model.startswith(f"{owner}/")]
 
     def _aliased(self, asked: str) -> tuple[str, ...]:
         alias = self._aliases.get(asked)
@@ -260,9 +276,6 @@ class Catalog:
                 return NoSource("no source is there: `freeway check` says which keys are missing or refused")
             owner, _, rest = name.partition("/")
             spec = self._specs.get(owner)
-            if spec is not None and spec.name not in self._by_provider:
-                how = f"set {spec.key_env}" if spec.key_env else "it cannot be reached"
-                return UnknownModel(f"model {asked}: {spec.title} is not available here: {how}", param="model")
             priced = self._not_free.get(name) or (self._not_free.get(rest) if spec is not None else None)
             if priced is not None:
                 title = self._specs[priced].title
@@ -271,6 +284,9 @@ class Catalog:
                     f"free is served; GET /v1/models lists that",
                     param="model",
                 )
+            if spec is not None and spec.name not in self._by_provider:
+                how = f"set {spec.key_env}" if spec.key_env else "it cannot be reached"
+                return UnknownModel(f"model {asked}: {spec.title} is not available here: {how}", param="model")
         return UnknownModel(
             f"no free source serves a model called {asked}; GET /v1/models lists what is served, "
             f"and 'auto' takes whatever fits",

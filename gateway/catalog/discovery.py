@@ -86,6 +86,8 @@ class Discovery:
             known = self._kept.get(name)
             if known is None or kept.at > known.at:
                 self._take_in(name, kept)
+            elif kept.at < known.at:  # somebody who had not heard of ours told an older one
+                self._memory.note(_LISTS, name, msgspec.json.encode(known))
 
     @property
     def names(self) -> Iterable[str]:

@@ -100,7 +100,10 @@ def _bill(costs: Sequence[Cost]) -> str:
     requests = sum(cost.requests for cost in costs)
     spent, saved = sum(cost.spent for cost in costs), sum(cost.saved for cost in costs)
     credit, unpriced = sum(cost.credit for cost in costs), sum(cost.unpriced for cost in costs)
-    parts = [f"Spent {spent:.6f} dollars on {requests:,} requests", f"saved {saved:.4f} at the prices of the same models"]
+    parts = [
+        f"Spent {spent:.6f} dollars on {requests:,} requests",
+        f"saved {saved:.4f} at the prices of the same models",
+    ]
     if credit:
         parts.append(f"took {credit:.6f} from free credits")
     if unpriced:

@@ -103,7 +103,9 @@ async def opened(
     async with serve(world) as origin:
         watcher = Watcher()
         settings = s.load(
-            config, {**world.environment(origin), "FREEWAY_STATE_DIR": str(folder), "MODELS_DEV_URL": "", **(environ or {})}, folder
+            config,
+            {**world.environment(origin), "FREEWAY_STATE_DIR": str(folder), "MODELS_DEV_URL": "", **(environ or {})},
+            folder,
         )
         app = create_app(settings, clock=clock, observers=[watcher, *observers])
         listening = socket.create_server(("127.0.0.1", 0))

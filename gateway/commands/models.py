@@ -24,7 +24,9 @@ console = Console()
 
 @click.command("models")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array instead of a table.")
-@click.option("--changes", is_flag=True, help="What appeared, vanished, became paid, … since this gateway first looked.")
+@click.option(
+    "--changes", is_flag=True, help="What appeared, vanished, became paid, … since this gateway first looked."
+)
 @click.option("--out", is_flag=True, help="The models and accounts that are out of service, and why.")
 @click.option("--readmit", metavar="NAME", help="Let a model or an account in again that is out of service.")
 @click.pass_obj

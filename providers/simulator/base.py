@@ -136,6 +136,10 @@ class Simulated:
         for meter, amount in self.meters_of(self.model(model), requests, tokens):
             meter.take(amount, self.clock())
 
+    def upgrade(self) -> None:
+        """The account's owner puts the account on a plan that is paid for: more is allowed, and all of it is charged."""
+        raise NotImplementedError
+
     @property
     def quota(self) -> dict[str, tuple[float, float]]:
         """Every meter that was touched: what is used, and the limit."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from typing import Any, NoReturn
 
+import msgspec
+
 from providers.simulator.base import Exchange, Refusal, SimulatedModel
 from providers.simulator.brain import View
 from providers.simulator.openai_like import CREATED, OpenAILike, event
@@ -25,6 +27,9 @@ MODELS = (
     SimulatedModel(id="llama-3.3-70b-versatile", status="gone"),
 )
 _UNSUPPORTED = ("logprobs", "top_logprobs", "logit_bias", "frequency_penalty", "presence_penalty", "metadata", "store")
+_PAID = (1.5e-7, 6e-7)
+"""What a plan that is paid for charges for a token."""
+
 _OWN_LIMITS = {("groq/compound", "day"): 250.0, ("groq/compound", "tokens"): 70_000.0,
                ("groq/compound", "tokens-day"): 1e12}  # fmt: skip
 _ROWS = {"requests": ("requests per minute (RPM)", "requests"), "day": ("requests per day (RPD)", "requests"),
@@ -39,6 +44,16 @@ class Groq(OpenAILike):
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock, MODELS)
         self.limits = {"requests": 30.0, "day": 1000.0, "tokens": 8000.0, "tokens-day": 200_000.0}
+
+    def upgrade(self) -> None:
+        self.limits = {row: limit * 10 for row, limit in self.limits.items()}
+        self.meters.clear()
+        self.models = [msgspec.structs.replace(model, price=_PAID) for model in self.models]
+
+    def bill(self, exchange: Exchange, model: SimulatedModel, usage: dict[str, Any], fault: str | None) -> None:
+        if model.price != (0.0, 0.0):
+            dollars = usage["prompt_tokens"] * model.price[0] + usage["completion_tokens"] * model.price[1]
+            self.charge(exchange, dollars)
 
     def authorize(self, exchange: Exchange) -> None:
         if exchange.call.headers.get("user-agent", "").startswith("Python-urllib"):

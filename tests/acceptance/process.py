@@ -19,7 +19,13 @@ FREEWAY = str(Path(sys.executable).with_name("freeway"))
 
 def environment(home: Path, **variables: str) -> dict[str, str]:
     """Nothing of this machine but the way to its programs; no Ollama."""
-    return {"PATH": os.environ["PATH"], "HOME": str(home), "OLLAMA_HOST": "http://127.0.0.1:9", "MODELS_DEV_URL": "", **variables}
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "OLLAMA_HOST": "http://127.0.0.1:9",
+        "MODELS_DEV_URL": "",
+        **variables,
+    }
 
 
 def run(*arguments: str, home: Path, timeout: float = 60, **variables: str) -> subprocess.CompletedProcess[str]:

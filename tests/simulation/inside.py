@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,13 @@ from msgspec import Struct
 from gateway import settings as s
 from gateway.app import make_parts, make_providers
 from gateway.engine import Answer
+from gateway.events import Changed, Event
+from gateway.ledger.book import Store
 from gateway.ledger.embedded import EmbeddedStore
 from gateway.memory.embedded import EmbeddedKeeper
+from gateway.memory.memory import Keeper
 from gateway.pipeline import answer
-from gateway.relay import whole
+from gateway.relay import arrivals, whole
 from gateway.words import Ask, GatewayError
 from providers.chat import decode_fields, decode_request, encode
 from providers.dialect import Call
@@ -23,7 +26,7 @@ from providers.spec import Timeouts
 from tests.clock import FakeClock
 from tests.conftest import CONFIG
 
-ORIGIN = "http://simulated.example"
+ORIGIN = "http://simulated.example:80"
 
 
 class Arrived(Struct):
@@ -70,14 +73,29 @@ class InProcess:
 
 
 class Inside:
-    """A gateway without a server, before *world*."""
+    """
+    A gateway without a server, before *world*. Replicas are several with one *store* and one *keeper*.
 
-    def __init__(self, world: World, clock: FakeClock, folder: Path) -> None:
-        environ = {**world.environment(ORIGIN), "FREEWAY_STATE_DIR": str(folder), "MODELS_DEV_URL": ""}
-        environ.setdefault("OLLAMA_HOST", "http://nobody.example:1")
-        settings = s.load(CONFIG, environ, folder)
+    *changed* are the events that tell of changes, as they came.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        clock: FakeClock,
+        folder: Path,
+        *,
+        store: Store | None = None,
+        keeper: Keeper | None = None,
+        **environ: str,
+    ) -> None:
+        found = {**world.environment(ORIGIN), "FREEWAY_STATE_DIR": str(folder), "MODELS_DEV_URL": "", **environ}
+        found.setdefault("OLLAMA_HOST", "http://nobody.example:1")
+        settings = s.load(CONFIG, found, folder)
         self.clock = clock
-        self.parts = make_parts(settings, clock, EmbeddedStore(None), EmbeddedKeeper(None, clock))
+        self.changed: list[Changed] = []
+        store, keeper = store or EmbeddedStore(None), keeper or EmbeddedKeeper(None, clock)
+        self.parts = make_parts(settings, clock, store, keeper, [self._hear])
         self.engine, self.discovery = self.parts.engine, self.parts.discovery
         self.ledger = self.engine.ledger
         providers = {
@@ -88,19 +106,39 @@ class Inside:
         self.engine.catalog.await_lists(())
         self.discovery.know(providers)
 
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Changed):
+            self.changed.append(event)
+
+    async def answer(self, model: str, text: str = "Say: yes", *, wait: float = 0.0, **more: Any) -> Answer:
+        """Have *text* answered; raises GatewayError. *more* are fields of the request and of the Ask."""
+        ours = {name: more.pop(name) for name in ("no_train", "substitute", "only") if name in more}
+        body = {"model": model, "messages": [{"role": "user", "content": text}], **more}
+        encoded = encode(body)
+        ask = Ask(
+            view=decode_request(encoded),
+            fields=decode_fields(encoded),
+            deadline=self.clock() + wait,
+            models=(model,),
+            **ours,
+        )
+        found = await answer(ask, "r", self.engine)
+        if found.reply.whole is not None:
+            whole(found, self.engine)
+        else:
+            async for _ in arrivals(found, self.engine):
+                pass
+        return found
+
     async def ask(self, model: str, text: str, max_tokens: int) -> bool:
         """Ask *model* without waiting: whether there was an answer."""
-        body = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": max_tokens}
-        encoded = encode(body)
-        ask = Ask(view=decode_request(encoded), fields=decode_fields(encoded), deadline=self.clock(), models=(model,))
         try:
-            found: Answer = await answer(ask, "r", self.engine)
+            await self.answer(model, text, max_tokens=max_tokens)
         except GatewayError:
             return False
-        whole(found, self.engine)
         return True
 
-    async def look(self, names: Sequence[str]) -> None:
+    async def look(self, *names: str) -> None:
         """Read the lists of *names*, as happens every now and then."""
         for name in names:
             await self.discovery.look(name)

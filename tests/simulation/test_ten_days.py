@@ -122,7 +122,7 @@ async def test_nothing_is_refused_that_counting_could_avoid_and_next_to_nothing_
     start = clock()
     witness = Witness(days, clock)
     inside = Inside(witness.world, clock, tmp_path)
-    await inside.look([days.provider])
+    await inside.look(days.provider)
     before = {key: used for key, (used, _) in witness.real.quota.items()}
     assert await inside.ask(f"{days.provider}/{days.model}", TEXT, days.max_tokens)
     witness.tokens = _tokens(witness.real, before)
@@ -137,7 +137,7 @@ async def test_nothing_is_refused_that_counting_could_avoid_and_next_to_nothing_
             case "eat":
                 witness.eaten()
             case _:
-                await inside.look([days.provider])
+                await inside.look(days.provider)
 
     assert witness.could < witness.asked  # else the limits were never met
     assert (witness.avoidable, witness.again) == (0, 0)
