@@ -2,7 +2,7 @@
 # make demo   simulated providers, the gateway, a few hundred calls, a table of who served what
 # make test   everything that needs no container engine        make test-all   that, too
 # make check  lint, types, architecture                        make bench      the costs, beside peers (bench-ledger: of
-#                                                              quotas alone)
+#                                                              quotas alone, bench-catalog: of finding who may serve)
 # Each makes its own environment in .venv first.
 
 SHELL := /bin/sh
@@ -10,7 +10,7 @@ BIN := .venv/bin
 RUN := .venv/.run-installed
 DEV := .venv/.dev-installed
 
-.PHONY: run demo test test-all check format bench bench-ledger lock clean
+.PHONY: run demo test test-all check format bench bench-ledger bench-catalog lock clean
 
 run: $(RUN)
 	@$(BIN)/freeway serve
@@ -39,6 +39,9 @@ bench: $(DEV)
 
 bench-ledger: $(DEV)
 	@$(BIN)/python -m tests.bench.ledger
+
+bench-catalog: $(DEV)
+	@$(BIN)/python -m tests.bench.catalog
 
 # The lock files name versions and hashes, and no package host.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

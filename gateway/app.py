@@ -25,6 +25,7 @@ from gateway.ledger.embedded import EmbeddedStore
 from gateway.ledger.ledger import Condition, Ledger
 from gateway.memory.embedded import EmbeddedKeeper
 from gateway.memory.memory import Keeper, KeeperFailure, Memory
+from gateway.probes import Prober
 from gateway.settings import BadSettings, Settings
 from gateway.surfaces import admin, openai_errors, openai_models
 from gateway.surfaces.auth import Doorkeeper
@@ -143,6 +144,7 @@ def create_app(
     watching: tuple[Observer, ...] = (*observers, webhook) if webhook is not None else tuple(observers)
     parts = make_parts(settings, clock, store, keeper, watching)
     engine, discovery = parts.engine, parts.discovery
+    prober = Prober(engine, parts.memory, settings.catalog.probes)
     doorkeeper = Doorkeeper(settings)
 
     @asynccontextmanager
@@ -156,6 +158,8 @@ def create_app(
             await parts.open(make_providers(settings, wire, prepare or {}))
             stack.push_async_callback(discovery.stop)
             discovery.serve(wire)
+            stack.push_async_callback(prober.stop)
+            prober.serve(list(discovery.names))
             if webhook is not None:
                 stack.push_async_callback(webhook.stop)
                 webhook.serve(wire, parts.memory)

@@ -63,6 +63,8 @@ def _capabilities(view: ChatRequest) -> set[str]:
         needed.add("tools")
     if view.response_format is not None and view.response_format.type != "text":
         needed.add(view.response_format.type)
+    if view.stream:
+        needed.add("stream")
     if view.logprobs:
         needed.add("logprobs")
     if (view.n or 1) > 1:

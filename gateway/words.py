@@ -34,7 +34,7 @@ class Requirements(Struct, frozen=True, kw_only=True):
     """What a request needs from whoever serves it. Tokens are upper estimates."""
 
     models: tuple[str, ...]
-    capabilities: frozenset[str]
+    capabilities: frozenset[str]  # "stream" is one that all have of whom nobody found out otherwise
     prompt_tokens: int
     output_tokens: int  # reserved for the answer
     deadline: float

@@ -315,7 +315,7 @@ def _out_of_service(excluded: list[tuple[Deployment, Exclusion]], now: float) ->
 def _incapable(needs: Requirements, excluded: list[tuple[Deployment, Exclusion]]) -> NothingCapable:
     """Say what was missing, and who came closest: of those that lack the least, the best."""
     closest, why = min(excluded, key=lambda pair: (len(needs.capabilities - pair[0].capabilities), -pair[0].quality))
-    wanted = ", ".join(sorted(needs.capabilities)) or "chat"
+    wanted = ", ".join(sorted(needs.capabilities - {"stream"})) or "chat"
     return NothingCapable(
         f"no free source can serve this request ({wanted}; about {needs.prompt_tokens} tokens): "
         f"{closest.name} came closest, but {why.reason}",

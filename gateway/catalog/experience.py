@@ -20,6 +20,8 @@ LEARNED_FOR = 7 * 86_400.0
 
 _OUT, _ABLE = "withdrawn", "abilities"
 
+_ALL = frozenset({"stream"})
+
 _T = TypeVar("_T")
 
 
@@ -90,13 +92,13 @@ class Experience:
         return ability.has if ability is not None and now < ability.until else None
 
     def capabilities(self, deployment: Deployment, now: float) -> frozenset[str]:
-        """What *deployment* can do, as far as is known."""
+        """What *deployment* can do, as far as is known. All can stream of whom nobody found out otherwise."""
         known = self._able.get(deployment.name)
         if not known:
-            return deployment.capabilities
+            return deployment.capabilities | _ALL
         fresh = {capability: ability.has for capability, ability in known.items() if now < ability.until}
         lost = {capability for capability, has in fresh.items() if not has}
-        return (deployment.capabilities | fresh.keys()) - lost
+        return (deployment.capabilities | _ALL | fresh.keys()) - lost
 
     def sweep(self, now: float) -> None:
         """Forget what has ended."""

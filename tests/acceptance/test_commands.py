@@ -286,3 +286,50 @@ def test_nothing_at_all_says_what_to_set(tmp_path: Path):
     assert asked.status_code == 503
     assert "freeway check" in asked.json()["error"]["message"]
     assert ready.status_code == 503
+
+
+# ── what costs, what changed ──
+
+
+def test_an_account_that_was_charged_is_told_everywhere_until_a_person_lets_it_in(tmp_path: Path):
+    world, ready, done = World(names=["openrouter"]), threading.Event(), threading.Event()
+    origins: list[str] = []
+
+    async def keep() -> None:
+        async with serve(world) as origin:
+            origins.append(origin)
+            ready.set()
+            await asyncio.to_thread(done.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(keep()))
+    thread.start()
+    assert ready.wait(10)
+    variables = world.environment(origins[0])
+    try:
+        well = run("check", home=tmp_path, COLUMNS="200", **variables)
+        with serving(tmp_path, **variables) as (origin, _, log):
+            world.providers["openrouter"].fail("price_turned")
+            assert httpx.post(f"{origin}/v1/chat/completions", json=ASK, timeout=20).status_code == 200
+            refused = httpx.post(f"{origin}/v1/chat/completions", json=ASK, timeout=20)
+            logged = log.read_text()
+        bad = run("check", home=tmp_path, COLUMNS="200", **variables)
+        changes = json.loads(run("models", "--changes", "--json", home=tmp_path, **variables).stdout)
+        out = run("models", "--out", home=tmp_path, **variables).stdout
+        lifted = run("models", "--readmit", "openrouter", home=tmp_path, **variables)
+        again = run("models", "--readmit", "openrouter", home=tmp_path, **variables)
+    finally:
+        done.set()
+        thread.join(10)
+
+    assert "Spent 0.000000 dollars on 0 requests" in well.stdout
+    assert well.returncode == 0
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "no_source")
+    assert "cost 0.0021 dollars although it was proved to be free" in refused.text
+    assert "charged" in logged
+    assert "Spent 0.002100 dollars on 1 requests" in bad.stdout
+    assert "--readmit" in bad.stdout
+    assert bad.returncode == 1
+    assert [(row["kind"], row["name"]) for row in changes] == [("charged", "openrouter")]
+    assert "openrouter  out until then: openrouter/" in out
+    assert "openrouter may serve again" in lifted.stdout
+    assert "'openrouter' is not out of service" in again.stderr

@@ -1,0 +1,181 @@
+"""What holds of a gateway's memory, whoever keeps it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.memory.embedded import EmbeddedKeeper
+from gateway.memory.memory import Keeper, KeeperFailure, Memory
+from gateway.memory.shared import SharedKeeper
+from tests.clock import FakeClock
+
+
+@pytest.fixture(params=["embedded", pytest.param("redis", marks=pytest.mark.engine)])
+async def keepers(request, tmp_path, clock) -> AsyncIterator[tuple[Keeper, Keeper]]:
+    """Two ways to the same memory."""
+    if request.param == "embedded":
+        made: list[Keeper] = [EmbeddedKeeper(tmp_path / "memory.sqlite", clock) for _ in range(2)]
+    else:
+        url = request.getfixturevalue("redis_server").url
+        made = [SharedKeeper(Redis.from_url(url)) for _ in range(2)]
+        client = Redis.from_url(url)
+        await client.flushall()
+        await client.aclose()
+    yield made[0], made[1]
+    for keeper in made:
+        await keeper.aclose()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+class Broken:
+    """A keeper that can be taken away."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self.keeper, self.away = keeper, False
+
+    def __getattr__(self, name: str):
+        if self.away:
+            raise KeeperFailure("away")
+        return getattr(self.keeper, name)
+
+
+async def test_one_tells_and_the_other_hears(keepers, clock):
+    one, other = (Memory(keeper, clock) for keeper in keepers)
+    heard: list[dict[str, bytes]] = []
+    other.watch("topic", lambda notes: heard.append(dict(notes)))
+    await other.exchange()
+
+    one.note("topic", "a", b"1")
+    one.note("topic", "b", b"2")
+    await one.exchange()
+    await other.exchange()
+    one.note("topic", "a", None)
+    await one.exchange()
+    await other.exchange()
+
+    assert heard[-2:] == [{"a": b"1", "b": b"2"}, {"b": b"2"}]
+    assert other.notes("topic") == {"b": b"2"}
+
+
+async def test_who_has_nothing_to_hear_is_not_disturbed(keepers, clock):
+    one, other = (Memory(keeper, clock) for keeper in keepers)
+    heard: list[object] = []
+    other.watch("topic", heard.append)
+    one.note("topic", "a", b"1")
+    await one.exchange()
+    await other.exchange()
+    before = len(heard)
+
+    await other.exchange()
+    one.note("elsewhere", "a", b"1")
+    await one.exchange()
+    await other.exchange()
+
+    assert len(heard) == before
+
+
+async def test_what_is_noted_is_known_here_at_once(keepers, clock):
+    memory = Memory(keepers[0], clock)
+    memory.watch("topic", lambda _: None)
+    memory.note("topic", "a", b"1")
+
+    assert memory.notes("topic") == {"a": b"1"}
+
+
+async def test_counters_are_of_everybody(keepers, clock):
+    one, other = (Memory(keeper, clock) for keeper in keepers)
+    for _ in range(10):
+        one.count("spent", 0.1)
+        other.count("spent", 0.2)
+    await one.exchange()
+
+    assert await other.counters() == {"spent": pytest.approx(3.0)}
+
+
+async def test_a_claim_is_one_callers_until_it_ends(keepers, clock):
+    one, other = keepers
+    claims = await asyncio.gather(*(keeper.claim("probe", 0.05) for keeper in (one, other) * 5))
+    assert sum(claims) == 1
+    assert await one.claim("another", 60)
+
+    clock.advance(1)
+    await asyncio.sleep(0.06)  # Redis has its own clock
+    assert await other.claim("probe", 60)
+    assert not await one.claim("probe", 60)
+
+
+async def test_what_was_noted_while_the_keeper_was_away_is_told_later(keepers, clock):
+    broken = Broken(keepers[0])
+    one, other = Memory(broken, clock), Memory(keepers[1], clock)
+    broken.away = True
+    one.note("topic", "a", b"1")
+    one.count("spent", 1.0)
+    with pytest.raises(KeeperFailure):
+        await one.exchange()
+    one.note("topic", "a", b"2")
+    one.note("topic", "b", b"3")
+    assert await one.claim("anything", 60)
+
+    broken.away = False
+    await one.exchange()
+
+    other.watch("topic", lambda _: None)
+    await other.exchange()
+    assert other.notes("topic") == {"a": b"2", "b": b"3"}
+    assert await other.counters() == {"spent": 1.0}
+
+
+@pytest.mark.engine
+async def test_a_redis_that_has_forgotten_is_told_again(redis_server, clock):
+    one, other = (Memory(SharedKeeper(Redis.from_url(redis_server.url)), clock) for _ in range(2))
+    one.watch("forgotten", lambda _: None)
+    other.watch("forgotten", lambda _: None)
+    one.note("forgotten", "a", b"1")
+    await one.exchange()
+
+    client = Redis.from_url(redis_server.url)
+    await client.flushall()
+    await one.exchange()
+    await other.exchange()
+
+    assert other.notes("forgotten") == {"a": b"1"}
+    for closing in (one, other, client):
+        await closing.aclose()
+
+
+async def test_a_keeper_that_hangs_is_given_up_soon(clock):
+    server = await asyncio.start_server(lambda *_: asyncio.sleep(60), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    keeper = SharedKeeper(Redis(port=port))
+    with pytest.raises(KeeperFailure, match="no answer within"):
+        await keeper.edition()
+    await keeper.aclose()
+    server.close()
+
+
+async def test_it_survives_a_restart(tmp_path, clock):
+    path = tmp_path / "memory.sqlite"
+    before = Memory(EmbeddedKeeper(path, clock), clock)
+    before.note("topic", "a", b"1")
+    await before.aclose()
+
+    after = Memory(EmbeddedKeeper(path, clock), clock)
+    heard: list[object] = []
+    after.watch("topic", heard.append)
+    await after.exchange()
+    assert heard == [{"a": b"1"}]
+    await after.aclose()
+
+
+def test_a_file_that_cannot_be_used_is_told(tmp_path, clock):
+    (tmp_path / "memory.sqlite").mkdir()
+    with pytest.raises(KeeperFailure):
+        EmbeddedKeeper(tmp_path / "memory.sqlite", clock)

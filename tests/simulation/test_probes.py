@@ -1,0 +1,107 @@
+"""What models can really do is found out with a few requests a day, and remembered."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from gateway.probes import DAY, PROBES, Prober
+from gateway.words import NothingCapable
+from providers.simulator.base import Simulated
+from providers.simulator.world import World
+from tests.clock import FakeClock, eventually
+from tests.simulation.inside import Inside
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+
+@pytest.fixture
+async def gateway(tmp_path) -> Inside:
+    world = World(FakeClock(), names=["groq"])
+    groq = world.providers["groq"]
+    groq.models = [
+        msgspec.structs.replace(model, json_schema=False)
+        for model in groq.models
+        if model.id in ("openai/gpt-oss-20b", "groq/compound")
+    ]
+    made = Inside(world, world.clock, tmp_path)
+    await made.look("groq")
+    made.groq = groq
+    return made
+
+
+def asked(provider: Simulated) -> int:
+    return sum(call.method == "POST" for call in provider.calls)
+
+
+async def all_probed(gateway: Inside, a_day: int = 100) -> list[str]:
+    prober, found = Prober(gateway.engine, gateway.parts.memory, a_day), []
+    while (done := await prober.probe("groq")) is not None:
+        gateway.clock.advance(120)
+        found.append(done)
+    return found
+
+
+async def test_what_is_claimed_is_asked_first_and_all_is_asked_once(gateway):
+    found = await all_probed(gateway)
+
+    assert len(found) == len(set(found)) == 2 * len(PROBES)
+    assert found[0].startswith("tools of groq/openai/gpt-oss-20b")
+
+
+async def test_what_was_found_out_decides_who_may_serve(gateway):
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    await all_probed(gateway)
+    before = asked(gateway.groq)
+
+    with pytest.raises(NothingCapable, match="lacks json_schema"):
+        await gateway.answer("openai/gpt-oss-20b", response_format=wanted)
+    await gateway.answer("openai/gpt-oss-20b", tools=[TOOL])
+    await gateway.answer("openai/gpt-oss-20b", stream=True)
+
+    assert asked(gateway.groq) == before + 2
+    assert ("capability lost", "groq/openai/gpt-oss-20b") in {(c.kind, c.name) for c in gateway.changed}
+
+
+async def test_the_budget_of_a_day_is_kept_by_all_gateways_together(gateway):
+    one, other = (Prober(gateway.engine, gateway.parts.memory, 3) for _ in range(2))
+    for prober in (one, other) * 4:
+        await prober.probe("groq")
+    assert asked(gateway.groq) == 3
+
+    gateway.clock.advance(DAY)
+    await gateway.look("groq")
+    await one.probe("groq")
+    assert asked(gateway.groq) == 4
+
+
+async def test_a_probe_is_counted_like_any_request(gateway):
+    prober = Prober(gateway.engine, gateway.parts.memory, 3)
+    await prober.probe("groq")
+
+    levels = await gateway.ledger.levels(gateway.engine.catalog.buckets())
+    assert any(view.used for view in levels.values())
+
+
+async def test_without_a_budget_nothing_is_asked(gateway):
+    prober = Prober(gateway.engine, gateway.parts.memory, 0)
+    prober.serve(["groq"])
+
+    assert await prober.probe("groq") is None
+    assert asked(gateway.groq) == 0
+    await prober.stop()
+
+
+async def test_probes_are_spread_over_the_day(gateway):
+    prober = Prober(gateway.engine, gateway.parts.memory, 2)
+    prober.serve(["groq"])
+    await eventually(lambda: gateway.clock._sleepers)
+    gateway.clock.advance(DAY / 2 * 0.6)
+    await eventually(lambda: True)
+    assert asked(gateway.groq) == 0
+
+    await gateway.look("groq")
+    gateway.clock.advance(DAY / 2 * 0.4)
+    await gateway.look("groq")
+    await eventually(lambda: asked(gateway.groq) == 1)
+    await prober.stop()
