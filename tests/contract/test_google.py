@@ -514,6 +514,15 @@ class TestARefusal:
         assert type(refused("no", 429, details=details)) is f.NotEntitled
         assert type(refused(zero.replace(": 0", ": 20"), 429)) is f.RateLimited
 
+    def test_of_a_quota_that_is_not_the_free_tiers_shows_that_there_is_billing(self):
+        quota = {"quotaId": "GenerateRequestsPerMinutePerProjectPerModel", "quotaValue": "1000"}
+        details = [{"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [quota]}]
+        failure = refused("Quota exceeded", 429, details=details)
+
+        assert type(failure) is f.WouldCost
+        assert failure.account_wide
+        assert "billing" in failure.message
+
     def test_that_names_no_quota_has_the_wait_that_comes_with_it(self):
         details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "38.2s"}]
 

@@ -42,9 +42,10 @@ class Broken:
         self.keeper, self.away = keeper, False
 
     def __getattr__(self, name: str):
-        if self.away:
-            raise KeeperFailure("away")
-        return getattr(self.keeper, name)
+        return self._refuse if self.away else getattr(self.keeper, name)
+
+    async def _refuse(self, *_: object) -> None:
+        raise KeeperFailure("away")
 
 
 async def test_one_tells_and_the_other_hears(keepers, clock):
@@ -117,6 +118,7 @@ async def test_what_was_noted_while_the_keeper_was_away_is_told_later(keepers, c
     one, other = Memory(broken, clock), Memory(keepers[1], clock)
     broken.away = True
     one.note("topic", "a", b"1")
+    one.note("topic", "c", b"4")
     one.count("spent", 1.0)
     with pytest.raises(KeeperFailure):
         await one.exchange()
@@ -129,7 +131,7 @@ async def test_what_was_noted_while_the_keeper_was_away_is_told_later(keepers, c
 
     other.watch("topic", lambda _: None)
     await other.exchange()
-    assert other.notes("topic") == {"a": b"2", "b": b"3"}
+    assert other.notes("topic") == {"a": b"2", "b": b"3", "c": b"4"}
     assert await other.counters() == {"spent": 1.0}
 
 
@@ -152,13 +154,18 @@ async def test_a_redis_that_has_forgotten_is_told_again(redis_server, clock):
 
 
 async def test_a_keeper_that_hangs_is_given_up_soon(clock):
-    server = await asyncio.start_server(lambda *_: asyncio.sleep(60), "127.0.0.1", 0)
+    callers: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, writer: callers.append(writer), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     keeper = SharedKeeper(Redis(port=port))
     with pytest.raises(KeeperFailure, match="no answer within"):
         await keeper.edition()
     await keeper.aclose()
+    for caller in callers:
+        caller.close()
+        await caller.wait_closed()
     server.close()
+    await server.wait_closed()
 
 
 async def test_it_survives_a_restart(tmp_path, clock):

@@ -79,3 +79,12 @@ async def test_one_that_only_rests_is_waited_for_rather_than_replaced(gateway):
 
     with pytest.raises(GatewayError, match="at its limit"):
         await gateway.answer(GONE, substitute=True)
+
+
+async def test_one_that_is_out_for_another_reason_is_not_replaced(gateway):
+    for deployment in gateway.engine.catalog.deployments():
+        if deployment.model == GONE:
+            gateway.engine.catalog.experience.withdraw(deployment.name, gateway.clock() + 60, "not entitled")
+
+    with pytest.raises(GatewayError, match="not entitled"):
+        await gateway.answer(GONE, substitute=True)

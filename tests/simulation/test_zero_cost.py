@@ -224,6 +224,21 @@ async def test_two_gateways_with_different_lists(world, clock, tmp_path):
     assert asked(router) == 1
 
 
+async def test_a_list_that_is_told_late_does_not_take_the_place_of_a_newer_one(world, clock, tmp_path):
+    keeper = EmbeddedKeeper(tmp_path / "memory", clock)
+    fresh, slow = (Inside(world, clock, tmp_path, keeper=keeper) for _ in range(2))
+    await slow.look("openrouter")
+    turn(world.providers["openrouter"], FREE, PAID)
+    clock.advance(60)
+    await fresh.look("openrouter")
+    for gateway in (fresh, slow, fresh, fresh, slow):
+        await gateway.parts.memory.exchange()
+
+    for gateway in (fresh, slow):
+        with pytest.raises(UnknownModel, match="nothing proves"):
+            await gateway.answer(FREE)
+
+
 async def test_a_proof_that_nobody_renews_ends(gateway, world, clock):
     clock.advance(7201)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from hashlib import sha256
 
 import httpx
 import pytest
@@ -268,6 +269,35 @@ async def test_no_train_never_reaches_a_source_that_may_train(start):
         response = await post(demo, ASK | {"provider": {"data_collection": "deny"}})
         assert response.headers["x-freeway-provider"] == "groq"
     assert not [call for call in demo.world.providers["google"].calls if "generateContent" in call.path]
+
+
+async def test_a_clients_key_may_forbid_training(start, tmp_path):
+    digest = sha256(b"fw-hers").hexdigest()
+    own = tmp_path / "own.toml"
+    own.write_text(f'[[client]]\nname = "her"\nkey_sha256 = "{digest}"\nno_train = true\n')
+    demo = await start(("google", "groq"), FREEWAY_CONFIG=str(own))
+
+    for _ in range(5):
+        response = await post(demo, authorization="Bearer fw-hers")
+        assert response.headers["x-freeway-provider"] == "groq"
+    pinned = await post(demo, ASK | {"model": "gemini-3.5-flash"}, authorization="Bearer fw-hers")
+    assert (pinned.status_code, pinned.json()["error"]["code"]) == (400, "unsupported")
+
+
+async def test_who_allows_it_is_served_by_the_nearest_model_and_told(start):
+    demo = await start(("groq", "google"))
+    demo.world.providers["groq"].fail("gone", times=50, model="openai/gpt-oss-20b")
+    asked = ASK | {"model": "groq/openai/gpt-oss-20b"}
+
+    refused = await post(demo, asked, **{"x-freeway-max-wait": "0"})
+    served = await post(demo, asked, **{"x-freeway-substitute": "true"})
+    odd = await post(demo, asked, **{"x-freeway-substitute": "perhaps"})
+
+    assert refused.status_code == 503
+    assert served.status_code == 200
+    assert served.headers["x-freeway-instead-of"] == "groq/openai/gpt-oss-20b"
+    assert served.headers["x-freeway-model"] != "gpt-oss-20b"
+    assert (odd.status_code, odd.json()["error"]["param"]) == (400, "x-freeway-substitute")
 
 
 # ── bad input ──

@@ -125,3 +125,23 @@ async def test_a_stream_that_says_something_and_finishes_is_whole():
     steps = [*reply.head, *[step async for steps in reply.rest for step in steps]]
 
     assert "".join(c.delta.content or "" for step in steps for c in step.chunk.choices) == "Hello"
+
+
+class Conditional(Wire):
+    """A list that is told once, and as unchanged to whoever knows it."""
+
+    async def send(self, call: Call, timeouts: Timeouts) -> Canned:
+        self.calls = [*getattr(self, "calls", []), call]
+        if call.headers.get("if-none-match") == '"v1"':
+            return Canned(304, {"etag": '"v1"'}, [])
+        return Canned(200, {"etag": '"v1"'}, [b'{"data": [{"id": "a"}]}'])
+
+
+async def test_a_list_that_has_a_tag_is_asked_for_on_condition():
+    wire = Conditional(Canned(200, {}, []))
+    provider = Provider(Account(SPECS["groq"], "https://acme.example", KEY), wire)
+
+    first, second = await provider.discover(), await provider.discover()
+
+    assert first == second
+    assert [call.headers.get("if-none-match") for call in wire.calls] == [None, '"v1"']
