@@ -49,6 +49,7 @@ class Store(Protocol):
     """Where levels are kept. Only ``StoreFailure`` is raised, and soon: nobody waits for a store that hangs."""
 
     title: str
+    name: str  # of this process: what its leases begin with
     shared: bool  # with other processes, which are to be counted by ``beat``
 
     async def exchange(

@@ -21,6 +21,7 @@ from gateway.ledger.book import Beat, Outcome, StoreFailure
 from gateway.ledger.buckets import Bucket, Level
 from gateway.ledger.happenings import Happening
 from gateway.ledger.nouns import Wanted
+from gateway.ledger.presence import Presence
 
 BUSY = 0.25
 """Seconds to wait for another process that is writing."""
@@ -58,6 +59,10 @@ class EmbeddedStore:
             raise StoreFailure(f"{path}: {exc}") from exc
         self._levels: dict[str, Level] = {}
         self._version = -1
+        self._presence: Presence | None = None
+        self.name = "alone"
+        if path is not None:
+            self._join(path.with_suffix(".processes"))
         self._swept_at = 0.0
 
     async def exchange(
@@ -98,6 +103,27 @@ class EmbeddedStore:
 
     async def aclose(self) -> None:
         self._db.close()
+        if self._presence is not None:
+            self._presence.close()
+
+    def _join(self, folder: Path) -> None:
+        """Be one of the processes that share the file, and give back what those that died had in flight."""
+        try:
+            self._presence = Presence(folder)
+            self.name = self._presence.name
+            dead = tuple(f"{name}-" for name in self._presence.dead())
+            if not dead:
+                return
+            self._db.execute("BEGIN IMMEDIATE")
+            for key, state in self._db.execute("SELECT bucket, state FROM level").fetchall():
+                level = _decode(state)
+                held = [lease for lease in level.leases if not lease[0].startswith(dead)]
+                if len(held) < len(level.leases):
+                    level.leases = held
+                    self._db.execute("UPDATE level SET state = ? WHERE bucket = ?", (_encode(level), key))
+            self._db.execute("COMMIT")
+        except (OSError, sqlite3.Error) as exc:
+            raise StoreFailure(f"{folder}: {exc}") from exc
 
     def _forget_what_others_changed(self) -> None:
         (version,) = self._db.execute("PRAGMA data_version").fetchone()

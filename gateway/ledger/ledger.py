@@ -72,7 +72,7 @@ class Ledger:
         tell: Callable[[Condition], None] = lambda _: None,
     ) -> None:
         self._store, self._clock, self._tell = store, clock, tell
-        self._name, self._numbers = uuid4().hex[:12], count()
+        self._name, self._numbers = f"{store.name}-{uuid4().hex[:6]}", count()
         self._ahead = 0.0  # of our clock, the store's
         self._held: set[str] = set()
         self._happened: list[tuple[Bucket, Happening]] = []

@@ -15,6 +15,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 import msgspec
 from msgspec import Struct
@@ -104,6 +105,7 @@ class SharedStore:
     title, shared = "redis", True
 
     def __init__(self, client: Client, *, cluster: bool = False, own_time: bool = True) -> None:
+        self.name = uuid4().hex[:12]
         self._client, self._cluster, self._own_time = client, cluster, own_time
         self._exchange, self._beat = _Script(_EXCHANGE), _Script(_BEAT)
         self._asked: dict[str, _Asked] = {}

@@ -125,3 +125,37 @@ async def test_a_file_that_another_process_holds_is_done_without_until_it_is_fre
     assert isinstance(await ledger.reserve([Wanted("d", (MINUTE,), Cost(1))]), NoRoom)
     assert (await ledger.levels([MINUTE]))[MINUTE.key].used == 10
     await ledger.aclose()
+
+
+HOLDER = """
+import asyncio, sys, time
+from pathlib import Path
+from tests.contract.test_ledger_embedded import FLYING, opened, Cost, Wanted
+asyncio.run(opened(Path(sys.argv[1])).reserve([Wanted("d", (FLYING,), Cost(1))]))
+print("held", flush=True)
+time.sleep(60)
+"""
+FLYING = Bucket(key="a/flying", account="a", unit="in-flight", limit=2, window="in-flight", period=0)
+
+
+def test_what_a_killed_process_had_in_flight_is_given_back_by_the_next_that_starts(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    holders = [
+        subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], cwd=ROOT, stdout=subprocess.PIPE) for _ in range(2)
+    ]
+    try:
+        for holder in holders:
+            assert holder.stdout.readline() == b"held\n"
+        while_they_live = asyncio.run(used(path, FLYING))
+        holders[0].kill()
+        holders[0].wait()
+        after_one_died = asyncio.run(used(path, FLYING))
+    finally:
+        for holder in holders:
+            holder.kill()
+            holder.wait()
+            holder.stdout.close()
+
+    assert (while_they_live, after_one_died) == (2.0, 1.0)
+    assert asyncio.run(used(path, FLYING)) == 0.0
+    assert not list(path.with_suffix(".processes").iterdir())

@@ -44,7 +44,7 @@ class Server:
 class Connection:
     """A replica's store: the server's, while that is there."""
 
-    title, shared = "server", True
+    title, name, shared = "server", "one", True
 
     def __init__(self, server: Server) -> None:
         self._server, self.name = server, ""
