@@ -22,7 +22,17 @@ from gateway.events import Attempted
 from gateway.ledger.nouns import NoRoom
 from gateway.requirements import Wishes, requirements_of
 from gateway.router import rank
-from gateway.words import Ask, Deployment, Exclusion, GatewayError, NoCapacity, NoSource, NothingCapable, Requirements
+from gateway.words import (
+    Ask,
+    Candidate,
+    Deployment,
+    Exclusion,
+    GatewayError,
+    NoCapacity,
+    NoSource,
+    NothingCapable,
+    Requirements,
+)
 from providers import failures as f
 from providers.dialect import Request
 
@@ -41,7 +51,7 @@ async def answer(ask: Ask, request: str, engine: Engine) -> Answer:
         now = engine.clock.now()
         needs = engine.catalog.standing_in(needs, now)
         capable = _candidates(needs, attempts, engine)
-        ranking = rank(needs, capable, engine.ledger.shares(), engine.health, now, _preference(needs, engine))
+        ranking = rank(capable, engine.ledger.shares(), engine.health, now, _preference(needs, engine))
         held = await engine.ledger.reserve(Wishes(ranking.best, needs))
         if isinstance(held, NoRoom):
             excluded = [*ranking.resting, *_full(ranking.best, held)]
@@ -79,7 +89,7 @@ async def _first_lists(needs: Requirements, engine: Engine) -> None:
             await asyncio.wait_for(engine.catalog.complete.wait(), max(0.0, needs.deadline - engine.clock.now()))
 
 
-def _candidates(needs: Requirements, attempts: list[Attempt], engine: Engine) -> Iterator[Deployment]:
+def _candidates(needs: Requirements, attempts: list[Attempt], engine: Engine) -> Iterator[Candidate]:
     """Those that may serve; when an attempt has just taken the last of them away, its failure is what is told."""
     done = {a.deployment.name for a in attempts if not CONSEQUENCES[type(a.failure)].again}
     try:
@@ -88,7 +98,7 @@ def _candidates(needs: Requirements, attempts: list[Attempt], engine: Engine) ->
         if attempts:
             return iter(())
         raise
-    return (deployment for deployment in capable if deployment.name not in done) if done else capable
+    return (one for one in capable if one.deployment.name not in done) if done else capable
 
 
 def _preference(needs: Requirements, engine: Engine) -> str:

@@ -15,16 +15,16 @@ from msgspec import Struct
 
 from gateway.health import Health
 from gateway.ledger.nouns import Share
-from gateway.words import Deployment, Exclusion, Requirements
-from gateway.worth import worth
+from gateway.words import Candidate, Deployment, Exclusion
 
-SHORTLIST = 32
+SHORTLIST = 24
 """
 Deployments that are compared with each other. They come best first but for what changes from moment to moment, so that
 those beyond the first so many with room and health hardly ever win; and no decision costs more in a larger catalog.
 """
 
-_EXPECTED_LATENCY = 1.5  # seconds, where nothing was measured
+_EXPECTED = math.log1p(1.5)  # as if 1.5 seconds had been measured, where nothing was
+_LEAST = 0.01  # so that worth has an order, however slow
 _SPEED_WEIGHT = {"balance": 0.1, "quality": 0.02, "speed": 0.5}
 
 
@@ -36,8 +36,7 @@ class Ranking(Struct, frozen=True):
 
 
 def rank(
-    needs: Requirements,
-    candidates: Iterable[Deployment],
+    candidates: Iterable[Candidate],
     shares: Mapping[str, Share],
     health: Health,
     now: float,
@@ -47,56 +46,43 @@ def rank(
     The best of *candidates*, which come in the order of the caller's own preference and of their worth.
 
     *shares* tells the used share of each bucket by key, as it was when somebody last looked. Those that look full come
-    last, in the order in which they open: the ledger knows better.
+    last, in the order in which they open: the ledger knows better. The last resort comes after all others.
     """
-    scored: list[tuple[int, int, float, int, Deployment]] = []
+    scored: list[tuple[tuple[int, int], float, int, Deployment]] = []
     full: list[tuple[float, int, Deployment]] = []
+    last: list[Deployment] = []
     resting: list[Exclusion] = []
-    for number, deployment in enumerate(candidates):
-        blocked = health.blocked_until(deployment.name, now)
+    speed = _SPEED_WEIGHT[prefer]
+    for candidate in candidates:
+        deployment = candidate.deployment
+        name = deployment.name
+        blocked = health.blocked_until(name, now)
         if blocked is not None:
-            resting.append(Exclusion(deployment.name, f"cooling: {blocked[1]}", blocked[0]))
+            resting.append(Exclusion(name, f"cooling: {blocked[1]}", blocked[0]))
+            continue
+        if deployment.last_resort:
+            last.append(deployment)
             continue
         used, back_at = _fullest(deployment, shares, now)
         if used >= 1.0:
-            full.append((back_at, number, deployment))
+            full.append((back_at, len(full), deployment))
             continue
-        value = score(needs, deployment, used, health.latency(deployment.name), prefer)
-        scored.append((*caller_prefers(needs, deployment), -value, number, deployment))
+        value = score(candidate.worth, used, health.latency(name), speed)
+        scored.append((candidate.place, -value, len(scored), deployment))
         if len(scored) == SHORTLIST:
             break
     scored.sort()
     full.sort()
-    best = [*(row[-1] for row in scored), *(row[-1] for row in full[:SHORTLIST])]
-    best.sort(key=_last_resort)
-    return Ranking(best, resting)
+    return Ranking([*(row[-1] for row in scored), *(row[-1] for row in full[:SHORTLIST]), *last], resting)
 
 
-def _last_resort(deployment: Deployment) -> bool:
-    return deployment.last_resort
-
-
-def score(needs: Requirements, deployment: Deployment, used: float, latency: float | None, prefer: str) -> float:
-    """How good it is to serve *needs* with *deployment* now, of whose scarcest bucket the share *used* is gone."""
-    value = worth(deployment, needs.capabilities, prefer)
-    if deployment.last_resort:
-        return value
-    value -= _SPEED_WEIGHT[prefer] * math.log1p(_EXPECTED_LATENCY if latency is None else latency)
-    return max(value, 0.01) * (1 - math.exp(used - 1))
-
-
-def caller_prefers(needs: Requirements, deployment: Deployment) -> tuple[int, int]:
+def score(worth: float, used: float, latency: float | None, speed: float) -> float:
     """
-    The place of *deployment* in the caller's own lists of models and of providers, which go before any score.
-
-    A model counts where it is named exactly.
+    What is *worth* so much is worth now: less for every second to its first content, by the weight of *speed*, and less
+    the more of its scarcest bucket is *used*.
     """
-    provider = deployment.provider.name
-    asked = len(needs.models)
-    if asked > 1:
-        names = (deployment.model, deployment.name, deployment.target.model)
-        asked = next((place for place, name in enumerate(needs.models) if name in names), asked)
-    return asked, needs.order.index(provider) if provider in needs.order else len(needs.order)
+    value = worth - speed * (_EXPECTED if latency is None else math.log1p(latency))
+    return (max(_LEAST, value)) * (1 - math.exp(used - 1))
 
 
 def _fullest(deployment: Deployment, shares: Mapping[str, Share], now: float) -> tuple[float, float]:

@@ -103,6 +103,17 @@ class Deployment(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         return self.capabilities & TALENTS
 
 
+class Candidate(Struct, frozen=True):
+    """
+    A deployment that fits a request: what it is *worth* to it (higher is better), and its *place* in the caller's own
+    lists of models and providers, which goes before (lower is better).
+    """
+
+    deployment: Deployment
+    worth: float
+    place: tuple[int, int]
+
+
 TALENTS = frozenset({"vision", "audio", "tools", "json_schema", "reasoning"})
 
 

@@ -8,7 +8,6 @@ from gateway.words import Deployment
 
 _IDLE_TALENT = 0.04  # taken off for each capability that the request does not need: others will need it
 _CREDIT = 0.5  # of its value is left to what a credit pays: that is gone for the month, a free quota comes back
-_LAST = -10.0  # the last resort comes after everything else
 _QUALITY_WEIGHT = {"balance": 0.6, "quality": 1.0, "speed": 0.25}
 
 
@@ -18,8 +17,6 @@ def worth(deployment: Deployment, needed: AbstractSet[str], prefer: str) -> floa
 
     *prefer* is ``balance``, ``quality`` or ``speed``. A source is worth its quality, less what others would miss.
     """
-    if deployment.last_resort:
-        return _LAST + deployment.quality
     weight = _QUALITY_WEIGHT[prefer]
     value = (1 - weight) + weight * deployment.quality - _IDLE_TALENT * len(deployment.talents - needed)
     return value * _CREDIT if deployment.proof.kind == "credit" else value

@@ -15,7 +15,16 @@ from gateway.catalog.substitutes import Profile, nearest
 from gateway.ledger.buckets import Bucket
 from gateway.memory.memory import Memory, Notes
 from gateway.settings import Settings, Virtual
-from gateway.words import Deployment, Exclusion, GatewayError, NoSource, NothingCapable, Requirements, UnknownModel
+from gateway.words import (
+    Candidate,
+    Deployment,
+    Exclusion,
+    GatewayError,
+    NoSource,
+    NothingCapable,
+    Requirements,
+    UnknownModel,
+)
 from gateway.worth import worth
 
 AUTO = "auto"
@@ -51,7 +60,7 @@ class Catalog:
         self._by_name: dict[str, list[Deployment]] = {}
         self._not_free: dict[str, str] = {}
         self._buckets: list[Bucket] = []
-        self._fitting: dict[Shape, tuple[Deployment, ...]] = {}
+        self._fitting: dict[Shape, tuple[Candidate, ...]] = {}
         self._fitting_at = 0
         self._gone: dict[str, Profile] = {}
         self._awaited: set[str] = set()
@@ -119,7 +128,7 @@ class Catalog:
 
     # ── who can ──
 
-    def candidates(self, needs: Requirements, now: float) -> Iterator[Deployment]:
+    def candidates(self, needs: Requirements, now: float) -> Iterator[Candidate]:
         """
         Those that may serve *needs*: free, capable, large enough, private enough, not withdrawn. They come in the order
         of the caller's lists and of their worth.
@@ -127,7 +136,7 @@ class Catalog:
         Raises UnknownModel; NothingCapable saying what was missing and who came closest; NoSource if those that could
         are out of service.
         """
-        found = (d for d in self._fit(needs, now) if self._passing(d, needs, now) is None)
+        found = (one for one in self._fit(needs, now) if self._passing(one.deployment, needs, now) is None)
         first = next(found, None)
         if first is None:
             raise self._excuse(needs, now)
@@ -175,7 +184,7 @@ class Catalog:
                 return self._virtual[name].prefer
         return "balance"
 
-    def _fit(self, needs: Requirements, now: float) -> tuple[Deployment, ...]:
+    def _fit(self, needs: Requirements, now: float) -> tuple[Candidate, ...]:
         """Those that fit for as long as no list changes, in order."""
         if self._fitting_at != self.experience.edition or len(self._fitting) >= _SHAPES:
             self._fitting.clear()
@@ -186,17 +195,17 @@ class Catalog:
             found = self._fitting[shape] = tuple(self._find(needs, now))
         return found
 
-    def _find(self, needs: Requirements, now: float) -> list[Deployment]:
-        placed: dict[str, tuple[tuple[int, int, float], Deployment]] = {}
+    def _find(self, needs: Requirements, now: float) -> list[Candidate]:
+        found: dict[str, Candidate] = {}
         prefer = self.prefers(needs.models[0])
         for place, asked in enumerate(needs.models):
             named, wanted = self._resolve(asked, needs)
             for d in named:
-                if d.name not in placed and self._lasting(d, wanted, now) is None:
+                if d.name not in found and self._lasting(d, wanted, now) is None:
                     provider = d.provider.name
-                    by_caller = needs.order.index(provider) if provider in needs.order else len(needs.order)
-                    placed[d.name] = (place, by_caller, -worth(d, needs.capabilities, prefer)), d
-        return [d for _, d in sorted(placed.values(), key=lambda found: found[0])]
+                    ordered = needs.order.index(provider) if provider in needs.order else len(needs.order)
+                    found[d.name] = Candidate(d, worth(d, needs.capabilities, prefer), (place, ordered))
+        return sorted(found.values(), key=lambda one: (one.place, -one.worth))
 
     def _resolve(self, asked: str, needs: Requirements) -> tuple[list[Deployment], Requirements]:
         """The deployments that *asked* names, and the requirements with those of a virtual model added."""

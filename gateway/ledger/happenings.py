@@ -71,7 +71,8 @@ def take_in(bucket: Bucket, level: Level, happening: Happening, now: float) -> N
         case Settle(amount=amount, at=at, lease=lease):
             if amount:
                 b.correct(bucket, level, amount, at)
-            level.open = max(0, level.open - 1)
+            if at >= level.last - LEASE:  # else it is one of those that were given up, and counted no more
+                level.open = max(0, level.open - 1)
             if level.leases:
                 level.leases = [other for other in level.leases if other[0] != lease]
         case Correct(amount=amount, at=at):

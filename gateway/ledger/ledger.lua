@@ -139,8 +139,10 @@ local function correct(rule, level, amount, at)
   end
 end
 
-local function release(level, lease)
-  level[OPEN] = max(0, level[OPEN] - 1)
+local function release(level, lease, at)
+  if at >= level[LAST] - LEASE then -- else it is one of those that were given up, and counted no more
+    level[OPEN] = max(0, level[OPEN] - 1)
+  end
   if #level[LEASES] > 0 then
     level[LEASES] = kept(level[LEASES], function(other) return other[1] ~= lease end)
   end
@@ -251,7 +253,7 @@ local HAPPENED = {
   correct = function(rule, level, _, amount, at) correct(rule, level, amount, at) end,
   settle = function(rule, level, _, amount, at, lease)
     if amount ~= 0 then correct(rule, level, amount, at) end
-    release(level, lease)
+    release(level, lease, at)
   end,
   learn = function(rule, level, now, limit, remaining, by, asked_at)
     learn(rule, level, limit, remaining, by, asked_at, now)

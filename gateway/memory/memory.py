@@ -142,10 +142,11 @@ class Memory:
         """Tell what is untold, if anybody listens, and stop."""
         if self._soon is not None:
             self._soon.cancel()
-        for task in (self._task, self._telling):
-            if task is not None:
+        async with self._one_at_a_time:  # an exchange that is cut short would leave its connection open
+            tasks = [task for task in (self._task, self._telling) if task is not None]
+            for task in tasks:
                 task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(KeeperFailure):
             await self._tell()
         await self._keeper.aclose()

@@ -139,7 +139,7 @@ def of_lookup(parts: Parts, needs: Requirements, shares: dict[str, Share]) -> tu
     now = time.time()
     engine = parts.engine
     find = lambda: next(engine.catalog.candidates(needs, now))  # noqa: E731
-    decide = lambda: rank(needs, engine.catalog.candidates(needs, now), shares, engine.health, now)  # noqa: E731
+    decide = lambda: rank(engine.catalog.candidates(needs, now), shares, engine.health, now)  # noqa: E731
     return _best(find), _best(decide)
 
 

@@ -144,7 +144,8 @@ class Model:
         if timeless or self.end(self.place(at)) > now:
             self.add(change, at)
         self.flights.pop(lease, None)
-        self.open.discard(lease)
+        if at >= self.last - LEASE:
+            self.open.discard(lease)
 
     def learn(self, limit: float | None, remaining: float | None, asked_at: float, now: float) -> None:
         since, self.said_at = max(self.last, self.said_at), now

@@ -75,7 +75,7 @@ def catalog(*deployments) -> Catalog:
 
 def serving(made: Catalog, *asked: str, now=NOW, **needs) -> set[str]:
     wanted = msgspec.structs.replace(NEEDS, models=asked or ("auto",), **needs)
-    return {d.name for d in made.candidates(wanted, now)}
+    return {one.deployment.name for one in made.candidates(wanted, now)}
 
 
 A = deployment("groq/a", talents="tools")

@@ -10,7 +10,8 @@ from gateway.health import Health
 from gateway.ledger.buckets import Bucket
 from gateway.ledger.nouns import Share
 from gateway.router import rank
-from gateway.words import Deployment, FreeProof, Requirements
+from gateway.words import Candidate, Deployment, FreeProof, Requirements
+from gateway.worth import worth
 from providers.client import Provider
 from providers.dialect import Account, Target
 from tests.payloads import SPECS
@@ -43,7 +44,14 @@ def ranked(deployments, needs=NEEDS, shares=None, latency=None, prefer="balance"
     health = Health()
     for name, seconds in (latency or {}).items():
         health.served(name, seconds)
-    return [d.name for d in rank(needs, deployments, known, health, now, prefer).best]
+    candidates = [Candidate(d, worth(d, needs.capabilities, prefer), caller_prefers(needs, d)) for d in deployments]
+    return [d.name for d in rank(candidates, known, health, now, prefer).best]
+
+
+def caller_prefers(needs, deployment) -> tuple[int, int]:
+    asked = next((n for n, name in enumerate(needs.models) if name in (deployment.model, deployment.name)), 99)
+    provider = deployment.provider.name
+    return asked, needs.order.index(provider) if provider in needs.order else 99
 
 
 def test_the_better_one_comes_first():
