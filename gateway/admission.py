@@ -147,7 +147,7 @@ class WaitingRoom:
         self._of_client[place.client] -= 1
         if not self._of_client[place.client]:
             del self._of_client[place.client]
-            del self._turns[place.client]
+            self._turns.pop(place.client, None)
         if not line.waiting:
             del self._lines[place.line]
 

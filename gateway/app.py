@@ -112,12 +112,14 @@ def make_parts(
         tell(StoreChanged(condition.store, condition.lost, condition.replicas))
 
     catalog = Catalog(settings, memory)
-    ledger = Ledger(store, clock, replicas=settings.ledger.replicas, tell=tell_condition)
+    waiting_room = WaitingRoom(clock, settings.requests.max_waiting)
+    replicas = settings.ledger.replicas
+    ledger = Ledger(store, clock, replicas=replicas, tell=tell_condition, freed=waiting_room.freed)
     engine = Engine(
         catalog=catalog,
         ledger=ledger,
         health=Health(),
-        waiting_room=WaitingRoom(clock, settings.requests.max_waiting),
+        waiting_room=waiting_room,
         costs=Costs(memory),
         clock=clock,
         limits=settings.requests,

@@ -1,9 +1,9 @@
 """
 The life of one request, top to bottom.
 
-    requirements → candidates → rank → reserve → send → settle
-                       ▲                  │ none has room     │ failed
-                       └── wait, or give up ◄─────────────────┘
+    requirements → our turn → candidates → rank → reserve → send → settle
+                       ▲                             │ no room │ failed
+                       └───── wait, or give up ◄─────┴─────────┘
 
 Everything that can happen to a request before its answer begins happens in ``answer``. The steps are elsewhere; the
 order is here. What happens after is in relay.py.
@@ -15,11 +15,14 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 
+from msgspec import Struct
+
+from gateway.admission import Place
 from gateway.aftermath import bear
 from gateway.consequences import CONSEQUENCES
 from gateway.engine import Answer, Attempt, Engine
 from gateway.events import Attempted
-from gateway.ledger.nouns import NoRoom
+from gateway.ledger.nouns import NoRoom, Reservation
 from gateway.requirements import Wishes, requirements_of
 from gateway.router import rank
 from gateway.words import (
@@ -37,6 +40,14 @@ from providers import failures as f
 from providers.dialect import Request
 
 
+class _Found(Struct, frozen=True):
+    """Where a request goes, with its debit made, and the requirements that led there."""
+
+    deployment: Deployment
+    held: Reservation
+    needs: Requirements
+
+
 async def answer(ask: Ask, request: str, engine: Engine) -> Answer:
     """
     Have *ask* answered by whichever free source can; *request* is its id.
@@ -46,38 +57,65 @@ async def answer(ask: Ask, request: str, engine: Engine) -> Answer:
     needs = requirements_of(ask, engine.limits.output_tokens)
     if not engine.catalog.complete.is_set():
         await _first_lists(needs, engine)
+    line = engine.catalog.shape_of(needs), needs.tokens.bit_length()
     attempts: list[Attempt] = []
-    while len(attempts) < engine.limits.max_attempts:
+    with engine.waiting_room.place(line, ask.client, ask.priority, needs.deadline) as place:
+        while len(attempts) < engine.limits.max_attempts:
+            found = await _reserve(needs, attempts, place, engine)
+            try:
+                return await _send(ask, request, found, attempts, engine)
+            except f.ProviderFailure as failure:
+                attempts.append(Attempt(found.deployment, failure))
+                engine.tell(Attempted(request, found.deployment.name, type(failure).__name__, failure.message))
+                bear(failure, found.deployment, found.held, engine)
+    raise _given_up(needs, attempts, [], float("inf"), engine.clock.now())
+
+
+async def _reserve(needs: Requirements, attempts: list[Attempt], place: Place, engine: Engine) -> _Found:
+    """
+    The best deployment that has room now, or as soon as one has that our turn comes for.
+
+    Raises a GatewayError if there is none, or none before the deadline.
+    """
+    too_late = await place.turn()
+    while True:
         now = engine.clock.now()
         needs = engine.catalog.standing_in(needs, now)
         capable = _candidates(needs, attempts, engine)
         ranking = rank(capable, engine.ledger.shares(), engine.health, now, _preference(needs, engine))
+        if too_late is not None:
+            excluded = [*ranking.resting, *(Exclusion(d.name, "others wait for it, too") for d in ranking.best)]
+            raise _given_up(needs, attempts, excluded, too_late, now)
         held = await engine.ledger.reserve(Wishes(ranking.best, needs))
-        if isinstance(held, NoRoom):
-            excluded = [*ranking.resting, *_full(ranking.best, held)]
-            opens_at = min((e.until for e in excluded if e.until is not None), default=float("inf"))
-            if not await engine.waiting_room.wait(opens_at, needs.deadline):
-                raise _given_up(needs, attempts, excluded, opens_at, now)
-            continue
-        deployment = ranking.best[held.place]
-        engine.health.trying(deployment.name, now)
-        try:
-            reply = await deployment.provider.send(
-                deployment.target, Request(ask.view, ask.fields, needs.prompt_tokens)
-            )
-        except f.ProviderFailure as failure:
-            attempts.append(Attempt(deployment, failure))
-            engine.tell(Attempted(request, deployment.name, type(failure).__name__, failure.message))
-            bear(failure, deployment, held, engine)
-        except BaseException:  # the caller left, or we have a bug: what was sent counts as sent
-            engine.health.left(deployment.name)
-            engine.ledger.settle(held, held.wanted.cost)
-            raise
-        else:
-            first_content = engine.clock.now() - now
-            engine.health.served(deployment.name, first_content)
-            return Answer(request, deployment, reply, held, needs, tuple(attempts), now, first_content, held.place)
-    raise _given_up(needs, attempts, [], float("inf"), engine.clock.now())
+        if isinstance(held, Reservation):
+            place.through()
+            return _Found(ranking.best[held.place], held, needs)
+        excluded = [*ranking.resting, *_full(ranking.best, held)]
+        opens_at = min((e.until for e in excluded if e.until is not None), default=float("inf"))
+        too_late = await place.wait(opens_at)
+        if too_late is not None and too_late <= opens_at:
+            raise _given_up(needs, attempts, excluded, opens_at, now)
+
+
+async def _send(ask: Ask, request: str, found: _Found, attempts: list[Attempt], engine: Engine) -> Answer:
+    """
+    The answer of *found*, once it has begun.
+
+    Raises a ProviderFailure if none begins; cancelling it cancels the upstream call.
+    """
+    deployment, held, needs, now = found.deployment, found.held, found.needs, engine.clock.now()
+    engine.health.trying(deployment.name, now)
+    try:
+        reply = await deployment.provider.send(deployment.target, Request(ask.view, ask.fields, needs.prompt_tokens))
+    except f.ProviderFailure:
+        raise
+    except BaseException:  # the caller left, or we have a bug: what was sent counts as sent
+        engine.health.left(deployment.name)
+        engine.ledger.settle(held, held.wanted.cost)
+        raise
+    first_content = engine.clock.now() - now
+    engine.health.served(deployment.name, first_content)
+    return Answer(request, deployment, reply, held, needs, tuple(attempts), now, first_content, held.place)
 
 
 async def _first_lists(needs: Requirements, engine: Engine) -> None:

@@ -30,6 +30,9 @@ EMBEDDED = "embedded"
 """The provider that is the small model on this machine."""
 
 
+PRIORITIES = {"low": -1, "normal": 0, "high": 1}
+
+
 class BadSettings(ValueError):
     """Says which file or variable, which key, and what was expected."""
 
@@ -98,6 +101,7 @@ class Client(_Part, frozen=True):
 
     name: str
     key_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    priority: Literal["low", "normal", "high"] = "normal"  # of those who wait, who goes first
     no_train: bool = False  # nothing of theirs goes to a source that trains on prompts, or may
 
 

@@ -184,12 +184,16 @@ class Catalog:
                 return self._virtual[name].prefer
         return "balance"
 
+    def shape_of(self, needs: Requirements) -> Shape:
+        """Requests of one shape are served by the same deployments."""
+        return Shape(needs.models, needs.capabilities, needs.no_train, needs.only, needs.ignore, needs.order)
+
     def _fit(self, needs: Requirements, now: float) -> tuple[Candidate, ...]:
         """Those that fit for as long as no list changes, in order."""
         if self._fitting_at != self.experience.edition or len(self._fitting) >= _SHAPES:
             self._fitting.clear()
             self._fitting_at = self.experience.edition
-        shape = Shape(needs.models, needs.capabilities, needs.no_train, needs.only, needs.ignore, needs.order)
+        shape = self.shape_of(needs)
         found = self._fitting.get(shape)
         if found is None:
             found = self._fitting[shape] = tuple(self._find(needs, now))

@@ -68,13 +68,8 @@ Happening = Settle | Correct | Learn | Close | Open | Restore
 def take_in(bucket: Bucket, level: Level, happening: Happening, now: float) -> None:
     """Change *level*, rolled to *now*, by what happened."""
     match happening:
-        case Settle(amount=amount, at=at, lease=lease):
-            if amount:
-                b.correct(bucket, level, amount, at)
-            if at >= level.last - LEASE:  # else it is one of those that were given up, and counted no more
-                level.open = max(0, level.open - 1)
-            if level.leases:
-                level.leases = [other for other in level.leases if other[0] != lease]
+        case Settle():
+            _settle(bucket, level, happening)
         case Correct(amount=amount, at=at):
             b.correct(bucket, level, amount, at)
         case Learn():
@@ -87,6 +82,15 @@ def take_in(bucket: Bucket, level: Level, happening: Happening, now: float) -> N
             level.closed_until, level.closed_because = 0.0, ""
         case Restore(known=known):
             _restore(bucket, level, known, now)
+
+
+def _settle(bucket: Bucket, level: Level, ended: Settle) -> None:
+    if ended.amount:
+        b.correct(bucket, level, ended.amount, ended.at)
+    if ended.at >= level.last - LEASE:  # else it is one of those that were given up, and counted no more
+        level.open = max(0, level.open - 1)
+    if level.leases:
+        level.leases = [other for other in level.leases if other[0] != ended.lease]
 
 
 def _learn(bucket: Bucket, level: Level, said: Learn, now: float) -> None:

@@ -70,8 +70,9 @@ class Ledger:
         *,
         replicas: int = 1,
         tell: Callable[[Condition], None] = lambda _: None,
+        freed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._store, self._clock, self._tell = store, clock, tell
+        self._store, self._clock, self._tell, self._freed = store, clock, tell, freed
         self._name, self._numbers = f"{store.name}-{uuid4().hex[:6]}", count()
         self._ahead = 0.0  # of our clock, the store's
         self._held: set[str] = set()
@@ -124,6 +125,7 @@ class Ledger:
         self._note((bucket, Settle(change, held.at, held.id)) for bucket, change in zip(buckets, changes, strict=True))
         if said:
             self._note(_learnt(buckets, said, held.at))
+        self._freed()
 
     # ── what providers and people say ──
 

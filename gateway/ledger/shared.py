@@ -171,7 +171,7 @@ class SharedStore:
         return Beat(int(rank), int(count), str(age))
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        await disconnect(self._client)
 
     def _asking(self, bucket: Bucket, now: float) -> _Asked:
         """How the script is asked for *bucket*."""
@@ -260,6 +260,14 @@ def connect(url: str) -> tuple[Any, bool]:
         return _sentinel_master(parts.netloc, parts.path, ssl=scheme == "rediss"), False
     client: Any = Redis.from_url(url, retry=once, socket_timeout=None, protocol=2)
     return client, False
+
+
+async def disconnect(client: Any) -> None:
+    """Close the connections of *client*, those to the sentinels that it asked included, which redis-py leaves open."""
+    await client.aclose()
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    for sentinel in manager.sentinels if manager is not None else ():
+        await sentinel.aclose()
 
 
 def _sentinel_master(netloc: str, path: str, *, ssl: bool) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
 
+from gateway.ledger.shared import disconnect
 from gateway.memory.memory import KeeperFailure
 
 _PATIENCE = 1.0
@@ -59,7 +60,7 @@ class SharedKeeper:
         return bool(await _soon(self._client.set(_CLAIM + what, b"1", nx=True, px=max(1, round(seconds * 1000)))))
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        await disconnect(self._client)
 
 
 async def _soon(operation: Awaitable[_T]) -> _T:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from gateway.settings import Requests
+from gateway.settings import PRIORITIES, Client, Requests
 from gateway.surfaces.auth import RawHeaders
 from gateway.words import BadRequest
 
@@ -12,19 +12,24 @@ _LONGEST_WAIT = 3600.0
 """Seconds that a caller may ask us to wait at most."""
 
 _MAX_WAIT, _SUBSTITUTE = b"x-freeway-max-wait", b"x-freeway-substitute"
+_PRIORITY = b"x-freeway-priority"
 _TRUTH = {b"true": True, b"1": True, b"false": False, b"0": False}
 
 
 class Manner(Struct, frozen=True):
-    """*max_wait*: seconds to wait for capacity. *substitute*: another model may serve where the one asked for is gone."""
+    """
+    *max_wait*: seconds to wait for capacity. *substitute*: another model may serve where the one asked for is gone.
+    *priority*: who goes first of those who wait.
+    """
 
     max_wait: float
     substitute: bool
+    priority: int
 
 
-def manner_of(headers: RawHeaders, defaults: Requests) -> Manner:
-    """What *headers* say, else *defaults*. Raises BadRequest, naming the header."""
-    max_wait, substitute = defaults.max_wait, defaults.substitute
+def manner_of(headers: RawHeaders, defaults: Requests, client: Client) -> Manner:
+    """What *headers* of *client* say, else *defaults*; a priority never above the client's own. Raises BadRequest, naming the header."""
+    max_wait, substitute, priority = defaults.max_wait, defaults.substitute, PRIORITIES[client.priority]
     for name, value in headers:
         if name == _MAX_WAIT:
             try:
@@ -35,4 +40,9 @@ def manner_of(headers: RawHeaders, defaults: Requests) -> Manner:
             if value.lower() not in _TRUTH:
                 raise BadRequest("x-freeway-substitute: expected true or false", param="x-freeway-substitute")
             substitute = _TRUTH[value.lower()]
-    return Manner(max_wait, substitute)
+        elif name == _PRIORITY:
+            asked = PRIORITIES.get(value.decode("latin-1").lower())
+            if asked is None:
+                raise BadRequest("x-freeway-priority: expected low, normal or high", param="x-freeway-priority")
+            priority = min(priority, asked)
+    return Manner(max_wait, substitute, priority)

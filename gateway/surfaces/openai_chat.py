@@ -27,7 +27,7 @@ from gateway.events import Ended
 from gateway.pipeline import answer
 from gateway.settings import Client, Server
 from gateway.surfaces import openai_errors
-from gateway.surfaces.auth import Doorkeeper
+from gateway.surfaces.auth import ANYBODY, Doorkeeper
 from gateway.surfaces.manner import Manner, manner_of
 from gateway.surfaces.presence import while_present
 from gateway.words import Ask, BadRequest, Broken, GatewayError, TooBig, WrongMethod
@@ -80,8 +80,8 @@ def chat_completions(surface: Surface) -> ASGIRouteHandler:
             call.client = client.name
             _check_method(scope["method"])
             body = await _read(receive, surface.server.max_body)
-            manner = manner_of(scope["headers"], surface.engine.limits)
-            ask = parse(body, client, manner, call.began)
+            manner = manner_of(scope["headers"], surface.engine.limits, client)
+            ask = parse(body, client, _caller(client, scope), manner, call.began)
         except GatewayError as error:
             await call.refuse(error)
             return
@@ -130,7 +130,7 @@ class _Call:
 # ── parse ──
 
 
-def parse(body: bytes, client: Client, manner: Manner, now: float) -> Ask:
+def parse(body: bytes, client: Client, caller: str, manner: Manner, now: float) -> Ask:
     """What *client* asks in this *manner*, *now* (unix seconds). Raises BadRequest, naming the field."""
     try:
         fields = decode_fields(body)
@@ -153,7 +153,15 @@ def parse(body: bytes, client: Client, manner: Manner, now: float) -> Ask:
         order=preferences.order,
         no_train=client.no_train or preferences.data_collection == "deny",
         substitute=manner.substitute,
+        client=caller,
+        priority=manner.priority,
     )
+
+
+def _caller(client: Client, scope: Any) -> str:
+    """Who shares a place in line: a client with a key, or, where nobody has one, whoever calls from one address."""
+    peer = scope.get("client")
+    return f"{client.name} {peer[0]}" if client is ANYBODY and peer else client.name
 
 
 def _names(routing: _Routing) -> tuple[str, ...]:

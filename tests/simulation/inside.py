@@ -112,7 +112,9 @@ class Inside:
 
     async def answer(self, model: str, text: str = "Say: yes", *, wait: float = 0.0, **more: Any) -> Answer:
         """Have *text* answered; raises GatewayError. *more* are fields of the request and of the Ask."""
-        ours = {name: more.pop(name) for name in ("no_train", "substitute", "only") if name in more}
+        ours = {
+            name: more.pop(name) for name in ("no_train", "substitute", "only", "client", "priority") if name in more
+        }
         body = {"model": model, "messages": [{"role": "user", "content": text}], **more}
         encoded = encode(body)
         ask = Ask(
