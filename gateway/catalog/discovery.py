@@ -139,6 +139,7 @@ class Discovery:
                 self._tell(change)
         self._ledger.observe(_of_account(provider), listing.observed, now)
         self._catalog.experience.sweep(now)
+        await self._memory.tell()  # before anybody is answered by it: a process that is killed has not learned in vain
         self._tell(Discovered(name, len(self._catalog.served_by(name)), None))
         return listing
 

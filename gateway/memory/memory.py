@@ -88,6 +88,10 @@ class Memory:
         if self._task is not None and self._soon is None:
             self._soon = asyncio.get_running_loop().call_later(_GATHER, self._tell_soon)
 
+    async def tell(self) -> None:
+        """Tell what is untold now, if anybody listens, rather than soon."""
+        await self._try()
+
     def notes(self, topic: str) -> Notes:
         """What is known of *topic* here."""
         return self._known[topic]
