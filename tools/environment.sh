@@ -34,5 +34,7 @@ fi
 echo "Installing what $lock names …"
 quiet=--quiet
 [ -t 1 ] && quiet=  # somebody watches: let pip show how far it is
-.venv/bin/python -m pip install $quiet --disable-pip-version-check --require-hashes -r "$lock"
+# The lock names all that is needed. Left to look for it, pip takes the newest release of what is wanted with an extra,
+# which no lock knows.
+.venv/bin/python -m pip install $quiet --disable-pip-version-check --no-deps --require-hashes -r "$lock"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
