@@ -3,14 +3,16 @@
 # make test   everything that needs no container engine        make test-all   that, too
 # make check  lint, types, architecture                        make bench      the costs, beside peers (bench-ledger: of
 #                                                              quotas alone, bench-catalog: of finding who may serve)
+# make harvest  how much of the free capacity is used, beside simple policies and the best that could have been
 # Each makes its own environment in .venv first.
 
 SHELL := /bin/sh
 BIN := .venv/bin
 RUN := .venv/.run-installed
 DEV := .venv/.dev-installed
+BENCH := .venv/.bench-installed
 
-.PHONY: run demo test test-all check format bench bench-ledger bench-catalog lock clean
+.PHONY: run demo test test-all check format bench bench-ledger bench-catalog harvest lock clean
 
 run: $(RUN)
 	@$(BIN)/freeway serve
@@ -43,12 +45,16 @@ bench-ledger: $(DEV)
 bench-catalog: $(DEV)
 	@$(BIN)/python -m tests.bench.catalog
 
+harvest: $(BENCH)
+	@$(BIN)/python -m tests.bench.harvest $(HARVEST_ARGS)
+
 # The lock files name versions and hashes, and no package host.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header --no-annotate pyproject.toml tools/build.in --extra embedded
 lock: $(DEV)
 	$(LOCK) -o requirements/run.txt
 	$(LOCK) --group dev -o requirements/dev.txt
+	$(LOCK) --group dev --group bench -o requirements/bench.txt
 
 clean:
 	rm -rf .venv .venvs
@@ -60,3 +66,7 @@ $(RUN): requirements/run.txt pyproject.toml
 $(DEV): requirements/dev.txt pyproject.toml
 	@sh tools/environment.sh requirements/dev.txt
 	@touch $@ $(RUN)
+
+$(BENCH): requirements/bench.txt pyproject.toml
+	@sh tools/environment.sh requirements/bench.txt
+	@touch $@ $(DEV) $(RUN)

@@ -82,7 +82,7 @@ async def _reserve(needs: Requirements, attempts: list[Attempt], place: Place, e
         now = engine.clock.now()
         needs = engine.catalog.standing_in(needs, now)
         capable = _candidates(needs, attempts, engine)
-        ranking = rank(capable, engine.ledger.shares(), engine.health, now, _preference(needs, engine))
+        ranking = rank(capable, engine.ledger.shares(), engine.health, now, _preference(needs, engine), needs.tokens)
         if too_late is not None:
             excluded = [*ranking.resting, *(Exclusion(d.name, "others wait for it, too") for d in ranking.best)]
             raise _given_up(needs, attempts, excluded, too_late, now)

@@ -1,9 +1,8 @@
 """
 Ranking: a pure function of requirements, candidates, how full the buckets are, and health. Best first.
 
-What is nearly used up is worth keeping. The trade-off is that of Mehta, Saberi, Vazirani and Vazirani, *AdWords and
-generalized online matching*, JACM 2007: value times (1 - e^(share - 1)), where share is the used part of the scarcest
-bucket.
+What others will need is worth keeping: from what a deployment is worth to the request is taken what others would miss,
+by the price of its dearest bucket (gateway/ledger/shares.py) and the size of the request.
 """
 
 from __future__ import annotations
@@ -14,17 +13,19 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 
 from gateway.health import Health
-from gateway.ledger.nouns import Share
+from gateway.ledger.shares import Share
 from gateway.words import Candidate, Deployment, Exclusion
 
 SHORTLIST = 24
 """
-Deployments that are compared with each other. They come best first but for what changes from moment to moment, so that
-those beyond the first so many with room and health hardly ever win; and no decision costs more in a larger catalog.
+Deployments that are compared with each other. The best two of each account come first, so that those beyond the first so
+many with room and health hardly ever win; and no decision costs more in a larger catalog.
 """
 
+_TYPICAL = 1000.0
+"""Tokens of a request that costs what the price of a bucket of tokens says; others cost in proportion."""
+
 _EXPECTED = math.log1p(1.5)  # as if 1.5 seconds had been measured, where nothing was
-_LEAST = 0.01  # so that worth has an order, however slow
 _SPEED_WEIGHT = {"balance": 0.1, "quality": 0.02, "speed": 0.5}
 
 
@@ -41,12 +42,13 @@ def rank(
     health: Health,
     now: float,
     prefer: str = "balance",
+    tokens: float = 0.0,
 ) -> Ranking:
     """
-    The best of *candidates*, which come in the order of the caller's own preference and of their worth.
+    The best of *candidates*, which come as the catalog has them, for a request of so many *tokens*.
 
-    *shares* tells the used share of each bucket by key, as it was when somebody last looked. Those that look full come
-    last, in the order in which they open: the ledger knows better. The last resort comes after all others.
+    *shares* tells how dear each bucket is, by key, as it was when somebody last looked. Those that look full come last,
+    in the order in which they open: the ledger knows better. The last resort comes after all others.
     """
     scored: list[tuple[tuple[int, int], float, int, Deployment]] = []
     full: list[tuple[float, int, Deployment]] = []
@@ -63,11 +65,11 @@ def rank(
         if deployment.last_resort:
             last.append(deployment)
             continue
-        used, back_at = _fullest(deployment, shares, now)
-        if used >= 1.0:
-            full.append((back_at, len(full), deployment))
+        price, full_until = _price(deployment, shares, now, tokens / _TYPICAL)
+        if full_until > now:
+            full.append((full_until, len(full), deployment))
             continue
-        value = score(candidate.worth, used, health.latency(name), speed)
+        value = score(candidate.worth, price, health.latency(name), speed)
         scored.append((candidate.place, -value, len(scored), deployment))
         if len(scored) == SHORTLIST:
             break
@@ -76,20 +78,23 @@ def rank(
     return Ranking([*(row[-1] for row in scored), *(row[-1] for row in full[:SHORTLIST]), *last], resting)
 
 
-def score(worth: float, used: float, latency: float | None, speed: float) -> float:
+def score(worth: float, price: float, latency: float | None, speed: float) -> float:
     """
     What is *worth* so much is worth now: less for every second to its first content, by the weight of *speed*, and less
-    the more of its scarcest bucket is *used*.
+    what others would miss (*price*).
     """
-    value = worth - speed * (_EXPECTED if latency is None else math.log1p(latency))
-    return (max(_LEAST, value)) * (1 - math.exp(used - 1))
+    return worth - speed * (_EXPECTED if latency is None else math.log1p(latency)) - price
 
 
-def _fullest(deployment: Deployment, shares: Mapping[str, Share], now: float) -> tuple[float, float]:
-    """The used share of the bucket that is used most, and when it comes back."""
-    fullest, back_at = 0.0, now
+def _price(deployment: Deployment, shares: Mapping[str, Share], now: float, size: float) -> tuple[float, float]:
+    """The price of the dearest bucket, and when the last of the full ones has room."""
+    price, full_until = 0.0, 0.0
     for bucket in deployment.buckets:
         share = shares.get(bucket.key)
-        if share is not None and share.used > fullest and now < share.back_at:
-            fullest, back_at = share.used, share.back_at
-    return fullest, back_at
+        if share is not None:
+            here = share.price - share.fall * (now - share.at)
+            if bucket.unit != "requests":
+                here *= size
+            price = max(price, here)
+            full_until = max(full_until, share.full_until)
+    return price, full_until

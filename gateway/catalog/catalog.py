@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from itertools import chain
@@ -30,6 +31,7 @@ from gateway.worth import worth
 AUTO = "auto"
 _GONE = "gone"
 _SHAPES = 512
+_AT_A_TURN = 2
 _EXPIRED = "its free proof has expired"
 
 
@@ -131,7 +133,8 @@ class Catalog:
     def candidates(self, needs: Requirements, now: float) -> Iterator[Candidate]:
         """
         Those that may serve *needs*: free, capable, large enough, private enough, not withdrawn. They come in the order
-        of the caller's lists and of their worth.
+        of the caller's lists and of their worth, the best two of each account before its next two: what is worth most
+        now is among the first of them, whatever an account's quota has come to.
 
         Raises UnknownModel; NothingCapable saying what was missing and who came closest; NoSource if those that could
         are out of service.
@@ -209,7 +212,14 @@ class Catalog:
                     provider = d.provider.name
                     ordered = needs.order.index(provider) if provider in needs.order else len(needs.order)
                     found[d.name] = Candidate(d, worth(d, needs.capabilities, prefer), (place, ordered))
-        return sorted(found.values(), key=lambda one: (one.place, -one.worth))
+        ranked = sorted(found.values(), key=lambda one: (one.place, -one.worth))
+        seen: Counter[tuple[tuple[int, int], str]] = Counter()
+        turns = []
+        for one in ranked:
+            key = one.place, one.deployment.provider.name
+            turns.append((one.place, seen[key] // _AT_A_TURN))
+            seen[key] += 1
+        return [ranked[n] for n in sorted(range(len(ranked)), key=turns.__getitem__)]
 
     def _resolve(self, asked: str, needs: Requirements) -> tuple[list[Deployment], Requirements]:
         """The deployments that *asked* names, and the requirements with those of a virtual model added."""

@@ -23,8 +23,9 @@ from gateway.ledger import buckets as b
 from gateway.ledger.book import Outcome, Store, StoreFailure
 from gateway.ledger.buckets import Bucket, Level
 from gateway.ledger.happenings import Close, Happening, Learn, Open, Settle
-from gateway.ledger.nouns import Cost, LevelView, NoRoom, Reservation, Share, Wanted
+from gateway.ledger.nouns import Cost, LevelView, NoRoom, Reservation, Wanted
 from gateway.ledger.outage import Outage, careful
+from gateway.ledger.shares import Share, share_of
 from providers.observations import Observation
 
 Unserved = Literal["unsent", "refused", "failed"]
@@ -158,7 +159,7 @@ class Ledger:
         }
 
     def shares(self) -> Mapping[str, Share]:
-        """The used share of each bucket by key, as far as this process knows: costs nothing, for ranking."""
+        """How dear each bucket is, by key, as far as this process knows: costs nothing, for ranking."""
         return self._shares
 
     def condition(self) -> Condition:
@@ -248,8 +249,7 @@ class Ledger:
     def _take_note(self, outcome: Outcome) -> None:
         for looked in outcome.levels:
             bucket, level = looked
-            used = b.used(bucket, level) / (b.limit_of(bucket, level, outcome.now) or 1.0)
-            self._shares[bucket.key] = Share(used, b.refilled_at(bucket, level, outcome.now) - self._ahead)
+            self._shares[bucket.key] = share_of(bucket, level, outcome.now, self._ahead)
             if self._outage is None:
                 self._known[bucket.key] = looked
 

@@ -67,13 +67,6 @@ class NoRoom(Struct, frozen=True):
         return min((opens for _, opens in self.refusals), default=float("inf"))
 
 
-class Share(Struct, frozen=True):
-    """How much of a bucket was *used* when last looked at, as a part of its limit, and when all of it is back."""
-
-    used: float
-    back_at: float
-
-
 class LevelView(Struct, frozen=True, kw_only=True):
     """A bucket as people see it. *said_by* corrected it last, at *said_at*."""
 

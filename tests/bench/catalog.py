@@ -24,7 +24,7 @@ from gateway.app import Parts, make_parts
 from gateway.catalog.discovery import Discovery
 from gateway.clock import WallClock
 from gateway.ledger.embedded import EmbeddedStore
-from gateway.ledger.nouns import Share
+from gateway.ledger.shares import Share
 from gateway.memory.embedded import EmbeddedKeeper
 from gateway.router import rank
 from gateway.words import Deployment, Requirements
@@ -168,7 +168,8 @@ async def main() -> None:
                 for name in SPECS:
                     parts.engine.catalog.swap(name, [d for d in found if d.provider.name == name], time.time())
                 shares = {
-                    b.key: Share(n % 90 / 100, time.time() + 60) for n, b in enumerate(parts.engine.catalog.buckets())
+                    b.key: Share(n % 90 / 100, time.time(), n % 90 / 100, 0.001)
+                    for n, b in enumerate(parts.engine.catalog.buckets())
                 }
                 once, both = of_lookup(parts, needs, shares)
                 table.add_row(title, f"{count:,}", f"{once:.1f}", f"{both:.1f}")

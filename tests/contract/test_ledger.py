@@ -366,7 +366,7 @@ async def test_shares_are_known_without_asking(ledger, clock):
     shares = ledger.shares()
 
     assert (shares[ROLLING.key].used, shares[TOKENS.key].used) == (0.25, 0.25)
-    assert clock() < shares[TOKENS.key].back_at <= clock() + 60
+    assert shares[TOKENS.key].at == clock()
 
 
 # ── memory ──

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.health import Health
 from gateway.ledger.buckets import Bucket
-from gateway.ledger.nouns import Share
+from gateway.ledger.shares import Share
 from gateway.router import rank
 from gateway.words import Candidate, Deployment, FreeProof, Requirements
 from gateway.worth import worth
@@ -39,8 +39,13 @@ def deployment(name: str, quality: float = 0.5, talents: str = "", *, last_resor
     )
 
 
+def share(used: float) -> Share:
+    """A window's last minute, or a full one."""
+    return Share(used, NOW, used, used / 60, NOW + 60 if used >= 1 else 0.0)
+
+
 def ranked(deployments, needs=NEEDS, shares=None, latency=None, prefer="balance", now=NOW) -> list[str]:
-    known = {key: Share(used, NOW + 60) for key, used in (shares or {}).items()}
+    known = {key: share(used) for key, used in (shares or {}).items()}
     health = Health()
     for name, seconds in (latency or {}).items():
         health.served(name, seconds)
@@ -68,8 +73,8 @@ def test_what_is_nearly_used_up_is_kept():
 def test_what_was_used_up_is_as_good_as_new_in_the_next_window():
     sources = [deployment("groq/better", 0.8), deployment("google/good", 0.7)]
 
-    assert ranked(sources, shares={"groq/better": 0.95}, now=NOW + 59)[0] == "google/good"
-    assert ranked(sources, shares={"groq/better": 0.95}, now=NOW + 60)[0] == "groq/better"
+    assert ranked(sources, shares={"groq/better": 1.0}, now=NOW + 59)[0] == "google/good"
+    assert ranked(sources, shares={"groq/better": 1.0}, now=NOW + 60)[0] == "groq/better"
 
 
 def test_what_a_credit_pays_comes_after_what_is_free():
@@ -116,3 +121,18 @@ def test_a_source_never_gains_by_being_fuller(qualities, which, share, more):
     low, high = sorted((share, more))
 
     assert ranked(sources, shares={one: low}).index(one) <= ranked(sources, shares={one: high}).index(one)
+
+
+def test_a_long_request_spares_tokens_that_are_dear():
+    by_tokens = deployment("groq/by-tokens", 0.8)
+    tokens = Bucket(key="t", unit="tokens", limit=200_000, window="refill", period=86_400, window_name="day")
+    by_tokens = msgspec.structs.replace(by_tokens, buckets=(tokens,))
+    sources = [by_tokens, deployment("google/by-requests", 0.7)]
+    candidates = [Candidate(d, worth(d, frozenset(), "balance"), (0, 0)) for d in sources]
+    shares = {"t": Share(0.03, NOW, 0.1), "google/by-requests": Share(0.3, NOW, 0.2)}
+
+    def first(size: float) -> str:
+        return rank(candidates, shares, Health(), NOW, tokens=size).best[0].name
+
+    assert first(200) == "groq/by-tokens"
+    assert first(20_000) == "google/by-requests"
