@@ -88,13 +88,17 @@ def score(worth: float, price: float, latency: float | None, speed: float) -> fl
 
 def _price(deployment: Deployment, shares: Mapping[str, Share], now: float, size: float) -> tuple[float, float]:
     """The price of the dearest bucket, and when the last of the full ones has room."""
-    price, full_until = 0.0, 0.0
+    price = full_until = 0.0
     for bucket in deployment.buckets:
         share = shares.get(bucket.key)
-        if share is not None:
+        if share is None:
+            continue
+        if share.price:
             here = share.price - share.fall * (now - share.at)
             if bucket.unit != "requests":
                 here *= size
-            price = max(price, here)
-            full_until = max(full_until, share.full_until)
+            if here > price:  # noqa: PLR1730 - max() would double what ranking costs
+                price = here
+        if share.full_until > full_until:  # noqa: PLR1730
+            full_until = share.full_until
     return price, full_until
