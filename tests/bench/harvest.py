@@ -14,97 +14,26 @@ import itertools
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from statistics import quantiles
 from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 from msgspec import Struct, field
 from rich.console import Console
 from rich.table import Table
-from scipy.optimize import linprog
-from scipy.sparse import coo_array
 
-from gateway.ledger.buckets import Bucket
 from gateway.router import Ranking, rank
 from gateway.words import Deployment, GatewayError
 from providers.simulator.world import World
+from tests.bench.traces import DAY, DAYS, MINUTE, SOURCES, START, TRACES, WAIT, Kind, Trace
 from tests.clock import FakeClock
 from tests.simulation.inside import Inside
 
-START = 1_795_478_400.0  # 08:00 of a day in Los Angeles minus a little: no day of any zone ends at once
-DAYS = 2
-DAY, HOUR, MINUTE = 86_400.0, 3600.0, 60.0
-WAIT = 60.0  # seconds that a request may wait
-SOURCES = ("openrouter", "google", "groq", "cerebras")
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 SCARCE = 100.0
 """Requests a day up to which a model counts as scarce."""
-
-
-class Kind(Struct, frozen=True):
-    """A kind of request. *text* is its prompt, *model* what it asks for."""
-
-    name: str
-    text: str
-    model: str = "auto"
-    max_tokens: int = 150
-    image: bool = False
-    tools: bool = False
-
-    def fields(self) -> dict[str, Any]:
-        content: Any = self.text
-        if self.image:
-            content = [{"type": "text", "text": self.text}, {"type": "image_url", "image_url": {"url": PIXEL}}]
-        tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
-        more: dict[str, Any] = {"tools": [tool]} if self.tools else {}
-        return {"messages": [{"role": "user", "content": content}], "max_tokens": self.max_tokens, **more}
-
-
-CHAT = Kind("chat", "Tell me something about counting. " * 6)
-TOOLS = Kind("tools", "Which tool would you call? " * 6, tools=True)
-VISION = Kind("vision", "What do you see? ", image=True)
-STRONG = Kind("strong", "Prove it. " * 12, model="gemini-3.8-flash")
-LONG = Kind("long", "Once upon a time there was a long prompt. " * 380, max_tokens=400)
-
-
-class Trace(Struct, frozen=True):
-    """How much of each kind there is, and *rate*: requests a minute at a moment (seconds from the start)."""
-
-    name: str
-    mix: dict[Kind, float]
-    rate: Callable[[float], float]
-
-    def arrivals(self, chance: random.Random) -> Iterator[tuple[float, Kind]]:
-        """Poisson, thinned."""
-        highest = max(self.rate(at) for at in range(0, int(DAYS * DAY), 60))
-        at, kinds, weights = 0.0, list(self.mix), list(self.mix.values())
-        while (at := at + chance.expovariate(highest / MINUTE)) < DAYS * DAY - WAIT:
-            if chance.random() < self.rate(at) / highest:
-                yield at, chance.choices(kinds, weights)[0]
-
-
-def _day_and_night(at: float) -> float:
-    return 8.5 * (1 + 0.9 * math.sin(2 * math.pi * at / DAY))
-
-
-def _bursts(at: float) -> float:
-    return 110.0 if at % (3 * HOUR) < 6 * MINUTE else 0.6
-
-
-# What these sources can serve in the two days, by the optimum below when everybody asks without end: 27,000 short
-# requests, or 9,800 long ones, or 7,700 with an image, or 60 of the strong model.
-TRACES = (
-    Trace("steady", {CHAT: 0.8, TOOLS: 0.2}, lambda _: 9.3),
-    Trace("bursts", {CHAT: 0.8, TOOLS: 0.2}, _bursts),
-    Trace("day and night", {CHAT: 0.7, TOOLS: 0.3}, _day_and_night),
-    Trace("capability mix", {CHAT: 0.6, TOOLS: 0.15, VISION: 0.24, STRONG: 0.01}, lambda _: 8.5),
-    Trace("long prompts", {CHAT: 0.5, LONG: 0.5}, lambda _: 5.8),
-    Trace("overload", {CHAT: 0.8, TOOLS: 0.2}, lambda _: 14.1),
-)
 
 
 # ── policies ──
@@ -165,8 +94,8 @@ class Result(Struct):
     by_kind: Counter[str] = field(default_factory=Counter)
 
 
-async def of_policy(trace: Trace, policy: Policy, folder: Path) -> tuple[Result, Inside]:
-    """Two days of *trace* under *policy*."""
+async def of_policy(trace: Trace, policy: Policy, folder: Path, days: float = DAYS) -> Result:
+    """The first *days* of *trace* under *policy*."""
     clock = FakeClock(START)
     world = World(clock, names=SOURCES)
     gateway = Inside(world, clock, folder)
@@ -193,7 +122,7 @@ async def of_policy(trace: Trace, policy: Policy, folder: Path) -> tuple[Result,
 
     looked = START
     with patch("gateway.pipeline.rank", policy):
-        for at, kind in trace.arrivals(random.Random(42)):
+        for at, kind in trace.arrivals(random.Random(42), days):
             await _until(START + at, clock, settle)
             if clock() - looked > 1800:
                 looked = clock()
@@ -202,9 +131,9 @@ async def of_policy(trace: Trace, policy: Policy, folder: Path) -> tuple[Result,
             tasks.add(task)
             task.add_done_callback(tasks.discard)
             await settle()
-        await _until(START + DAYS * DAY + WAIT, clock, settle)
+        await _until(START + days * DAY + WAIT, clock, settle)
     result.refused = sum(provider.refused for provider in world.providers.values())
-    return result, gateway
+    return result
 
 
 async def _until(moment: float, clock: FakeClock, settle: Callable[[], Any]) -> None:
@@ -229,116 +158,12 @@ def _scarce(gateway: Inside) -> set[str]:
     }
 
 
-# ── what could have been ──
-
-
-async def optimum(trace: Trace, folder: Path) -> float:
-    """The most requests of *trace* that could be served by somebody who knew all of them beforehand."""
-    clock = FakeClock(START)
-    gateway = Inside(World(clock, names=SOURCES), clock, folder)
-    await gateway.look(*SOURCES)
-    demand: Counter[tuple[Kind, int]] = Counter()
-    for at, kind in trace.arrivals(random.Random(42)):
-        demand[kind, int(at // MINUTE)] += 1
-    able = {kind: await _able(gateway, kind) for kind in trace.mix}
-    return _solve(demand, able)
-
-
-async def _able(gateway: Inside, kind: Kind) -> dict[str, tuple[tuple[Bucket, float], ...]]:
-    """Who can serve *kind*, and what one such request takes there, by the provider's own count."""
-    found: dict[str, tuple[tuple[Bucket, float], ...]] = {}
-    for d in gateway.engine.catalog.deployments():
-        if kind.model not in ("auto", d.model):
-            continue
-        gateway.clock.advance(4 * DAY)
-        await gateway.look(*SOURCES)
-        try:
-            answer = await gateway.answer(d.name, **kind.fields())
-        except GatewayError:
-            continue
-        whole = answer.reply.whole
-        assert whole is not None
-        usage = whole.completion.usage
-        assert usage is not None
-        found[d.name] = tuple((b, _amount(b, usage, kind)) for b in d.buckets if b.unit != "in-flight")
-    return found
-
-
-def _amount(bucket: Bucket, usage: Any, kind: Kind) -> float:
-    output = max(usage.completion_tokens, kind.max_tokens) if bucket.keeps_output else usage.completion_tokens
-    return {"requests": 1.0, "prompt": usage.prompt_tokens, "tokens": usage.prompt_tokens + output}[bucket.unit]
-
-
-def _solve(demand: Mapping[tuple[Kind, int], int], able: Mapping[Kind, Mapping[str, Any]]) -> float:
-    """
-    Maximize what is served. A variable for each kind, minute of arrival, minute of service and deployment. A clock or
-    rolling window holds no more than its limit in any aligned minute (hour, day); a bucket that refills no more than it
-    was full at the start and what flowed in since, and no more than full in one go.
-    """
-    columns: list[tuple[Kind, int, int, str]] = [
-        (kind, minute, minute + later, name)
-        for kind, minute in demand
-        for later in range(int(WAIT // MINUTE) + 1)
-        for name in able[kind]
-    ]
-    rows: dict[Any, int] = {}
-    limits: list[float] = []
-    data: list[tuple[int, int, float]] = []
-
-    def row(key: Any, limit: float) -> int:
-        if key not in rows:
-            rows[key] = len(limits)
-            limits.append(limit)
-        return rows[key]
-
-    refills: dict[str, Bucket] = {}
-    for column, (kind, arrived, minute, name) in enumerate(columns):
-        data.append((row((kind, arrived), demand[kind, arrived]), column, 1.0))
-        for bucket, amount in able[kind][name]:
-            if bucket.window == "refill":
-                refills[bucket.key] = bucket
-                data.append((row((bucket.key, minute), 0.0), column, amount))
-            else:
-                data.append((row((bucket.key, _window(bucket, minute)), bucket.limit), column, amount))
-    # What is in a bucket that refills at the end of each minute is a variable of its own: no more than before it and
-    # what flowed in, less what was taken, and never more than full.
-    minutes = int(DAYS * DAY // MINUTE) + 2
-    size = len(columns)
-    bounds: list[tuple[float, float | None]] = [(0.0, None)] * size
-    for bucket in refills.values():
-        flow = bucket.limit * MINUTE / bucket.period
-        for minute in range(minutes):
-            here = row((bucket.key, minute), 0.0)
-            limits[here] = flow + (bucket.limit if minute == 0 else 0.0)
-            data.append((here, size + minute, 1.0))
-            if minute:
-                data.append((here, size + minute - 1, -1.0))
-        size += minutes
-        bounds += [(0.0, bucket.limit)] * minutes
-    row_of, column_of, values = (np.array(part) for part in zip(*data, strict=True))
-    matrix = coo_array((values, (row_of, column_of)), shape=(len(limits), size)).tocsr()
-    gain = np.zeros(size)
-    gain[: len(columns)] = -1.0
-    found = linprog(gain, A_ub=matrix, b_ub=np.array(limits), bounds=bounds, method="highs-ipm")
-    if not found.success:
-        raise RuntimeError(found.message)
-    return float(-found.fun)
-
-
-def _window(bucket: Bucket, minute: int) -> Any:
-    """Which of its windows a minute belongs to."""
-    at = START + minute * MINUTE
-    if bucket.calendar is not None:
-        from gateway.ledger.buckets import calendar_window  # noqa: PLC0415 - only here
-
-        return calendar_window(bucket.calendar, bucket.zone, at)
-    return int(at // bucket.period)
-
-
 # ── the report ──
 
 
 async def main() -> None:
+    from tests.bench.optimum import optimum  # noqa: PLC0415 - scipy is there for the bench alone
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("traces", nargs="*", help="names; none: all")
     parser.add_argument("--plots", type=Path, default=Path("bench-results/harvest"))
@@ -354,7 +179,7 @@ async def main() -> None:
         for name, policy in _policies().items():
             if given.only in (None, name):
                 with TemporaryDirectory() as folder:
-                    results[name], _ = await of_policy(trace, policy, Path(folder))
+                    results[name] = await of_policy(trace, policy, Path(folder))
         console.print(_table(trace, best, results))
         shares.append(results[given.only or "freeway"].served / best)
         _plot(trace, best, results, given.plots)
@@ -381,9 +206,10 @@ def _plot(trace: Trace, best: float, results: Mapping[str, Result], folder: Path
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     figure, axes = plt.subplots(figsize=(9, 4.5))
-    hours = np.arange(0, DAYS * 24 * 60) / 60
+    minutes = range(DAYS * 24 * 60)
+    hours = [minute / 60 for minute in minutes]
     for name, found in results.items():
-        total = np.cumsum([found.served_at[minute] for minute in range(len(hours))])
+        total = list(itertools.accumulate(found.served_at[minute] for minute in minutes))
         axes.plot(hours, total, label=f"{name}: {found.served:,}", linewidth=2.2 if name == "freeway" else 1.1)
     axes.axhline(best, color="grey", linestyle="--", linewidth=1, label=f"optimum: {best:,.0f}")
     axes.set(xlabel="hours", ylabel="requests served", title=trace.name)
