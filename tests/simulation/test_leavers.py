@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import tracemalloc
+from pathlib import Path
 
 import httpx
 import pytest
 
 from providers.simulator.brain import Saying
 from providers.simulator.world import World
-from tests.clock import eventually
+from tests.clock import FakeClock, eventually
 from tests.simulation.flowing import Caller, Flowing
 from tests.simulation.inside import Inside
 
@@ -23,16 +24,21 @@ ROOM = 200
 
 @pytest.fixture
 async def gateway(tmp_path, clock) -> Inside:
+    return await opened(tmp_path, clock)
+
+
+async def opened(folder: Path, clock: FakeClock) -> Inside:
+    """A gateway before one provider that has room for everybody, in this process."""
     world = World(clock, names=["groq"])
     groq = world.providers["groq"]
     groq.limits = dict.fromkeys(groq.limits, 1e9)
     groq.brain = lambda view: Saying("word " * 30)
-    own = tmp_path / "own.toml"
+    own = folder / "own.toml"
     own.write_text(
         '[provider.groq]\nlimit_headers = []\nquota = [{ limit = "1000000/minute" }, { limit = "60/in-flight" }]\n'
         "[provider.groq.free]\nhigher_limits_cost = false\n"
     )
-    made = Inside(world, clock, tmp_path, wire=Flowing(world), FREEWAY_CONFIG=str(own))
+    made = Inside(world, clock, folder, wire=Flowing(world), FREEWAY_CONFIG=str(own))
     await made.look("groq")
     return made
 
