@@ -60,8 +60,6 @@ async def test_another_source_continues_and_nothing_is_repeated_or_lost(start, n
     assert finishes(events) == ["stop"]
     assert len({event["id"] for event in events}) == 1
     assert not any("error" in event for event in events)
-    roles = [c["delta"]["role"] for event in events for c in event["choices"] if "role" in c["delta"]]
-    assert len(roles) <= 1 or demo.world.providers.keys() & {"ollama", "google"}
 
 
 async def test_the_models_of_the_chunks_are_those_that_wrote_them(start):
