@@ -2,7 +2,8 @@
 # make demo   simulated providers, the gateway, a few hundred calls, a table of who served what
 # make test   everything that needs no container engine        make test-all   that, too
 # make check  lint, types, architecture                        make bench      the costs, beside peers (bench-ledger: of
-#                                                              quotas alone, bench-catalog: of finding who may serve)
+#                                                              quotas alone, bench-catalog: of finding who may serve,
+#                                                              bench-leavers: what 10 000 who leave leave behind)
 # make harvest  how much of the free capacity is used, beside simple policies and the best that could have been
 # Each makes its own environment in .venv first.
 
@@ -12,7 +13,7 @@ RUN := .venv/.run-installed
 DEV := .venv/.dev-installed
 BENCH := .venv/.bench-installed
 
-.PHONY: run demo test test-all check format bench bench-ledger bench-catalog harvest lock clean
+.PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers harvest lock clean
 
 run: $(RUN)
 	@$(BIN)/freeway serve
@@ -44,6 +45,9 @@ bench-ledger: $(DEV)
 
 bench-catalog: $(DEV)
 	@$(BIN)/python -m tests.bench.catalog
+
+bench-leavers: $(DEV)
+	@$(BIN)/python -m tests.bench.leavers
 
 harvest: $(BENCH)
 	@$(BIN)/python -m tests.bench.harvest $(HARVEST_ARGS)

@@ -12,7 +12,7 @@ order is here. What happens after is in relay.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from msgspec import Struct
@@ -48,9 +48,9 @@ class _Found(Struct, frozen=True):
     needs: Requirements
 
 
-async def answer(ask: Ask, request: str, engine: Engine) -> Answer:
+async def answer(ask: Ask, request: str, engine: Engine, failed: Iterable[Attempt] = ()) -> Answer:
     """
-    Have *ask* answered by whichever free source can; *request* is its id.
+    Have *ask* answered by whichever free source can; *request* is its id, *failed* was tried for it before.
 
     Raises a GatewayError that says what was missing, or when to come back. Cancelling it cancels the upstream call.
     """
@@ -58,7 +58,7 @@ async def answer(ask: Ask, request: str, engine: Engine) -> Answer:
     if not engine.catalog.complete.is_set():
         await _first_lists(needs, engine)
     line = engine.catalog.shape_of(needs), needs.tokens.bit_length()
-    attempts: list[Attempt] = []
+    attempts = list(failed)
     with engine.waiting_room.place(line, ask.client, ask.priority, needs.deadline) as place:
         while len(attempts) < engine.limits.max_attempts:
             found = await _reserve(needs, attempts, place, engine)

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator
 
 from gateway.aftermath import bear, check, settle
 from gateway.engine import Answer, Engine
+from gateway.events import Attempted
 from providers.chat import Step, Usage, Whole
 from providers.failures import Interrupted, ProviderFailure
 
@@ -44,6 +45,7 @@ async def arrivals(answer: Answer, engine: Engine) -> AsyncGenerator[list[Step],
             yield steps
     except ProviderFailure as failure:
         interrupted = failure if isinstance(failure, Interrupted) else Interrupted(failure.message)
+        engine.tell(Attempted(answer.request, answer.deployment.name, "Interrupted", failure.message))
         bear(interrupted, answer.deployment, answer.held, engine)
         raise interrupted from failure
     finally:

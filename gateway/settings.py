@@ -72,6 +72,7 @@ class Requests(_Part, frozen=True):
     max_waiting: Count = 1000  # requests that may wait at once
     output_tokens: Count = 1024  # reserved for an answer whose length the caller did not bound
     substitute: bool = False  # the nearest model serves where the one asked for is gone, unless the caller objects
+    resume: bool = False  # another source continues a streamed answer that broke, unless the caller objects
 
 
 class CatalogSettings(_Part, frozen=True):

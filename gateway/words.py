@@ -28,6 +28,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()  # the names asked for, best first
     no_train: bool = False
     substitute: bool = False  # the nearest model may serve if the one asked for is gone
+    resume: bool = False  # another source may continue a streamed answer that broke
     client: str = ""  # whoever shares it waits in one line; a higher *priority* goes before
     priority: int = 0
 

@@ -180,6 +180,9 @@ class Provider:
                 raise trouble
         except EventTooLong as exc:
             raise f.Unreachable("an event of the stream has no end") from exc
+        except f.Unreachable:
+            if not reader.finished():  # what breaks after the answer said its end leaves it whole
+                raise
         if not reader.finished():
             raise f.Interrupted("the stream ended before the answer was finished")
 

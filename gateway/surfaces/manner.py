@@ -11,25 +11,27 @@ from gateway.words import BadRequest
 _LONGEST_WAIT = 3600.0
 """Seconds that a caller may ask us to wait at most."""
 
-_MAX_WAIT, _SUBSTITUTE = b"x-freeway-max-wait", b"x-freeway-substitute"
-_PRIORITY = b"x-freeway-priority"
+_MAX_WAIT, _PRIORITY = b"x-freeway-max-wait", b"x-freeway-priority"
+_SUBSTITUTE, _RESUME = b"x-freeway-substitute", b"x-freeway-resume"
 _TRUTH = {b"true": True, b"1": True, b"false": False, b"0": False}
 
 
 class Manner(Struct, frozen=True):
     """
     *max_wait*: seconds to wait for capacity. *substitute*: another model may serve where the one asked for is gone.
-    *priority*: who goes first of those who wait.
+    *priority*: who goes first of those who wait. *resume*: another source may continue a stream that broke.
     """
 
     max_wait: float
     substitute: bool
     priority: int
+    resume: bool
 
 
 def manner_of(headers: RawHeaders, defaults: Requests, client: Client) -> Manner:
     """What *headers* of *client* say, else *defaults*; a priority never above the client's own. Raises BadRequest, naming the header."""
-    max_wait, substitute, priority = defaults.max_wait, defaults.substitute, PRIORITIES[client.priority]
+    max_wait, priority = defaults.max_wait, PRIORITIES[client.priority]
+    substitute, resume = defaults.substitute, defaults.resume
     for name, value in headers:
         if name == _MAX_WAIT:
             try:
@@ -37,12 +39,18 @@ def manner_of(headers: RawHeaders, defaults: Requests, client: Client) -> Manner
             except ValueError as exc:
                 raise BadRequest("x-freeway-max-wait: expected seconds", param="x-freeway-max-wait") from exc
         elif name == _SUBSTITUTE:
-            if value.lower() not in _TRUTH:
-                raise BadRequest("x-freeway-substitute: expected true or false", param="x-freeway-substitute")
-            substitute = _TRUTH[value.lower()]
+            substitute = _truth(value, "x-freeway-substitute")
+        elif name == _RESUME:
+            resume = _truth(value, "x-freeway-resume")
         elif name == _PRIORITY:
             asked = PRIORITIES.get(value.decode("latin-1").lower())
             if asked is None:
                 raise BadRequest("x-freeway-priority: expected low, normal or high", param="x-freeway-priority")
             priority = min(priority, asked)
-    return Manner(max_wait, substitute, priority)
+    return Manner(max_wait, substitute, priority, resume)
+
+
+def _truth(value: bytes, header: str) -> bool:
+    if value.lower() not in _TRUTH:
+        raise BadRequest(f"{header}: expected true or false", param=header)
+    return _TRUTH[value.lower()]

@@ -25,6 +25,7 @@ from gateway.catalog.catalog import AUTO
 from gateway.engine import Answer, Engine
 from gateway.events import Ended
 from gateway.pipeline import answer
+from gateway.resume import Course
 from gateway.settings import Client, Server
 from gateway.surfaces import openai_errors
 from gateway.surfaces.auth import ANYBODY, Doorkeeper
@@ -153,6 +154,7 @@ def parse(body: bytes, client: Client, caller: str, manner: Manner, now: float) 
         order=preferences.order,
         no_train=client.no_train or preferences.data_collection == "deny",
         substitute=manner.substitute,
+        resume=manner.resume,
         client=caller,
         priority=manner.priority,
     )
@@ -226,8 +228,9 @@ async def _stream(ask: Ask, call: _Call) -> None:
 
 async def _pass_on(found: Answer, ask: Ask, call: _Call, stream: _Stream) -> None:
     usage: Usage | None = None
+    course = Course(found, ask, call.engine)
     try:
-        async with aclosing(relay.arrivals(found, call.engine)) as arrivals:
+        async with aclosing(course.arrivals()) as arrivals:
             async for steps in arrivals:
                 events = []
                 for step in steps:
@@ -237,10 +240,10 @@ async def _pass_on(found: Answer, ask: Ask, call: _Call, stream: _Stream) -> Non
                 if events:
                     await stream.send(b"".join(events))
     except Interrupted as failure:
-        await stream.fail(Broken(f"the answer broke off: {failure.message}"), found)
+        await stream.fail(Broken(f"the answer broke off: {failure.message}"), course.answer)
     else:
         await stream.send(DONE, last=True)
-        call.over("served", 200, found, usage)
+        call.over("served", 200, course.answer, usage)
 
 
 class _Stream:

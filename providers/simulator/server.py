@@ -16,11 +16,14 @@ from providers.simulator.world import World
 
 
 class _Breakable(HttpToolsProtocol):
-    """Tells the application how to break its connection, which ASGI has no word for."""
+    """
+    Tells the application how to break its connection, which ASGI has no word for. What was said before arrives: a
+    connection that is aborted may take it along, or not.
+    """
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {"simulator.abort": self.transport.abort}  # type: ignore[dict-item]
+        self.scope["extensions"] = {"simulator.abort": self.transport.close}  # type: ignore[dict-item]
 
 
 def config(world: World, **options: Any) -> uvicorn.Config:

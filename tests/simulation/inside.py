@@ -11,7 +11,7 @@ from msgspec import Struct
 from gateway import settings as s
 from gateway.app import make_parts, make_providers
 from gateway.engine import Answer
-from gateway.events import Changed, Event
+from gateway.events import Attempted, Changed, Ended, Event
 from gateway.ledger.book import Store
 from gateway.ledger.embedded import EmbeddedStore
 from gateway.memory.embedded import EmbeddedKeeper
@@ -23,6 +23,7 @@ from providers.chat import decode_fields, decode_request, encode
 from providers.dialect import Call
 from providers.simulator.world import World
 from providers.spec import Timeouts
+from providers.wire import Wire
 from tests.clock import FakeClock
 from tests.conftest import CONFIG
 
@@ -76,7 +77,8 @@ class Inside:
     """
     A gateway without a server, before *world*. Replicas are several with one *store* and one *keeper*.
 
-    *changed* are the events that tell of changes, as they came.
+    *changed* are the events that tell of changes, as they came, *failed* the classes of failed attempts, *ended* the
+    requests that are over.
     """
 
     def __init__(
@@ -87,20 +89,23 @@ class Inside:
         *,
         store: Store | None = None,
         keeper: Keeper | None = None,
+        wire: Wire | None = None,
         **environ: str,
     ) -> None:
         found = {**world.environment(ORIGIN), "FREEWAY_STATE_DIR": str(folder), "MODELS_DEV_URL": "", **environ}
         found.setdefault("OLLAMA_HOST", "http://nobody.example:1")
-        settings = s.load(CONFIG, found, folder)
+        settings = self.settings = s.load(CONFIG, found, folder)
         self.clock = clock
         self.changed: list[Changed] = []
+        self.failed: list[str] = []
+        self.ended: list[Ended] = []
         store, keeper = store or EmbeddedStore(None), keeper or EmbeddedKeeper(None, clock)
         self.parts = make_parts(settings, clock, store, keeper, [self._hear])
         self.engine, self.discovery = self.parts.engine, self.parts.discovery
         self.ledger = self.engine.ledger
         providers = {
             name: provider
-            for name, provider in make_providers(settings, InProcess(world), {}).items()
+            for name, provider in make_providers(settings, wire or InProcess(world), {}).items()
             if name in world.providers
         }
         self.engine.catalog.await_lists(())
@@ -109,6 +114,10 @@ class Inside:
     def _hear(self, event: Event) -> None:
         if isinstance(event, Changed):
             self.changed.append(event)
+        elif isinstance(event, Attempted):
+            self.failed.append(event.failure)
+        elif isinstance(event, Ended):
+            self.ended.append(event)
 
     async def answer(self, model: str, text: str = "Say: yes", *, wait: float = 0.0, **more: Any) -> Answer:
         """Have *text* answered; raises GatewayError. *more* are fields of the request and of the Ask."""

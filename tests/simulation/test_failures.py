@@ -1,0 +1,223 @@
+"""Every failure of every provider: what its caller sees, and what was learned from it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from gateway.commands.demo import SIX
+from providers.simulator.brain import Saying
+from providers.simulator.world import ALL, World
+from tests.clock import FakeClock, eventually
+from tests.simulation.flowing import Caller, Flowing
+from tests.simulation.inside import Inside
+from tests.simulator.desk import FREE
+
+NAMES = [kind.name for kind in ALL]
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+TEXT = "Zwölf große Äpfel — 日本 🍏. " * 8
+
+Open = Callable[..., Awaitable["Bench"]]
+
+
+class Bench:
+    """A gateway before some providers, called without a server."""
+
+    def __init__(self, world: World, clock: FakeClock, folder, head: float) -> None:
+        own = folder / "own.toml"
+        own.write_text("".join(f"[provider.{name}.timeouts]\nhead = {head}\n" for name in world.providers))
+        self.world, self.clock = world, clock
+        self.wire = Flowing(world)
+        self.gateway = Inside(world, clock, folder, wire=self.wire, FREEWAY_CONFIG=str(own))
+        self.caller = Caller(self.gateway)
+
+    async def ask(self, model="auto", **more):
+        body = {"model": model, "messages": [{"role": "user", "content": "hi"}], **more}
+        return await self.caller.ask(body, **{"x-freeway-max-wait": "0"})
+
+    def pinned(self, name: str) -> str:
+        """One deployment of the provider called *name*."""
+        wanted = f"{name}/{FREE[name]}"
+        return next(d.name for d in self.gateway.engine.catalog.deployments() if d.name.startswith(wanted))
+
+    def forget(self) -> None:
+        """What was learned, but for closed buckets; and a minute passes."""
+        self.clock.advance(61)
+        for provider in self.world.providers.values():
+            provider.meters.clear()
+        engine = self.gateway.engine
+        engine.health._conditions.clear()
+        for name in engine.catalog.experience.out(self.clock()):
+            engine.catalog.experience.readmit(name)
+        engine.catalog.experience._hear_able({})
+        self.gateway.failed.clear()
+        self.gateway.ended.clear()
+
+    def calls(self) -> int:
+        return sum(
+            "hat" in call.path or "generate" in call.path for one in self.world.providers.values() for call in one.calls
+        )
+
+    async def closed(self, pinned: str) -> bool:
+        """Whether a bucket of *pinned* is closed, or full though it was hardly used."""
+        deployment = next(d for d in self.gateway.engine.catalog.deployments() if d.name == pinned)
+        levels = await self.gateway.ledger.levels(deployment.buckets)
+        return any(level.closed_until or level.used >= level.limit for level in levels.values())
+
+    def cooled(self, pinned: str) -> bool:
+        return self.gateway.engine.health.blocked_until(pinned, self.clock()) is not None
+
+    def withdrawn(self, pinned: str) -> bool:
+        return bool(
+            {pinned, pinned.partition("/")[0]} & self.gateway.engine.catalog.experience.out(self.clock()).keys()
+        )
+
+    def lacks(self, pinned: str, capability: str) -> bool:
+        return self.gateway.engine.catalog.experience.known(pinned, capability, self.clock()) is False
+
+
+@pytest.fixture
+async def opened(tmp_path, clock) -> AsyncIterator[Open]:
+    benches: list[Bench] = []
+
+    async def begin(*names: str, head: float = 30.0) -> Bench:
+        world = World(clock, names=names)
+        for provider in world.providers.values():
+            provider.brain = lambda view: Saying(TEXT)
+        bench = Bench(world, clock, tmp_path, head)
+        await bench.gateway.look(*names)
+        benches.append(bench)
+        return bench
+
+    yield begin
+    for bench in benches:
+        await eventually(lambda wire=bench.wire: not wire.open)  # nothing is still asked of anybody
+
+
+SEEN = {
+    "RateLimited": 429,
+    "Busy": 429,
+    "ModelGone": 503,
+    "WouldCost": 503,
+    "CredentialRejected": 503,
+    "NotEntitled": 503,
+    "ContextTooLong": 400,
+    "TooLarge": 400,
+    "Unsupported": 400,
+    "ContentRefused": 400,
+    "Unreachable": 503,
+}
+"""What a caller sees who named the one deployment that failed."""
+
+MEANT = {
+    "busy": {"Busy"},
+    "server_error": {"Busy", "Unreachable"},
+    "gone": {"ModelGone"},
+    "would_cost": {"WouldCost"},
+    "bad_key": {"CredentialRejected"},
+    "not_entitled": {"NotEntitled", "ModelGone", "WouldCost"},  # some say it in the same words
+    "context": {"ContextTooLong"},
+    "no_tools": {"Unsupported"},
+    "moderation": {"ContentRefused"},
+    "error_200": {"Busy", "Unreachable"},
+    "html": {"Unreachable"},
+    "bad_json": {"Unreachable"},
+    "reset": {"Unreachable"},
+    "empty": {"Unreachable"},
+    "rate_limited:minute": {"RateLimited"},
+}
+
+OTHERWISE = {
+    ("ollama", "bad_key"): {"NotEntitled"},  # there is no key: it is the model that wants an account
+    ("huggingface", "rate_limited:minute"): {"Busy"},  # whose limit it was is not told
+}
+
+NEVER = {("nvidia", "moderation"), ("ollama", "moderation"), ("cloudflare", "no_tools")}
+"""They have no moderation; it says in its list who takes tools."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_each_failure_is_seen_and_learned_from(opened, name):
+    bench = await opened(name)
+    pinned = bench.pinned(name)
+    for fault, meant in MEANT.items():
+        if (name, fault) in NEVER:
+            continue
+        bench.forget()
+        bench.world.providers[name].fail(fault)
+        more = {"tools": [TOOL]} if fault == "no_tools" else {}
+
+        heard = await bench.ask(pinned, **more)
+        failed, sent = bench.gateway.failed, bench.calls()
+        where = (name, fault, failed, heard.body)
+
+        assert len(failed) == 1, where
+        assert failed[0] in OTHERWISE.get((name, fault), meant), where
+        assert heard.status == SEEN[failed[0]], where
+        again = await bench.ask(pinned, **more)
+        match failed[0]:
+            case "RateLimited":
+                assert await bench.closed(pinned) or bench.cooled(pinned), where
+            case "Busy" | "Unreachable":
+                assert bench.cooled(pinned), where
+            case "ModelGone" | "WouldCost" | "CredentialRejected" | "NotEntitled":
+                assert bench.withdrawn(pinned), where
+            case "Unsupported":
+                assert bench.lacks(pinned, "tools"), where
+            case _:  # the request's fault: the deployment is as good as before
+                assert again.status == 200, where
+                continue
+        assert bench.calls() == sent, where  # nothing was sent to find out again
+        assert again.status in (400, 429, 503), where
+
+
+@pytest.mark.parametrize("name", SIX)
+async def test_a_stream_whose_characters_are_cut_in_two_arrives_whole(opened, name):
+    bench = await opened(name)
+    bench.world.providers[name].fail("split_utf8")
+
+    heard = await bench.ask(bench.pinned(name), stream=True)
+
+    assert heard.status == 200
+    assert heard.text() == TEXT
+    assert heard.finishes() == ["stop"]
+    assert heard.events()[-1] == "[DONE]"
+
+
+@pytest.mark.parametrize("fault", ["cut", "error_in_stream"])
+@pytest.mark.parametrize("name", SIX)
+async def test_a_stream_that_breaks_is_told_once_and_never_passed_off_as_whole(opened, name, fault):
+    bench = await opened(name)
+    bench.world.providers[name].fail(fault)
+
+    heard = await bench.ask(bench.pinned(name), stream=True)
+
+    assert bench.gateway.failed == ["Interrupted"]
+    assert heard.errors() == ["interrupted"]
+    assert "error" in heard.events()[-1]
+    assert heard.text()
+    assert TEXT.startswith(heard.text())
+    assert heard.finishes() == []
+    assert heard.ended
+    assert bench.cooled(bench.pinned(name))
+    assert [ended.outcome for ended in bench.gateway.ended] == ["interrupted"]
+    assert not bench.gateway.ledger._held
+
+
+@pytest.mark.parametrize("name", ["google", "groq", "ollama"])  # each way of framing
+async def test_a_provider_that_hangs_is_left_and_another_answers(opened, name):
+    other = "groq" if name != "groq" else "mistral"
+    bench = await opened(name, other, head=0.3)
+    bench.world.providers[name].fail("hang")
+    bench.world.providers[name].fail("hang_stream")
+    body = {"stream": True, "models": [bench.pinned(other)]}
+
+    heard = [await bench.ask(bench.pinned(name), **body)]
+    bench.gateway.engine.health._conditions.clear()
+    heard.append(await bench.ask(bench.pinned(name), **body))
+
+    assert [one.text() for one in heard] == [TEXT, TEXT]
+    assert [one.headers["x-freeway-provider"] for one in heard] == [other, other]
+    assert bench.gateway.failed == ["Unreachable", "Unreachable"]
+    assert not bench.gateway.ledger._held
