@@ -51,6 +51,8 @@ class LogObserver:
                     served_by=event.deployment,
                     attempts=event.attempts,
                     first_content=_rounded(event.first_content),
+                    waited=_rounded(event.waited),
+                    overhead=_rounded(event.overhead),
                     took=_rounded(event.took),
                     prompt_tokens=usage.prompt_tokens if usage else None,
                     completion_tokens=usage.completion_tokens if usage else None,
