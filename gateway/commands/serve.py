@@ -51,7 +51,7 @@ def command(around: Surroundings, json_log: bool) -> None:
         prepare[EMBEDDED] = starting(server, settings)
         drain.on_end(server.stop)
     listening = _listen(settings)
-    log.configure(json=json_log or not sys.stderr.isatty())
+    log.configure(json=json_log or not sys.stderr.isatty(), secrets=settings.secrets())
     app = create_app(settings, observers=[log.LogObserver()], prepare=prepare, drain=drain)
     sources = [spec.title for name, spec in settings.active().items() if name != "ollama" or ollama]
     _greet(settings, listening.getsockname()[1], ", ".join(sources))
