@@ -21,6 +21,7 @@ from typing import Self
 from msgspec import Struct
 
 from gateway.clock import Clock
+from gateway.words import GatewayError, Stopping
 
 _NOW = 0.0
 
@@ -45,6 +46,7 @@ class WaitingRoom:
         self._trying: Place | None = None
         self._alarm: asyncio.Task[None] | None = None
         self._alarm_at = 0.0
+        self._closed = False
         self.waiting = 0
 
     def place(self, line: Hashable, client: str, priority: int, deadline: float) -> Place:
@@ -61,6 +63,13 @@ class WaitingRoom:
                 line.opens_at = _NOW
             self.go_on()
 
+    def close(self) -> None:
+        """Nobody waits any more: all who do are told that the gateway is stopping, and so is whoever would."""
+        self._closed = True
+        for place in [place for line in self._lines.values() for place in line.waiting]:
+            self.leave(place)
+            place.dismiss()
+
     # ── for places ──
 
     def now(self) -> float:
@@ -76,6 +85,8 @@ class WaitingRoom:
         Stand in line, which opens at *opens_at* if that has just been found out. False if the room is full of others with
         as good a right to it.
         """
+        if self._closed:
+            raise Stopping
         if self.waiting >= self._room and not self._make_room(place.client):
             return False
         if place.rank is None:
@@ -181,6 +192,7 @@ class Place:
         self.line, self.client, self.priority, self.deadline = line, client, priority, deadline
         self.rank: tuple[int, float, int] | None = None
         self.stands = False
+        self.waited = 0.0  # seconds, altogether
         self._called: asyncio.Future[float | None] | None = None
 
     def __lt__(self, other: Place) -> bool:
@@ -197,6 +209,8 @@ class Place:
         if self.stands:
             self._room.leave(self)
         self._room.done(self, through=False)
+        if isinstance(error, GatewayError):
+            error.waited = self.waited
 
     async def turn(self) -> float | None:
         """Wait for our turn behind those who were here before; who could not wait for it tries at once."""
@@ -229,7 +243,17 @@ class Place:
         if not self._called.done():
             self._called.set_result(too_late)
 
+    def dismiss(self) -> None:
+        """The gateway is stopping."""
+        assert self._called is not None  # we stand in line
+        if not self._called.done():
+            self._called.set_exception(Stopping())
+
     async def _wait(self) -> float | None:
         self._room.go_on()
         assert self._called is not None
-        return await self._called
+        began = self._room.now()
+        try:
+            return await self._called
+        finally:
+            self.waited += self._room.now() - began

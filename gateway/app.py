@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from litestar import Litestar
@@ -17,9 +17,11 @@ from gateway.catalog.changes import History
 from gateway.catalog.discovery import Discovery
 from gateway.clock import Clock, WallClock
 from gateway.costs import Costs
+from gateway.drain import Drain
 from gateway.engine import Engine
 from gateway.events import Announcer, Observer, StoreChanged
 from gateway.health import Health
+from gateway.instruments.metrics import Metrics
 from gateway.ledger.book import Store, StoreFailure
 from gateway.ledger.embedded import EmbeddedStore
 from gateway.ledger.ledger import Condition, Ledger
@@ -28,6 +30,7 @@ from gateway.memory.memory import Keeper, KeeperFailure, Memory
 from gateway.probes import Prober
 from gateway.settings import BadSettings, Settings
 from gateway.surfaces import admin, openai_errors, openai_models
+from gateway.surfaces import metrics as metrics_page
 from gateway.surfaces.auth import Doorkeeper
 from gateway.surfaces.openai_chat import Surface, chat_completions
 from gateway.webhook import Webhook
@@ -136,26 +139,32 @@ def create_app(
     store: Store | None = None,
     observers: Sequence[Observer] = (),
     prepare: Mapping[str, Prepare] | None = None,
-    on_stop: Sequence[Callable[[], object]] = (),
+    drain: Drain | None = None,
 ) -> Litestar:
-    """The application. Parts that are not given are the real ones; they are opened and closed with it."""
+    """
+    The application. Parts that are not given are the real ones; they are opened and closed with it. Once *drain* begins
+    it takes on nothing new.
+    """
+    drain = drain or Drain()
     clock = clock or WallClock()
     store = store or make_store(settings)
     keeper = make_keeper(settings, clock)
     webhook = Webhook(settings.catalog.webhook, clock) if settings.catalog.webhook else None
-    watching: tuple[Observer, ...] = (*observers, webhook) if webhook is not None else tuple(observers)
+    metrics = Metrics(__version__)
+    watching: tuple[Observer, ...] = (*observers, metrics, webhook) if webhook is not None else (*observers, metrics)
     parts = make_parts(settings, clock, store, keeper, watching)
     engine, discovery = parts.engine, parts.discovery
+    scrape = metrics_page.Scrape(engine, metrics)
     prober = Prober(engine, parts.memory, settings.catalog.probes)
-    doorkeeper = Doorkeeper(settings)
+    drain.on_begin(engine.waiting_room.close)
+    doorkeeper = Doorkeeper(settings, drain)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(parts.aclose)
             await engine.ledger.serve(engine.catalog.buckets)
-            for stop in on_stop:
-                stack.push_async_callback(_call, stop)
+            stack.push_async_callback(drain.end)
             wire = await stack.enter_async_context(HttpWire(user_agent=USER_AGENT))
             await parts.open(make_providers(settings, wire, prepare or {}))
             stack.push_async_callback(discovery.stop)
@@ -168,12 +177,13 @@ def create_app(
             yield
 
     return Litestar(
-        [chat_completions(Surface(engine, doorkeeper, settings.server)), openai_models.router(), admin.router()],
-        dependencies={
-            "engine": Provide(lambda: engine, sync_to_thread=False),
-            "doorkeeper": Provide(lambda: doorkeeper, sync_to_thread=False),
-            "discovery": Provide(lambda: discovery, sync_to_thread=False),
-        },
+        [
+            chat_completions(Surface(engine, doorkeeper, settings.server)),
+            openai_models.router(),
+            admin.router(),
+            metrics_page.router(),
+        ],
+        dependencies=_given(engine=engine, doorkeeper=doorkeeper, scrape=scrape, drain=drain, discovery=discovery),
         exception_handlers={HTTPException: openai_errors.on_http_exception},
         lifespan=[lifespan],
         openapi_config=None,
@@ -181,7 +191,10 @@ def create_app(
     )
 
 
-async def _call(stop: Callable[[], object]) -> None:
-    result = stop()
-    if hasattr(result, "__await__"):
-        await result
+def _given(**parts: object) -> dict[str, Provide]:
+    """*parts* for handlers that name them."""
+
+    def always(part: object) -> Provide:
+        return Provide(lambda: part, sync_to_thread=False)
+
+    return {name: always(part) for name, part in parts.items()}

@@ -8,13 +8,16 @@ import sys
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec import Struct
 
 import providers
-from gateway import __version__, settings
+from gateway import __version__
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
 
 _COMMANDS = {
     "serve": "Start the gateway with the keys and the Ollama that are found.",
@@ -22,6 +25,7 @@ _COMMANDS = {
     "check": "Look at every provider: key, plan, models, risk of cost.",
     "models": "List every model that is free for you now.",
     "quota": "Show how much of every limit is used.",
+    "health": "Ask a running gateway whether it lives, for health checks.",
     "chat": "Ask a running gateway from the terminal.",
     "key": "Make a key for somebody who may call the gateway.",
 }
@@ -34,8 +38,10 @@ class Surroundings(Struct, frozen=True):
     config: Path
     home: Path
 
-    def settings(self) -> settings.Settings:
+    def settings(self) -> Settings:
         """The settings. Raises BadSettings."""
+        from gateway import settings  # noqa: PLC0415 - more than half of what starting takes, and `health` needs none
+
         return settings.load(self.config, self.environ, self.home)
 
 
@@ -57,8 +63,12 @@ class Commands(click.Group):
         """Run a command; what turns out to be set wrongly only then is told in one sentence, too."""
         try:
             return super().invoke(ctx)
-        except settings.BadSettings as exc:
-            raise click.ClickException(str(exc)) from exc
+        except ValueError as exc:
+            from gateway.settings import BadSettings  # noqa: PLC0415 - see Surroundings.settings
+
+            if isinstance(exc, BadSettings):
+                raise click.ClickException(str(exc)) from exc
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -47,15 +47,20 @@ class Costs:
             self._memory.count(f"{where}|credit", dollars)
         elif usage.cost:
             self._memory.count(f"{where}|spent", usage.cost)
-        if deployment.worth is None:
+        saved = saved_by(deployment, usage)
+        if saved is None:
             self._memory.count(f"{where}|unpriced", 1)
         else:
-            saved = deployment.worth.of(usage.prompt_tokens, usage.completion_tokens)
             self._memory.count(f"{where}|saved", saved)
 
     async def report(self) -> list[Cost]:
         """All there is, the latest month first. Raises KeeperFailure."""
         return _costs(await self._memory.counters())
+
+
+def saved_by(deployment: Deployment, usage: Usage) -> float | None:
+    """Dollars that *usage* would have cost where the model of *deployment* is paid for, if that is known."""
+    return None if deployment.worth is None else deployment.worth.of(usage.prompt_tokens, usage.completion_tokens)
 
 
 def _costs(counters: Mapping[str, float]) -> list[Cost]:

@@ -34,10 +34,11 @@ class Engine(Struct, frozen=True):
 
 
 class Attempt(Struct, frozen=True):
-    """A deployment that was asked and failed."""
+    """A deployment that was asked and failed, after *took* seconds."""
 
     deployment: Deployment
     failure: ProviderFailure
+    took: float = 0.0
 
 
 class Answer(Struct, frozen=True):
@@ -52,3 +53,13 @@ class Answer(Struct, frozen=True):
     sent_at: float
     first_content: float  # seconds from sending to the head of the answer
     passed_over: int  # better places that had no room: refusals that were never provoked
+    waited: float = 0.0  # seconds for capacity
+
+    def overhead(self, began: float, ended: float) -> float:
+        """
+        Seconds of a request from *began* to *ended* that the gateway took itself. What it does while a stream is on its
+        way cannot be told from waiting for the next piece, and is left out.
+        """
+        before = self.sent_at - began - self.waited - sum(attempt.took for attempt in self.attempts)
+        after = 0.0 if self.reply.whole is None else ended - self.sent_at - self.first_content
+        return max(0.0, before + after)

@@ -23,7 +23,9 @@ class Ended(Struct, frozen=True, kw_only=True):
     """
     A request is over. *outcome* is ``served``, ``interrupted``, ``left`` (by its caller) or an error's code.
 
-    Times are in seconds: to the first content, and altogether. *dollars* is what the provider says it cost.
+    Times are in seconds: to the first content, *waited* for capacity, *overhead* (what the gateway itself took; None if
+    nobody served), and altogether. *model* is the canonical name of what served. *dollars* is what the provider says it
+    cost, *saved* what it would have cost where the model is paid for.
     """
 
     request: str
@@ -37,6 +39,10 @@ class Ended(Struct, frozen=True, kw_only=True):
     took: float
     usage: Usage | None
     dollars: float = 0.0
+    model: str | None = None
+    waited: float = 0.0
+    overhead: float | None = None
+    saved: float = 0.0
     passed_over: int = 0  # better places that had no room when the serving one was reserved
 
 

@@ -46,6 +46,7 @@ class _Found(Struct, frozen=True):
     deployment: Deployment
     held: Reservation
     needs: Requirements
+    waited: float
 
 
 async def answer(ask: Ask, request: str, engine: Engine, failed: Iterable[Attempt] = ()) -> Answer:
@@ -65,10 +66,9 @@ async def answer(ask: Ask, request: str, engine: Engine, failed: Iterable[Attemp
             try:
                 return await _send(ask, request, found, attempts, engine)
             except f.ProviderFailure as failure:
-                attempts.append(Attempt(found.deployment, failure))
                 engine.tell(Attempted(request, found.deployment.name, type(failure).__name__, failure.message))
                 bear(failure, found.deployment, found.held, engine)
-    raise _given_up(needs, attempts, [], float("inf"), engine.clock.now())
+        raise _given_up(needs, attempts, [], float("inf"), engine.clock.now())
 
 
 async def _reserve(needs: Requirements, attempts: list[Attempt], place: Place, engine: Engine) -> _Found:
@@ -89,7 +89,7 @@ async def _reserve(needs: Requirements, attempts: list[Attempt], place: Place, e
         held = await engine.ledger.reserve(Wishes(ranking.best, needs))
         if isinstance(held, Reservation):
             place.through()
-            return _Found(ranking.best[held.place], held, needs)
+            return _Found(ranking.best[held.place], held, needs, place.waited)
         excluded = [*ranking.resting, *_full(ranking.best, held)]
         opens_at = min((e.until for e in excluded if e.until is not None), default=float("inf"))
         too_late = await place.wait(opens_at)
@@ -107,7 +107,8 @@ async def _send(ask: Ask, request: str, found: _Found, attempts: list[Attempt], 
     engine.health.trying(deployment.name, now)
     try:
         reply = await deployment.provider.send(deployment.target, Request(ask.view, ask.fields, needs.prompt_tokens))
-    except f.ProviderFailure:
+    except f.ProviderFailure as failure:
+        attempts.append(Attempt(deployment, failure, engine.clock.now() - now))
         raise
     except BaseException:  # the caller left, or we have a bug: what was sent counts as sent
         engine.health.left(deployment.name)
@@ -115,7 +116,9 @@ async def _send(ask: Ask, request: str, found: _Found, attempts: list[Attempt], 
         raise
     first_content = engine.clock.now() - now
     engine.health.served(deployment.name, first_content)
-    return Answer(request, deployment, reply, held, needs, tuple(attempts), now, first_content, held.place)
+    return Answer(
+        request, deployment, reply, held, needs, tuple(attempts), now, first_content, held.place, found.waited
+    )
 
 
 async def _first_lists(needs: Requirements, engine: Engine) -> None:

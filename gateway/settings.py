@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -153,6 +154,11 @@ class Settings(_Part, frozen=True):
             if name in self.keys or (spec.keyless and (name != EMBEDDED or self.embedded.enabled == "on"))
             if "{" not in spec.base_url  # its address is complete
         }
+
+    def secrets(self) -> list[str]:
+        """All that nobody may see."""
+        store = [self.redis_url, urlsplit(self.redis_url).password] if self.redis_url else []
+        return [secret for secret in (*self.keys.values(), self.client_key, *store) if secret]
 
 
 def load(config: Path, environ: Mapping[str, str], home: Path) -> Settings:

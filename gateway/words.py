@@ -152,6 +152,7 @@ class GatewayError(Exception):
         self.param = param
         self.retry_after = retry_after
         self.excluded = excluded
+        self.waited = 0.0  # seconds for capacity, before it was given up
 
 
 class BadRequest(GatewayError):
@@ -217,6 +218,15 @@ class NoSource(GatewayError):
     """Every source that was tried failed."""
 
     status, type, code = 503, "server_error", "no_source"
+
+
+class Stopping(GatewayError):
+    """The gateway is about to end: what has begun is finished, nothing new is."""
+
+    status, code = 503, "shutting_down"
+
+    def __init__(self) -> None:
+        super().__init__("this gateway is shutting down; ask again on a new connection", retry_after=1.0)
 
 
 class Refused(GatewayError):

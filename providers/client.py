@@ -18,6 +18,7 @@ from providers import failures as f
 from providers.chat import Step, Whole
 from providers.dialect import Account, Call, Dialect, Listing, Request, Response, StreamReader, Target
 from providers.observations import Observation
+from providers.redaction import redacted
 from providers.sse import EventTooLong, Lines, ServerSentEvents
 from providers.wire import Incoming, Wire
 
@@ -70,7 +71,7 @@ class Provider:
         try:
             return await self._send(target, request)
         except f.ProviderFailure as failure:
-            self._censor(failure)
+            self._censor(failure, request)
             raise
 
     async def _send(self, target: Target, request: Request) -> Reply:
@@ -86,7 +87,7 @@ class Provider:
             observed = self.dialect.observe(self.account, incoming.headers)
             served_by = incoming.headers.get("x-inference-provider")
             if request.view.stream and not _is_json(incoming, self.dialect):
-                steps = self._steps(incoming, target)
+                steps = self._steps(incoming, target, request)
                 head = await self._head(steps)
                 kept = True
                 return Reply(observed, None, head, steps, incoming.close, served_by)
@@ -122,10 +123,10 @@ class Provider:
             self._censor(failure)
             raise
 
-    def _censor(self, failure: f.ProviderFailure) -> None:
-        """Some providers repeat the key in what they say of it; what is said is logged and told to callers."""
-        if self.account.key:
-            failure.args = (failure.message.replace(self.account.key, "***"),)
+    def _censor(self, failure: f.ProviderFailure, request: Request | None = None) -> None:
+        """Some providers repeat the key or the prompt in what they say; what is said is logged, and told to others."""
+        texts = [message.text() for message in request.view.messages] if request is not None else []
+        failure.args = (redacted(failure.message, self.account.key, texts),)
 
     async def _ask(self, call: Call) -> Response:
         known = self._lists.get(call.url) if call.method == "GET" else None
@@ -162,7 +163,7 @@ class Provider:
             raise f.Unreachable(f"no first token within {self.spec.timeouts.head:g} s") from exc
         raise f.Unreachable("the answer is empty")
 
-    async def _steps(self, incoming: Incoming, target: Target) -> AsyncIterator[list[Step]]:
+    async def _steps(self, incoming: Incoming, target: Target, request: Request) -> AsyncIterator[list[Step]]:
         """The steps of a stream; raises Interrupted if it ends before the answer said that it was finished."""
         framing = ServerSentEvents() if self.dialect.framing == "sse" else Lines()
         reader = self.dialect.reader(target)
@@ -178,6 +179,9 @@ class Provider:
                 yield steps
             if trouble is not None:
                 raise trouble
+        except f.ProviderFailure as failure:
+            self._censor(failure, request)
+            raise
         except EventTooLong as exc:
             raise f.Unreachable("an event of the stream has no end") from exc
         except f.Unreachable:

@@ -8,8 +8,8 @@ import ipaddress
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import aiohttp
 import click
@@ -20,6 +20,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from gateway.app import create_app
 from gateway.cli import Surroundings
+from gateway.drain import Drain
 from gateway.instruments import log
 from gateway.settings import EMBEDDED, Settings
 from providers import embedded
@@ -42,23 +43,50 @@ def command(around: Surroundings, json_log: bool) -> None:
     settings = around.settings()
     _refuse_open_door(settings)
     prepare: dict[str, Prepare] = {}
-    stop: list[Callable[[], object]] = []
+    drain = Drain()
     ollama = asyncio.run(_ollama_answers(settings))
     settings = _with_last_resort(settings, ollama)
     if settings.embedded.enabled == "on":
         server = embedded.EmbeddedServer(_weights(settings, around.config), _embedded_spec(around.config))
         prepare[EMBEDDED] = starting(server, settings)
-        stop.append(server.stop)
+        drain.on_end(server.stop)
     listening = _listen(settings)
-    log.configure(json=json_log or not sys.stderr.isatty())
-    app = create_app(settings, observers=[log.LogObserver()], prepare=prepare, on_stop=stop)
+    log.configure(json=json_log or not sys.stderr.isatty(), secrets=settings.secrets())
+    app = create_app(settings, observers=[log.LogObserver()], prepare=prepare, drain=drain)
     sources = [spec.title for name, spec in settings.active().items() if name != "ollama" or ollama]
     _greet(settings, listening.getsockname()[1], ", ".join(sources))
-    run(app, listening, settings)
+    run(app, listening, settings.server.drain, drain)
 
 
-def run(app: object, listening: socket.socket, settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then let unfinished answers go on for a while and leave with status 0."""
+class _Server(uvicorn.Server):
+    """Goes on listening while it drains: whoever asks then is told, rather than not answered."""
+
+    def __init__(self, config: uvicorn.Config, drain: Drain, grace: float) -> None:
+        super().__init__(config)
+        self._drain, self._grace = drain, grace
+        self._signal: int | None = None
+        self._until = 0.0  # event loop's time
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal begins the drain, the next ends it."""
+        if self._signal is not None:
+            super().handle_exit(sig, frame)
+        self._signal = sig
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: whether it is time to go."""
+        if self._signal is not None and not self.should_exit:
+            now = asyncio.get_running_loop().time()
+            if not self._drain.begun:
+                self._drain.begin()
+                self._until = now + self._grace
+            if not self.server_state.tasks or now >= self._until:
+                super().handle_exit(self._signal, None)
+        return await super().on_tick(counter)
+
+
+def run(app: object, listening: socket.socket, grace: float, drain: Drain) -> None:
+    """Serve until SIGTERM or SIGINT, then let unfinished answers go on for *grace* seconds and leave with status 0."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))  # uvicorn takes over, and raises the signal again in the end
     config = uvicorn.Config(
@@ -72,12 +100,12 @@ def run(app: object, listening: socket.socket, settings: Settings) -> None:
         log_level="warning",
         server_header=False,
         date_header=False,
-        timeout_graceful_shutdown=int(settings.server.drain),
+        timeout_graceful_shutdown=1,  # what the drain did not wait for is cancelled
     )
     gc.collect()
     gc.freeze()  # what is here now stays: no collection need look at it again
     gc.set_threshold(20_000, 50, 100)  # requests leave few cycles, and looking for them is some 5 % of their cost
-    uvicorn.Server(config).run(sockets=[listening])
+    _Server(config, drain, grace).run(sockets=[listening])
 
 
 def starting(server: embedded.EmbeddedServer, settings: Settings) -> Prepare:

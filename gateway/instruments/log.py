@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 import msgspec
@@ -12,13 +13,17 @@ import structlog
 from gateway.events import Attempted, Changed, Discovered, Ended, Event, StoreChanged, Withdrawn
 
 
-def configure(*, json: bool) -> None:
-    """Write to standard error: readable on a terminal, one JSON object a line elsewhere."""
+def configure(*, json: bool, secrets: Iterable[str] = ()) -> None:
+    """
+    Write to standard error: readable on a terminal, one JSON object a line elsewhere. Of what is written, every one of
+    *secrets* is blotted out, wherever it comes from.
+    """
     renderer = structlog.processors.JSONRenderer(_encoded) if json else structlog.dev.ConsoleRenderer()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _Blotter(secrets),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -29,6 +34,22 @@ def configure(*, json: bool) -> None:
 
 def _encoded(line: Any, **_: Any) -> str:
     return msgspec.json.encode(line).decode()
+
+
+class _Blotter:
+    """The last step before a line is written."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = tuple(secret for secret in secrets if secret)
+
+    def __call__(self, _: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        for name, value in line.items():
+            if isinstance(value, str):
+                for secret in self._secrets:
+                    if secret in value:
+                        value = value.replace(secret, "***")  # noqa: PLW2901
+                line[name] = value
+        return line
 
 
 class LogObserver:
@@ -45,12 +66,14 @@ class LogObserver:
                     "request",
                     id=event.request,
                     client=event.client,
-                    asked=event.asked,
+                    asked=event.asked[:200],
                     outcome=event.outcome,
                     status=event.status,
                     served_by=event.deployment,
                     attempts=event.attempts,
                     first_content=_rounded(event.first_content),
+                    waited=_rounded(event.waited),
+                    overhead=_rounded(event.overhead),
                     took=_rounded(event.took),
                     prompt_tokens=usage.prompt_tokens if usage else None,
                     completion_tokens=usage.completion_tokens if usage else None,

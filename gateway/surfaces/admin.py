@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from gateway import __version__
 from gateway.catalog.discovery import Discovery
+from gateway.drain import Drain
 from gateway.engine import Engine
 from gateway.ledger.ledger import Condition
 from gateway.words import Deployment
@@ -41,10 +42,10 @@ async def liveness() -> dict[str, str]:
 
 
 @get("/health/readiness")
-async def readiness(engine: NamedDependency[Engine]) -> Response[dict[str, str]]:
-    """Whether a request could be answered by anybody."""
-    ready = bool(_serving(engine))
-    return Response({"status": "ok" if ready else "no source yet"}, status_code=200 if ready else 503)
+async def readiness(engine: NamedDependency[Engine], drain: NamedDependency[Drain]) -> Response[dict[str, str]]:
+    """Whether a request would be taken, and could be answered by anybody."""
+    status = "shutting down" if drain.begun else "ok" if _serving(engine) else "no source yet"
+    return Response({"status": status}, status_code=200 if status == "ok" else 503)
 
 
 @get("/health")

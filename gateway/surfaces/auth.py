@@ -6,8 +6,9 @@ import hmac
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
+from gateway.drain import Drain
 from gateway.settings import Client, Settings
-from gateway.words import Forbidden, Unauthorized
+from gateway.words import Forbidden, Stopping, Unauthorized
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 ANYBODY = Client(name="anybody", key_sha256="0" * 64)
@@ -20,9 +21,12 @@ class Doorkeeper:
 
     With no key configured everybody may call, with any credential or none; but only by a local name: a web page that
     makes a browser call its own name for this address is not let in (DNS rebinding).
+
+    Once *drain* has begun nobody is let in.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, drain: Drain) -> None:
+        self._drain = drain
         hashes = [(client, bytes.fromhex(client.key_sha256)) for client in settings.client]
         if settings.client_key:
             digest = sha256(settings.client_key.encode())
@@ -33,8 +37,14 @@ class Doorkeeper:
     def open(self) -> bool:
         return not self._hashes
 
+    @property
+    def closed(self) -> bool:
+        return self._drain.begun
+
     def admit(self, headers: RawHeaders) -> Client:
-        """The client that *headers* belong to. Raises Unauthorized or Forbidden."""
+        """The client that *headers* belong to. Raises Unauthorized, Forbidden or Stopping."""
+        if self._drain.begun:
+            raise Stopping
         found = {name: value for name, value in headers if name in (b"authorization", b"x-api-key", b"host")}
         if self.open:
             _check_host(found.get(b"host", b""))

@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from gateway import relay
 from gateway.catalog.catalog import AUTO
+from gateway.costs import saved_by
 from gateway.engine import Answer, Engine
 from gateway.events import Ended
 from gateway.pipeline import answer
@@ -31,7 +32,7 @@ from gateway.surfaces import openai_errors
 from gateway.surfaces.auth import ANYBODY, Doorkeeper
 from gateway.surfaces.manner import Manner, manner_of
 from gateway.surfaces.presence import while_present
-from gateway.words import Ask, BadRequest, Broken, GatewayError, TooBig, WrongMethod
+from gateway.words import Ask, BadRequest, Broken, GatewayError, Stopping, TooBig, WrongMethod
 from providers.chat import Chunk, Fields, Step, Usage, Whole, decode_fields, decode_request, encode
 from providers.failures import Interrupted
 
@@ -87,10 +88,13 @@ def chat_completions(surface: Surface) -> ASGIRouteHandler:
             await call.refuse(error)
             return
         call.asked = ask.models[0]
-        async with while_present(receive) as presence:
-            await (_stream if ask.view.stream else _whole)(ask, call)
-        if presence.left:
-            call.over("left", 499)
+        try:
+            async with while_present(receive) as presence:
+                await (_stream if ask.view.stream else _whole)(ask, call)
+            if presence.left:
+                call.over("left", 499)
+        finally:
+            call.over("failed", 500)  # unless something else was told: it is our bug
 
     return handle
 
@@ -99,17 +103,30 @@ class _Call:
     """One request being served: how its caller is reached, and what is told of it in the end."""
 
     def __init__(self, surface: Surface, send: Send, request: str, began: float) -> None:
-        self.engine, self.server = surface.engine, surface.server
+        self.engine, self.server, self.doorkeeper = surface.engine, surface.server, surface.doorkeeper
         self.send, self.id, self.began = send, request, began
         self.client = self.asked = "?"
+        self._over = False
 
     async def refuse(self, error: GatewayError) -> None:
         """Answer with *error*."""
-        self.over(error.code or "bad_request", error.status)
+        self.over(error.code or "bad_request", error.status, waited=error.waited)
         await _send(self.send, error.status, openai_errors.headers(error), openai_errors.render(error), self.id)
 
-    def over(self, outcome: str, status: int, found: Answer | None = None, usage: Usage | None = None) -> None:
-        """Tell the observers that the request is over."""
+    def over(
+        self,
+        outcome: str,
+        status: int,
+        found: Answer | None = None,
+        usage: Usage | None = None,
+        *,
+        waited: float = 0.0,
+    ) -> None:
+        """Tell the observers that the request is over, once."""
+        if self._over:
+            return
+        self._over = True
+        now = self.engine.clock.now()
         self.engine.tell(
             Ended(
                 request=self.id,
@@ -120,9 +137,13 @@ class _Call:
                 deployment=found.deployment.name if found else None,
                 attempts=len(found.attempts) + 1 if found else 0,
                 first_content=found.first_content if found else None,
-                took=self.engine.clock.now() - self.began,
+                took=now - self.began,
                 usage=usage,
                 dollars=(usage.cost or 0.0) if usage else 0.0,
+                model=found.deployment.model if found else None,
+                waited=found.waited if found else waited,
+                overhead=found.overhead(self.began, now) if found else None,
+                saved=(saved_by(found.deployment, usage) or 0.0) if found and usage else 0.0,
                 passed_over=found.passed_over if found else 0,
             )
         )
@@ -201,6 +222,10 @@ async def _whole(ask: Ask, call: _Call) -> None:
     except GatewayError as error:
         await call.refuse(error)
         return
+    except asyncio.CancelledError:
+        if call.doorkeeper.closed:  # the drain did not wait any longer
+            await call.refuse(Stopping())
+        raise
     whole = relay.whole(found, call.engine)
     headers = {"content-type": "application/json", **_served_by(found)}
     await _send(call.send, 200, headers, _completed(whole, call), call.id)
@@ -222,6 +247,10 @@ async def _stream(ask: Ask, call: _Call) -> None:
         await _pass_on(found, ask, call, stream)
     except GatewayError as error:
         await stream.fail(error)
+    except asyncio.CancelledError:
+        if call.doorkeeper.closed:  # the drain did not wait any longer: no end is pretended
+            await stream.fail(Stopping())
+        raise
     finally:
         keeping.cancel()
 

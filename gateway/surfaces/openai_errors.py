@@ -9,7 +9,7 @@ from litestar import Request, Response
 from litestar.enums import MediaType
 from litestar.exceptions import HTTPException
 
-from gateway.words import GatewayError
+from gateway.words import GatewayError, Stopping
 
 _MAX_NAMED = 50  # exclusions that an error lists
 
@@ -40,6 +40,8 @@ def headers(error: GatewayError) -> dict[str, str]:
     found = {"content-type": "application/json"}
     if error.retry_after is not None:
         found["retry-after"] = str(max(1, round(error.retry_after)))
+    if isinstance(error, Stopping):
+        found["connection"] = "close"  # the next one may reach another gateway
     return found
 
 

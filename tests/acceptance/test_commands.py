@@ -6,8 +6,12 @@ import asyncio
 import json
 import signal
 import socket
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ from gateway.commands.demo import SIX
 from providers.simulator.server import serve
 from providers.simulator.world import World
 from tests.acceptance.process import run, serving
+from tests.conftest import ROOT
 
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "hi there"}]}
 
@@ -119,24 +124,92 @@ def test_serve_greets_with_a_line_that_can_be_tried(others, tmp_path: Path):
     assert not [key for key in World(names=SIX).keys().values() if key in said]
 
 
-def test_serve_lets_answers_finish_when_it_is_told_to_stop(others, tmp_path: Path):
+def test_serve_that_is_told_to_stop_finishes_what_has_begun_and_says_so_to_all_others(others, tmp_path: Path):
     world, variables = others
-    world.providers["groq"].pace = 0.1
-    body = {**ASK, "model": "groq/openai/gpt-oss-20b", "stream": True}
-    try:
-        with (
-            serving(tmp_path, **variables) as (origin, process, _),
-            httpx.stream("POST", f"{origin}/v1/chat/completions", json=body, timeout=20) as response,
-        ):
+    world.providers["groq"].pace = 0.2
+    own = tmp_path / "own.toml"
+    own.write_text('[[provider.nvidia.quota]]\nscope = "account"\nlimit = "1/minute"\nsource = "a test"\n')
+    url, patient = "/v1/chat/completions", {"x-freeway-max-wait": "3600"}
+    with (
+        serving(tmp_path, FREEWAY_CONFIG=str(own), **variables) as (origin, process, log),
+        ThreadPoolExecutor() as threads,
+    ):
+        full = {**ASK, "provider": {"only": ["nvidia"]}}
+        assert httpx.post(origin + url, json=full, timeout=20).status_code == 200
+        waiting = threads.submit(httpx.post, origin + url, json=full, headers=patient, timeout=30)
+        _until(lambda: "freeway_waiting 1.0" in httpx.get(f"{origin}/metrics").text)
+        body = {**ASK, "model": "groq/openai/gpt-oss-20b", "stream": True}
+        with httpx.stream("POST", origin + url, json=body, timeout=20) as response:
             lines = response.iter_lines()
             next(lines)
             process.send_signal(signal.SIGTERM)
+            _until(lambda: httpx.get(f"{origin}/health/readiness").status_code == 503)
+            late, alive = httpx.post(origin + url, json=ASK), httpx.get(f"{origin}/health/liveness")
             said = list(lines)
-    finally:
         world.providers["groq"].pace = 0.0
+        status = process.wait(10)
+        logged = log.read_text()
+    in_flight = [level for level in _quota(tmp_path, variables) if level["unit"] == "in-flight"]
 
     assert "data: [DONE]" in said
-    assert process.wait(10) == 0
+    assert status == 0
+    for told in (late, waiting.result()):
+        assert (told.status_code, told.json()["error"]["code"]) == (503, "shutting_down")
+        assert told.headers["retry-after"] == "1"
+        assert told.headers["connection"] == "close"
+    assert alive.status_code == 200
+    assert '"outcome":"shutting_down"' in logged
+    assert in_flight
+    assert not [level for level in in_flight if level["used"]]
+
+
+def test_health_asks_the_gateway_that_the_environment_names(others, tmp_path: Path):
+    _, variables = others
+    with serving(tmp_path, **variables) as (origin, _, _):
+        port = origin.rpartition(":")[2]
+        alive = run("health", home=tmp_path, PORT=port)
+        everywhere = run("health", home=tmp_path, PORT=port, HOST="0.0.0.0")
+    dead = run("health", home=tmp_path, PORT=port)
+
+    assert (alive.returncode, everywhere.returncode, dead.returncode) == (0, 0, 1)
+    assert dead.stderr.startswith(f"Error: nobody answers on 127.0.0.1:{port}: ")
+
+
+def test_health_loads_nothing_heavy():
+    """It runs every few seconds in every container."""
+    code = "import sys, gateway.commands.health; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+    assert not {"asyncio", "litestar", "gateway.settings", "limits", "httpx", "ssl"} & set(loaded.split())
+
+
+def test_an_answer_that_outlasts_the_drain_is_not_passed_off_as_finished(others, tmp_path: Path):
+    world, variables = others
+    world.providers["groq"].pace = 0.3
+    own = tmp_path / "own.toml"
+    own.write_text("[server]\ndrain = 0.1\n")
+    body = {**ASK, "model": "groq/openai/gpt-oss-20b", "stream": True}
+    with (
+        serving(tmp_path, FREEWAY_CONFIG=str(own), **variables) as (origin, process, _),
+        httpx.stream("POST", f"{origin}/v1/chat/completions", json=body, timeout=20) as response,
+    ):
+        lines = response.iter_lines()
+        next(lines)
+        process.send_signal(signal.SIGTERM)
+        said = list(lines)
+        status = process.wait(10)
+    world.providers["groq"].pace = 0.0
+
+    assert status == 0
+    assert "data: [DONE]" not in said
+    assert '"code":"shutting_down"' in [line for line in said if line][-1]
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(

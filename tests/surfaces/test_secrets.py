@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import httpx
 import pytest
 
+from gateway import settings as s
 from gateway.commands.demo import SIX
-from gateway.events import Event
+from gateway.events import Discovered, Event
 from gateway.instruments import log
 from gateway.instruments.log import LogObserver
 from gateway.settings import Secret
+from providers.simulator.base import Refusal, Simulated
+from tests.conftest import CONFIG
 
 CLIENT_KEY = "fw-client-key-that-nobody-sees"
 FAULTS = (
@@ -23,34 +29,70 @@ FAULTS = (
     "bad_json",
     "would_cost",
 )
-ASK = {"messages": [{"role": "user", "content": "hi"}]}
+TALKATIVE = (500, 400, 403, 413, 503, 422, 401, 404, 429)  # each with a body that repeats key and prompt
+REDIS_PASSWORD = "redis-password-that-nobody-sees"
+PROMPT = "Mrs Featherstone of 12 Hill Road asks what her blood test means."
+ASK = {"messages": [{"role": "user", "content": PROMPT}]}
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_no_failure_tells_a_key(start, capfd, tmp_path, stream):
+async def test_no_failure_tells_a_key_or_a_prompt(start, capfd, tmp_path, stream):
+    """Not to others, nor to who asked; not on the disk, nor in the log."""
+    redis = {"FREEWAY_REDIS_URL": f"redis://user:{REDIS_PASSWORD}@127.0.0.1:9/0"} if stream else {}
     log.configure(json=True)
     heard: list[Event] = []
-    demo = await start(SIX, observers=[LogObserver(), heard.append], FREEWAY_API_KEY=CLIENT_KEY)
+    demo = await start(SIX, observers=[LogObserver(), heard.append], FREEWAY_API_KEY=CLIENT_KEY, **redis)
     headers = {"x-api-key": CLIENT_KEY, "x-freeway-max-wait": "0"}
+    said = ""
     async with httpx.AsyncClient(base_url=demo.base_url, timeout=20, headers=headers) as client:
-        said = ""
+        for number, other in enumerate(demo.world.providers.values()):
+            honest, other.refuse = other.refuse, talkative(other, TALKATIVE[number + 3 * stream])
+            other.fail("whatever", times=5)
+            response = await client.post("/v1/chat/completions", json=ASK | {"provider": {"only": [other.name]}})
+            said += str(response.headers) + (response.text if response.status_code >= 400 else "")
+            other.refuse = honest
         for fault in FAULTS:
             for name, other in demo.world.providers.items():
                 other.fail(fault, times=1)
                 body = {**ASK, "stream": stream, "provider": {"only": [name]}}
-                response = await client.post("/v1/chat/completions", json=body)
-                said += response.text + str(response.headers)
-        said += (await client.post("/v1/chat/completions", json=ASK, headers={"x-api-key": "a-wrong-one"})).text
-        said += (await client.get("/health")).text
+                response = await client.post("/v1/chat/completions?api_key=" + CLIENT_KEY, json=body)
+                said += str(response.headers) + (response.text if response.status_code >= 400 else "")
+        wrong = {"x-api-key": "a-wrong-one", "authorization": "Bearer a-wrong-one"}
+        said += (await client.post("/v1/chat/completions", json=ASK, headers=wrong)).text
+        said += (await client.post("/v1/chat/completions", json=ASK, headers={"x-freeway-max-wait": CLIENT_KEY})).text
+        for path in ("/health", "/health/readiness", "/metrics", "/v1/models"):
+            said += (await client.get(path)).text
     printed = capfd.readouterr()
+    logged = printed.err + printed.out
     kept = b"".join(path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file()).decode("latin-1")
-    secrets = [*demo.world.keys().values(), CLIENT_KEY, "a-wrong-one"]
+    secrets = [*demo.world.keys().values(), CLIENT_KEY, "a-wrong-one", REDIS_PASSWORD, "Featherstone"]
 
     assert len(heard) > len(FAULTS)
-    assert "CredentialRejected" in printed.err + printed.out
-    assert not [secret for secret in secrets if secret in said]
-    assert not [secret for secret in secrets if secret in printed.err + printed.out]
-    assert not [secret for secret in secrets if secret in kept]
+    assert "CredentialRejected" in logged
+    assert "you said" in said
+    assert "you said" in logged
+    for where in (said, logged, kept, str(heard)):
+        assert not [secret for secret in secrets if secret in where]
+
+
+def talkative(provider: Simulated, status: int) -> Any:
+    """A refusal that repeats everything that it was told."""
+
+    def refuse(why: str, model: object) -> None:
+        message = f"you said {PROMPT!r} with {provider.key}"
+        raise Refusal(status, {"error": {"message": message, "code": status}}, {"x-you-sent": provider.key})
+
+    return refuse
+
+
+async def test_the_log_blots_out_what_it_must_not_say_whoever_says_it(capsys):
+    settings = s.load(CONFIG, {"GROQ_API_KEY": "gsk-1", "FREEWAY_REDIS_URL": "redis://:pw-2@127.0.0.1/0"}, CONFIG)
+    log.configure(json=True, secrets=settings.secrets())
+    LogObserver()(Discovered("groq", 0, "tried gsk-1 and pw-2 at redis://:pw-2@127.0.0.1/0"))
+    line = json.loads(capsys.readouterr().err)
+
+    assert line["problem"] == "tried *** and *** at ***"
+    assert (line["event"], line["level"]) == ("no model list", "warning")
 
 
 def test_a_secret_shows_itself_to_nobody():

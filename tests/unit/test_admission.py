@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from gateway.admission import WaitingRoom
+from gateway.words import NoCapacity, Stopping
 from tests.clock import FakeClock, eventually
 
 NOW = 1_795_440_000.0
@@ -242,3 +243,41 @@ async def test_whatever_happens_all_are_served_or_told_and_nobody_is_forgotten(c
     assert not room._of_client
     assert not room._turns
     assert room._trying is None
+
+
+async def test_when_the_room_closes_all_who_wait_are_told_and_nobody_begins_to(clock):
+    room = WaitingRoom(clock, 10)
+    told: list[str] = []
+
+    async def wait(name: str) -> None:
+        with room.place("line", name, 0, clock.now() + 100) as place:
+            try:
+                await place.wait(clock.now() + 50)
+            except Stopping as error:
+                told.append(f"{name} {error.status}")
+
+    waiting = [asyncio.create_task(wait(name)) for name in ("a", "b")]
+    await eventually(lambda: room.waiting == 2)
+    room.close()
+    await asyncio.gather(*waiting, wait("late"))
+
+    assert sorted(told) == ["a 503", "b 503", "late 503"]
+    assert room.waiting == 0
+
+
+async def test_how_long_somebody_waited_in_vain_is_known(clock):
+    room = WaitingRoom(clock, 10)
+
+    async def wait() -> None:
+        with room.place("line", "a", 0, clock.now() + 10) as place:
+            await place.wait(clock.now() + 5)
+            raise NoCapacity("still none")
+
+    waiting = asyncio.create_task(wait())
+    await eventually(lambda: room.waiting == 1)
+    await eventually(lambda: clock.sleeping)
+    clock.advance(5)
+    with pytest.raises(NoCapacity) as told:
+        await waiting
+
+    assert told.value.waited == 5

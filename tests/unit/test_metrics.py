@@ -1,0 +1,122 @@
+"""What is counted: under bounded names, and nothing that a caller makes up."""
+
+from __future__ import annotations
+
+import timeit
+from time import process_time
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.events import Attempted, Changed, Ended, Withdrawn
+from gateway.instruments import metrics as m
+from gateway.instruments.metrics import Metrics, State
+from gateway.ledger.nouns import LevelView
+from providers.chat import Usage
+
+NOW = 1_000.0
+
+
+def ended(**fields) -> Ended:
+    known = {
+        "request": "req_1", "client": "alice", "asked": "whatever-they-say", "outcome": "served", "status": 200,
+        "deployment": "groq/openai/gpt-oss-20b", "model": "gpt-oss-20b", "attempts": 1, "first_content": 0.3,
+        "took": 0.7, "usage": Usage(prompt_tokens=5, completion_tokens=7),
+    }  # fmt: skip
+    return Ended(**(known | fields))
+
+
+def level(**fields) -> LevelView:
+    known = {
+        "account": "groq", "bucket": "groq/requests/day", "unit": "requests", "window": "day", "used": 30.0,
+        "limit": 100.0, "limit_from": "config", "resets_at": NOW + 60,
+    }  # fmt: skip
+    return LevelView(**(known | fields))
+
+
+def read(metrics: Metrics, *levels: LevelView, store_up: bool = True) -> dict[str, dict[tuple[str, ...], float]]:
+    """The page, as Prometheus reads it: the values by name, and by the values of their labels in the order of these."""
+    state = State(now=NOW, waiting=3, store_up=store_up, deployments={"groq": 2}, levels=levels)
+    return samples(metrics.page(state).decode())
+
+
+def samples(page: str) -> dict[str, dict[tuple[str, ...], float]]:
+    found: dict[str, dict[tuple[str, ...], float]] = {}
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            found.setdefault(sample.name, {})[tuple(sample.labels[name] for name in sorted(sample.labels))] = (
+                sample.value
+            )
+    return found
+
+
+def test_every_event_is_counted_under_the_names_that_dashboards_know():
+    metrics = Metrics("1.2")
+    metrics(ended(waited=2.0, overhead=0.002, saved=0.5, dollars=0.25))
+    metrics(ended(outcome="no_capacity", status=429, deployment=None, model=None, first_content=None, usage=None))
+    metrics(Attempted("req_1", "google/gemini", "Busy", "no"))
+    metrics(Changed("appeared", "groq/new", "", NOW))
+    metrics(Withdrawn("groq", "it cost", NOW, alarm=True))
+    page = read(metrics, level())
+
+    assert page["freeway_requests_total"] == {
+        ("gpt-oss-20b", "served", "groq"): 1,
+        ("none", "no_capacity", "none"): 1,
+    }
+    assert page["freeway_attempts_total"] == {("Busy", "google"): 1}
+    assert page["freeway_request_seconds_count"] == {("served",): 1, ("no_capacity",): 1}
+    assert page["freeway_first_content_seconds_count"] == {("groq",): 1}
+    assert page["freeway_wait_seconds_sum"] == {(): 2.0}
+    assert page["freeway_overhead_seconds_count"] == {(): 1}
+    assert page["freeway_tokens_total"] == {("prompt", "groq"): 5, ("completion", "groq"): 7}
+    assert (page["freeway_spent_dollars_total"][()], page["freeway_saved_dollars_total"][()]) == (0.25, 0.5)
+    assert page["freeway_changes_total"] == {("appeared",): 1}
+    assert page["freeway_withdrawn_total"] == {("true",): 1}
+    assert page["freeway_build_info"] == {("1.2",): 1}
+    assert (page["freeway_waiting"], page["freeway_store_up"]) == ({(): 3}, {(): 1})
+    assert page["freeway_deployments"] == {("groq",): 2}
+
+
+def test_a_bucket_shows_what_is_left_and_a_closed_one_shows_nothing_until_it_opens():
+    page = read(
+        Metrics("1"),
+        level(),
+        level(bucket="groq/tokens/day", closed_until=NOW + 90),
+        store_up=False,
+    )
+    is_open, closed = ("groq", "groq/requests/day"), ("groq", "groq/tokens/day")
+
+    assert page["freeway_bucket_used"] == {is_open: 30, closed: 30}
+    assert page["freeway_bucket_limit"] == {is_open: 100, closed: 100}
+    assert page["freeway_bucket_remaining"] == {is_open: 70, closed: 0}
+    assert page["freeway_bucket_reset_seconds"] == {is_open: 60, closed: 90}
+    assert page["freeway_store_up"] == {(): 0}
+
+
+def test_what_a_caller_says_is_no_label():
+    metrics = Metrics("1")
+    for number in range(50):
+        metrics(ended(asked=f"made-up-{number}", client=f"client-{number}", request=f"req_{number}"))
+    page = metrics.page(State(now=NOW, waiting=0, store_up=True, deployments={}, levels=())).decode()
+
+    assert not [word for word in ("made-up", "client-", "req_") if word in page]
+
+
+def test_the_number_of_series_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(m, "MOST_MODELS", 3)
+    monkeypatch.setattr(m, "MOST_BUCKETS", 2)
+    metrics = Metrics("1")
+    for number in range(9):
+        metrics(ended(model=f"model-{number}"))
+    page = read(metrics, *(level(bucket=f"groq/{used}", used=used) for used in (10.0, 99.0, 20.0, 98.0)))
+
+    assert page["freeway_requests_total"][("other", "served", "groq")] == 6
+    assert len(page["freeway_requests_total"]) == 4
+    assert set(page["freeway_bucket_used"].values()) == {99.0, 98.0}  # the fullest
+
+
+def test_counting_a_request_takes_little_of_its_time():
+    metrics, event = Metrics("1"), ended(waited=0.1, overhead=0.001)
+    each = min(timeit.repeat(lambda: metrics(event), number=200, repeat=5, timer=process_time)) / 200
+
+    assert each < 0.000_1  # seconds; it is some 10 µs
