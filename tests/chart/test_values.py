@@ -1,0 +1,156 @@
+"""What cannot work is refused before anything is installed, and what is set reaches the gateway."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import helm_python as helm
+import pytest
+import yaml
+
+from gateway.settings import Settings, load
+from tests.chart.rendering import CHART, MATRIX, Values, chart, documents, gateway, manifests, of_kind, texts
+
+_CONFIG = Path(__file__).parents[2] / "config"
+
+
+def _merged(values: Values) -> Values:
+    """As Helm's install does it: the schema sees the defaults, too."""
+    merged: Values = chart().merge_values(values)
+    return merged
+
+
+_REFUSED: dict[str, Values] = {
+    "several replicas without Redis": {"replicas": 2},
+    "autoscaling without Redis": {"autoscaling": {"enabled": True}},
+    "two Redis": {"redis": {"url": "redis://a", "bundled": {"enabled": True}}},
+    "Redis twice named": {"redis": {"url": "redis://a", "existingSecret": {"name": "b"}}},
+    "no replica": {"replicas": 0},
+    "half a replica": {"replicas": 1.5},
+    "an unknown value": {"replicaCount": 2},
+    "an unknown value further down": {"redis": {"bundled": {"enable": True}}},
+    "an unknown store": {"redis": {"url": "memcached://a"}},
+    "root": {"runAs": 0},
+    "a budget that lets no node be drained": {"podDisruptionBudget": {"maxUnavailable": 0}},
+    "an Ingress for nobody": {"ingress": {"enabled": True}},
+    "a route from nowhere": {"httpRoute": {"enabled": True}},
+    "a key in env": {"env": {"GROQ_API_KEY": "gsk"}},
+    "a token in env": {"env": {"HF_TOKEN": "hf"}},
+    "a variable of the chart's in env": {"env": {"FREEWAY_REDIS_URL": "redis://a"}},
+    "a variable of the chart's among the keys": {"secret": {"keys": {"FREEWAY_API_KEY": "a"}}},
+    "an empty key": {"secret": {"keys": {"GROQ_API_KEY": ""}}},
+    "a short client key": {"secret": {"clientKey": "short"}},
+    "a password that is no part of an address": {"redis": {"bundled": {"enabled": True, "password": "a/b@c:d?e#f%g"}}},
+    "the embedded model": {"config": {"embedded": {"enabled": "on"}}},
+    "an address of one's own": {"config": {"server": {"host": "127.0.0.1"}}},
+    "drain said twice": {"config": {"server": {"drain": 10}}},
+    "replicas said twice": {"config": {"ledger": {"replicas": 10}}},
+    "a digest that is none": {"image": {"digest": "latest"}},
+    "a size without a unit": {"persistence": {"size": "1"}},
+}
+
+
+@pytest.mark.parametrize("name", _REFUSED)
+def test_what_cannot_work_is_refused(name: str) -> None:
+    with pytest.raises(helm.HelmValuesError):
+        chart().validate_schema(_merged(_REFUSED[name]))
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_what_can_work_is_taken(name: str) -> None:
+    chart().validate_schema(_merged(MATRIX[name]))
+
+
+def test_every_value_is_in_the_schema_and_every_table_of_the_schema_is_closed() -> None:
+    """But for those that go to Kubernetes or to the gateway as they are, which know their own fields."""
+    schema = chart().schema
+    assert schema is not None
+
+    def compare(values: Any, schema: dict[str, Any], path: str) -> None:
+        if not isinstance(values, dict) or "properties" not in schema or path == ".config":
+            return
+        assert schema.get("additionalProperties") is False, path
+        assert values.keys() == schema["properties"].keys() - {"global", "claims"}, path
+        for key, value in values.items():
+            compare(value, schema["properties"][key], f"{path}.{key}")
+
+    compare(chart().values, schema, "")
+
+
+def test_every_value_is_explained_where_it_stands() -> None:
+    """A table's comment may stand for its fields; a top-level value without any does not exist."""
+    text = (CHART / "values.yaml").read_text("utf-8")
+    explained = {"nameOverride", "fullnameOverride", "imagePullSecrets", "service", "serviceAccount", "resources",
+                 "podAnnotations", "podLabels", "nodeSelector", "tolerations", "affinity", "priorityClassName"}  # fmt: skip
+    for name in yaml.safe_load(text).keys() - explained:
+        block = re.search(rf"((?:^#.*\n)*)^{name}:(.*\n(?:[ #].*\n)*)", text, re.MULTILINE)
+        assert block, name
+        assert "#" in block[0], name
+
+
+def _settings(name: str, tmp_path: Path) -> Settings:
+    """What the gateway makes of the file and the variables that it gets."""
+    found = manifests(name)
+    own = tmp_path / "freeway.toml"
+    config = of_kind(found, "ConfigMap")[0]["data"]
+    own.write_text(config["freeway.toml"])
+    container = gateway(found)["containers"][0]
+    environ = {one["name"]: one["value"] for one in container["env"] if "value" in one}
+    assert environ["FREEWAY_CONFIG"] == "/etc/freeway/freeway.toml"
+    assert {"name": "config", "mountPath": "/etc/freeway", "readOnly": True} in container["volumeMounts"]
+    return load(_CONFIG, {**environ, "FREEWAY_CONFIG": str(own)}, tmp_path)
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_the_gateway_reads_what_the_chart_writes(name: str, tmp_path: Path) -> None:
+    settings = _settings(name, tmp_path)
+    assert settings.embedded.enabled == "off"
+    assert (settings.server.host, settings.server.port) == ("0.0.0.0", 8000)
+    assert str(settings.state_dir) == "/var/lib/freeway"
+
+
+def test_values_of_ones_own_reach_the_gateway(tmp_path: Path) -> None:
+    settings = _settings("a file of one's own", tmp_path)
+    assert settings.requests.max_attempts == 3
+    assert settings.requests.max_wait == 60
+    assert settings.alias["gpt-4o"] == ("auto:mine", "auto")
+    assert settings.virtual["auto:mine"].context == 8192
+    assert settings.client[0].no_train
+    assert settings.server.drain == 120
+
+
+def test_a_gateway_without_redis_goes_by_the_most_there_can_be(tmp_path: Path) -> None:
+    """Fewer would let them take more than a limit together, while Redis is away."""
+    assert _settings("nothing said", tmp_path).ledger.replicas == 1
+    assert _settings("several on Redis", tmp_path).ledger.replicas == 3
+    assert _settings("as many as needed", tmp_path).ledger.replicas == 9
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_what_is_unfinished_has_its_time_before_the_pod_is_killed(name: str, tmp_path: Path) -> None:
+    pod = gateway(manifests(name))
+    wait = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] > wait + _settings(name, tmp_path).server.drain
+
+
+def test_a_new_file_or_key_makes_new_pods() -> None:
+    def annotations(values: Values) -> Any:
+        return of_kind(tuple(documents(texts(values))), "Deployment")[0]["spec"]["template"]["metadata"]["annotations"]
+
+    plain = annotations({})
+    assert annotations({}) == plain
+    assert annotations({"config": {"requests": {"max_wait": 1}}}) != plain
+    assert annotations({"secret": {"keys": {"GROQ_API_KEY": "a"}}}) != plain
+    assert annotations({"redis": {"url": "redis://a"}}) != plain
+
+
+def test_the_notes_tell_how_to_send_the_first_call() -> None:
+    notes = texts({})["freeway/templates/NOTES.txt"]
+    for word in ("/v1/chat/completions", "port-forward service/fw-freeway 8000:8000", "get secret fw-freeway"):
+        assert word in notes
+    assert "NO PROVIDER'S KEY" in notes
+    with_key = texts(MATRIX["everything"])["freeway/templates/NOTES.txt"]
+    assert "NO PROVIDER'S KEY" not in with_key
+    assert "http://llm.example.com" in with_key
