@@ -25,6 +25,11 @@ app.kubernetes.io/component: gateway
 app.kubernetes.io/component: redis
 {{- end }}
 
+{{- define "freeway.testSelector" -}}
+{{ include "freeway.instance" . }}
+app.kubernetes.io/component: test
+{{- end }}
+
 {{- define "freeway.labels" -}}
 {{ include "freeway.instance" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
