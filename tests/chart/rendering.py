@@ -32,11 +32,15 @@ _OWN = {
 
 MATRIX: dict[str, Values] = {
     "nothing said": {},
-    "keys": {"secret": {"clientKey": "secret-client-key-1", "keys": {"GROQ_API_KEY": "secret-groq", "HF_TOKEN": "secret-hf"}}},
+    "keys": {
+        "secret": {"clientKey": "secret-client-key-1", "keys": {"GROQ_API_KEY": "secret-groq", "HF_TOKEN": "secret-hf"}}
+    },
     "a Secret of one's own": {"secret": {"existing": "my-keys"}},
     "no volume": {"persistence": {"enabled": False}},
     "a volume of one's own": {"persistence": {"existingClaim": "mine"}},
-    "a volume of a class": {"persistence": {"storageClass": "fast", "size": "10Gi", "accessModes": ["ReadWriteOncePod"]}},
+    "a volume of a class": {
+        "persistence": {"storageClass": "fast", "size": "10Gi", "accessModes": ["ReadWriteOncePod"]}
+    },
     "one replica on Redis": {"redis": {"url": "redis://:secret-pass@redis.data:6379/0"}},
     "several on Redis": {"replicas": 3, "redis": {"url": "rediss://:secret-pass@redis.data:6380/0"}},
     "several on Sentinel": {"replicas": 2, "redis": {"url": "redis+sentinel://:secret-pass@a:26379,b:26379/mymaster"}},
@@ -47,11 +51,19 @@ MATRIX: dict[str, Values] = {
     "no budget": {"replicas": 2, "redis": _BUNDLED, "podDisruptionBudget": {"enabled": False}},
     "a budget in per cent": {"replicas": 4, "redis": _BUNDLED, "podDisruptionBudget": {"maxUnavailable": "25%"}},
     "an Ingress": {
-        "ingress": {"enabled": True, "className": "nginx", "hosts": ["llm.example.com"],
-                    "tls": [{"secretName": "llm-tls", "hosts": ["llm.example.com"]}]},
+        "ingress": {
+            "enabled": True,
+            "className": "nginx",
+            "hosts": ["llm.example.com"],
+            "tls": [{"secretName": "llm-tls", "hosts": ["llm.example.com"]}],
+        },
     },
     "a route": {
-        "httpRoute": {"enabled": True, "parentRefs": [{"name": "web", "namespace": "gateways"}], "hostnames": ["llm.example.com"]},
+        "httpRoute": {
+            "enabled": True,
+            "parentRefs": [{"name": "web", "namespace": "gateways"}],
+            "hostnames": ["llm.example.com"],
+        },
     },
     "no network policy": {"networkPolicy": {"enabled": False}},
     "few may call": {
@@ -98,20 +110,25 @@ def chart() -> helm.Chart:
 
 
 def texts(values: Values) -> dict[str, str]:
-    """What every template becomes. Raises HelmError, also for values that the schema refuses."""
-    chart().validate_schema(values)
+    """What every template becomes. Raises HelmError."""
     return chart().render(values, name="fw", namespace="ai")
 
 
 @lru_cache
+def rendered(name: str) -> dict[str, str]:
+    """What every template becomes with the values of MATRIX called *name*."""
+    return texts(MATRIX[name])
+
+
+@lru_cache
 def manifests(name: str) -> tuple[Manifest, ...]:
-    """What the values of MATRIX called *name* become."""
-    return tuple(documents(texts(MATRIX[name])))
+    """The manifests that the values of MATRIX called *name* make."""
+    return tuple(documents(rendered(name)))
 
 
-def documents(rendered: dict[str, str]) -> Iterator[Manifest]:
-    """The manifests among *rendered*."""
-    for path, text in rendered.items():
+def documents(files: dict[str, str]) -> Iterator[Manifest]:
+    """The manifests in *files*."""
+    for path, text in files.items():
         if not path.endswith(".txt"):
             yield from (document for document in yaml.load_all(text, yaml.CSafeLoader) if document)
 

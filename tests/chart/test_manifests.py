@@ -23,9 +23,10 @@ _OLDEST, _NEWEST = "1.30", kubernetes_validate.latest_version()
 
 @pytest.fixture(scope="module", autouse=True)
 def _schemas_are_read_once() -> Iterator[None]:
-    """The library reads megabytes of definitions for each manifest."""
+    """The library reads megabytes of definitions, and looks for its versions, for each manifest."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(utils, "schema_contents", lru_cache(utils.schema_contents))
+        patch.setattr(utils, "all_versions", lru_cache(utils.all_versions))
         yield
 
 
@@ -51,8 +52,8 @@ def test_every_manifest_is_valid(name: str) -> None:
         _check(manifest)
 
 
-@pytest.mark.parametrize("name", MATRIX)
-def test_every_combination_passes_helms_own_lint(name: str) -> None:
+@pytest.mark.parametrize("name", ["nothing said", "a Secret of one's own", "several on Redis", "everything"])
+def test_the_chart_passes_helms_own_lint(name: str) -> None:
     report = helm.lint(str(CHART), MATRIX[name], strict=True)
     bad = [message for message in report["messages"] if message["severity"] >= 2]
     assert not report["errors"], report["errors"]
@@ -89,6 +90,5 @@ def test_a_wrong_manifest_would_be_found(manifest: dict[str, Any]) -> None:
 
 
 def test_chart_and_gateway_have_one_version() -> None:
-    meta = chart().metadata if hasattr(chart(), "metadata") else {}
     assert chart().version == __version__
-    assert meta.get("appVersion", __version__) == __version__
+    assert chart().metadata["appVersion"] == __version__

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.chart.rendering import MATRIX, Manifest, gateway, manifests, of_kind, pods, texts
+from tests.chart.rendering import MATRIX, Manifest, gateway, manifests, of_kind, pods, rendered
 
 _every = pytest.mark.parametrize("name", MATRIX)
 
@@ -32,8 +32,8 @@ def test_secrets_stand_in_secrets_alone(name: str) -> None:
 
 
 def test_no_note_tells_a_secret() -> None:
-    for values in MATRIX.values():
-        assert "secret-" not in texts(values)["freeway/templates/NOTES.txt"]
+    for name in MATRIX:
+        assert "secret-" not in rendered(name)["freeway/templates/NOTES.txt"]
 
 
 def test_a_secret_of_ones_own_is_used_and_none_is_made() -> None:
@@ -107,7 +107,12 @@ def test_every_reference_finds_its_object(name: str) -> None:
 def test_every_volume_and_secret_that_is_named_is_there(name: str) -> None:
     found = manifests(name)
     there = {(one["kind"], one["metadata"]["name"]) for one in found}
-    ones_own = {("Secret", "my-keys"), ("Secret", "my-redis"), ("PersistentVolumeClaim", "mine"), ("ServiceAccount", "robot")}
+    ones_own = {
+        ("Secret", "my-keys"),
+        ("Secret", "my-redis"),
+        ("PersistentVolumeClaim", "mine"),
+        ("ServiceAccount", "robot"),
+    }
     for _, pod in pods(found):
         assert ("ServiceAccount", pod["serviceAccountName"]) in there | ones_own
         volumes = {volume["name"] for volume in pod.get("volumes", [])} | {"data"}
@@ -182,7 +187,9 @@ def test_bundled_redis_writes_to_disk_asks_for_a_password_and_listens_to_gateway
     assert "appendonly yes" in script
     assert "requirepass $REDISCLI_AUTH" in script
     assert redis["volumeClaimTemplates"][0]["metadata"]["name"] == "data"
-    secret = next(one for one in of_kind(found, "Secret") if one["metadata"]["name"] == "fw-freeway-redis")["stringData"]
+    secret = next(one for one in of_kind(found, "Secret") if one["metadata"]["name"] == "fw-freeway-redis")[
+        "stringData"
+    ]
     assert secret["url"] == f"redis://:{secret['password']}@{redis['serviceName']}:6379/0"
     policy = next(one for one in of_kind(found, "NetworkPolicy") if one["metadata"]["name"].endswith("-redis"))["spec"]
     assert policy["egress"] == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import tomllib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +82,22 @@ def test_every_value_is_in_the_schema_and_every_table_of_the_schema_is_closed() 
 
 @pytest.mark.parametrize(
     "value",
-    ['a "quoted" \\ back\nnew line <&> é', "", True, False, 0, 3, -7, 1048576, 20971520, 0.25, 1e-7, [], [1, 2.5, "a"], {"a": {"b": [1]}}],
+    [
+        'a "quoted" \\ back\nnew line <&> é',
+        "",
+        True,
+        False,
+        0,
+        3,
+        -7,
+        1048576,
+        20971520,
+        0.25,
+        1e-7,
+        [],
+        [1, 2.5, "a"],
+        {"a": {"b": [1]}},
+    ],
 )
 def test_a_value_is_the_same_in_the_gateways_file(value: Any) -> None:
     """Helm knows one kind of number; the gateway tells counts from others."""
@@ -90,29 +107,35 @@ def test_a_value_is_the_same_in_the_gateways_file(value: Any) -> None:
     assert type(read) is type(value)
 
 
-def _settings(name: str, tmp_path: Path) -> Settings:
+def _settings(name: str) -> Settings:
     """What the gateway makes of the file and the variables that it gets."""
     found = manifests(name)
-    own = tmp_path / "freeway.toml"
     config = of_kind(found, "ConfigMap")[0]["data"]
-    own.write_text(config["freeway.toml"])
     container = gateway(found)["containers"][0]
     environ = {one["name"]: one["value"] for one in container["env"] if "value" in one}
-    assert environ["FREEWAY_CONFIG"] == "/etc/freeway/freeway.toml"
+    assert environ.pop("FREEWAY_CONFIG") == "/etc/freeway/freeway.toml"
     assert {"name": "config", "mountPath": "/etc/freeway", "readOnly": True} in container["volumeMounts"]
-    return load(_CONFIG, {**environ, "FREEWAY_CONFIG": str(own)}, tmp_path)
+    return _loaded(config["freeway.toml"], tuple(environ.items()))
+
+
+@lru_cache
+def _loaded(text: str, environ: tuple[tuple[str, str], ...]) -> Settings:
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / "freeway.toml"
+        own.write_text(text)
+        return load(_CONFIG, {**dict(environ), "FREEWAY_CONFIG": str(own)}, Path(folder))
 
 
 @pytest.mark.parametrize("name", MATRIX)
-def test_the_gateway_reads_what_the_chart_writes(name: str, tmp_path: Path) -> None:
-    settings = _settings(name, tmp_path)
+def test_the_gateway_reads_what_the_chart_writes(name: str) -> None:
+    settings = _settings(name)
     assert settings.embedded.enabled == "off"
     assert (settings.server.host, settings.server.port) == ("0.0.0.0", 8000)
     assert str(settings.state_dir) == "/var/lib/freeway"
 
 
-def test_values_of_ones_own_reach_the_gateway(tmp_path: Path) -> None:
-    settings = _settings("a file of one's own", tmp_path)
+def test_values_of_ones_own_reach_the_gateway() -> None:
+    settings = _settings("a file of one's own")
     assert settings.requests.max_attempts == 3
     assert settings.requests.max_wait == 60
     assert settings.alias["gpt-4o"] == ("auto:mine", "auto")
@@ -121,18 +144,18 @@ def test_values_of_ones_own_reach_the_gateway(tmp_path: Path) -> None:
     assert settings.server.drain == 120
 
 
-def test_a_gateway_without_redis_goes_by_the_most_there_can_be(tmp_path: Path) -> None:
+def test_a_gateway_without_redis_goes_by_the_most_there_can_be() -> None:
     """Fewer would let them take more than a limit together, while Redis is away."""
-    assert _settings("nothing said", tmp_path).ledger.replicas == 1
-    assert _settings("several on Redis", tmp_path).ledger.replicas == 3
-    assert _settings("as many as needed", tmp_path).ledger.replicas == 9
+    assert _settings("nothing said").ledger.replicas == 1
+    assert _settings("several on Redis").ledger.replicas == 3
+    assert _settings("as many as needed").ledger.replicas == 9
 
 
 @pytest.mark.parametrize("name", MATRIX)
-def test_what_is_unfinished_has_its_time_before_the_pod_is_killed(name: str, tmp_path: Path) -> None:
+def test_what_is_unfinished_has_its_time_before_the_pod_is_killed(name: str) -> None:
     pod = gateway(manifests(name))
     wait = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert pod["terminationGracePeriodSeconds"] > wait + _settings(name, tmp_path).server.drain
+    assert pod["terminationGracePeriodSeconds"] > wait + _settings(name).server.drain
 
 
 def test_a_new_file_or_key_makes_new_pods() -> None:
