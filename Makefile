@@ -5,6 +5,7 @@
 #                                                              quotas alone, bench-catalog: of finding who may serve,
 #                                                              bench-leavers: what 10 000 who leave leave behind)
 # make harvest  how much of the free capacity is used, beside simple policies and the best that could have been
+# make chart-check  the chart's manifests by checkov's rules, which has an environment of its own
 # Each makes its own environment in .venv first.
 
 SHELL := /bin/sh
@@ -12,8 +13,9 @@ BIN := .venv/bin
 RUN := .venv/.run-installed
 DEV := .venv/.dev-installed
 BENCH := .venv/.bench-installed
+CHECKOV := .venvs/checkov/.installed
 
-.PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers harvest lock clean
+.PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers harvest chart-check lock clean
 
 run: $(RUN)
 	@$(BIN)/freeway serve
@@ -52,6 +54,10 @@ bench-leavers: $(DEV)
 harvest: $(BENCH)
 	@$(BIN)/python -m tests.bench.harvest $(HARVEST_ARGS)
 
+chart-check: $(DEV) $(CHECKOV)
+	@rm -rf .venvs/manifests && $(BIN)/python -m tests.chart .venvs/manifests
+	@.venvs/checkov/bin/checkov --config-file charts/checkov.yaml --directory .venvs/manifests
+
 # The lock files name versions and hashes, and no package host.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header --no-annotate pyproject.toml tools/build.in --extra embedded
@@ -59,6 +65,7 @@ lock: $(DEV)
 	$(LOCK) -o requirements/run.txt
 	$(LOCK) --group dev -o requirements/dev.txt
 	$(LOCK) --group dev --group bench -o requirements/bench.txt
+	$(subst pyproject.toml tools/build.in --extra embedded,tools/checkov.in,$(LOCK)) -o requirements/checkov.txt
 
 clean:
 	rm -rf .venv .venvs
@@ -74,3 +81,9 @@ $(DEV): requirements/dev.txt pyproject.toml
 $(BENCH): requirements/bench.txt pyproject.toml
 	@sh tools/environment.sh requirements/bench.txt
 	@touch $@ $(DEV) $(RUN)
+
+$(CHECKOV): requirements/checkov.txt | $(DEV)
+	@echo "Installing what $< names …"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venvs/checkov
+	@$(BIN)/uv pip install --quiet --python .venvs/checkov/bin/python --require-hashes -r $<
+	@touch $@
