@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -48,6 +49,12 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
             return await stack.enter_async_context(demo)
 
         yield begin
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: looking through all of it for garbage again and again was most of many tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

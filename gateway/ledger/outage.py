@@ -53,7 +53,7 @@ class Outage:
         self._rank, self._count = rank, count
         self._levels: dict[str, Level] = {}
         self._taken: dict[str, tuple[Bucket, Level]] = {}
-        self._held: set[str] = set()
+        self._untold: dict[str, set[str]] = {}  # leases that only ``_taken`` knows of, by bucket
         self._again: list[list[tuple[Bucket, Happening]]] = []
         self._settled: dict[str, list[tuple[Bucket, Happening]]] = {}
         self._said: dict[str, dict[type[Happening], tuple[Bucket, Happening]]] = {}
@@ -78,8 +78,8 @@ class Outage:
             self._remember(bucket, happening, now)
         if outcome.placed is not None:
             want = outcome.placed[1]
-            self._held.add(lease)
             for bucket in want.buckets:
+                self._untold.setdefault(bucket.key, set()).add(lease)
                 b.debit(bucket, self._taken_of(bucket, now), want.cost.of(bucket.unit), now, lease)
         return outcome
 
@@ -105,6 +105,7 @@ class Outage:
             piece += self._said.pop(key, {}).values()
             if (taken := self._taken.pop(key, None)) is not None:
                 piece.append((taken[0], _made_up(*taken, now)))
+                self._untold.pop(key, None)  # those that end from now on end in the store
             pieces.append(piece)
         return pieces
 
@@ -155,7 +156,8 @@ class Outage:
             ):
                 del self._taken[bucket.key]  # the provider's count has it
             self._said.setdefault(bucket.key, {})[type(happening)] = (bucket, happening)
-        elif happening.lease in self._held:
+        elif happening.lease in self._untold.get(bucket.key, ()):
+            self._untold[bucket.key].discard(happening.lease)
             take_in(bucket, self._taken_of(bucket, now), happening, now)
         else:
             self._settled.setdefault(bucket.key, []).append((bucket, happening))

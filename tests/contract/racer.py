@@ -1,8 +1,9 @@
 """
-A process that races others for the same buckets: ``python -m tests.contract.racer URL FOLDER CALLERS``.
+A process that races others for the same buckets: ``python -m tests.contract.racer URL FOLDER CALLERS PATIENCE``.
 
 It writes ``ready`` once it knows as many replicas as stand in ``FOLDER/replicas``, waits for ``FOLDER/go``, and reserves
 until it is refused for good or killed. Every admission is a line in a file of its own, written before it counts.
+PATIENCE is how many seconds it waits for the store: on a starved machine one that is well may answer late.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import time
 from pathlib import Path
 
 from gateway.clock import WallClock
+from gateway.ledger import shared
 from gateway.ledger.buckets import Bucket
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.nouns import Cost, Reservation, Wanted
-from gateway.ledger.shared import open_store
 
 REQUESTS = Bucket(
     key="a/requests", account="a", unit="requests", limit=600, window="rolling", period=86_400, window_name="day"
@@ -33,7 +34,7 @@ TRUE, RESERVED = Cost(20, 25), Cost(20, 80)
 
 
 async def main(url: str, folder: Path, callers: int) -> None:
-    ledger = Ledger(open_store(url), WallClock())
+    ledger = Ledger(shared.open_store(url), WallClock())
     await ledger.serve(lambda: BUCKETS)
     replicas = int((folder / "replicas").read_text())
     while ledger.condition().replicas < replicas:  # noqa: ASYNC110 - what is waited for knows nothing of us
@@ -57,8 +58,10 @@ async def caller(ledger: Ledger, admitted, folder: Path) -> None:
         elif held.refusals[0][0].key != FLIGHT.key and ledger.condition().lost is None:
             return
         else:
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(random.uniform(0.005, 0.02))  # forty-eight who ask without a pause starve the store
 
 
 if __name__ == "__main__":
+    shared.PATIENCE = float(sys.argv[4])
+    shared._BEAT_PATIENCE = 4 * shared.PATIENCE
     asyncio.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 import pytest
@@ -35,6 +36,7 @@ class Server:
     def __init__(self) -> None:
         self.store = EmbeddedStore(None)
         self.away = self.deaf = False
+        self.meanwhile: list[Callable[[], Awaitable[None]]] = []  # what happens between an exchange and its answer
         self.names: list[str] = []
 
     def forget(self) -> None:
@@ -53,6 +55,8 @@ class Connection:
         if self._server.away:
             raise StoreFailure("away")
         outcome = await self._server.store.exchange(*args)
+        if self._server.meanwhile:
+            await self._server.meanwhile.pop(0)()
         if self._server.deaf:
             raise StoreFailure("the answer was lost")
         return outcome
@@ -262,6 +266,27 @@ async def test_a_reservation_whose_answer_was_lost_does_not_fly_for_ever():
         await replicas.look()
 
         assert await replicas.used(FLIGHT) == 0
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["heard", "told again"])
+async def test_what_ends_while_the_store_is_being_told_of_it_does_not_fly_for_ever(heard):
+    async with Replicas(1) as replicas:
+        replicas.server.away = True
+        held = [await replicas.take(0, TOKENS, FLIGHT, output=50) for _ in range(3)]
+
+        async def end_one() -> None:
+            replicas.ledgers[0].settle(held.pop(), Cost(1, 2))
+            await replicas.ledgers[0].flush()
+            replicas.server.deaf = not heard
+
+        replicas.server.away, replicas.server.meanwhile = False, [end_one, end_one, end_one]
+        for _ in range(4):
+            await replicas.look()
+            replicas.server.deaf = False
+
+        assert replicas.ledgers[0].condition().lost is None
+        assert await replicas.used(FLIGHT) == 0
+        assert await replicas.used(TOKENS) >= 9
 
 
 async def test_what_a_provider_counted_meanwhile_is_not_counted_twice():

@@ -15,9 +15,10 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.clock import WallClock
+from gateway.ledger import shared
 from gateway.ledger.buckets import LEASE
 from gateway.ledger.ledger import BEAT, Ledger
-from gateway.ledger.shared import SharedStore, open_store
+from gateway.ledger.shared import PATIENCE, SharedStore, open_store
 from tests import containers
 from tests.clock import FakeClock
 from tests.contract.racer import BUCKETS, FLIGHT, REQUESTS, TOKENS, TRUE
@@ -33,11 +34,16 @@ def server() -> Iterator[containers.Server]:
         yield server
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "PATIENCE", 30.0)  # for our own look at what Redis has
+
+
 @contextmanager
-def racing(server: containers.Server, folder: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """The processes, at work."""
+def racing(server: containers.Server, folder: Path, patience: float = 30.0) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """The processes, at work, which take the store for lost after *patience* seconds."""
     (folder / "replicas").write_text(str(PROCESSES))
-    argv = [sys.executable, "-m", "tests.contract.racer", server.url, str(folder), str(CALLERS)]
+    argv = [sys.executable, "-m", "tests.contract.racer", server.url, str(folder), str(CALLERS), str(patience)]
     processes = [subprocess.Popen(argv) for _ in range(PROCESSES)]
     try:
         until(lambda: len(list(folder.glob("ready-*"))) == PROCESSES)
@@ -114,7 +120,7 @@ async def test_processes_killed_in_mid_flight_leave_nothing_open_for_ever(server
 
 
 async def test_a_redis_that_is_killed_and_started_again_loses_nothing(server, tmp_path):
-    with racing(server, tmp_path) as processes:
+    with racing(server, tmp_path, PATIENCE) as processes:
         until(lambda: begun(tmp_path) > 150)
         server.signal("KILL")
         killed_at = time.time()
