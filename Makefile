@@ -50,11 +50,14 @@ harvest: $(BENCH)
 
 # The lock files name versions and hashes, and no package host.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-header --no-annotate pyproject.toml tools/build.in --extra embedded
+	--no-header --no-annotate
+HERE := pyproject.toml tools/build.in --extra embedded
 lock: $(DEV)
-	$(LOCK) -o requirements/run.txt
-	$(LOCK) --group dev -o requirements/dev.txt
-	$(LOCK) --group dev --group bench -o requirements/bench.txt
+	$(LOCK) $(HERE) -o requirements/run.txt
+	$(LOCK) $(HERE) --group dev -o requirements/dev.txt
+	$(LOCK) $(HERE) --group dev --group bench -o requirements/bench.txt
+	$(LOCK) pyproject.toml -c requirements/run.txt -o requirements/image.txt
+	$(LOCK) --group image -c requirements/run.txt -o requirements/image-build.txt
 
 clean:
 	rm -rf .venv .venvs
