@@ -1,5 +1,5 @@
-# The gateway in a container: nothing but Python, what requirements/image.txt names, and Freeway. README says how it is
-# run; deploy/README.md how it is built where packages or base images come from a mirror.
+# The gateway in a container: nothing but Python, what requirements/image.txt names, and Freeway. compose.yaml says how it
+# is run; docs/releasing.md how it is built where packages or base images come from elsewhere.
 ARG PYTHON_IMAGE=python:3.13-slim
 
 FROM ${PYTHON_IMAGE} AS build

@@ -4,6 +4,7 @@
 # make check  lint, types, architecture                        make bench      the costs, beside peers (bench-ledger: of
 #                                                              quotas alone, bench-catalog: of finding who may serve)
 # make harvest  how much of the free capacity is used, beside simple policies and the best that could have been
+# make image  the container image, freeway:VERSION       make release VERSION=1.2.3  one version wherever it is named
 # Each makes its own environment in .venv first.
 
 SHELL := /bin/sh
@@ -12,7 +13,7 @@ RUN := .venv/.run-installed
 DEV := .venv/.dev-installed
 BENCH := .venv/.bench-installed
 
-.PHONY: run demo test test-all check format bench bench-ledger bench-catalog harvest lock clean
+.PHONY: run demo test test-all check format bench bench-ledger bench-catalog harvest lock image release clean
 
 run: $(RUN)
 	@$(BIN)/freeway serve
@@ -58,6 +59,14 @@ lock: $(DEV)
 	$(LOCK) $(HERE) --group dev --group bench -o requirements/bench.txt
 	$(LOCK) pyproject.toml -c requirements/run.txt -o requirements/image.txt
 	$(LOCK) --group image -c requirements/run.txt -o requirements/image-build.txt
+
+NUMBER = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' gateway/__init__.py)
+image:
+	DOCKER_BUILDKIT=1 docker build $(IMAGE_ARGS) --build-arg VERSION=$(NUMBER) \
+		--build-arg REVISION=$$(git rev-parse HEAD) --tag freeway:$(NUMBER) .
+
+release: $(DEV)
+	@$(BIN)/python tools/release.py $(VERSION) $$(date -u +%F)
 
 clean:
 	rm -rf .venv .venvs
