@@ -23,7 +23,7 @@ def gateway(image: str) -> Iterator[str]:
     with (
         network() as net,
         simulator(image, net),
-        running(*BARE, "--network", net, *variables(), image) as name,
+        running(*BARE, "--network", net, *variables(), "--health-interval", "1s", image) as name,
     ):
         until(lambda: healthy(name), name)
         yield name
