@@ -6,6 +6,7 @@
 #                                                              bench-leavers: what 10 000 who leave leave behind)
 # make harvest  how much of the free capacity is used, beside simple policies and the best that could have been
 # make chart-check  the chart's manifests by checkov's rules, which has an environment of its own
+# make image  the container image, freeway:VERSION       make release VERSION=1.2.3  one version wherever it is named
 # Each makes its own environment in .venv first.
 
 SHELL := /bin/sh
@@ -15,7 +16,8 @@ DEV := .venv/.dev-installed
 BENCH := .venv/.bench-installed
 CHECKOV := .venvs/checkov/.installed
 
-.PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers harvest chart-check lock clean
+.PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers harvest chart-check lock image \
+	release clean
 
 run: $(RUN)
 	@$(BIN)/freeway serve
@@ -60,12 +62,23 @@ chart-check: $(DEV) $(CHECKOV)
 
 # The lock files name versions and hashes, and no package host.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-header --no-annotate pyproject.toml tools/build.in --extra embedded
+	--no-header --no-annotate
+HERE := pyproject.toml tools/build.in --extra embedded
 lock: $(DEV)
-	$(LOCK) -o requirements/run.txt
-	$(LOCK) --group dev -o requirements/dev.txt
-	$(LOCK) --group dev --group bench -o requirements/bench.txt
-	$(subst pyproject.toml tools/build.in --extra embedded,tools/checkov.in,$(LOCK)) -o requirements/checkov.txt
+	$(LOCK) $(HERE) -o requirements/run.txt
+	$(LOCK) $(HERE) --group dev -o requirements/dev.txt
+	$(LOCK) $(HERE) --group dev --group bench -o requirements/bench.txt
+	$(LOCK) pyproject.toml -c requirements/run.txt -o requirements/image.txt
+	$(LOCK) --group image -c requirements/run.txt -o requirements/image-build.txt
+	$(LOCK) tools/checkov.in -o requirements/checkov.txt
+
+NUMBER = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' gateway/__init__.py)
+image:
+	DOCKER_BUILDKIT=1 docker build $(IMAGE_ARGS) --build-arg VERSION=$(NUMBER) \
+		--build-arg REVISION=$$(git rev-parse HEAD) --tag freeway:$(NUMBER) .
+
+release: $(DEV)
+	@$(BIN)/python tools/release.py $(VERSION) $$(date -u +%F)
 
 clean:
 	rm -rf .venv .venvs

@@ -13,13 +13,15 @@ from providers.simulator.world import World
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m providers.simulator", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=9000)
-    port = parser.parse_args().port
+    options = parser.parse_args()
+    host, port = options.host, options.port
     world = World()
-    for name, value in world.environment(f"http://127.0.0.1:{port}").items():
+    for name, value in world.environment(f"http://{host}:{port}").items():
         sys.stdout.write(f"export {name}={value}\n")
     sys.stdout.flush()
-    uvicorn.Server(config(world, host="127.0.0.1", port=port)).run()
+    uvicorn.Server(config(world, host=host, port=port)).run()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,82 @@
+"""The image: what is in it, how it is run, and that it answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway import __version__
+from tests.containers.conftest import simulator, variables
+from tests.containers.docker import BARE, docker, healthy, inspect, network, running, until
+
+pytestmark = pytest.mark.engine
+BASE = "python:3.13-slim"
+ASK = Path(__file__).with_name("ask.py").read_text()
+
+
+@pytest.fixture(scope="module")
+def gateway(image: str) -> Iterator[str]:
+    """Read-only, without rights, as nobody in particular, before simulated providers."""
+    with (
+        network() as net,
+        simulator(image, net),
+        running(*BARE, "--network", net, *variables(), "--health-interval", "1s", image) as name,
+    ):
+        until(lambda: healthy(name), name)
+        yield name
+
+
+def test_it_answers_read_only_and_without_rights(gateway: str):
+    answer = json.loads(docker("exec", gateway, "python", "-c", ASK, "http://127.0.0.1:8000", "are you there"))
+    assert answer["choices"][0]["message"]["content"] == "You said: are you there"
+    assert inspect(gateway)["HostConfig"]["ReadonlyRootfs"]
+    assert docker("exec", gateway, "id", "-u") == "65532"
+
+
+def test_what_it_keeps_is_in_the_volume_alone(gateway: str):
+    assert "ledger.sqlite" in docker("exec", gateway, "ls", "/data")
+    assert docker("diff", gateway) == ""
+
+
+def test_it_holds_nothing_that_installs_or_compiles(image: str):
+    look = (
+        "for name in pip pip3 gcc cc make curl; do command -v $name; done; python -c 'import pip'; python3 -m ensurepip"
+    )
+    said = docker("run", "--rm", image, "sh", "-c", look, check=False)
+    assert "/bin/" not in said.replace("/opt/freeway/bin/python", "").replace("/usr/local/bin/python", "")
+    assert "No module named 'pip'" in said
+    assert "No module named ensurepip" in said
+    assert "No module named" in docker("run", "--rm", image, "python", "-c", "import xllamacpp", check=False)
+
+
+def test_it_is_at_most_150_megabytes_larger_than_its_base(image: str):
+    larger = inspect(image, "image")["Size"] - inspect(BASE, "image")["Size"]
+    assert larger <= 150_000_000, f"{larger / 1e6:.0f} MB"
+
+
+def test_it_lists_its_parts(image: str):
+    """The list names what is installed, and no more."""
+    parts = json.loads(docker("run", "--rm", image, "cat", "/opt/freeway/sbom.cdx.json"))
+    listed = {part["name"].lower().replace("_", "-") for part in parts["components"]}
+    names = "from importlib.metadata import distributions as d; print(*{x.name for x in d()})"
+    installed = docker("run", "--rm", image, "python", "-c", names).split()
+    assert parts["bomFormat"] == "CycloneDX"
+    assert listed | {"freeway-gateway"} == {name.lower().replace("_", "-") for name in installed}
+
+
+def test_without_a_client_key_it_does_not_start(image: str):
+    assert "FREEWAY_API_KEY" in docker("run", "--rm", "--env", "GROQ_API_KEY=x", image, check=False)
+
+
+def test_it_runs_the_version_of_this_checkout(image: str):
+    assert __version__ in docker("run", "--rm", image, "freeway", "--version")
+
+
+def test_told_to_stop_it_ends_with_status_0(gateway: str):
+    docker("stop", "--time", "30", gateway)
+    assert inspect(gateway)["State"]["ExitCode"] == 0
+    docker("start", gateway)
+    until(lambda: healthy(gateway), gateway)

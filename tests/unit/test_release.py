@@ -1,0 +1,48 @@
+"""A release: one version everywhere, and never the wrong one."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway import __version__
+from tools.release import CHANGELOG, PLACES, ROOT, CannotRelease, named, released, texts
+
+FILES = {
+    CHANGELOG: "# Changelog\n\n## Unreleased\n\n### Added\n\n- A thing.\n\n## 1.2.3 - 2026-01-01\n\n- Another.\n",
+    "gateway/__init__.py": '__version__ = "1.2.3"\n',
+    "compose.yaml": "image: ${FREEWAY_IMAGE:-freeway:1.2.3}\n",
+    "charts/freeway/Chart.yaml": "version: 1.2.3\nappVersion: 1.2.3\nkubeVersion: '>=1.30.0-0'\n",
+}
+
+
+def test_every_place_names_the_same_version():
+    places = named(texts(ROOT))
+    assert {version for _, version in places} == {__version__}, places
+    assert {path for path, _ in places} >= {path for path, _ in PLACES if (ROOT / path).exists()}
+
+
+def test_a_release_changes_every_place():
+    after = released(FILES, "1.3.0", "2026-02-01")
+    assert {version for _, version in named(after)} == {"1.3.0"}
+    assert len(named(after)) == len(PLACES) + 1
+    assert "1.30.0-0" in after["charts/freeway/Chart.yaml"]
+
+
+def test_what_was_unreleased_comes_under_the_new_heading():
+    after = released(FILES, "1.3.0", "2026-02-01")[CHANGELOG]
+    assert "## Unreleased\n\n## 1.3.0 - 2026-02-01\n\n### Added\n\n- A thing.\n\n## 1.2.3" in after
+
+
+@pytest.mark.parametrize(
+    ("version", "why"),
+    [("1.3", "no version"), ("v1.3.0", "no version"), ("1.2.2", "older"), ("1.2.3", "released before")],
+)
+def test_a_wrong_version_is_refused(version: str, why: str):
+    with pytest.raises(CannotRelease, match=why):
+        released(FILES, version, "2026-02-01")
+
+
+def test_nothing_new_is_no_release():
+    nothing = {**FILES, CHANGELOG: FILES[CHANGELOG].replace("### Added\n\n- A thing.\n\n", "")}
+    with pytest.raises(CannotRelease, match="nothing"):
+        released(nothing, "1.3.0", "2026-02-01")
