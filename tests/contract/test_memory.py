@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.memory.embedded import EmbeddedKeeper
-from gateway.memory.memory import Keeper, KeeperFailure, Memory
+from gateway.memory.memory import EVERY, GATHER_EVERY, Keeper, KeeperFailure, Memory
 from gateway.memory.shared import SharedKeeper
 from tests.clock import FakeClock
 
@@ -81,6 +81,45 @@ async def test_who_has_nothing_to_hear_is_not_disturbed(keepers, clock):
     await other.exchange()
 
     assert len(heard) == before
+
+
+async def test_only_what_changed_is_read_again(keepers, clock):
+    read: list[str] = []
+
+    class Watched(Broken):
+        async def notes(self, topic: str) -> dict[str, bytes]:
+            read.append(topic)
+            return await self.keeper.notes(topic)
+
+    one, other = Memory(keepers[0], clock), Memory(Watched(keepers[1]), clock)
+    other.watch("long", lambda _: None)
+    other.watch("busy", lambda _: None)
+    one.note("long", "a", b"1")
+    await one.exchange()
+    await other.exchange()
+    read.clear()
+
+    one.note("busy", "a", b"1")
+    await one.exchange()
+    await other.exchange()
+
+    assert read == ["busy"]
+
+
+async def test_what_changes_with_every_request_is_gathered_for_a_while_and_told_in_the_end(keepers, clock):
+    memory, other = (Memory(keeper, clock) for keeper in keepers)
+    other.watch("learned", lambda _: None)
+    memory.gather(lambda now: memory.note("learned", "me", str(now).encode()))
+    began = clock.now()
+    for _ in range(8):  # as many looks as there are in so many seconds
+        clock.advance(EVERY)
+        await memory.exchange()
+    await other.exchange()
+    assert other.notes("learned") == {"me": str(began + GATHER_EVERY).encode()}
+
+    await memory.aclose()
+    await other.exchange()
+    assert other.notes("learned") == {"me": str(began + 8 * EVERY).encode()}
 
 
 async def test_what_is_noted_is_known_here_at_once(keepers, clock):
@@ -159,7 +198,7 @@ async def test_a_keeper_that_hangs_is_given_up_soon(clock):
     port = server.sockets[0].getsockname()[1]
     keeper = SharedKeeper(Redis(port=port))
     with pytest.raises(KeeperFailure, match="no answer within"):
-        await keeper.edition()
+        await keeper.editions()
     await keeper.aclose()
     for caller in callers:
         caller.close()
