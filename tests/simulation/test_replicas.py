@@ -154,15 +154,26 @@ async def test_without_a_store_each_probes_for_itself(world, begin):
     assert await all_ask(gateway) == [True]
 
 
-async def test_who_takes_a_probe_and_leaves_lets_the_next_go(world, replicas):
-    one, _ = replicas
+async def test_who_leaves_before_a_probe_is_sent_lets_the_next_go(world, begin, tmp_path):
+    keeper = EmbeddedKeeper(None, world.clock)
+    one = await begin(keeper)
     one.engine.health.failed(MODEL, "down", 5, world.clock())
     world.clock.advance(5)
+    claim, asking = keeper.claim, asyncio.Event()
+
+    async def hangs(*_: object) -> bool:
+        asking.set()
+        return await asyncio.Future()
+
+    keeper.claim = hangs
     leaving = asyncio.create_task(one.answer(MODEL))
-    await asyncio.sleep(0)
+    await asking.wait()
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
+    keeper.claim = claim
 
+    levels = await one.ledger.levels(one.engine.catalog.buckets())
+    assert {level.used for level in levels.values()} == {0.0}
     assert await all_ask(one) == [True]
 
 
