@@ -279,7 +279,7 @@ async def test_what_is_old_or_comes_of_a_wrong_clock_is_forgotten_by_all(keepers
         memories[0].note("paces", f"restarted-{number}", b'{"groq/a":[%f,1,100,10000,1,100,1,1]}' % (now - number))
     memories[0].note("paces", "wrong", b'{"groq/a":[%f,1,100,10000,1,100,1,1]}' % (now + 2 * LONGEST))
     one.failed("groq/old", "down", 10, now - FORGET_AFTER - 11)
-    one.failed("groq/wrong", "down", 10, now + 2 * LONGEST)
+    memories[0].note("outages", "groq/wrong", b'{"until":%f,"because":"","failures":1}' % (now + 2 * LONGEST))
     one.failed("groq/a", "down", 10, now)
     await met(*memories)
     clock.advance(GATHER_EVERY)
