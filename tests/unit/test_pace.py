@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.pace import HALF_LIFE, TYPICAL, Pace, Point
@@ -31,11 +31,13 @@ def near(one: Pace, other: Pace) -> bool:
     return all(math.isclose(getattr(one, f), getattr(other, f), rel_tol=1e-9, abs_tol=1e-9) for f in fields)
 
 
+@settings(max_examples=40)
 @given(paces(), paces())
 def test_who_is_heard_first_makes_no_difference(one, other):
     assert near(one.plus(other), other.plus(one))
 
 
+@settings(max_examples=40)
 @given(paces(), paces(), paces())
 def test_nor_does_who_was_added_up_before(one, other, third):
     assert near(one.plus(other).plus(third), one.plus(other.plus(third)))
@@ -46,6 +48,7 @@ def test_who_knows_nothing_changes_nothing(pace):
     assert near(pace.plus(Pace(pace.at)), pace)
 
 
+@settings(max_examples=40)
 @given(paces(), paces())
 def test_what_follows_makes_sense_whatever_was_seen(one, other):
     pace = one.plus(other)
