@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -121,7 +122,7 @@ def make_parts(
     engine = Engine(
         catalog=catalog,
         ledger=ledger,
-        health=Health(),
+        health=Health(memory, secrets.token_hex(4)),
         waiting_room=waiting_room,
         costs=Costs(memory),
         clock=clock,

@@ -88,13 +88,30 @@ async def _reserve(needs: Requirements, attempts: list[Attempt], place: Place, e
             raise _given_up(needs, attempts, excluded, too_late, now)
         held = await engine.ledger.reserve(Wishes(ranking.best, needs))
         if isinstance(held, Reservation):
-            place.through()
-            return _Found(ranking.best[held.place], held, needs, place.waited)
+            found = _Found(ranking.best[held.place], held, needs, place.waited)
+            if await _may_be_sent(found, engine):
+                place.through()
+                return found
+            continue
         excluded = [*ranking.resting, *_full(ranking.best, held)]
         opens_at = min((e.until for e in excluded if e.until is not None), default=float("inf"))
         too_late = await place.wait(opens_at)
         if too_late is not None and too_late <= opens_at:
             raise _given_up(needs, attempts, excluded, opens_at, now)
+
+
+async def _may_be_sent(found: _Found, engine: Engine) -> bool:
+    """Whether *found* is not being probed by another request, of whichever replica; else its debit is given back."""
+    health, name, now = engine.health, found.deployment.name, engine.clock.now()
+    try:
+        if health.blocked_until(name, now) is None and (not health.trying(name, now) or await health.claim(name, now)):
+            return True
+    except BaseException:  # the caller left
+        health.left(name)
+        engine.ledger.refund(found.held)
+        raise
+    engine.ledger.refund(found.held)
+    return False
 
 
 async def _send(ask: Ask, request: str, found: _Found, attempts: list[Attempt], engine: Engine) -> Answer:
@@ -104,7 +121,6 @@ async def _send(ask: Ask, request: str, found: _Found, attempts: list[Attempt], 
     Raises a ProviderFailure if none begins; cancelling it cancels the upstream call.
     """
     deployment, held, needs, now = found.deployment, found.held, found.needs, engine.clock.now()
-    engine.health.trying(deployment.name, now)
     try:
         reply = await deployment.provider.send(deployment.target, Request(ask.view, ask.fields, needs.prompt_tokens))
     except f.ProviderFailure as failure:
@@ -114,8 +130,9 @@ async def _send(ask: Ask, request: str, found: _Found, attempts: list[Attempt], 
         engine.health.left(deployment.name)
         engine.ledger.settle(held, held.wanted.cost)
         raise
-    first_content = engine.clock.now() - now
-    engine.health.served(deployment.name, first_content)
+    began = engine.clock.now()
+    first_content = began - now
+    engine.health.served(deployment.name, began)
     return Answer(
         request, deployment, reply, held, needs, tuple(attempts), now, first_content, held.place, found.waited
     )

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator
 from gateway.aftermath import bear, check, settle
 from gateway.engine import Answer, Engine
 from gateway.events import Attempted
+from gateway.pace import Point
 from providers.chat import Step, Usage, Whole
 from providers.failures import Interrupted, ProviderFailure
 
@@ -24,6 +25,9 @@ def whole(answer: Answer, engine: Engine) -> Whole:
     assert found is not None  # the request did not ask for a stream
     answer.reply.close()
     settle(answer.deployment, answer.held, found.completion.usage, answer.reply.observed, engine)
+    if found.completion.usage is not None:
+        point = _point(found.completion.usage, answer.first_content)
+        engine.health.timed(answer.deployment.name, [point], answer.sent_at + answer.first_content)
     return found
 
 
@@ -43,6 +47,7 @@ async def arrivals(answer: Answer, engine: Engine) -> AsyncGenerator[list[Step],
         async for steps in rest:
             usage = _usage(steps) or usage
             yield steps
+        _time(answer, usage, engine)
     except ProviderFailure as failure:
         interrupted = failure if isinstance(failure, Interrupted) else Interrupted(failure.message)
         engine.tell(Attempted(answer.request, answer.deployment.name, "Interrupted", failure.message))
@@ -51,6 +56,19 @@ async def arrivals(answer: Answer, engine: Engine) -> AsyncGenerator[list[Step],
     finally:
         answer.reply.close()
         settle(answer.deployment, answer.held, usage, (), engine)
+
+
+def _time(answer: Answer, usage: Usage | None, engine: Engine) -> None:
+    """Learn how quickly a stream came that came to its end."""
+    now = engine.clock.now()
+    points = [Point(0.0, answer.first_content)]
+    if usage is not None:
+        points.append(_point(usage, now - answer.sent_at))
+    engine.health.timed(answer.deployment.name, points, now)
+
+
+def _point(usage: Usage, seconds: float) -> Point:
+    return Point(float(usage.completion_tokens), seconds)
 
 
 def _usage(steps: list[Step]) -> Usage | None:

@@ -69,7 +69,7 @@ def rank(
         if full_until > now:
             full.append((full_until, len(full), deployment))
             continue
-        value = score(candidate.worth, price, health.latency(name), speed)
+        value = score(candidate.worth, price, health.expected(name), speed)
         scored.append((candidate.place, -value, len(scored), deployment))
         if len(scored) == SHORTLIST:
             break
@@ -78,12 +78,12 @@ def rank(
     return Ranking([*(row[-1] for row in scored), *(row[-1] for row in full[:SHORTLIST]), *last], resting)
 
 
-def score(worth: float, price: float, latency: float | None, speed: float) -> float:
+def score(worth: float, price: float, seconds: float | None, speed: float) -> float:
     """
-    What is *worth* so much is worth now: less for every second to its first content, by the weight of *speed*, and less
-    what others would miss (*price*).
+    What is *worth* so much is worth now: less for the *seconds* that a typical answer takes, by the weight of *speed*,
+    and less what others would miss (*price*).
     """
-    return worth - speed * (_EXPECTED if latency is None else math.log1p(latency)) - price
+    return worth - speed * (_EXPECTED if seconds is None else math.log1p(seconds)) - price
 
 
 def _price(deployment: Deployment, shares: Mapping[str, Share], now: float, size: float) -> tuple[float, float]:

@@ -17,10 +17,10 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS note (topic TEXT, key TEXT, value BLOB NOT NULL, PRIMARY KEY (topic, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, amount REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS claim (what TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS edition (number INTEGER NOT NULL);
-INSERT INTO edition SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM edition);
+CREATE TABLE IF NOT EXISTS topic (name TEXT PRIMARY KEY, edition INTEGER NOT NULL) WITHOUT ROWID;
 """
 _COUNT = "INSERT INTO counter VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET amount = amount + excluded.amount"
+_CHANGED = "INSERT INTO topic VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET edition = edition + 1"
 _CLAIM = (
     "INSERT INTO claim VALUES (?, ?) ON CONFLICT (what) DO UPDATE SET until = excluded.until WHERE claim.until <= ?"
 )
@@ -47,16 +47,15 @@ class EmbeddedKeeper:
                     db.execute("DELETE FROM note WHERE topic = ? AND key = ?", (topic, key))
                 else:
                     db.execute("INSERT OR REPLACE INTO note VALUES (?, ?, ?)", (topic, key, value))
-            db.execute("UPDATE edition SET number = number + 1")
+            db.execute(_CHANGED, (topic,))
 
     async def notes(self, topic: str) -> dict[str, bytes]:
         with _failing():
             return dict(self._db.execute("SELECT key, value FROM note WHERE topic = ?", (topic,)))
 
-    async def edition(self) -> str:
+    async def editions(self) -> dict[str, str]:
         with _failing():
-            (number,) = self._db.execute("SELECT number FROM edition").fetchone()
-            return str(number) if number else ""
+            return dict(self._db.execute("SELECT name, CAST(edition AS TEXT) FROM topic"))
 
     async def count(self, amounts: Mapping[str, float]) -> None:
         with self._writing() as db:

@@ -24,8 +24,12 @@ _GATHER = 0.05
 EVERY = 1.0
 """Seconds between two looks at what others noted."""
 
+GATHER_EVERY = 5.0
+"""Seconds for which those who learn with every request gather before they note it."""
+
 Notes = Mapping[str, bytes]
 Watcher = Callable[[Notes], None]
+Gatherer = Callable[[float], None]
 
 
 class KeeperFailure(Exception):
@@ -41,8 +45,8 @@ class Keeper(Protocol):
     async def notes(self, topic: str) -> dict[str, bytes]:
         """All of *topic*."""
 
-    async def edition(self) -> str:
-        """Something else whenever a note was set or taken away by anybody; empty if there never was one."""
+    async def editions(self) -> dict[str, str]:
+        """Of each topic something else whenever a note of it was set or taken away by anybody; none if there never was."""
 
     async def count(self, amounts: Mapping[str, float]) -> None:
         """Add to counters."""
@@ -66,7 +70,9 @@ class Memory:
         self._known: dict[str, dict[str, bytes]] = defaultdict(dict)
         self._untold: dict[str, dict[str, bytes | None]] = defaultdict(dict)
         self._uncounted: dict[str, float] = defaultdict(float)
-        self._edition: str | None = None
+        self._gatherers: list[Gatherer] = []
+        self._gathered_at = clock.now()
+        self._editions: dict[str, str] | None = None
         self._task: asyncio.Task[None] | None = None
         self._soon: asyncio.TimerHandle | None = None
         self._telling: asyncio.Task[None] | None = None
@@ -77,6 +83,10 @@ class Memory:
     def watch(self, topic: str, watcher: Watcher) -> None:
         """*watcher* hears all notes of *topic* whenever somebody else changed one, and at the start."""
         self._watchers[topic] = watcher
+
+    def gather(self, gatherer: Gatherer) -> None:
+        """*gatherer* is told the time every few seconds and in the end, to note what changes with every request."""
+        self._gatherers.append(gatherer)
 
     def note(self, topic: str, key: str, value: bytes | None) -> None:
         """Set a note; None takes it away. Here at once, elsewhere soon."""
@@ -122,25 +132,22 @@ class Memory:
     async def exchange(self) -> None:
         """Tell what is untold, hear what changed. Raises KeeperFailure; then all of it is for the next time."""
         async with self._one_at_a_time:
+            if self._clock.now() >= self._gathered_at + GATHER_EVERY:
+                self._gather()
             await self._tell()
-            edition = await self._keeper.edition()
-            if edition == self._edition:
+            editions = await self._keeper.editions()
+            if editions == self._editions:
                 return
-            if not edition:  # it has lost its memory, or never had any: ours is the best there is
+            if not editions:  # it has lost its memory, or never had any: ours is the best there is
                 for topic, notes in self._known.items():
                     self._untold[topic] = {**notes, **self._untold.get(topic, {})}
                 await self._tell()
-                edition = await self._keeper.edition()
+                editions = await self._keeper.editions()
+            before = self._editions
             for topic, watcher in self._watchers.items():
-                heard = await self._keeper.notes(topic)
-                for key, value in self._untold[topic].items():  # noted since we told
-                    heard.pop(key, None)
-                    if value is not None:
-                        heard[key] = value
-                if heard != self._known[topic] or self._edition is None:
-                    self._known[topic] = heard
-                    watcher(heard)
-            self._edition = edition
+                if before is None or editions.get(topic) != before.get(topic):
+                    await self._hear(topic, watcher, at_first=before is None)
+            self._editions = editions
 
     async def aclose(self) -> None:
         """Tell what is untold, if anybody listens, and stop."""
@@ -151,6 +158,7 @@ class Memory:
             for task in tasks:
                 task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._gather()
         with suppress(KeeperFailure):
             await self._tell()
         await self._keeper.aclose()
@@ -167,6 +175,21 @@ class Memory:
     async def _try(self) -> None:
         with suppress(KeeperFailure):
             await self.exchange()
+
+    def _gather(self) -> None:
+        self._gathered_at = self._clock.now()
+        for gatherer in self._gatherers:
+            gatherer(self._gathered_at)
+
+    async def _hear(self, topic: str, watcher: Watcher, *, at_first: bool) -> None:
+        heard = await self._keeper.notes(topic)
+        for key, value in self._untold[topic].items():  # noted since we told
+            heard.pop(key, None)
+            if value is not None:
+                heard[key] = value
+        if heard != self._known[topic] or at_first:
+            self._known[topic] = heard
+            watcher(heard)
 
     async def _tell(self) -> None:
         for topic in [topic for topic, notes in self._untold.items() if notes]:

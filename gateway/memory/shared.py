@@ -14,8 +14,8 @@ from gateway.memory.memory import KeeperFailure
 _PATIENCE = 1.0
 """Seconds for one operation. No request waits for it."""
 
-_NOTES, _COUNTERS, _EDITION, _CLAIM = (
-    f"freeway:{{memory}}:{name}" for name in ("notes:", "counters", "edition", "claim:")
+_NOTES, _COUNTERS, _EDITIONS, _CLAIM = (
+    f"freeway:{{memory}}:{name}" for name in ("notes:", "counters", "editions", "claim:")
 )
 
 _T = TypeVar("_T")
@@ -35,16 +35,16 @@ class SharedKeeper:
             pipe.hdel(_NOTES + topic, *gone)
         if kept:
             pipe.hset(_NOTES + topic, mapping=kept)
-        pipe.incr(_EDITION)
+        pipe.hincrby(_EDITIONS, topic, 1)
         await _soon(pipe.execute())
 
     async def notes(self, topic: str) -> dict[str, bytes]:
         found = await _soon(self._client.hgetall(_NOTES + topic))
         return {key.decode(): value for key, value in found.items()}
 
-    async def edition(self) -> str:
-        number = await _soon(self._client.get(_EDITION))
-        return number.decode() if number else ""
+    async def editions(self) -> dict[str, str]:
+        found = await _soon(self._client.hgetall(_EDITIONS))
+        return {topic.decode(): number.decode() for topic, number in found.items()}
 
     async def count(self, amounts: Mapping[str, float]) -> None:
         pipe = self._client.pipeline(transaction=True)

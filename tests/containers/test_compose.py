@@ -71,7 +71,7 @@ def test_without_a_client_key_nothing_is_started(compose: Compose, tmp_path: Pat
 
 
 def test_grafana_asks_for_the_gateways_own_metrics_alone():
-    board = json.loads((ROOT / "deploy/grafana/freeway.json").read_text())
+    board = json.loads((ROOT / "charts/freeway/dashboards/freeway.json").read_text())
     queries = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
     assert all("freeway_" in query for query in queries)
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])

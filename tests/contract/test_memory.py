@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
+from gateway.health import FORGET_AFTER, LONGEST, MOST_REPLICAS, PACE_FOR, Health
 from gateway.memory.embedded import EmbeddedKeeper
-from gateway.memory.memory import Keeper, KeeperFailure, Memory
+from gateway.memory.memory import EVERY, GATHER_EVERY, Keeper, KeeperFailure, Memory
 from gateway.memory.shared import SharedKeeper
+from gateway.pace import Point
 from tests.clock import FakeClock
 
 
@@ -81,6 +83,45 @@ async def test_who_has_nothing_to_hear_is_not_disturbed(keepers, clock):
     await other.exchange()
 
     assert len(heard) == before
+
+
+async def test_only_what_changed_is_read_again(keepers, clock):
+    read: list[str] = []
+
+    class Watched(Broken):
+        async def notes(self, topic: str) -> dict[str, bytes]:
+            read.append(topic)
+            return await self.keeper.notes(topic)
+
+    one, other = Memory(keepers[0], clock), Memory(Watched(keepers[1]), clock)
+    other.watch("long", lambda _: None)
+    other.watch("busy", lambda _: None)
+    one.note("long", "a", b"1")
+    await one.exchange()
+    await other.exchange()
+    read.clear()
+
+    one.note("busy", "a", b"1")
+    await one.exchange()
+    await other.exchange()
+
+    assert read == ["busy"]
+
+
+async def test_what_changes_with_every_request_is_gathered_for_a_while_and_told_in_the_end(keepers, clock):
+    memory, other = (Memory(keeper, clock) for keeper in keepers)
+    other.watch("learned", lambda _: None)
+    memory.gather(lambda now: memory.note("learned", "me", str(now).encode()))
+    began = clock.now()
+    for _ in range(8):  # as many looks as there are in so many seconds
+        clock.advance(EVERY)
+        await memory.exchange()
+    await other.exchange()
+    assert other.notes("learned") == {"me": str(began + GATHER_EVERY).encode()}
+
+    await memory.aclose()
+    await other.exchange()
+    assert other.notes("learned") == {"me": str(began + 8 * EVERY).encode()}
 
 
 async def test_what_is_noted_is_known_here_at_once(keepers, clock):
@@ -159,13 +200,100 @@ async def test_a_keeper_that_hangs_is_given_up_soon(clock):
     port = server.sockets[0].getsockname()[1]
     keeper = SharedKeeper(Redis(port=port))
     with pytest.raises(KeeperFailure, match="no answer within"):
-        await keeper.edition()
+        await keeper.editions()
     await keeper.aclose()
     for caller in callers:
         caller.close()
         await caller.wait_closed()
     server.close()
     await server.wait_closed()
+
+
+# ── what replicas learn of providers ──
+
+
+async def met(*memories: Memory) -> None:
+    for memory in (*memories, *memories):
+        await memory.exchange()
+
+
+async def test_an_outage_that_one_met_and_its_end_are_known_to_the_other(keepers, clock):
+    memories = [Memory(keeper, clock) for keeper in keepers]
+    one, other = (Health(memory, name) for memory, name in zip(memories, "ab", strict=True))
+    now = clock.now()
+    one.failed("groq/a", "down", 10, now)
+    await met(*memories)
+    assert other.blocked_until("groq/a", now) == (now + 10, "down")
+
+    other.failed("groq/a", "still down", 10, now + 10)
+    await met(*memories)
+    assert one.blocked_until("groq/a", now + 10) == (now + 30, "still down")
+
+    one.served("groq/a", now + 30)
+    await met(*memories)
+    assert other.blocked_until("groq/a", now + 11) is None
+
+
+async def test_one_replica_probes_and_goes_on_if_its_caller_leaves(keepers, clock):
+    memories = [Memory(keeper, clock) for keeper in keepers]
+    one, other = (Health(memory, name) for memory, name in zip(memories, "ab", strict=True))
+    one.failed("groq/a", "down", 10, clock.now())
+    await met(*memories)
+    clock.advance(10)
+    now = clock.now()
+
+    assert one.trying("groq/a", now)
+    assert await one.claim("groq/a", now)
+    assert other.trying("groq/a", now)
+    assert not await other.claim("groq/a", now)
+    assert other.blocked_until("groq/a", now) is not None
+    one.left("groq/a")
+    assert one.blocked_until("groq/a", now) is None
+    assert not one.trying("groq/a", now)  # it is ours already: the store is not asked again
+
+    one.failed("groq/a", "down", 10, now)
+    await met(*memories)
+    clock.advance(20)
+    assert other.trying("groq/a", clock.now())
+    assert await other.claim("groq/a", clock.now())
+
+
+async def test_a_pace_is_what_all_learned_whoever_told_first(keepers, clock):
+    memories = [Memory(keeper, clock) for keeper in keepers]
+    one, other = (Health(memory, name) for memory, name in zip(memories, "ab", strict=True))
+    for health, seconds in ((one, 1.0), (other, 3.0)):
+        health.served("groq/a", clock.now())
+        health.timed("groq/a", [Point(100, seconds)], clock.now())
+    clock.advance(GATHER_EVERY)
+    await met(*memories)
+
+    assert one.expected("groq/a") == pytest.approx(2.0)
+    assert other.expected("groq/a") == pytest.approx(2.0)
+
+
+async def test_what_is_old_or_comes_of_a_wrong_clock_is_forgotten_by_all(keepers, clock):
+    memories = [Memory(keeper, clock) for keeper in keepers]
+    one, other = (Health(memory, name) for memory, name in zip(memories, "ab", strict=True))
+    now = clock.now()
+    for number in range(2 * MOST_REPLICAS):
+        memories[0].note("paces", f"restarted-{number}", b'{"groq/a":[%f,1,100,10000,1,100,1,1]}' % (now - number))
+    memories[0].note("paces", "wrong", b'{"groq/a":[%f,1,100,10000,1,100,1,1]}' % (now + 2 * LONGEST))
+    one.failed("groq/old", "down", 10, now - FORGET_AFTER - 11)
+    memories[0].note("outages", "groq/wrong", b'{"until":%f,"because":"","failures":1}' % (now + 2 * LONGEST))
+    one.failed("groq/a", "down", 10, now)
+    await met(*memories)
+    clock.advance(GATHER_EVERY)
+    await met(*memories)
+
+    assert set(memories[0].notes("outages")) == set(memories[1].notes("outages")) == {"groq/a"}
+    kept = memories[0].notes("paces").keys()
+    assert kept == memories[1].notes("paces").keys() >= {"a", "restarted-0"}
+    assert "wrong" not in kept
+    assert len(kept) <= MOST_REPLICAS
+    clock.advance(PACE_FOR)
+    await met(*memories)
+    assert not memories[1].notes("paces")
+    assert other.blocked_until("groq/wrong", clock.now()) is None
 
 
 async def test_it_survives_a_restart(tmp_path, clock):

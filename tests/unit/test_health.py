@@ -5,15 +5,23 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.health import MAX_COOLING, Health
+from gateway.health import LONGEST, MAX_COOLING, Health
+from gateway.memory.memory import Memory
+from gateway.pace import Point
+from tests.clock import FakeClock
+
+
+def unshared() -> Health:
+    """Of a gateway that has nobody to tell."""
+    return Health(Memory(None, FakeClock()), "me")
 
 
 def test_what_never_failed_may_be_tried():
-    assert Health().blocked_until("a", 0) is None
+    assert unshared().blocked_until("a", 0) is None
 
 
 def test_a_failure_cools_and_each_further_one_for_twice_as_long():
-    health = Health()
+    health = unshared()
     waits = []
     now = 0.0
     for _ in range(4):
@@ -28,7 +36,7 @@ def test_a_failure_cools_and_each_further_one_for_twice_as_long():
 
 @given(st.integers(1, 60), st.floats(1, 60))
 def test_cooling_has_a_bound(failures, base):
-    health = Health()
+    health = unshared()
     for _ in range(failures):
         health.failed("a", "down", base, 0)
 
@@ -36,19 +44,19 @@ def test_cooling_has_a_bound(failures, base):
 
 
 def test_after_cooling_one_probe_goes_and_others_wait_for_it():
-    health = Health()
+    health = unshared()
     health.failed("a", "down", 10, 0)
     assert health.blocked_until("a", 10) is None
 
     health.trying("a", 10)
 
     assert health.blocked_until("a", 11) is not None
-    health.served("a", 0.5)
+    health.served("a", 11)
     assert health.blocked_until("a", 11) is None
 
 
 def test_a_probe_that_is_never_heard_of_again_does_not_block_for_good():
-    health = Health()
+    health = unshared()
     health.failed("a", "down", 10, 0)
     health.trying("a", 10)
 
@@ -56,26 +64,53 @@ def test_a_probe_that_is_never_heard_of_again_does_not_block_for_good():
 
 
 def test_what_the_provider_says_counts_more_than_our_guess():
-    health = Health()
+    health = unshared()
     health.failed("a", "down", 10, 0, until=99)
 
     assert health.blocked_until("a", 50) == (99, "down")
 
 
 def test_success_forgets_the_failures():
-    health = Health()
+    health = unshared()
     for _ in range(5):
         health.failed("a", "down", 10, 0)
-    health.served("a", 1.0)
+    health.served("a", 0)
     health.failed("a", "down", 10, 0)
 
     assert health.blocked_until("a", 0) == (10, "down")
 
 
-@given(st.lists(st.floats(0.01, 60), min_size=1))
-def test_latency_stays_between_the_quickest_and_the_slowest(seconds):
-    health = Health()
-    for one in seconds:
-        health.served("a", one)
+def test_what_was_under_way_when_an_outage_began_is_part_of_it():
+    health = unshared()
+    for _ in range(10):
+        health.failed("a", "down", 10, 0)
 
-    assert min(seconds) - 1e-9 <= health.latency("a") <= max(seconds) + 1e-9
+    assert health.blocked_until("a", 0) == (10, "down")
+
+
+def test_what_a_provider_says_is_believed_for_a_day():
+    health = unshared()
+    health.failed("a", "down", 10, 0, until=1e12)
+
+    assert health.blocked_until("a", 0) == (LONGEST, "down")
+
+
+def test_a_probe_is_claimed_once_and_kept_if_its_caller_leaves():
+    health = unshared()
+    assert not health.trying("a", 0)
+    health.failed("a", "down", 10, 0)
+    assert health.trying("a", 10)
+    health.left("a")
+    assert health.blocked_until("a", 11) is None
+
+
+def test_what_fails_often_is_expected_to_take_longer():
+    health = unshared()
+    for name in "ab":
+        for _ in range(5):
+            health.served(name, 0)
+            health.timed(name, (Point(100, 2.0),), 0)
+    health.failed("b", "down", 10, 0)
+
+    assert health.expected("c") is None
+    assert health.expected("a") < health.expected("b") < 10 * health.expected("a")

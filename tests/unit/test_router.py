@@ -6,9 +6,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.health import Health
 from gateway.ledger.buckets import Bucket
 from gateway.ledger.shares import Share
+from gateway.pace import TYPICAL, Point
 from gateway.router import rank
 from gateway.words import Candidate, Deployment, FreeProof, Requirements
 from gateway.worth import worth
@@ -16,6 +16,7 @@ from providers.client import Provider
 from providers.dialect import Account, Target
 from tests.payloads import SPECS
 from tests.unit.test_client import Canned, Wire
+from tests.unit.test_health import unshared
 
 PROOF = FreeProof("plan", "free plan", "", 0, 1e12)
 NEEDS = Requirements(models=("auto",), capabilities=frozenset(), prompt_tokens=10, output_tokens=10, deadline=0)
@@ -46,9 +47,9 @@ def share(used: float) -> Share:
 
 def ranked(deployments, needs=NEEDS, shares=None, latency=None, prefer="balance", now=NOW) -> list[str]:
     known = {key: share(used) for key, used in (shares or {}).items()}
-    health = Health()
+    health = unshared()
     for name, seconds in (latency or {}).items():
-        health.served(name, seconds)
+        health.timed(name, (Point(TYPICAL, seconds),), now)
     candidates = [Candidate(d, worth(d, needs.capabilities, prefer), caller_prefers(needs, d)) for d in deployments]
     return [d.name for d in rank(candidates, known, health, now, prefer).best]
 
@@ -98,6 +99,17 @@ def test_the_quick_one_comes_first_where_speed_is_preferred():
     assert ranked(sources, latency=latency, prefer="quality")[0] == "google/slow"
 
 
+def test_speed_is_that_of_a_whole_answer_and_not_of_its_first_word():
+    sources = [deployment("groq/soon-but-slow"), deployment("google/late-but-quick")]
+    health = unshared()
+    for name, first, a_token in (("groq/soon-but-slow", 0.1, 0.1), ("google/late-but-quick", 1.0, 0.002)):
+        for tokens in (20, 300, 150):
+            health.timed(name, (Point(0, first), Point(tokens, first + a_token * tokens)), NOW)
+    candidates = [Candidate(d, worth(d, frozenset(), "speed"), (0, 0)) for d in sources]
+
+    assert rank(candidates, {}, health, NOW, "speed").best[0].name == "google/late-but-quick"
+
+
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_the_last_resort_is_last_whatever_the_others_are(share, quality):
     sources = [deployment("embedded/small", 1.0, last_resort=True), deployment("groq/full", quality)]
@@ -132,7 +144,7 @@ def test_a_long_request_spares_tokens_that_are_dear():
     shares = {"t": Share(0.03, NOW, 0.1), "google/by-requests": Share(0.3, NOW, 0.2)}
 
     def first(size: float) -> str:
-        return rank(candidates, shares, Health(), NOW, tokens=size).best[0].name
+        return rank(candidates, shares, unshared(), NOW, tokens=size).best[0].name
 
     assert first(200) == "groq/by-tokens"
     assert first(20_000) == "google/by-requests"

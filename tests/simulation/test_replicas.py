@@ -1,0 +1,205 @@
+"""What one replica learned of a provider, the others know: outages, and how quickly it answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from gateway.health import PROBE_FOR
+from gateway.memory.embedded import EmbeddedKeeper
+from gateway.memory.memory import GATHER_EVERY, KeeperFailure
+from gateway.words import NoCapacity
+from providers.simulator.world import World
+from tests.clock import FakeClock
+from tests.simulation.inside import Inside
+
+MODEL = "groq/openai/gpt-oss-120b"
+
+
+class Leisurely(World):
+    """Its providers take their time: *seconds* for each call, by name."""
+
+    def __init__(self, *args, **more) -> None:
+        super().__init__(*args, **more)
+        self.seconds: dict[str, float] = {}
+
+    async def app(self, scope, receive, send) -> None:
+        self.clock.advance(self.seconds.get(scope["path"].split("/")[1], 0.0))
+        await super().app(scope, receive, send)
+
+
+class Absent:
+    """A store that is not there."""
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        return self._refuse
+
+    async def _refuse(self, *_: object) -> None:
+        raise KeeperFailure("away")
+
+    async def aclose(self) -> None: ...
+
+
+@pytest.fixture
+def world() -> World:
+    return Leisurely(FakeClock(), names=["groq", "openrouter"])
+
+
+@pytest.fixture
+def begin(world, tmp_path) -> Callable:
+    """Another replica, or one after a restart."""
+    shared = EmbeddedKeeper(tmp_path / "memory.sqlite", world.clock)
+
+    async def started(keeper=shared) -> Inside:
+        made = Inside(world, world.clock, tmp_path, keeper=keeper)
+        await made.look("groq", "openrouter")
+        return made
+
+    return started
+
+
+@pytest.fixture
+async def replicas(begin) -> tuple[Inside, Inside]:
+    return await begin(), await begin()
+
+
+async def exchanged(*gateways: Inside) -> None:
+    for gateway in (*gateways, *gateways):
+        await gateway.parts.memory.exchange()
+
+
+def asked(world: World) -> int:
+    return sum(call.path.endswith("/chat/completions") for call in world.providers["groq"].calls)
+
+
+async def all_ask(*gateways: Inside) -> list[bool]:
+    """Who was answered."""
+    return list(await asyncio.gather(*(gateway.ask(MODEL, "Say: yes", 8) for gateway in gateways)))
+
+
+def rests_until(gateway: Inside) -> float:
+    blocked = gateway.engine.health.blocked_until(MODEL, gateway.clock())
+    return blocked[0] - gateway.clock() if blocked else 0.0
+
+
+async def test_nobody_else_walks_into_an_outage_that_one_has_met(world, replicas):
+    one, other = replicas
+    world.providers["groq"].fail("busy", times=99)
+    await all_ask(one)
+    assert asked(world) == 1
+    await exchanged(one, other)
+
+    with pytest.raises(NoCapacity) as told:
+        await other.answer(MODEL)
+
+    assert asked(world) == 1
+    assert "cooling" in told.value.excluded[0].reason
+
+
+async def test_of_all_replicas_one_probes_when_it_is_due_and_the_pause_grows_for_all(world, replicas):
+    world.providers["groq"].fail("busy", times=5)
+    await all_ask(*replicas[:1])
+    pauses = []
+    for probes in range(2, 6):
+        await exchanged(*replicas)
+        pauses.append(rests_until(replicas[1]))
+        world.clock.advance(pauses[-1] - 1)
+        assert await all_ask(*replicas) == [False, False]
+        assert asked(world) == probes - 1
+        world.clock.advance(1)
+        await all_ask(*replicas, *replicas)
+        assert asked(world) == probes
+    assert pauses == [5, 10, 20, 40]
+
+    await exchanged(*replicas)
+    world.clock.advance(rests_until(replicas[0]))
+    assert sum(await all_ask(*replicas)) == 1
+    await exchanged(*replicas)
+    assert await all_ask(*replicas) == [True, True]
+
+
+async def test_a_replica_that_dies_while_it_probes_does_not_keep_others_away_for_good(world, replicas):
+    one, other = replicas
+    one.engine.health.failed(MODEL, "down", 5, world.clock())
+    await exchanged(one, other)
+    world.clock.advance(5)
+    assert await one.engine.health.claim(MODEL, world.clock())  # and is never heard of again
+
+    assert await all_ask(other, other) == [False, False]
+    assert asked(world) == 0
+    world.clock.advance(PROBE_FOR)
+    assert await all_ask(other) == [True]
+
+
+async def test_what_was_not_sent_for_another_probes_was_given_back(world, replicas):
+    one, other = replicas
+    one.engine.health.failed(MODEL, "down", 5, world.clock())
+    await exchanged(one, other)
+    world.clock.advance(5)
+    await one.engine.health.claim(MODEL, world.clock())
+    await all_ask(other)
+
+    levels = await other.ledger.levels(other.engine.catalog.buckets())
+    assert {level.used for level in levels.values()} == {0.0}
+
+
+async def test_without_a_store_each_probes_for_itself(world, begin):
+    gateway = await begin(Absent())
+    world.providers["groq"].fail("busy", times=1)
+    assert await all_ask(gateway) == [False]
+    world.clock.advance(rests_until(gateway))
+
+    assert await all_ask(gateway) == [True]
+
+
+async def test_who_leaves_before_a_probe_is_sent_lets_the_next_go(world, begin, tmp_path):
+    keeper = EmbeddedKeeper(None, world.clock)
+    one = await begin(keeper)
+    one.engine.health.failed(MODEL, "down", 5, world.clock())
+    world.clock.advance(5)
+    claim, asking = keeper.claim, asyncio.Event()
+
+    async def hangs(*_: object) -> bool:
+        asking.set()
+        return await asyncio.Future()
+
+    keeper.claim = hangs
+    leaving = asyncio.create_task(one.answer(MODEL))
+    await asking.wait()
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    keeper.claim = claim
+
+    levels = await one.ledger.levels(one.engine.catalog.buckets())
+    assert {level.used for level in levels.values()} == {0.0}
+    assert await all_ask(one) == [True]
+
+
+async def test_an_outage_and_a_pace_survive_a_restart(world, begin):
+    before = await begin()
+    world.seconds = {"groq": 2.0}
+    await all_ask(before)
+    before.engine.health.failed(MODEL, "down", 60, world.clock())
+    await before.parts.memory.exchange()
+    world.clock.advance(GATHER_EVERY)
+    await before.parts.memory.exchange()
+
+    after = await begin()
+    await after.parts.memory.exchange()
+    assert rests_until(after) == rests_until(before) > 0
+    assert after.engine.health.expected(MODEL) == before.engine.health.expected(MODEL)
+
+
+async def test_who_is_slow_for_one_comes_later_for_all(world, replicas):
+    one, other = replicas
+    model = "qwen3.8-27b"  # both have it
+    first = (await other.answer(model)).deployment.provider.name
+    world.seconds = {first: 20.0}
+    for _ in range(3):
+        await one.answer(model)
+    world.clock.advance(GATHER_EVERY)
+    await exchanged(one, other)
+
+    assert (await other.answer(model)).deployment.provider.name != first
