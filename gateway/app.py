@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from gateway import __version__
 from gateway.admission import WaitingRoom
+from gateway.calibration import Calibration
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.changes import History
 from gateway.catalog.discovery import Discovery
@@ -27,7 +28,7 @@ from gateway.memory.embedded import EmbeddedKeeper
 from gateway.memory.memory import Keeper, KeeperFailure, Memory
 from gateway.probes import Prober
 from gateway.settings import BadSettings, Settings
-from gateway.surfaces import admin, openai_errors, openai_models
+from gateway.surfaces import admin, explain, openai_errors, openai_models
 from gateway.surfaces.auth import Doorkeeper
 from gateway.surfaces.openai_chat import Surface, chat_completions
 from gateway.webhook import Webhook
@@ -121,6 +122,7 @@ def make_parts(
         health=Health(),
         waiting_room=waiting_room,
         costs=Costs(memory),
+        calibration=Calibration(),
         clock=clock,
         limits=settings.requests,
         tell=tell,
@@ -168,7 +170,12 @@ def create_app(
             yield
 
     return Litestar(
-        [chat_completions(Surface(engine, doorkeeper, settings.server)), openai_models.router(), admin.router()],
+        [
+            chat_completions(Surface(engine, doorkeeper, settings.server)),
+            openai_models.router(),
+            explain.router(settings.server.max_body),
+            admin.router(),
+        ],
         dependencies={
             "engine": Provide(lambda: engine, sync_to_thread=False),
             "doorkeeper": Provide(lambda: doorkeeper, sync_to_thread=False),

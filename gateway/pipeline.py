@@ -46,6 +46,7 @@ class _Found(Struct, frozen=True):
     deployment: Deployment
     held: Reservation
     needs: Requirements
+    skipped: tuple[Exclusion, ...]
 
 
 async def answer(ask: Ask, request: str, engine: Engine) -> Answer:
@@ -60,7 +61,7 @@ async def answer(ask: Ask, request: str, engine: Engine) -> Answer:
     line = engine.catalog.shape_of(needs), needs.tokens.bit_length()
     attempts: list[Attempt] = []
     with engine.waiting_room.place(line, ask.client, ask.priority, needs.deadline) as place:
-        while len(attempts) < engine.limits.max_attempts:
+        while len(attempts) < (engine.limits.max_attempts if needs.fallbacks else 1):
             found = await _reserve(needs, attempts, place, engine)
             try:
                 return await _send(ask, request, found, attempts, engine)
@@ -84,13 +85,17 @@ async def _reserve(needs: Requirements, attempts: list[Attempt], place: Place, e
         capable = _candidates(needs, attempts, engine)
         ranking = rank(capable, engine.ledger.shares(), engine.health, now, _preference(needs, engine), needs.tokens)
         if too_late is not None:
-            excluded = [*ranking.resting, *(Exclusion(d.name, "others wait for it, too") for d in ranking.best)]
+            excluded = [
+                *ranking.resting,
+                *(Exclusion(d.name, "queue", "others wait for it, too") for d in ranking.best),
+            ]
             raise _given_up(needs, attempts, excluded, too_late, now)
-        held = await engine.ledger.reserve(Wishes(ranking.best, needs))
+        held = await engine.ledger.reserve(Wishes(ranking.best, needs, engine.calibration))
         if isinstance(held, Reservation):
             place.through()
-            return _Found(ranking.best[held.place], held, needs)
-        excluded = [*ranking.resting, *_full(ranking.best, held)]
+            full_now = (Exclusion(d.name, "quota", "has no room") for d in ranking.best[: held.place])
+            return _Found(ranking.best[held.place], held, needs, (*full_now, *ranking.resting))
+        excluded = [*ranking.resting, *full(ranking.best, held)]
         opens_at = min((e.until for e in excluded if e.until is not None), default=float("inf"))
         too_late = await place.wait(opens_at)
         if too_late is not None and too_late <= opens_at:
@@ -115,7 +120,9 @@ async def _send(ask: Ask, request: str, found: _Found, attempts: list[Attempt], 
         raise
     first_content = engine.clock.now() - now
     engine.health.served(deployment.name, first_content)
-    return Answer(request, deployment, reply, held, needs, tuple(attempts), now, first_content, held.place)
+    return Answer(
+        request, deployment, reply, held, needs, tuple(attempts), now, first_content, held.place, found.skipped
+    )
 
 
 async def _first_lists(needs: Requirements, engine: Engine) -> None:
@@ -140,18 +147,18 @@ def _candidates(needs: Requirements, attempts: list[Attempt], engine: Engine) ->
 
 
 def _preference(needs: Requirements, engine: Engine) -> str:
-    return engine.catalog.prefers(needs.models[0])
+    return needs.prefer or engine.catalog.prefers(needs.models[0])
 
 
-def _full(ranked: list[Deployment], no_room: NoRoom) -> list[Exclusion]:
+def full(ranked: list[Deployment], no_room: NoRoom) -> list[Exclusion]:
+    """Why *ranked* have no room, and when they do."""
     reasons = []
     for deployment, (bucket, opens) in zip(ranked, no_room.refusals, strict=True):
         if opens == float("inf"):
-            reasons.append(Exclusion(deployment.name, f"the request outgrows {bucket.limit:g} {bucket.key}"))
+            reasons.append(Exclusion(deployment.name, "size", f"the request outgrows {bucket.limit:g} {bucket.key}"))
         else:
-            reasons.append(
-                Exclusion(deployment.name, f"{bucket.limit:g} {bucket.unit} a {bucket.window_name} are used", opens)
-            )
+            used = f"{bucket.limit:g} {bucket.unit} a {bucket.window_name} are used"
+            reasons.append(Exclusion(deployment.name, "quota", used, opens))
     return reasons
 
 
@@ -159,7 +166,9 @@ def _given_up(
     needs: Requirements, attempts: list[Attempt], excluded: list[Exclusion], opens_at: float, now: float
 ) -> GatewayError:
     """What the caller is told when nothing is left to try, or not soon enough."""
-    reasons = tuple(Exclusion(a.deployment.name, f"{type(a.failure).__name__}: {a.failure.message}") for a in attempts)
+    reasons = tuple(
+        Exclusion(a.deployment.name, "failed", f"{type(a.failure).__name__}: {a.failure.message}") for a in attempts
+    )
     if attempts and opens_at == float("inf"):
         last = CONSEQUENCES[type(attempts[-1].failure)].last
         if last is not None and all(CONSEQUENCES[type(a.failure)].last for a in attempts):

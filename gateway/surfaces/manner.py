@@ -12,24 +12,30 @@ _LONGEST_WAIT = 3600.0
 """Seconds that a caller may ask us to wait at most."""
 
 _MAX_WAIT, _SUBSTITUTE = b"x-freeway-max-wait", b"x-freeway-substitute"
-_PRIORITY = b"x-freeway-priority"
+_PRIORITY, _TRACE = b"x-freeway-priority", b"x-freeway-trace"
 _TRUTH = {b"true": True, b"1": True, b"false": False, b"0": False}
 
 
 class Manner(Struct, frozen=True):
     """
     *max_wait*: seconds to wait for capacity. *substitute*: another model may serve where the one asked for is gone.
-    *priority*: who goes first of those who wait.
+    *priority*: who goes first of those who wait. *trace*: the answer says in a header whom it passed over.
     """
 
     max_wait: float
     substitute: bool
     priority: int
+    trace: bool
 
 
 def manner_of(headers: RawHeaders, defaults: Requests, client: Client) -> Manner:
-    """What *headers* of *client* say, else *defaults*; a priority never above the client's own. Raises BadRequest, naming the header."""
+    """
+    What *headers* of *client* say, else *defaults*; a priority never above the client's own, nor a longer wait.
+
+    Raises BadRequest, naming the header.
+    """
     max_wait, substitute, priority = defaults.max_wait, defaults.substitute, PRIORITIES[client.priority]
+    trace = False
     for name, value in headers:
         if name == _MAX_WAIT:
             try:
@@ -37,12 +43,20 @@ def manner_of(headers: RawHeaders, defaults: Requests, client: Client) -> Manner
             except ValueError as exc:
                 raise BadRequest("x-freeway-max-wait: expected seconds", param="x-freeway-max-wait") from exc
         elif name == _SUBSTITUTE:
-            if value.lower() not in _TRUTH:
-                raise BadRequest("x-freeway-substitute: expected true or false", param="x-freeway-substitute")
-            substitute = _TRUTH[value.lower()]
+            substitute = _truth(name, value)
+        elif name == _TRACE:
+            trace = _truth(name, value)
         elif name == _PRIORITY:
             asked = PRIORITIES.get(value.decode("latin-1").lower())
             if asked is None:
                 raise BadRequest("x-freeway-priority: expected low, normal or high", param="x-freeway-priority")
             priority = min(priority, asked)
-    return Manner(max_wait, substitute, priority)
+    if client.max_wait is not None:
+        max_wait = min(max_wait, client.max_wait)
+    return Manner(max_wait, substitute, priority, trace)
+
+
+def _truth(name: bytes, value: bytes) -> bool:
+    if value.lower() not in _TRUTH:
+        raise BadRequest(f"{name.decode()}: expected true or false", param=name.decode())
+    return _TRUTH[value.lower()]
