@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from gateway.engine import Engine
 from gateway.ledger.nouns import NoRoom
-from gateway.pipeline import full
+from gateway.pipeline import first_lists, full
 from gateway.requirements import Wishes, requirements_of
 from gateway.router import Appraisal, appraise, rank
 from gateway.words import Ask, Candidate, Deployment, Exclusion, GatewayError, Requirements, UnknownModel
@@ -73,8 +73,11 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
 async def explain(ask: Ask, engine: Engine) -> Explanation:
     """What would become of *ask* now. Raises UnknownModel."""
+    needs = requirements_of(ask, engine.limits.output_tokens)
+    if not engine.catalog.complete.is_set():
+        await first_lists(needs, engine)
     now = engine.clock.now()
-    needs = engine.catalog.standing_in(requirements_of(ask, engine.limits.output_tokens), now)
+    needs = engine.catalog.standing_in(needs, now)
     prefer = needs.prefer or engine.catalog.prefers(needs.models[0])
     shown = _shown(needs, prefer)
     excluded = [reason for _, reason in engine.catalog.exclusions(needs, now)]
@@ -115,11 +118,10 @@ async def _with_room(
     ranked: list[Deployment], needs: Requirements, engine: Engine
 ) -> tuple[list[Deployment], list[Exclusion]]:
     """Those of *ranked* that have room now, and when the others have."""
-    now = engine.clock.now()
     ready, crowded, refusals = [], [], []
     openings = await engine.ledger.openings(list(Wishes(ranked, needs, engine.calibration)))
     for deployment, opening in zip(ranked, openings, strict=True):
-        if opening is None or opening[1] <= now:
+        if opening is None:
             ready.append(deployment)
         else:
             crowded.append(deployment)

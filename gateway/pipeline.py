@@ -57,7 +57,7 @@ async def answer(ask: Ask, request: str, engine: Engine) -> Answer:
     """
     needs = requirements_of(ask, engine.limits.output_tokens)
     if not engine.catalog.complete.is_set():
-        await _first_lists(needs, engine)
+        await first_lists(needs, engine)
     line = engine.catalog.shape_of(needs), needs.tokens.bit_length()
     attempts: list[Attempt] = []
     with engine.waiting_room.place(line, ask.client, ask.priority, needs.deadline) as place:
@@ -125,7 +125,7 @@ async def _send(ask: Ask, request: str, found: _Found, attempts: list[Attempt], 
     )
 
 
-async def _first_lists(needs: Requirements, engine: Engine) -> None:
+async def first_lists(needs: Requirements, engine: Engine) -> None:
     """After a cold start, wait for the first lists rather than deny what is there; not if one has what is needed."""
     try:
         engine.catalog.candidates(needs, engine.clock.now())

@@ -160,21 +160,18 @@ class Ledger:
         }
 
     async def openings(self, wanted: Sequence[Wanted]) -> list[tuple[Bucket, float] | None]:
-        """For each of *wanted* its bucket that has room last, and when; None without buckets. Nothing is debited."""
+        """For each of *wanted* its bucket that has room last, and when; None if it has room now. Nothing is debited."""
         looked_at = list({bucket.key: bucket for want in wanted for bucket in want.buckets}.values())
         outcome = await self._exchange((), "", looked_at)
-        found = {bucket.key: level for bucket, level in outcome.levels}
+        found, now = {bucket.key: level for bucket, level in outcome.levels}, outcome.now
         openings = []
         for want in wanted:
             moments = [
-                (
-                    bucket,
-                    b.opens_at(bucket, found.get(bucket.key) or Level(), want.cost.of(bucket.unit), outcome.now)
-                    - self._ahead,
-                )
+                (bucket, b.opens_at(bucket, found.get(bucket.key) or Level(), want.cost.of(bucket.unit), now))
                 for bucket in want.buckets
             ]
-            openings.append(max(moments, key=itemgetter(1), default=None))
+            last = max(moments, key=itemgetter(1), default=None)
+            openings.append(None if last is None or last[1] <= now else (last[0], last[1] - self._ahead))
         return openings
 
     def shares(self) -> Mapping[str, Share]:
