@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from gateway import relay
 from gateway.calibration import LEAST, MOST, Calibration
 from gateway.requirements import Wishes
+from gateway.words import FreeProof
+from providers.chat import Usage
 from tests.unit.test_router import NEEDS, deployment
 
 
@@ -64,3 +69,19 @@ def test_images_are_reserved_for_in_full_whatever_is_known_of_text():
     (want,) = Wishes([deployment("groq/m")], needs, calibration)
 
     assert (want.cost.prompt, want.cost.output) == (3_061, 7)
+
+
+def test_an_answer_teaches_unless_it_came_from_this_machine_or_to_an_image(monkeypatch):
+    monkeypatch.setattr(relay, "settle", lambda *_: None)
+    engine = SimpleNamespace(calibration=Calibration())
+    needs = replace(NEEDS, prompt_tokens=100)
+    local = replace(deployment("ollama/m"), proof=FreeProof("local", "", "", 0, 1e12))
+
+    for one, asked in ((local, needs), (deployment("groq/m"), replace(needs, prompt_tokens=200, media_tokens=100))):
+        relay._settle(SimpleNamespace(deployment=one, held=None, needs=asked), Usage(prompt_tokens=180), (), engine)
+        assert engine.calibration.factor("m") == 1.0
+
+    relay._settle(
+        SimpleNamespace(deployment=deployment("groq/m"), held=None, needs=needs), Usage(prompt_tokens=180), (), engine
+    )
+    assert engine.calibration.factor("m") == 1.8
