@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from gateway import __version__
 from gateway.admission import WaitingRoom
+from gateway.calibration import Calibration
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.changes import History
 from gateway.catalog.discovery import Discovery
@@ -30,7 +31,7 @@ from gateway.memory.embedded import EmbeddedKeeper
 from gateway.memory.memory import Keeper, KeeperFailure, Memory
 from gateway.probes import Prober
 from gateway.settings import BadSettings, Settings
-from gateway.surfaces import admin, openai_errors, openai_models
+from gateway.surfaces import admin, explain, openai_errors, openai_models
 from gateway.surfaces import metrics as metrics_page
 from gateway.surfaces.auth import Doorkeeper
 from gateway.surfaces.openai_chat import Surface, chat_completions
@@ -125,6 +126,7 @@ def make_parts(
         health=Health(memory, secrets.token_hex(4)),
         waiting_room=waiting_room,
         costs=Costs(memory),
+        calibration=Calibration(),
         clock=clock,
         limits=settings.requests,
         tell=tell,
@@ -181,6 +183,7 @@ def create_app(
         [
             chat_completions(Surface(engine, doorkeeper, settings.server)),
             openai_models.router(),
+            explain.router(settings.server.max_body),
             admin.router(),
             metrics_page.router(),
         ],

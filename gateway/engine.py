@@ -7,6 +7,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from gateway.admission import WaitingRoom
+from gateway.calibration import Calibration
 from gateway.catalog.catalog import Catalog
 from gateway.clock import Clock
 from gateway.costs import Costs
@@ -15,7 +16,7 @@ from gateway.health import Health
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.nouns import Reservation
 from gateway.settings import Requests
-from gateway.words import Deployment, Requirements
+from gateway.words import Deployment, Exclusion, Requirements
 from providers.client import Reply
 from providers.failures import ProviderFailure
 
@@ -28,6 +29,7 @@ class Engine(Struct, frozen=True):
     health: Health
     waiting_room: WaitingRoom
     costs: Costs
+    calibration: Calibration
     clock: Clock
     limits: Requests
     tell: Callable[[Event], None]
@@ -53,6 +55,7 @@ class Answer(Struct, frozen=True):
     sent_at: float
     first_content: float  # seconds from sending to the head of the answer
     passed_over: int  # better places that had no room: refusals that were never provoked
+    skipped: tuple[Exclusion, ...]  # those, and who rested
     waited: float = 0.0  # seconds for capacity
 
     def overhead(self, began: float, ended: float) -> float:

@@ -46,6 +46,7 @@ class _Found(Struct, frozen=True):
     deployment: Deployment
     held: Reservation
     needs: Requirements
+    skipped: tuple[Exclusion, ...]
     waited: float
 
 
@@ -57,11 +58,11 @@ async def answer(ask: Ask, request: str, engine: Engine, failed: Iterable[Attemp
     """
     needs = requirements_of(ask, engine.limits.output_tokens)
     if not engine.catalog.complete.is_set():
-        await _first_lists(needs, engine)
+        await first_lists(needs, engine)
     line = engine.catalog.shape_of(needs), needs.tokens.bit_length()
     attempts = list(failed)
     with engine.waiting_room.place(line, ask.client, ask.priority, needs.deadline) as place:
-        while len(attempts) < engine.limits.max_attempts:
+        while len(attempts) < (engine.limits.max_attempts if needs.fallbacks else 1):
             found = await _reserve(needs, attempts, place, engine)
             try:
                 return await _send(ask, request, found, attempts, engine)
@@ -84,16 +85,21 @@ async def _reserve(needs: Requirements, attempts: list[Attempt], place: Place, e
         capable = _candidates(needs, attempts, engine)
         ranking = rank(capable, engine.ledger.shares(), engine.health, now, _preference(needs, engine), needs.tokens)
         if too_late is not None:
-            excluded = [*ranking.resting, *(Exclusion(d.name, "others wait for it, too") for d in ranking.best)]
+            excluded = [
+                *ranking.resting,
+                *(Exclusion(d.name, "queue", "others wait for it, too") for d in ranking.best),
+            ]
             raise _given_up(needs, attempts, excluded, too_late, now)
-        held = await engine.ledger.reserve(Wishes(ranking.best, needs))
+        held = await engine.ledger.reserve(Wishes(ranking.best, needs, engine.calibration))
         if isinstance(held, Reservation):
-            found = _Found(ranking.best[held.place], held, needs, place.waited)
+            full_now = (Exclusion(d.name, "quota", "has no room") for d in ranking.best[: held.place])
+            skipped = (*full_now, *ranking.resting)
+            found = _Found(ranking.best[held.place], held, needs, skipped, place.waited)
             if await _may_be_sent(found, engine):
                 place.through()
                 return found
             continue
-        excluded = [*ranking.resting, *_full(ranking.best, held)]
+        excluded = [*ranking.resting, *full(ranking.best, held)]
         opens_at = min((e.until for e in excluded if e.until is not None), default=float("inf"))
         too_late = await place.wait(opens_at)
         if too_late is not None and too_late <= opens_at:
@@ -131,14 +137,23 @@ async def _send(ask: Ask, request: str, found: _Found, attempts: list[Attempt], 
         engine.ledger.settle(held, held.wanted.cost)
         raise
     began = engine.clock.now()
-    first_content = began - now
     engine.health.served(deployment.name, began)
     return Answer(
-        request, deployment, reply, held, needs, tuple(attempts), now, first_content, held.place, found.waited
+        request=request,
+        deployment=deployment,
+        reply=reply,
+        held=held,
+        needs=needs,
+        attempts=tuple(attempts),
+        sent_at=now,
+        first_content=began - now,
+        passed_over=held.place,
+        skipped=found.skipped,
+        waited=found.waited,
     )
 
 
-async def _first_lists(needs: Requirements, engine: Engine) -> None:
+async def first_lists(needs: Requirements, engine: Engine) -> None:
     """After a cold start, wait for the first lists rather than deny what is there; not if one has what is needed."""
     try:
         engine.catalog.candidates(needs, engine.clock.now())
@@ -160,18 +175,18 @@ def _candidates(needs: Requirements, attempts: list[Attempt], engine: Engine) ->
 
 
 def _preference(needs: Requirements, engine: Engine) -> str:
-    return engine.catalog.prefers(needs.models[0])
+    return needs.prefer or engine.catalog.prefers(needs.models[0])
 
 
-def _full(ranked: list[Deployment], no_room: NoRoom) -> list[Exclusion]:
+def full(ranked: list[Deployment], no_room: NoRoom) -> list[Exclusion]:
+    """Why *ranked* have no room, and when they do."""
     reasons = []
     for deployment, (bucket, opens) in zip(ranked, no_room.refusals, strict=True):
         if opens == float("inf"):
-            reasons.append(Exclusion(deployment.name, f"the request outgrows {bucket.limit:g} {bucket.key}"))
+            reasons.append(Exclusion(deployment.name, "size", f"the request outgrows {bucket.limit:g} {bucket.key}"))
         else:
-            reasons.append(
-                Exclusion(deployment.name, f"{bucket.limit:g} {bucket.unit} a {bucket.window_name} are used", opens)
-            )
+            used = f"{bucket.limit:g} {bucket.unit} a {bucket.window_name} are used"
+            reasons.append(Exclusion(deployment.name, "quota", used, opens))
     return reasons
 
 
@@ -179,7 +194,9 @@ def _given_up(
     needs: Requirements, attempts: list[Attempt], excluded: list[Exclusion], opens_at: float, now: float
 ) -> GatewayError:
     """What the caller is told when nothing is left to try, or not soon enough."""
-    reasons = tuple(Exclusion(a.deployment.name, f"{type(a.failure).__name__}: {a.failure.message}") for a in attempts)
+    reasons = tuple(
+        Exclusion(a.deployment.name, "failed", f"{type(a.failure).__name__}: {a.failure.message}") for a in attempts
+    )
     if attempts and opens_at == float("inf"):
         last = CONSEQUENCES[type(attempts[-1].failure)].last
         if last is not None and all(CONSEQUENCES[type(a.failure)].last for a in attempts):

@@ -17,6 +17,7 @@ from gateway.events import Attempted
 from gateway.pace import Point
 from providers.chat import Step, Usage, Whole
 from providers.failures import Interrupted, ProviderFailure
+from providers.observations import Observation
 
 
 def whole(answer: Answer, engine: Engine) -> Whole:
@@ -24,7 +25,7 @@ def whole(answer: Answer, engine: Engine) -> Whole:
     found = answer.reply.whole
     assert found is not None  # the request did not ask for a stream
     answer.reply.close()
-    settle(answer.deployment, answer.held, found.completion.usage, answer.reply.observed, engine)
+    _settle(answer, found.completion.usage, answer.reply.observed, engine)
     if found.completion.usage is not None:
         point = _point(found.completion.usage, answer.first_content)
         engine.health.timed(answer.deployment.name, [point], answer.sent_at + answer.first_content)
@@ -55,7 +56,17 @@ async def arrivals(answer: Answer, engine: Engine) -> AsyncGenerator[list[Step],
         raise interrupted from failure
     finally:
         answer.reply.close()
-        settle(answer.deployment, answer.held, usage, (), engine)
+        _settle(answer, usage, (), engine)
+
+
+def _settle(answer: Answer, usage: Usage | None, said: tuple[Observation, ...], engine: Engine) -> None:
+    """
+    End the reservation, and learn how long the prompt really was. A model on this machine may count only what it had not
+    cached, and an image is no text: neither tells anything.
+    """
+    settle(answer.deployment, answer.held, usage, said, engine)
+    if usage is not None and answer.deployment.proof.kind != "local" and not answer.needs.media_tokens:
+        engine.calibration.saw(answer.deployment.model, answer.needs.text_tokens, usage.prompt_tokens)
 
 
 def _time(answer: Answer, usage: Usage | None, engine: Engine) -> None:

@@ -68,7 +68,10 @@ class Course:
         """Find another source; raises *broke* if there is none, or nothing that it could continue."""
         if not resumable(self._ask) or not self._said.plain:
             raise broke
-        failed = (*self.answer.attempts, Attempt(self.answer.deployment, broke, self._engine.clock.now() - self.answer.sent_at))
+        failed = (
+            *self.answer.attempts,
+            Attempt(self.answer.deployment, broke, self._engine.clock.now() - self.answer.sent_at),
+        )
         try:
             self.answer = await answer(continued(self._ask, self._said.text), self.answer.request, self._engine, failed)
         except GatewayError:

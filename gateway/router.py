@@ -60,7 +60,7 @@ def rank(
         name = deployment.name
         blocked = health.blocked_until(name, now)
         if blocked is not None:
-            resting.append(Exclusion(name, f"cooling: {blocked[1]}", blocked[0]))
+            resting.append(Exclusion(name, "cooling", f"cooling: {blocked[1]}", blocked[0]))
             continue
         if deployment.last_resort:
             last.append(deployment)
@@ -84,6 +84,29 @@ def score(worth: float, price: float, seconds: float | None, speed: float) -> fl
     and less what others would miss (*price*).
     """
     return worth - speed * (_EXPECTED if seconds is None else math.log1p(seconds)) - price
+
+
+class Appraisal(Struct, frozen=True):
+    """The score of a deployment, and what it is made of. *seconds*: of a typical answer, None if that is not known."""
+
+    score: float
+    worth: float
+    price: float
+    seconds: float | None
+
+
+def appraise(
+    candidate: Candidate,
+    shares: Mapping[str, Share],
+    health: Health,
+    now: float,
+    prefer: str = "balance",
+    tokens: float = 0.0,
+) -> Appraisal:
+    """What ``rank`` goes by, for people."""
+    price, _ = _price(candidate.deployment, shares, now, tokens / _TYPICAL)
+    seconds = health.expected(candidate.deployment.name)
+    return Appraisal(score(candidate.worth, price, seconds, _SPEED_WEIGHT[prefer]), candidate.worth, price, seconds)
 
 
 def _price(deployment: Deployment, shares: Mapping[str, Share], now: float, size: float) -> tuple[float, float]:

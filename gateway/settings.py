@@ -105,6 +105,9 @@ class Client(_Part, frozen=True):
     key_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     priority: Literal["low", "normal", "high"] = "normal"  # of those who wait, who goes first
     no_train: bool = False  # nothing of theirs goes to a source that trains on prompts, or may
+    models: tuple[str, ...] = ()  # patterns of canonical names that they may use; none: all
+    providers: tuple[str, ...] = ()  # patterns of providers that may serve them; none: all
+    max_wait: Seconds | None = None  # seconds that a request of theirs may wait for capacity at most
 
 
 class Virtual(_Part, frozen=True):

@@ -14,6 +14,23 @@ from providers.dialect import Target
 from providers.spec import DataPolicy
 
 FreeKind = Literal["prices", "plan", "trial", "credit", "local"]
+Preference = Literal["balance", "quality", "speed"]
+Kind = Literal[
+    "capability",  # it cannot do what is needed
+    "context",  # the request is longer than it can hold
+    "privacy",  # it trains on prompts, or may
+    "choice",  # the request leaves it out
+    "policy",  # the client's key does not allow it
+    "proof",  # nothing proves any more that it is free
+    "withdrawn",  # it said no, for a time
+    "cooling",  # it failed just now
+    "quota",  # a bucket is used up
+    "size",  # the request is larger than a quota can ever hold
+    "queue",  # others wait for it
+    "rank",  # enough others are worth more
+    "failed",  # it was asked, in vain
+]
+"""Why a deployment does not serve a request, in one word."""
 
 
 class Ask(Struct, frozen=True, kw_only=True):
@@ -25,6 +42,11 @@ class Ask(Struct, frozen=True, kw_only=True):
     only: tuple[str, ...] = ()  # providers that may serve it; none: any
     ignore: tuple[str, ...] = ()  # providers that may not
     order: tuple[str, ...] = ()  # providers to be tried first, in this order
+    fallbacks: bool = True  # another may be asked where the first one fails
+    strict: bool = False  # only who takes every parameter of the request may serve
+    prefer: Preference | None = None  # None: as the name that was asked for has it
+    allowed_models: tuple[str, ...] = ()  # patterns, from the client's key; none: all
+    allowed_providers: tuple[str, ...] = ()
     models: tuple[str, ...] = ()  # the names asked for, best first
     no_train: bool = False
     substitute: bool = False  # the nearest model may serve if the one asked for is gone
@@ -40,13 +62,24 @@ class Requirements(Struct, frozen=True, kw_only=True):
     capabilities: frozenset[str]  # "stream" is one that all have of whom nobody found out otherwise
     prompt_tokens: int
     output_tokens: int  # reserved for the answer
+    media_tokens: int = 0  # those of *prompt_tokens* that stand for images and sound
     deadline: float
     only: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
+    fallbacks: bool = True
+    parameters: frozenset[str] = frozenset()  # fields that not everybody takes
+    strict: bool = False  # who does not take all *parameters* may not serve; else it is worth less
+    prefer: Preference | None = None
+    allowed_models: tuple[str, ...] = ()
+    allowed_providers: tuple[str, ...] = ()
     no_train: bool = False
     substitute: bool = False
     instead_of: str | None = None  # the model that was asked for, if *models* is what stands in for it
+
+    @property
+    def text_tokens(self) -> int:
+        return self.prompt_tokens - self.media_tokens
 
     @property
     def tokens(self) -> int:
@@ -124,6 +157,7 @@ class Exclusion(Struct, frozen=True):
     """Why a deployment could not serve a request, and when (unix seconds) that ends, if it does."""
 
     deployment: str
+    kind: Kind
     reason: str
     until: float | None = None
 
@@ -200,6 +234,12 @@ class NothingCapable(GatewayError):
     """
 
     status, type, code = 400, "invalid_request_error", "unsupported"
+
+
+class NotAllowed(GatewayError):
+    """The client's key allows none of those who could serve it."""
+
+    status, type, code = 403, "invalid_request_error", "not_allowed"
 
 
 class TooLong(GatewayError):

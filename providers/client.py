@@ -168,27 +168,32 @@ class Provider:
         framing = ServerSentEvents() if self.dialect.framing == "sse" else Lines()
         reader = self.dialect.reader(target)
         try:
-            async for piece in incoming.pieces():
-                steps, trouble = _read(reader, framing.feed(piece))
-                if steps:
-                    yield steps
-                if trouble is not None:
-                    raise trouble
-            steps, trouble = _read(reader, framing.end())
-            if steps:
+            async for steps in _arriving(incoming, framing, reader):
                 yield steps
-            if trouble is not None:
-                raise trouble
-        except f.ProviderFailure as failure:
-            self._censor(failure, request)
-            raise
         except EventTooLong as exc:
             raise f.Unreachable("an event of the stream has no end") from exc
-        except f.Unreachable:
-            if not reader.finished():  # what breaks after the answer said its end leaves it whole
+        except f.ProviderFailure as failure:
+            # What breaks after the answer said its end leaves it whole.
+            if not (isinstance(failure, f.Unreachable) and reader.finished()):
+                self._censor(failure, request)
                 raise
         if not reader.finished():
             raise f.Interrupted("the stream ended before the answer was finished")
+
+
+async def _arriving(incoming: Incoming, framing: ServerSentEvents | Lines, reader: StreamReader) -> AsyncIterator[list[Step]]:
+    """The steps as they come, up to what says that things went wrong."""
+    async for piece in incoming.pieces():
+        steps, trouble = _read(reader, framing.feed(piece))
+        if steps:
+            yield steps
+        if trouble is not None:
+            raise trouble
+    steps, trouble = _read(reader, framing.end())
+    if steps:
+        yield steps
+    if trouble is not None:
+        raise trouble
 
 
 def _read(reader: StreamReader, events: Iterator[bytes]) -> tuple[list[Step], f.ProviderFailure | None]:

@@ -22,6 +22,7 @@ from gateway.words import (
     Exclusion,
     GatewayError,
     NoSource,
+    NotAllowed,
     NothingCapable,
     Requirements,
     UnknownModel,
@@ -32,7 +33,7 @@ AUTO = "auto"
 _GONE = "gone"
 _SHAPES = 512
 _AT_A_TURN = 2
-_EXPIRED = "its free proof has expired"
+_UNTAKEN = 0.1  # of its worth is lost to who does not take a parameter of the request
 
 
 class Shape(Struct, frozen=True):
@@ -44,6 +45,11 @@ class Shape(Struct, frozen=True):
     only: tuple[str, ...]
     ignore: tuple[str, ...]
     order: tuple[str, ...]
+    parameters: frozenset[str]
+    strict: bool
+    prefer: str | None
+    allowed_models: tuple[str, ...]
+    allowed_providers: tuple[str, ...]
 
 
 class Catalog:
@@ -189,7 +195,19 @@ class Catalog:
 
     def shape_of(self, needs: Requirements) -> Shape:
         """Requests of one shape are served by the same deployments."""
-        return Shape(needs.models, needs.capabilities, needs.no_train, needs.only, needs.ignore, needs.order)
+        return Shape(
+            needs.models,
+            needs.capabilities,
+            needs.no_train,
+            needs.only,
+            needs.ignore,
+            needs.order,
+            needs.parameters,
+            needs.strict,
+            needs.prefer,
+            needs.allowed_models,
+            needs.allowed_providers,
+        )
 
     def _fit(self, needs: Requirements, now: float) -> tuple[Candidate, ...]:
         """Those that fit for as long as no list changes, in order."""
@@ -204,14 +222,16 @@ class Catalog:
 
     def _find(self, needs: Requirements, now: float) -> list[Candidate]:
         found: dict[str, Candidate] = {}
-        prefer = self.prefers(needs.models[0])
+        prefer = needs.prefer or self.prefers(needs.models[0])
+        wanted_talents = needs.capabilities | ({"reasoning"} if "reasoning_effort" in needs.parameters else set())
         for place, asked in enumerate(needs.models):
             named, wanted = self._resolve(asked, needs)
             for d in named:
                 if d.name not in found and self._lasting(d, wanted, now) is None:
                     provider = d.provider.name
                     ordered = needs.order.index(provider) if provider in needs.order else len(needs.order)
-                    found[d.name] = Candidate(d, worth(d, needs.capabilities, prefer), (place, ordered))
+                    value = worth(d, wanted_talents, prefer) - _UNTAKEN * len(self._untaken(d, needs, now))
+                    found[d.name] = Candidate(d, value, (place, ordered))
         ranked = sorted(found.values(), key=lambda one: (one.place, -one.worth))
         seen: Counter[tuple[tuple[int, int], str]] = Counter()
         turns = []
@@ -263,25 +283,37 @@ class Catalog:
 
     def _lasting(self, deployment: Deployment, needs: Requirements, now: float) -> Exclusion | None:
         """Why *deployment* cannot serve any request like *needs*, or None."""
-        provider, reason = deployment.provider.name, ""
+        provider, name = deployment.provider.name, deployment.name
         missing = needs.capabilities and needs.capabilities - self.experience.capabilities(deployment, now)
+        if not (_fits(provider, needs.allowed_providers) and _fits(deployment.model, needs.allowed_models)):
+            return Exclusion(name, "policy", "the client's key does not allow it")
         if missing:
-            reason = f"lacks {', '.join(sorted(missing))}"
-        elif needs.no_train and deployment.policy.trains != "no":
-            reason = "may train on prompts"
-        elif (needs.only and provider not in needs.only) or provider in needs.ignore:
-            reason = "the request leaves this provider out"
-        return Exclusion(deployment.name, reason) if reason else None
+            return Exclusion(name, "capability", f"lacks {', '.join(sorted(missing))}")
+        if needs.no_train and deployment.policy.trains != "no":
+            return Exclusion(name, "privacy", "may train on prompts")
+        if (needs.only and provider not in needs.only) or provider in needs.ignore:
+            return Exclusion(name, "choice", "the request leaves this provider out")
+        if needs.strict and (untaken := self._untaken(deployment, needs, now)):
+            return Exclusion(name, "capability", f"does not take {', '.join(sorted(untaken))}")
+        return None
+
+    def _untaken(self, deployment: Deployment, needs: Requirements, now: float) -> set[str]:
+        """The parameters of the request that *deployment* is known not to take."""
+        untaken = set(needs.parameters.intersection(deployment.provider.spec.drop))
+        reasons = "reasoning" in self.experience.capabilities(deployment, now)
+        if "reasoning_effort" in needs.parameters and not reasons:
+            untaken.add("reasoning_effort")
+        return untaken
 
     def _passing(self, deployment: Deployment, needs: Requirements, now: float) -> Exclusion | None:
         """Why *deployment* cannot serve *needs* now, or because of its size, or None."""
         if deployment.context and needs.prompt_tokens > deployment.context:
             reason = f"holds {deployment.context} tokens, the request has about {needs.prompt_tokens}"
-            return Exclusion(deployment.name, reason)
+            return Exclusion(deployment.name, "context", reason)
         if not deployment.proof.fresh(now):
-            return Exclusion(deployment.name, _EXPIRED)
+            return Exclusion(deployment.name, "proof", "its free proof has expired")
         if withdrawal := self.experience.withdrawn(deployment, now):
-            return Exclusion(deployment.name, withdrawal.because, withdrawal.until)
+            return Exclusion(deployment.name, "withdrawn", withdrawal.because, withdrawal.until)
         return None
 
     # ── why nobody can ──
@@ -290,7 +322,7 @@ class Catalog:
         excluded = self.exclusions(needs, now)
         if not excluded:
             return self._unknown(needs)
-        return _out_of_service(excluded, now) or _incapable(needs, excluded)
+        return _out_of_service(excluded, now) or _forbidden(excluded) or _incapable(needs, excluded)
 
     def _unknown(self, needs: Requirements) -> GatewayError:
         asked = ", ".join(repr(name) for name in needs.models)
@@ -323,7 +355,7 @@ def _fits(model: str, patterns: tuple[str, ...]) -> bool:
 
 def _out_of_service(excluded: list[tuple[Deployment, Exclusion]], now: float) -> NoSource | None:
     """What to say if some of *excluded* could do it, but may not be asked for now: the request is not at fault."""
-    out = [reason for _, reason in excluded if reason.until is not None or reason.reason == _EXPIRED]
+    out = [reason for _, reason in excluded if reason.kind in ("withdrawn", "proof")]
     if not out:
         return None
     told = "; ".join(f"{reason.deployment}: {reason.reason}" for reason in out[:3])
@@ -332,6 +364,18 @@ def _out_of_service(excluded: list[tuple[Deployment, Exclusion]], now: float) ->
         f"every free source that could serve this request is out of service ({told})",
         retry_after=None if back is None else max(1.0, back - now),
         excluded=tuple(out),
+    )
+
+
+def _forbidden(excluded: list[tuple[Deployment, Exclusion]]) -> NotAllowed | None:
+    """What to say if nothing but the client's own policy is in the way."""
+    if any(reason.kind != "policy" for _, reason in excluded):
+        return None
+    return NotAllowed(
+        f"the client's key allows none of the {len(excluded)} deployments that go by this name; its [[client]] entry "
+        f"in the settings says which models and providers it may use",
+        param="model",
+        excluded=tuple(reason for _, reason in excluded),
     )
 
 

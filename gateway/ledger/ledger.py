@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from itertools import count
+from operator import itemgetter
 from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
@@ -157,6 +158,21 @@ class Ledger:
         return {
             bucket.key: _view(bucket, found.get(bucket.key) or Level(), outcome.now, self._ahead) for bucket in buckets
         }
+
+    async def openings(self, wanted: Sequence[Wanted]) -> list[tuple[Bucket, float] | None]:
+        """For each of *wanted* its bucket that has room last, and when; None if it has room now. Nothing is debited."""
+        looked_at = list({bucket.key: bucket for want in wanted for bucket in want.buckets}.values())
+        outcome = await self._exchange((), "", looked_at)
+        found, now = {bucket.key: level for bucket, level in outcome.levels}, outcome.now
+        openings = []
+        for want in wanted:
+            moments = [
+                (bucket, b.opens_at(bucket, found.get(bucket.key) or Level(), want.cost.of(bucket.unit), now))
+                for bucket in want.buckets
+            ]
+            last = max(moments, key=itemgetter(1), default=None)
+            openings.append(None if last is None or last[1] <= now else (last[0], last[1] - self._ahead))
+        return openings
 
     def shares(self) -> Mapping[str, Share]:
         """How dear each bucket is, by key, as far as this process knows: costs nothing, for ranking."""

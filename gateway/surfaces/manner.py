@@ -12,45 +12,51 @@ _LONGEST_WAIT = 3600.0
 """Seconds that a caller may ask us to wait at most."""
 
 _MAX_WAIT, _PRIORITY = b"x-freeway-max-wait", b"x-freeway-priority"
-_SUBSTITUTE, _RESUME = b"x-freeway-substitute", b"x-freeway-resume"
+_SUBSTITUTE, _RESUME, _TRACE = b"x-freeway-substitute", b"x-freeway-resume", b"x-freeway-trace"
 _TRUTH = {b"true": True, b"1": True, b"false": False, b"0": False}
 
 
 class Manner(Struct, frozen=True):
     """
     *max_wait*: seconds to wait for capacity. *substitute*: another model may serve where the one asked for is gone.
-    *priority*: who goes first of those who wait. *resume*: another source may continue a stream that broke.
+    *priority*: who goes first of those who wait. *resume*: another source may continue a stream that broke. *trace*: the
+    answer says in a header whom it passed over.
     """
 
     max_wait: float
     substitute: bool
     priority: int
     resume: bool
+    trace: bool
 
 
 def manner_of(headers: RawHeaders, defaults: Requests, client: Client) -> Manner:
-    """What *headers* of *client* say, else *defaults*; a priority never above the client's own. Raises BadRequest, naming the header."""
+    """
+    What *headers* of *client* say, else *defaults*; a priority never above the client's own, nor a longer wait.
+
+    Raises BadRequest, naming the header.
+    """
     max_wait, priority = defaults.max_wait, PRIORITIES[client.priority]
-    substitute, resume = defaults.substitute, defaults.resume
+    truths = {_SUBSTITUTE: defaults.substitute, _RESUME: defaults.resume, _TRACE: False}
     for name, value in headers:
         if name == _MAX_WAIT:
             try:
                 max_wait = min(max(0.0, float(value)), _LONGEST_WAIT)
             except ValueError as exc:
                 raise BadRequest("x-freeway-max-wait: expected seconds", param="x-freeway-max-wait") from exc
-        elif name == _SUBSTITUTE:
-            substitute = _truth(value, "x-freeway-substitute")
-        elif name == _RESUME:
-            resume = _truth(value, "x-freeway-resume")
+        elif name in truths:
+            truths[name] = _truth(name, value)
         elif name == _PRIORITY:
             asked = PRIORITIES.get(value.decode("latin-1").lower())
             if asked is None:
                 raise BadRequest("x-freeway-priority: expected low, normal or high", param="x-freeway-priority")
             priority = min(priority, asked)
-    return Manner(max_wait, substitute, priority, resume)
+    if client.max_wait is not None:
+        max_wait = min(max_wait, client.max_wait)
+    return Manner(max_wait, truths[_SUBSTITUTE], priority, truths[_RESUME], truths[_TRACE])
 
 
-def _truth(value: bytes, header: str) -> bool:
+def _truth(name: bytes, value: bytes) -> bool:
     if value.lower() not in _TRUTH:
-        raise BadRequest(f"{header}: expected true or false", param=header)
+        raise BadRequest(f"{name.decode()}: expected true or false", param=name.decode())
     return _TRUTH[value.lower()]

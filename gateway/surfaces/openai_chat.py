@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -32,6 +32,7 @@ from gateway.surfaces import openai_errors
 from gateway.surfaces.auth import ANYBODY, Doorkeeper
 from gateway.surfaces.manner import Manner, manner_of
 from gateway.surfaces.presence import while_present
+from gateway.surfaces.trace import trace
 from gateway.words import Ask, BadRequest, Broken, GatewayError, Stopping, TooBig, WrongMethod
 from providers.chat import Chunk, Fields, Step, Usage, Whole, decode_fields, decode_request, encode
 from providers.failures import Interrupted
@@ -41,19 +42,38 @@ COMMENT = b": waiting\n\n"
 
 
 class Preferences(Struct):
-    """OpenRouter's ``provider`` field, as far as it means something here."""
+    """
+    OpenRouter's ``provider`` field, as far as it means something here. All is free, so that to *sort* by price changes
+    nothing; throughput and latency are both speed.
+    """
 
-    order: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
-    data_collection: str = "allow"
+    order: tuple[str, ...] | None = None
+    only: tuple[str, ...] | None = None
+    ignore: tuple[str, ...] | None = None
+    allow_fallbacks: bool | None = None
+    require_parameters: bool | None = None
+    data_collection: Literal["allow", "deny"] | None = None
+    sort: Literal["price", "throughput", "latency"] | None = None
+
+    def may_serve(self) -> tuple[str, ...]:
+        """The providers that may be asked; none: all. Without fallbacks those to be tried first are the only ones."""
+        only, order = self.only or (), self.order or ()
+        if self.allow_fallbacks is not False or not order:
+            return only
+        both = tuple(name for name in order if name in only) if only else order
+        if not both:
+            raise BadRequest(
+                "provider: without fallbacks only those in 'order' may be tried, and 'only' leaves them out",
+                param="provider.order",
+            )
+        return both
 
 
 class _Routing(Struct):
     """The fields of a request that are for us and not for a provider."""
 
     model: str = ""
-    models: tuple[str, ...] = ()
+    models: tuple[str, ...] | None = None
     provider: Preferences | None = None
 
 
@@ -87,7 +107,7 @@ def chat_completions(surface: Surface) -> ASGIRouteHandler:
         except GatewayError as error:
             await call.refuse(error)
             return
-        call.asked = ask.models[0]
+        call.asked, call.traces = ask.models[0], manner.trace
         try:
             async with while_present(receive) as presence:
                 await (_stream if ask.view.stream else _whole)(ask, call)
@@ -106,12 +126,23 @@ class _Call:
         self.engine, self.server, self.doorkeeper = surface.engine, surface.server, surface.doorkeeper
         self.send, self.id, self.began = send, request, began
         self.client = self.asked = "?"
-        self._over = False
+        self.traces = self._over = False
 
     async def refuse(self, error: GatewayError) -> None:
         """Answer with *error*."""
         self.over(error.code or "bad_request", error.status, waited=error.waited)
-        await _send(self.send, error.status, openai_errors.headers(error), openai_errors.render(error), self.id)
+        headers = openai_errors.headers(error)
+        if self.traces:
+            headers["x-freeway-trace"] = trace((), error.excluded)
+        await _send(self.send, error.status, headers, openai_errors.render(error), self.id)
+
+    def served_by(self, found: Answer) -> dict[str, str]:
+        """Headers that say who served it, and, for those who want to know, who did not and why."""
+        headers = _served_by(found)
+        if self.traces:
+            left_out = self.engine.catalog.exclusions(found.needs, self.engine.clock.now())
+            headers["x-freeway-trace"] = trace(found.attempts, [*found.skipped, *(reason for _, reason in left_out)])
+        return headers
 
     def over(
         self,
@@ -170,9 +201,14 @@ def parse(body: bytes, client: Client, caller: str, manner: Manner, now: float) 
         fields=fields,
         deadline=now + manner.max_wait,
         models=_names(routing),
-        only=preferences.only,
-        ignore=preferences.ignore,
-        order=preferences.order,
+        only=preferences.may_serve(),
+        ignore=preferences.ignore or (),
+        order=preferences.order or (),
+        fallbacks=preferences.allow_fallbacks is not False or bool(preferences.order),
+        strict=preferences.require_parameters is True,
+        prefer="speed" if preferences.sort in ("throughput", "latency") else None,
+        allowed_models=client.models,
+        allowed_providers=client.providers,
         no_train=client.no_train or preferences.data_collection == "deny",
         substitute=manner.substitute,
         resume=manner.resume,
@@ -189,7 +225,7 @@ def _caller(client: Client, scope: Any) -> str:
 
 def _names(routing: _Routing) -> tuple[str, ...]:
     """All names asked for, best first; none at all means any model."""
-    return tuple(dict.fromkeys(name for name in (routing.model, *routing.models) if name)) or (AUTO,)
+    return tuple(dict.fromkeys(name for name in (routing.model, *(routing.models or ())) if name)) or (AUTO,)
 
 
 def _check_method(method: str) -> None:
@@ -227,7 +263,7 @@ async def _whole(ask: Ask, call: _Call) -> None:
             await call.refuse(Stopping())
         raise
     whole = relay.whole(found, call.engine)
-    headers = {"content-type": "application/json", **_served_by(found)}
+    headers = {"content-type": "application/json", **call.served_by(found)}
     await _send(call.send, 200, headers, _completed(whole, call), call.id)
     call.over("served", 200, found, whole.completion.usage)
 
@@ -243,7 +279,7 @@ async def _stream(ask: Ask, call: _Call) -> None:
     keeping = asyncio.ensure_future(stream.keep_alive(call.server.keep_alive))
     try:
         found = await answer(ask, call.id, call.engine)
-        await stream.start(_served_by(found))
+        await stream.start(call.served_by(found))
         await _pass_on(found, ask, call, stream)
     except GatewayError as error:
         await stream.fail(error)

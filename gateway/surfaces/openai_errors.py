@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -9,28 +11,29 @@ from litestar import Request, Response
 from litestar.enums import MediaType
 from litestar.exceptions import HTTPException
 
-from gateway.words import GatewayError, Stopping
+from gateway.words import GatewayError, NoCapacity, NoSource, NothingCapable, Stopping
 
 _MAX_NAMED = 50  # exclusions that an error lists
 
 
 def render(error: GatewayError) -> bytes:
-    """``{error: {message, type, param, code}}``, and what was left out and why, where that is known."""
+    """
+    ``{error: {message, type, param, code}}``, and, where nobody could serve the request, why: when to come back, how
+    many deployments were left out for which kind of reason, and the first of them.
+    """
     body: dict[str, Any] = {
         "message": error.message,
         "type": error.type,
         "param": error.param,
         "code": error.code,
     }
-    if error.excluded or error.retry_after is not None:
+    if error.excluded or isinstance(error, NoCapacity | NoSource | NothingCapable):
         body["availability"] = {
             "code": error.code,
             "retryable": error.retry_after is not None,
             "retry_after": error.retry_after,
-            "excluded_by": [
-                {"deployment": out.deployment, "reason": out.reason, "until": out.until}
-                for out in error.excluded[:_MAX_NAMED]
-            ],
+            "excluded_by": Counter(out.kind for out in error.excluded),
+            "excluded": error.excluded[:_MAX_NAMED],
         }
     return msgspec.json.encode({"error": body})
 
@@ -39,7 +42,7 @@ def headers(error: GatewayError) -> dict[str, str]:
     """What an error answer says beside its body."""
     found = {"content-type": "application/json"}
     if error.retry_after is not None:
-        found["retry-after"] = str(max(1, round(error.retry_after)))
+        found["retry-after"] = str(max(1, math.ceil(error.retry_after)))
     if isinstance(error, Stopping):
         found["connection"] = "close"  # the next one may reach another gateway
     return found

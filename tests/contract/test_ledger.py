@@ -45,6 +45,23 @@ async def used(ledger, *buckets) -> list[float]:
     return [levels[bucket.key].used for bucket in buckets]
 
 
+# ── looking ──
+
+
+async def test_an_opening_is_what_a_refusal_would_tell_and_debits_nothing(ledger):
+    for _ in range(3):
+        await take(ledger, MINUTE, TOKENS, prompt=30)
+    asked = [wanted(MINUTE, DAY), wanted(TOKENS, prompt=40), wanted(TOKENS, prompt=101), wanted(DAY), wanted()]
+    before = await used(ledger, MINUTE, DAY, TOKENS)
+
+    openings = await ledger.openings(asked)
+
+    refusals = [(await refused(ledger, *want.buckets, prompt=want.cost.prompt)).refusals[0] for want in asked[:3]]
+    assert openings[:3] == refusals
+    assert openings[3:] == [None, None]
+    assert await used(ledger, MINUTE, DAY, TOKENS) == before
+
+
 # ── reserving ──
 
 

@@ -148,8 +148,12 @@ async def test_nothing_leaves_that_our_own_count_forbids(start, clock):
     assert [r.status_code for r in responses].count(200) == 30
     refusal = responses[-1]
     assert refusal.status_code == 429
-    assert 0 < int(refusal.headers["retry-after"]) <= 60
-    assert refusal.json()["error"]["availability"]["excluded_by"][0]["deployment"] == "groq/openai/gpt-oss-20b"
+    assert 0 < int(refusal.headers["retry-after"]) <= 61  # a slot of the window later, rounded up: not a second early
+    availability = refusal.json()["error"]["availability"]
+    assert availability["excluded_by"] == {"quota": 1}
+    assert availability["excluded"][0]["deployment"] == "groq/openai/gpt-oss-20b"
+    assert availability["retryable"]
+    assert int(refusal.headers["retry-after"]) - 1 < availability["retry_after"] <= int(refusal.headers["retry-after"])
     assert demo.world.providers["groq"].refused == 0
 
 

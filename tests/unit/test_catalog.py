@@ -12,7 +12,7 @@ from gateway.catalog.proof import prove
 from gateway.memory.embedded import EmbeddedKeeper
 from gateway.memory.memory import Memory
 from gateway.settings import Settings, Virtual
-from gateway.words import NoSource, NothingCapable, UnknownModel
+from gateway.words import NoSource, NotAllowed, NothingCapable, UnknownModel
 from providers.dialect import Listed
 from providers.spec import DataPolicy
 from tests.clock import FakeClock
@@ -152,3 +152,77 @@ def test_a_request_longer_than_the_context_goes_elsewhere():
     short, long = (msgspec.structs.replace(d, context=size) for d, size in ((A, 100), (B, 10_000)))
 
     assert serving(catalog(short, long), prompt_tokens=5000) == {"google/b"}
+
+
+# ── what the request and its client's key leave out ──
+
+
+def first(made: Catalog, **needs) -> str:
+    wanted = msgspec.structs.replace(NEEDS, models=("auto",), **needs)
+    return next(made.candidates(wanted, NOW)).deployment.name
+
+
+def kinds(made: Catalog, **needs) -> dict[str, str]:
+    wanted = msgspec.structs.replace(NEEDS, models=("auto",), **needs)
+    return {d.name: reason.kind for d, reason in made.exclusions(wanted, NOW)}
+
+
+DROPS = deployment("cohere/quick", 0.6)  # takes no parallel_tool_calls
+TAKES = deployment("nvidia/slow", 0.5)
+
+
+def test_who_takes_a_parameter_is_preferred_and_with_strictness_required():
+    made = catalog(DROPS, TAKES)
+    parameters = frozenset({"parallel_tool_calls"})
+
+    assert first(made) == DROPS.name
+    assert first(made, parameters=parameters) == TAKES.name
+    assert serving(made, parameters=parameters) == {DROPS.name, TAKES.name}
+    assert serving(made, parameters=parameters, strict=True) == {TAKES.name}
+    assert kinds(made, parameters=parameters, strict=True) == {DROPS.name: "capability"}
+
+
+def test_who_is_asked_to_reason_preferably_can():
+    plain, thinker = deployment("groq/plain", 0.5), deployment("nvidia/thinker", 0.5, "reasoning")
+    made = catalog(plain, thinker)
+
+    assert first(made) == plain.name
+    assert first(made, parameters=frozenset({"reasoning_effort"})) == thinker.name
+    assert serving(made, parameters=frozenset({"reasoning_effort"}), strict=True) == {thinker.name}
+
+
+def test_a_clients_key_may_allow_some_models_and_providers_only():
+    made = catalog(A, B)
+
+    assert serving(made, allowed_providers=("goo*",)) == {"google/b"}
+    assert serving(made, allowed_models=("a",)) == {"groq/a"}
+    assert kinds(made, allowed_models=("a",)) == {"google/b": "policy"}
+
+
+def test_a_policy_that_leaves_nobody_is_named_as_what_is_in_the_way():
+    with pytest.raises(NotAllowed, match=r"client's key") as caught:
+        serving(catalog(A, B), allowed_providers=("nobody",))
+
+    assert caught.value.status == 403
+
+
+def test_a_policy_is_not_blamed_for_what_the_others_lack():
+    with pytest.raises(NothingCapable, match="lacks vision"):
+        serving(catalog(A, B), allowed_providers=("groq",), capabilities=frozenset({"vision"}))
+
+
+def test_every_reason_has_its_kind():
+    made = catalog(
+        A,
+        msgspec.structs.replace(deployment("groq/short"), context=5),
+        msgspec.structs.replace(deployment("groq/old"), proof=msgspec.structs.replace(PROOF, until=NOW)),
+        deployment("groq/out"),
+        deployment("groq/able", talents="tools"),
+        B,
+    )
+    made.experience.withdraw("groq/out", NOW + 60, "gone")
+
+    assert kinds(made) == {"groq/short": "context", "groq/old": "proof", "groq/out": "withdrawn"}
+    assert kinds(made, capabilities=frozenset({"tools"}))["google/b"] == "capability"
+    assert kinds(made, ignore=("google",))["google/b"] == "choice"
+    assert kinds(made, no_train=True)["groq/a"] == "privacy"

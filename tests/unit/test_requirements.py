@@ -46,6 +46,27 @@ def test_what_is_not_asked_for_is_not_required(body):
     assert needs(**body).capabilities == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("body", "parameters"),
+    [
+        ({"stop": ["."], "seed": 1}, {"stop", "seed"}),
+        ({"tools": [TOOL], "tool_choice": "required"}, {"tool_choice"}),
+        ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "f"}}}, {"tool_choice"}),
+        ({"tools": [TOOL], "tool_choice": "auto"}, set()),
+        ({"tool_choice": "required"}, set()),
+        ({"tools": [TOOL], "parallel_tool_calls": False}, {"parallel_tool_calls"}),
+        ({"reasoning_effort": "high"}, {"reasoning_effort"}),
+        ({"reasoning_effort": "none"}, set()),
+        ({"stop": None, "temperature": 0.5, "metadata": {}}, {"temperature"}),
+    ],
+)
+def test_what_can_be_done_without_is_a_parameter_and_no_capability(body, parameters):
+    found = needs(**body)
+
+    assert found.parameters == parameters
+    assert found.capabilities <= {"tools"}
+
+
 def test_an_image_counts_as_an_image_and_not_as_its_bytes():
     assert (
         TOKENS_PER_IMAGE <= needs(messages=[{"role": "user", "content": [IMAGE]}]).prompt_tokens < 2 * TOKENS_PER_IMAGE

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.ledger.buckets import Bucket
 from gateway.ledger.shares import Share
 from gateway.pace import TYPICAL, Point
-from gateway.router import rank
+from gateway.router import appraise, rank
 from gateway.words import Candidate, Deployment, FreeProof, Requirements
 from gateway.worth import worth
 from providers.client import Provider
@@ -148,3 +148,18 @@ def test_a_long_request_spares_tokens_that_are_dear():
 
     assert first(200) == "groq/by-tokens"
     assert first(20_000) == "google/by-requests"
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 0.99), st.floats(0.1, 20)), min_size=2, max_size=8))
+def test_what_is_explained_is_what_was_ranked_by(sources):
+    health, shares, candidates = unshared(), {}, []
+    for number, (quality, used, latency) in enumerate(sources):
+        one = deployment(f"groq/m{number}", quality)
+        health.timed(one.name, (Point(TYPICAL, latency),), NOW)
+        shares[one.name] = share(used)
+        candidates.append(Candidate(one, worth(one, frozenset(), "balance"), (0, 0)))
+    scores = {one.deployment.name: appraise(one, shares, health, NOW).score for one in candidates}
+
+    order = [d.name for d in rank(candidates, shares, health, NOW).best]
+
+    assert order == sorted(order, key=lambda name: -scores[name])

@@ -1,0 +1,87 @@
+"""What is reserved for a prompt comes near to what it takes, and errs upward."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from gateway import relay
+from gateway.calibration import LEAST, MOST, Calibration
+from gateway.requirements import Wishes
+from gateway.words import FreeProof
+from providers.chat import Usage
+from tests.unit.test_router import NEEDS, deployment
+
+
+def taught(*counts: int, model: str = "m") -> Calibration:
+    calibration = Calibration()
+    for true in counts:
+        calibration.saw(model, 100, true)
+    return calibration
+
+
+def test_what_nobody_has_counted_is_taken_as_estimated():
+    assert taught(50, model="other").factor("m") == 1.0
+
+
+def test_a_longer_prompt_raises_the_factor_at_once():
+    assert taught(130).factor("m") == 1.3
+    assert taught(*[60] * 500, 90).factor("m") == 0.9
+
+
+def test_shorter_prompts_lower_it_slowly():
+    assert 0.97 < taught(50).factor("m") < 1.0
+    assert 0.60 < taught(*[60] * 500).factor("m") < 0.61
+
+
+@given(st.lists(st.integers(1, 100_000), max_size=60))
+def test_it_stays_within_its_bounds_whatever_a_provider_counts(counts):
+    assert LEAST <= taught(*counts).factor("m") <= MOST
+
+
+@given(st.lists(st.integers(50, 200), min_size=1, max_size=60))
+def test_it_is_never_below_what_was_seen_last(counts):
+    assert taught(*counts).factor("m") >= counts[-1] / 100
+
+
+def test_one_long_prompt_in_ten_is_still_reserved_for_most_of_the_way():
+    calibration = taught(*([50] * 9 + [90]) * 20)
+
+    assert taught(*([50] * 9 + [90]) * 20 + [50] * 9).factor("m") > 0.7
+    assert calibration.factor("m") == 0.9
+
+
+def test_short_prompts_and_missing_counts_tell_nothing():
+    calibration = Calibration()
+    calibration.saw("m", 10, 20)
+    calibration.saw("m", 100, 0)
+
+    assert calibration.factor("m") == 1.0
+
+
+def test_images_are_reserved_for_in_full_whatever_is_known_of_text():
+    needs = replace(NEEDS, prompt_tokens=3_100, media_tokens=3_000, output_tokens=7)
+    calibration = taught(*[60] * 500, model="m")
+
+    (want,) = Wishes([deployment("groq/m")], needs, calibration)
+
+    assert (want.cost.prompt, want.cost.output) == (3_061, 7)
+
+
+def test_an_answer_teaches_unless_it_came_from_this_machine_or_to_an_image(monkeypatch):
+    monkeypatch.setattr(relay, "settle", lambda *_: None)
+    engine = SimpleNamespace(calibration=Calibration())
+    needs = replace(NEEDS, prompt_tokens=100)
+    local = replace(deployment("ollama/m"), proof=FreeProof("local", "", "", 0, 1e12))
+
+    for one, asked in ((local, needs), (deployment("groq/m"), replace(needs, prompt_tokens=200, media_tokens=100))):
+        relay._settle(SimpleNamespace(deployment=one, held=None, needs=asked), Usage(prompt_tokens=180), (), engine)
+        assert engine.calibration.factor("m") == 1.0
+
+    relay._settle(
+        SimpleNamespace(deployment=deployment("groq/m"), held=None, needs=needs), Usage(prompt_tokens=180), (), engine
+    )
+    assert engine.calibration.factor("m") == 1.8
