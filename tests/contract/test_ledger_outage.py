@@ -342,7 +342,7 @@ steps = st.lists(
 
 
 @given(steps)
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 def test_three_replicas_never_overshoot_by_more_than_what_was_taken_since_the_last_look(steps):
     asyncio.run(_history(steps))
 

@@ -110,6 +110,7 @@ def test_a_lease_of_a_dead_process_returns():
 
     assert not take(kind, level, 1, T0 + 899, ("next", T0 + 1800))
     assert take(kind, level, 1, T0 + 900, ("next", T0 + 1800))
+    assert b.used(kind, level) == 1
 
 
 def test_a_learned_limit_counts_while_it_is_fresh():
