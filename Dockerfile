@@ -48,5 +48,5 @@ WORKDIR /data
 VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
-    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/health/liveness', timeout=4)"]
+    CMD ["freeway", "health"]
 CMD ["freeway", "serve"]

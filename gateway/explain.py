@@ -33,7 +33,7 @@ class Needs(Struct, frozen=True, kw_only=True):
 class Ranked(Struct, frozen=True, kw_only=True):
     """
     A deployment that could serve the request now, and its *score*, which is made of its *worth*, the *price* of what
-    others will miss, and its *latency*: seconds to the first content; None if that is not known. Among those of one
+    others will miss, and how many *seconds* a typical answer takes; None if that is not known. Among those of one
     *place* in the caller's own lists the higher score goes first; the last resort comes after all others.
     """
 
@@ -44,7 +44,7 @@ class Ranked(Struct, frozen=True, kw_only=True):
     score: float
     worth: float
     price: float
-    latency: float | None
+    seconds: float | None
     last_resort: bool
 
 

@@ -181,7 +181,9 @@ class Provider:
             raise f.Interrupted("the stream ended before the answer was finished")
 
 
-async def _arriving(incoming: Incoming, framing: ServerSentEvents | Lines, reader: StreamReader) -> AsyncIterator[list[Step]]:
+async def _arriving(
+    incoming: Incoming, framing: ServerSentEvents | Lines, reader: StreamReader
+) -> AsyncIterator[list[Step]]:
     """The steps as they come, up to what says that things went wrong."""
     async for piece in incoming.pieces():
         steps, trouble = _read(reader, framing.feed(piece))
