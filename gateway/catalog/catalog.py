@@ -380,8 +380,13 @@ def _forbidden(excluded: list[tuple[Deployment, Exclusion]]) -> NotAllowed | Non
 
 
 def _incapable(needs: Requirements, excluded: list[tuple[Deployment, Exclusion]]) -> NothingCapable:
-    """Say what was missing, and who came closest: of those that lack the least, the best."""
-    closest, why = min(excluded, key=lambda pair: (len(needs.capabilities - pair[0].capabilities), -pair[0].quality))
+    """Say what was missing, and who came closest: of those that lack the least, one that the client may use, the best."""
+
+    def distance(pair: tuple[Deployment, Exclusion]) -> tuple[int, bool, float]:
+        deployment, reason = pair
+        return len(needs.capabilities - deployment.capabilities), reason.kind == "policy", -deployment.quality
+
+    closest, why = min(excluded, key=distance)
     wanted = ", ".join(sorted(needs.capabilities - {"stream"})) or "chat"
     return NothingCapable(
         f"no free source can serve this request ({wanted}; about {needs.prompt_tokens} tokens): "

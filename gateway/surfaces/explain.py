@@ -13,7 +13,7 @@ from gateway.explain import Explanation, explain
 from gateway.surfaces import openai_errors
 from gateway.surfaces.auth import Doorkeeper
 from gateway.surfaces.manner import manner_of
-from gateway.surfaces.openai_chat import parse
+from gateway.surfaces.openai_request import parse
 from gateway.words import GatewayError
 
 

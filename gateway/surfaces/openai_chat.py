@@ -1,5 +1,5 @@
 """
-``POST /v1/chat/completions``: parse, have it answered, render.
+``POST /v1/chat/completions``: have what is asked (openai_request.py) answered, and render it.
 
 A bare ASGI handler: it saves what a framework's request and response cost, on the one path where that counts.
 """
@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from itertools import count
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -21,7 +21,6 @@ from litestar.types import Receive, Send
 from msgspec import Struct
 
 from gateway import relay
-from gateway.catalog.catalog import AUTO
 from gateway.costs import saved_by
 from gateway.engine import Answer, Engine
 from gateway.events import Ended
@@ -30,54 +29,16 @@ from gateway.resume import Course
 from gateway.settings import Client, Server
 from gateway.surfaces import openai_errors
 from gateway.surfaces.auth import ANYBODY, Doorkeeper
-from gateway.surfaces.manner import Manner, manner_of
+from gateway.surfaces.manner import manner_of
+from gateway.surfaces.openai_request import parse
 from gateway.surfaces.presence import while_present
 from gateway.surfaces.trace import trace
 from gateway.words import Ask, BadRequest, Broken, GatewayError, Stopping, TooBig, WrongMethod
-from providers.chat import Chunk, Fields, Step, Usage, Whole, decode_fields, decode_request, encode
+from providers.chat import Chunk, Fields, Step, Usage, Whole, encode
 from providers.failures import Interrupted
 
 DONE = b"data: [DONE]\n\n"
 COMMENT = b": waiting\n\n"
-
-
-class Preferences(Struct):
-    """
-    OpenRouter's ``provider`` field, as far as it means something here. All is free, so that to *sort* by price changes
-    nothing; throughput and latency are both speed.
-    """
-
-    order: tuple[str, ...] | None = None
-    only: tuple[str, ...] | None = None
-    ignore: tuple[str, ...] | None = None
-    allow_fallbacks: bool | None = None
-    require_parameters: bool | None = None
-    data_collection: Literal["allow", "deny"] | None = None
-    sort: Literal["price", "throughput", "latency"] | None = None
-
-    def may_serve(self) -> tuple[str, ...]:
-        """The providers that may be asked; none: all. Without fallbacks those to be tried first are the only ones."""
-        only, order = self.only or (), self.order or ()
-        if self.allow_fallbacks is not False or not order:
-            return only
-        both = tuple(name for name in order if name in only) if only else order
-        if not both:
-            raise BadRequest(
-                "provider: without fallbacks only those in 'order' may be tried, and 'only' leaves them out",
-                param="provider.order",
-            )
-        return both
-
-
-class _Routing(Struct):
-    """The fields of a request that are for us and not for a provider."""
-
-    model: str = ""
-    models: tuple[str, ...] | None = None
-    provider: Preferences | None = None
-
-
-_decode_routing = msgspec.json.Decoder(_Routing).decode
 
 
 class Surface(Struct, frozen=True):
@@ -180,52 +141,13 @@ class _Call:
         )
 
 
-# ── parse ──
-
-
-def parse(body: bytes, client: Client, caller: str, manner: Manner, now: float) -> Ask:
-    """What *client* asks in this *manner*, *now* (unix seconds). Raises BadRequest, naming the field."""
-    try:
-        fields = decode_fields(body)
-        view = decode_request(body)
-        routing = _decode_routing(body)
-    except msgspec.ValidationError as exc:
-        what, _, where = str(exc).partition(" - at `$.")
-        param = where.rstrip("`") or None
-        raise BadRequest(f"{param or 'body'}: {what[:1].lower()}{what[1:]}", param=param) from exc
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise BadRequest(f"the body is not JSON: {exc}") from exc
-    preferences = routing.provider or Preferences()
-    return Ask(
-        view=view,
-        fields=fields,
-        deadline=now + manner.max_wait,
-        models=_names(routing),
-        only=preferences.may_serve(),
-        ignore=preferences.ignore or (),
-        order=preferences.order or (),
-        fallbacks=preferences.allow_fallbacks is not False or bool(preferences.order),
-        strict=preferences.require_parameters is True,
-        prefer="speed" if preferences.sort in ("throughput", "latency") else None,
-        allowed_models=client.models,
-        allowed_providers=client.providers,
-        no_train=client.no_train or preferences.data_collection == "deny",
-        substitute=manner.substitute,
-        resume=manner.resume,
-        client=caller,
-        priority=manner.priority,
-    )
+# ── read ──
 
 
 def _caller(client: Client, scope: Any) -> str:
     """Who shares a place in line: a client with a key, or, where nobody has one, whoever calls from one address."""
     peer = scope.get("client")
     return f"{client.name} {peer[0]}" if client is ANYBODY and peer else client.name
-
-
-def _names(routing: _Routing) -> tuple[str, ...]:
-    """All names asked for, best first; none at all means any model."""
-    return tuple(dict.fromkeys(name for name in (routing.model, *(routing.models or ())) if name)) or (AUTO,)
 
 
 def _check_method(method: str) -> None:

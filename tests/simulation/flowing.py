@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from gateway.drain import Drain
 from gateway.surfaces.auth import Doorkeeper
 from gateway.surfaces.openai_chat import Surface, chat_completions
 from providers.dialect import Call
@@ -123,7 +124,7 @@ class Caller:
     """Calls a gateway's chat completions without a server."""
 
     def __init__(self, gateway: Inside) -> None:
-        surface = Surface(gateway.engine, Doorkeeper(gateway.settings), gateway.settings.server)
+        surface = Surface(gateway.engine, Doorkeeper(gateway.settings, Drain()), gateway.settings.server)
         self._handle = chat_completions(surface).fn
 
     async def ask(self, body: dict[str, Any], leave_after: int | None = None, **headers: str) -> Heard:

@@ -7,11 +7,11 @@ import pytest
 from gateway.settings import Client, Requests
 from gateway.surfaces.auth import ANYBODY
 from gateway.surfaces.manner import Manner, manner_of
-from gateway.surfaces.openai_chat import parse
+from gateway.surfaces.openai_request import parse
 from gateway.words import Ask, BadRequest
 from providers.chat import encode
 
-MANNER = Manner(max_wait=30, substitute=False, priority=0, trace=False)
+MANNER = Manner(max_wait=30, substitute=False, priority=0, resume=False, trace=False)
 
 
 def parsed(client: Client = ANYBODY, **body) -> Ask:

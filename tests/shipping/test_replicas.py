@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from tests.containers.conftest import simulator, variables
-from tests.containers.docker import BARE, docker, healthy, network, running, until
+from tests.shipping.conftest import simulator, variables
+from tests.shipping.docker import BARE, docker, healthy, network, running, until
 
 pytestmark = pytest.mark.engine
 CALLERS = 6

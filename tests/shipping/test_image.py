@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway import __version__
-from tests.containers.conftest import simulator, variables
-from tests.containers.docker import BARE, docker, healthy, inspect, network, running, until
+from tests.shipping.conftest import simulator, variables
+from tests.shipping.docker import BARE, docker, healthy, inspect, network, running, until
 
 pytestmark = pytest.mark.engine
 BASE = "python:3.13-slim"

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.containers.conftest import KEY, PROVIDERS, simulator
-from tests.containers.docker import ROOT, docker
+from tests.shipping.conftest import KEY, PROVIDERS, simulator
+from tests.shipping.docker import ROOT, docker
 
 pytestmark = pytest.mark.engine
 

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.commands.demo import SIX
 from providers.simulator.world import World
-from tests.containers.docker import BARE, build, docker, running, until
+from tests.shipping.docker import BARE, build, docker, running, until
 
 TAG = "freeway:under-test"
 KEY = "a-long-random-text"
