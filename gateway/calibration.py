@@ -1,15 +1,16 @@
 """
-How many tokens the estimate of a prompt really is, learned from what providers count. Pure.
+How much longer prompts are than their estimate, learned from what providers count. Pure.
 
-By canonical model, for tokenizers differ by model, not by who serves it. A factor is 1 until it is known better, rises at
-once when a prompt turns out to be longer, and falls slowly: it stays near the upper end of what was seen lately, so that
-what is reserved is hardly ever less than what is taken.
+By canonical model, for tokenizers differ by model, not by who serves it. A factor rises at once when a prompt turns out to
+be longer than was estimated, and falls slowly. It never falls below 1: the estimate errs upward, and what that reserves too
+much comes back with the answer; whereas a factor that short prompts had lowered took too little for long ones, or for
+another language, and so led to refusals.
 """
 
 from __future__ import annotations
 
-LEAST, MOST = 0.5, 2.0
-"""Between which a factor stays, whatever a provider counts."""
+MOST = 2.0
+"""What a factor is at most, whatever a provider counts."""
 
 _FALL = 0.05  # of the way down to a lower ratio, for each request: what was seen 20 requests ago still counts a third
 _FEW = 20
@@ -30,6 +31,6 @@ class Calibration:
         """A prompt for *model* that was *estimated* to have so many tokens (without any factor) had *true*."""
         if estimated < _FEW or true <= 0:
             return
-        ratio = min(MOST, max(LEAST, true / estimated))
+        ratio = min(MOST, max(1.0, true / estimated))
         known = self.factor(model)
         self._factors[model] = ratio if ratio >= known else known + _FALL * (ratio - known)

@@ -7,8 +7,9 @@
 -- returns  in MessagePack: now, the place of the deployment that was debited (-1: none), for each that was passed over
 --          {key, opens in seconds or -1}, and the levels that are not blank {key, level}
 -- A calendar window cannot be computed here, so its rule brings the moments where windows begin, around the caller's now.
+-- If the caller's clock is so far off that none of them holds now, nothing is done (place -2): it asks again with our now.
 
-local SLOTS, LEASE, LEARNED_FOR, EPSILON, NONE = 300, 900, 86400, 1e-6, -1
+local SLOTS, LEASE, LEARNED_FOR, EPSILON, NONE, ELSEWHEN = 300, 900, 86400, 1e-6, -1, -2
 
 -- A level's fields, as in buckets.Level.
 local USED, SINCE, SLOT, LEASES, OPEN, LAST = 1, 2, 3, 4, 5, 6
@@ -267,6 +268,13 @@ local now, lease, rules, happened, wanted = unpack(cmsgpack.unpack(ARGV[1]))
 if now < 0 then
   local time = redis.call('TIME')
   now = time[1] + time[2] / 1e6
+end
+
+for _, rule in ipairs(rules) do
+  local moments = rule[CALENDAR]
+  if #moments > 0 and (now < moments[1] or now >= moments[#moments]) then
+    return cmsgpack.pack({ now, ELSEWHEN, {}, {} })
+  end
 end
 
 local levels, changed = {}, {}

@@ -58,6 +58,10 @@ _REPLICAS, _AGE = "freeway:{replicas}", "freeway:{replicas}:age"
 _encode = msgspec.msgpack.Encoder().encode
 
 
+_ELSEWHEN = -2
+"""A place that says: by the clock of Redis it is another day than all that we sent, and nothing was done."""
+
+
 class _Reply(Struct, array_like=True):
     now: float
     place: int
@@ -159,6 +163,9 @@ class SharedStore:
         body = _encode((-1.0 if self._own_time else now, lease, [a.rule for a in asked], told, offer))
         reply = _decode(await self._exchange.call(self._client, PATIENCE, [a.key for a in asked], body))
         outcome.now = reply.now
+        if reply.place == _ELSEWHEN:
+            await self._call(outcome, offered, events, wants, looks, lease)
+            return
         outcome.levels += [(asked[key - 1].bucket, level) for key, level in reply.levels]
         for key, opens_in in reply.refused:
             opens_at = float("inf") if opens_in < 0 else reply.now + opens_in

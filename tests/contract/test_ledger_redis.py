@@ -84,12 +84,12 @@ class Replica:
 
 
 async def test_replicas_with_skewed_clocks_agree(redis_server, client):
-    minute = Bucket(key="a/minute", account="a", unit="requests", limit=6, window="rolling", period=60)
+    minute = Bucket(key="a/minute", account="a", unit="requests", limit=8, window="rolling", period=60)
     midnight = Bucket(
-        key="a/day", account="a", unit="requests", limit=6, window="calendar", calendar="day", zone="Asia/Tokyo"
+        key="a/day", account="a", unit="requests", limit=8, window="calendar", calendar="day", zone="Asia/Tokyo"
     )
     now = time.time()
-    clocks = [FakeClock(now), FakeClock(now - 3 * 3600), FakeClock(now + 26 * 3600)]
+    clocks = [FakeClock(now), FakeClock(now - 3 * 3600), FakeClock(now + 26 * 3600), FakeClock(now - 80 * 86_400)]
     ledgers = [Ledger(open_store(redis_server.url), clock) for clock in clocks]
 
     for ledger in ledgers * 2:
