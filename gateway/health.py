@@ -9,12 +9,11 @@ request waits for any of it, but the one that finds out whether an outage is ove
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from gateway.memory.memory import Memory, Notes
+from gateway.memory.memory import Memory, Notes, decoded
 from gateway.pace import Pace, Point
 
 MAX_COOLING = 600.0
@@ -37,8 +36,6 @@ MOST_NAMES = 512
 """Notes on pace that are kept, and deployments in each: the latest."""
 
 _OUTAGES, _PACES = "outages", "paces"
-
-_T = TypeVar("_T")
 
 
 class Outage(Struct, frozen=True):
@@ -169,7 +166,7 @@ class Health:
         self._memory.note(_OUTAGES, name, None if outage is None else msgspec.json.encode(outage))
 
     def _hear_outages(self, notes: Notes) -> None:
-        heard = _decoded(notes, Outage)
+        heard = decoded(notes, Outage)
         self._probes = {name: one for name, one in self._probes.items() if heard.get(name) == self._outages.get(name)}
         self._outages = heard
 
@@ -182,7 +179,7 @@ class Health:
         self._add_up(name)
 
     def _hear_paces(self, notes: Notes) -> None:
-        heard = _decoded(notes, dict[str, Pace])
+        heard = decoded(notes, dict[str, Pace])
         heard.pop(self._replica, None)
         self._others = heard
         for name in {*self._paces, *(name for known in heard.values() for name in known)}:
@@ -218,14 +215,3 @@ class Health:
             if place >= MOST_REPLICAS or not now - PACE_FOR <= told[replica] <= now + LONGEST:
                 del self._others[replica]  # what it taught is out of the sum when that is next made
                 self._memory.note(_PACES, replica, None)
-
-
-def _decoded(notes: Notes, kind: type[_T]) -> dict[str, _T]:
-    """*notes* as values; what another version wrote and this one cannot read is left out."""
-    found = {}
-    for key, value in notes.items():
-        try:
-            found[key] = msgspec.json.decode(value, type=kind)
-        except msgspec.DecodeError:
-            continue
-    return found

@@ -7,12 +7,10 @@ by itself, for providers change.
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import msgspec
 from msgspec import Struct
 
-from gateway.memory.memory import Memory, Notes
+from gateway.memory.memory import Memory, Notes, decoded
 from gateway.words import Deployment
 
 LEARNED_FOR = 7 * 86_400.0
@@ -21,8 +19,6 @@ LEARNED_FOR = 7 * 86_400.0
 _OUT, _ABLE = "withdrawn", "abilities"
 
 _ALL = frozenset({"stream"})
-
-_T = TypeVar("_T")
 
 
 class Withdrawal(Struct, frozen=True):
@@ -114,19 +110,8 @@ class Experience:
     # ── what others learned ──
 
     def _hear_out(self, notes: Notes) -> None:
-        self._out = _decoded(notes, Withdrawal)
+        self._out = decoded(notes, Withdrawal)
 
     def _hear_able(self, notes: Notes) -> None:
-        self._able = _decoded(notes, dict[str, Ability])
+        self._able = decoded(notes, dict[str, Ability])
         self.edition += 1
-
-
-def _decoded(notes: Notes, kind: type[_T]) -> dict[str, _T]:
-    """*notes* as values; what another version wrote and this one cannot read is left out."""
-    found = {}
-    for key, value in notes.items():
-        try:
-            found[key] = msgspec.json.decode(value, type=kind)
-        except msgspec.DecodeError:
-            continue
-    return found

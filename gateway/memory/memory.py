@@ -14,7 +14,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+import msgspec
 
 from gateway.clock import Clock
 
@@ -27,9 +29,22 @@ EVERY = 1.0
 GATHER_EVERY = 5.0
 """Seconds for which those who learn with every request gather before they note it."""
 
+_T = TypeVar("_T")
+
 Notes = Mapping[str, bytes]
 Watcher = Callable[[Notes], None]
 Gatherer = Callable[[float], None]
+
+
+def decoded(notes: Notes, kind: type[_T]) -> dict[str, _T]:
+    """*notes* as values; what another version wrote and this one cannot read is left out."""
+    found = {}
+    for key, value in notes.items():
+        try:
+            found[key] = msgspec.json.decode(value, type=kind)
+        except msgspec.DecodeError:
+            continue
+    return found
 
 
 class KeeperFailure(Exception):
