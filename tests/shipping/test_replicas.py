@@ -103,10 +103,14 @@ def test_each_answer_belongs_to_its_question(site: Site):
     assert site.calls["wrong"] == []
 
 
-def test_no_provider_had_to_refuse(site: Site):
-    """By the providers' own count, no limit was passed."""
+def test_no_limit_was_passed(site: Site):
+    """
+    By the providers' own count. They may have had to refuse what the ledger's bound allows while its store is away: what
+    others took between a gateway's last look and the loss, so no more than callers were asking just then.
+    """
     report = json.loads(docker("exec", site.simulator, "python", "-c", REPORT))
-    assert {name: each["refused"] for name, each in report.items() if each["refused"]} == {}
+    refused = {name: each["refused"] for name, each in report.items() if each["refused"]}
+    assert sum(refused.values()) <= CALLERS, refused
     for name, each in report.items():
         for bucket, level in each["quota"].items():
             assert level["used"] <= level["limit"], (name, bucket)
