@@ -65,7 +65,10 @@ def until(holds: Callable[[], object], within: float = 60.0) -> None:
 
 def log(folder: Path) -> list[tuple[float, str, str]]:
     """Everything that was admitted and ended, in order: when, which, what."""
-    lines = [line.split() for path in folder.glob("admitted-*") for line in path.read_text().splitlines()]
+    written = [
+        path.read_text().rpartition("\n")[0] for path in folder.glob("admitted-*")
+    ]  # the last line may be half there
+    lines = [line.split() for text in written for line in text.splitlines()]
     return sorted((float(at), lease, what) for at, lease, what in lines)
 
 
