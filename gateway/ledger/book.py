@@ -42,7 +42,15 @@ class Beat(Struct, frozen=True):
 
 
 class StoreFailure(Exception):
-    """The store cannot be used now. What was asked of it may or may not have been done."""
+    """
+    The store cannot be used now. What was asked of it may or may not have been done.
+
+    *kin* is who shares it, where that can be told without it.
+    """
+
+    def __init__(self, because: str, kin: Beat | None = None) -> None:
+        super().__init__(because)
+        self.kin = kin
 
 
 class Store(Protocol):

@@ -9,9 +9,11 @@ loses nothing (https://www.sqlite.org/pragma.html#pragma_synchronous).
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 
 import msgspec
 
@@ -23,8 +25,11 @@ from gateway.ledger.happenings import Happening
 from gateway.ledger.nouns import Wanted
 from gateway.ledger.presence import Presence
 
-BUSY = 0.25
-"""Seconds to wait for another process that is writing."""
+PATIENCE = 1.0
+"""Seconds that a request waits for other processes that are writing, at most."""
+
+_BUSY = 0.01
+"""Seconds of it for which nothing else is done, at a time: SQLite waits in the event loop."""
 
 _SWEEP_EVERY = 3600.0
 
@@ -51,7 +56,7 @@ class EmbeddedStore:
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=BUSY, cached_statements=64)
+            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=PATIENCE, cached_statements=64)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.executescript(_SCHEMA)
@@ -63,6 +68,7 @@ class EmbeddedStore:
         self.name = "alone"
         if path is not None:
             self._join(path.with_suffix(".processes"))
+        self._db.execute(f"PRAGMA busy_timeout = {round(1000 * _BUSY)}")
         self._swept_at = 0.0
 
     async def exchange(
@@ -73,8 +79,8 @@ class EmbeddedStore:
         now: float,
         look_at: Sequence[Bucket] = (),
     ) -> Outcome:
+        await self._begin(PATIENCE)
         try:
-            self._db.execute("BEGIN IMMEDIATE")
             self._forget_what_others_changed()
 
             def level_of(bucket: Bucket) -> Level:
@@ -89,22 +95,39 @@ class EmbeddedStore:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             if isinstance(exc, sqlite3.Error):
-                raise StoreFailure(str(exc)) from exc
+                raise StoreFailure(str(exc), self._kin()) from exc
             raise
         return outcome
 
     async def beat(self, _: str) -> Beat:
+        await self._begin(0.0)
         try:
-            self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("COMMIT")
         except sqlite3.Error as exc:
-            raise StoreFailure(str(exc)) from exc
-        return Beat()
+            raise StoreFailure(str(exc), self._kin()) from exc
+        return self._kin()
 
     async def aclose(self) -> None:
         self._db.close()
         if self._presence is not None:
             self._presence.close()
+
+    async def _begin(self, patience: float) -> None:
+        """Begin to write; from here to the end of it nothing else of this process runs."""
+        until = monotonic() + patience
+        while True:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as exc:
+                busy = getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+                if not busy or monotonic() >= until:
+                    raise StoreFailure(str(exc), self._kin()) from exc
+            else:
+                return
+            await asyncio.sleep(_BUSY)
+
+    def _kin(self) -> Beat:
+        return Beat() if self._presence is None else Beat(*self._presence.place())
 
     def _join(self, folder: Path) -> None:
         """Be one of the processes that share the file, and give back what those that died had in flight."""

@@ -240,6 +240,11 @@ class Ledger:
                 happened = [(bucket, careful(happening)) for bucket, happening in happened]
                 outage = self._lost(failure)
                 outage.disown(lease, wanted, self._clock.now() + self._ahead)
+            except asyncio.CancelledError:
+                # Only waiting for one's turn can be cut short: none of it was taken in.
+                self._happened[:0] = happened
+                self._note(())
+                raise
             else:
                 if self._store.shared:
                     self._ahead = outcome.now - self._clock.now()
@@ -273,6 +278,8 @@ class Ledger:
 
     def _lost(self, failure: StoreFailure) -> Outage:
         if self._outage is None:
+            if failure.kin is not None:
+                self._rank, self._replicas = failure.kin.rank, max(failure.kin.count, self._least)
             self._outage = Outage(
                 self._known,
                 rank=self._rank,

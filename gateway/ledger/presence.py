@@ -43,6 +43,19 @@ class Presence:
                     os.close(file)
         return found
 
+    def place(self) -> tuple[int, int]:
+        """Its rank, from zero, among those that live, and how many they are."""
+        names = []
+        for path in self._folder.iterdir():
+            with suppress(OSError):
+                file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+                try:
+                    if path == self._path or not _lock(file):
+                        names.append(path.name)
+                finally:
+                    os.close(file)
+        return sum(name < self.name for name in names), max(1, len(names))
+
     def close(self) -> None:
         """Live no more."""
         with suppress(OSError):
