@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
+import threading
 import tracemalloc
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
+from gateway.surfaces import presence
 from providers.simulator.brain import Saying
 from providers.simulator.world import World
 from tests.clock import FakeClock, eventually
@@ -21,6 +24,12 @@ LEAVERS, AT_ONCE = 1000, 50
 ROOM = 200
 """Bytes that may stay of one who left: what is learned and counted is for all of them."""
 
+ROOMY = (
+    '[provider.groq]\nlimit_headers = []\nquota = [{ limit = "1000000/minute" }, { limit = "60/in-flight" }]\n'
+    "[provider.groq.free]\nhigher_limits_cost = false\n"
+)
+"""Settings of one provider that has room for everybody, if its simulated side is ``roomy``, too."""
+
 
 @pytest.fixture
 async def gateway(tmp_path, clock) -> Inside:
@@ -29,18 +38,19 @@ async def gateway(tmp_path, clock) -> Inside:
 
 async def opened(folder: Path, clock: FakeClock) -> Inside:
     """A gateway before one provider that has room for everybody, in this process."""
-    world = World(clock, names=["groq"])
-    groq = world.providers["groq"]
-    groq.limits = dict.fromkeys(groq.limits, 1e9)
-    groq.brain = lambda view: Saying("word " * 30)
+    world = roomy(World(clock, names=["groq"]))
     own = folder / "own.toml"
-    own.write_text(
-        '[provider.groq]\nlimit_headers = []\nquota = [{ limit = "1000000/minute" }, { limit = "60/in-flight" }]\n'
-        "[provider.groq.free]\nhigher_limits_cost = false\n"
-    )
+    own.write_text(ROOMY)
     made = Inside(world, clock, folder, wire=Flowing(world), FREEWAY_CONFIG=str(own))
     await made.look("groq")
     return made
+
+
+def roomy(world: World) -> World:
+    groq = world.providers["groq"]
+    groq.limits = dict.fromkeys(groq.limits, 1e9)
+    groq.brain = lambda view: Saying("word " * 30)
+    return world
 
 
 def wire_of(gateway: Inside) -> Flowing:
@@ -99,30 +109,56 @@ async def test_a_thousand_who_leave_leave_nothing_behind(gateway):
     assert (after - before) / LEAVERS < ROOM, f"{(after - before) / LEAVERS:.0f} bytes each"
 
 
-@pytest.mark.parametrize("streamed", [False, True])
-async def test_over_a_real_connection_the_upstream_call_ends_before_anything_more_is_sent(start, streamed):
-    """The order of events tells it, not a clock: the provider says no second word to one who left after the first."""
+@pytest.mark.parametrize(("streamed", "fault"), [(False, "hang"), (True, "hang"), (True, "hang_stream"), (True, None)])
+async def test_nothing_waits_for_a_clock_between_the_callers_leaving_and_the_upstreams_end(
+    start, monkeypatch, streamed, fault
+):
+    """The loop's clock is stopped before the caller leaves, so that no timer runs out any more: what ends, ends at once."""
     demo = await start(("groq",))
     groq = demo.world.providers["groq"]
     groq.brain = lambda view: Saying("word " * 400)
-    body = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "stream": streamed}
-    groq.pace = 5.0  # a piece and then silence: whoever goes on reads the next one in five seconds
-    if not streamed:
-        groq.fail("hang")
-    async with httpx.AsyncClient(base_url=demo.base_url, timeout=20) as client:
-        asking = asyncio.create_task(_first_piece(client, body))
-        await eventually(lambda: any("completions" in call.path for call in groq.calls))
-        if streamed:
-            await asking
-        else:
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
-    await eventually(lambda: groq.in_flight == 0, within=4.5)
+    groq.pace = 0.01
+    if fault is not None:
+        groq.fail(fault)
+    ended = _end_of_next_call(groq, monkeypatch)
+    reader, writer = await _asked(demo.base_url, streamed=streamed)
+    await eventually(lambda: any("completions" in call.path for call in groq.calls))
+    if fault is None:
+        await reader.readuntil(b"data: ")
+        groq.pace = 60.0  # silence in mid-stream: nothing is written from which the gateway could notice
+
+    loop = asyncio.get_running_loop()
+    stopped_at = loop.time() + 2 * presence._MOMENT  # what is answered within it is not watched
+    rescue = threading.Timer(5.0, loop.call_soon_threadsafe, [ended.set])  # where it does wait for a clock
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "time", lambda: stopped_at)
+        rescue.start()
+        writer.close()
+        await ended.wait()
+        rescue.cancel()
 
     assert [call.cancelled for call in groq.calls if "completions" in call.path] == [True]
 
 
-async def _first_piece(client: httpx.AsyncClient, body: dict) -> None:
-    async with client.stream("POST", "/v1/chat/completions", json=body) as response:
-        async for _ in response.aiter_bytes():
-            break
+def _end_of_next_call(groq, monkeypatch) -> asyncio.Event:
+    """Set when the provider has ended with a call, however it did."""
+    handle, ended = groq.handle, asyncio.Event()
+
+    async def watched(exchange):
+        try:
+            await handle(exchange)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(groq, "handle", watched)
+    return ended
+
+
+async def _asked(base_url: str, *, streamed: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which a request was made."""
+    where = urlsplit(base_url)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "stream": streamed}).encode()
+    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n")
+    writer.write(b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+    return reader, writer
