@@ -1,4 +1,7 @@
-"""What ten thousand callers who leave in mid-answer leave behind: ``python -m tests.bench.leavers [COUNT]``."""
+"""
+How soon the upstream calls of callers who leave end, and what ten thousand who leave in mid-answer leave behind:
+``python -m tests.bench.leavers [COUNT]``.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.bench import hangups
 from tests.clock import FakeClock
 from tests.simulation.test_leavers import AT_ONCE, leave, opened, wire_of
 
@@ -43,4 +47,5 @@ async def measure(count: int) -> None:
 
 
 if __name__ == "__main__":
+    asyncio.run(hangups.measure(say))
     asyncio.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000))
