@@ -116,6 +116,11 @@ class Heard(Struct):
     def errors(self) -> list[str]:
         return [event["error"]["code"] for event in self.chunks() if "error" in event]
 
+    def availability(self) -> dict[str, Any]:
+        """Why nobody could answer, of an answer that is an error."""
+        found: dict[str, Any] = json.loads(self.body)["error"]["availability"]
+        return found
+
     def chunks(self) -> list[Any]:
         return [event for event in self.events() if event != "[DONE]"]
 

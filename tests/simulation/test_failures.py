@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from math import ceil
 
 import pytest
 
@@ -226,3 +228,85 @@ async def test_a_provider_that_hangs_is_left_and_another_answers(opened, name):
     assert [one.headers["x-freeway-provider"] for one in heard] == [other, other]
     assert bench.gateway.failed == ["Unreachable", "Unreachable"]
     assert not bench.gateway.ledger._held
+
+
+PASSING = ["busy", "server_error", "error_200", "html", "bad_json", "reset", "empty", "rate_limited:minute"]
+LASTING = ["gone", "would_cost", "bad_key", "not_entitled"]
+
+
+@pytest.mark.parametrize("fallbacks", [True, False])
+async def test_who_comes_back_when_told_is_served_and_a_moment_sooner_is_not(opened, fallbacks):
+    bench = await opened("groq")
+    ask = partial(bench.ask, bench.pinned("groq"), provider={"allow_fallbacks": fallbacks})
+    for fault in PASSING:
+        bench.forget()
+        bench.world.providers["groq"].fail(fault)
+
+        told = await ask()
+        wait, sent = told.availability()["retry_after"], bench.calls()
+
+        assert told.status in (429, 503), fault
+        assert told.availability()["retryable"], fault
+        assert told.headers["retry-after"] == str(ceil(wait)), fault
+        assert wait >= 1, fault
+        if wait > 1:
+            bench.clock.advance(wait - 1)
+            assert (await ask()).status in (429, 503), fault
+            assert bench.calls() == sent, fault
+        bench.clock.advance(1.001)
+        assert (await ask()).status == 200, fault
+
+
+async def test_no_time_is_told_where_nothing_passes_by_itself(opened):
+    bench = await opened("groq")
+    for fault in LASTING:
+        bench.forget()
+        bench.world.providers["groq"].fail(fault)
+
+        told = await bench.ask(bench.pinned("groq"))
+
+        assert told.status == 503, fault
+        assert "retry-after" not in told.headers, fault
+        assert told.availability()["retry_after"] is None, fault
+        assert not told.availability()["retryable"], fault
+
+
+@pytest.mark.parametrize("other", ["bad_key", "rate_limited:day", "busy"])
+async def test_of_several_that_failed_the_first_that_is_back_is_told(opened, other):
+    """Whether or not there is a time for the other, too."""
+    bench = await opened("groq", "nvidia")
+    bench.world.providers["groq"].fail(other)
+    bench.world.providers["nvidia"].fail("html")
+
+    told = await bench.ask(bench.pinned("groq"), models=[bench.pinned("nvidia")])
+
+    back_at = [
+        bench.gateway.engine.health.blocked_until(bench.pinned(name), bench.clock()) for name in ("groq", "nvidia")
+    ]
+    assert len(bench.gateway.failed) == 2
+    assert told.availability()["retry_after"] == min(at[0] for at in back_at if at) - bench.clock()
+
+
+async def test_who_has_had_all_attempts_may_come_back_at_once_where_another_is_ready(opened):
+    bench = await opened("groq", "mistral")
+    ask = partial(
+        bench.ask, bench.pinned("groq"), models=[bench.pinned("mistral")], provider={"allow_fallbacks": False}
+    )
+    bench.world.providers["groq"].fail("html")
+
+    told = await ask()
+
+    assert (told.status, told.availability()["retry_after"]) == (503, 1.0)
+    assert (await ask()).headers["x-freeway-provider"] == "mistral"
+
+
+async def test_no_time_is_told_for_one_that_cools_while_its_account_is_out(opened):
+    bench = await opened("groq")
+    groq = bench.world.providers["groq"]
+    groq.fail("html")
+    groq.fail("bad_key")
+
+    told = await bench.ask("groq/openai/gpt-oss-20b", models=["groq/openai/gpt-oss-120b"])
+
+    assert bench.gateway.failed == ["Unreachable", "CredentialRejected"]
+    assert told.availability()["retry_after"] is None
