@@ -23,7 +23,12 @@ QUARANTINE = 7 * 86_400.0
 
 
 def bear(failure: f.ProviderFailure, deployment: Deployment, held: Reservation, engine: Engine) -> None:
-    """Do what follows from *failure*; raises a GatewayError if it is the caller's to hear."""
+    """
+    Do what follows from *failure*; raises a GatewayError if it is the caller's to hear.
+
+    An answer that was interrupted counts as sent, whatever the cause; what its provider says of that is learned as if it
+    had been said at once.
+    """
     now = engine.clock.now()
     follows = CONSEQUENCES[type(failure)]
     if follows.debit == "kept":
@@ -32,6 +37,18 @@ def bear(failure: f.ProviderFailure, deployment: Deployment, held: Reservation, 
         engine.ledger.refund(held, follows.debit, failure.observed)
     engine.health.left(deployment.name)
     check(deployment, None, failure.observed, engine)
+    cause = failure.cause if isinstance(failure, f.Interrupted) else None
+    if cause is None or not CONSEQUENCES[type(cause)].cools:
+        _learn(failure, deployment, engine, now)
+    if cause is not None:
+        _learn(cause, deployment, engine, now)
+    if follows.tells is not None:
+        raise follows.tells(failure.message) from failure
+
+
+def _learn(failure: f.ProviderFailure, deployment: Deployment, engine: Engine, now: float) -> None:
+    """What *failure* means for those who come later."""
+    follows = CONSEQUENCES[type(failure)]
     if follows.closes_bucket and isinstance(failure, f.RateLimited):
         _close(failure, deployment, engine, now)
     if follows.cools:
@@ -47,8 +64,6 @@ def bear(failure: f.ProviderFailure, deployment: Deployment, held: Reservation, 
     if follows.loses_capability and isinstance(failure, f.Unsupported) and failure.capability:
         engine.catalog.experience.learn(deployment.name, failure.capability, now, has=False)
         engine.tell(Changed("capability lost", deployment.name, failure.capability, now))
-    if follows.tells is not None:
-        raise follows.tells(failure.message) from failure
 
 
 def settle(

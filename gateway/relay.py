@@ -50,7 +50,7 @@ async def arrivals(answer: Answer, engine: Engine) -> AsyncGenerator[list[Step],
             yield steps
         _time(answer, usage, engine)
     except ProviderFailure as failure:
-        interrupted = failure if isinstance(failure, Interrupted) else Interrupted(failure.message)
+        interrupted = failure if isinstance(failure, Interrupted) else Interrupted.by(failure)
         engine.tell(Attempted(answer.request, answer.deployment.name, "Interrupted", failure.message))
         bear(interrupted, answer.deployment, answer.held, engine)
         raise interrupted from failure

@@ -129,6 +129,15 @@ class Unreachable(ProviderFailure):
 class Interrupted(ProviderFailure):
     """The stream broke off before the answer was finished."""
 
+    cause: ProviderFailure | None = None  # what the provider said of it, or what became of the connection
+
+    @classmethod
+    def by(cls, cause: ProviderFailure) -> Interrupted:
+        """What *cause* is to a stream that has begun."""
+        interrupted = cls(cause.message, status=cause.status)
+        interrupted.cause, interrupted.observed = cause, cause.observed
+        return interrupted
+
 
 # The names that configuration files use for the classes.
 BY_NAME: dict[str, type[ProviderFailure]] = {

@@ -16,6 +16,8 @@ from providers.simulator.quotas import Clock, Meter, fits
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 JSON = "application/json"
+BREAKING = ("error_in_stream", "limited_in_stream")
+"""Faults that are told in mid-stream."""
 
 
 class SimulatedModel(Struct, kw_only=True):
@@ -170,6 +172,13 @@ class Simulated:
         """Raise the Refusal that this provider gives for *why*: a fault's name, or a model's status."""
         raise NotImplementedError
 
+    def refusal(self, why: str, model: SimulatedModel) -> Any:
+        """The body in which *why* is told, for a stream that has begun."""
+        try:
+            self.refuse(why, model)
+        except Refusal as refusal:
+            return refusal.body
+
     def take(self, model: SimulatedModel, tokens: float) -> None:
         """Debit what a request takes, or refuse it."""
         now = self.clock()
@@ -239,7 +248,7 @@ class Simulated:
                 pace = 0.02 if fault == "drip" else self.pace
                 if pace:
                     await asyncio.wait({watch}, timeout=pace)
-            if fault == "error_in_stream":
+            if fault in BREAKING:
                 await exchange.end()
                 return False
             await exchange.end()

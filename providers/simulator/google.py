@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from providers.simulator.base import Exchange, Refusal, Simulated, SimulatedModel
+from providers.simulator.base import BREAKING, Exchange, Refusal, Simulated, SimulatedModel
 from providers.simulator.brain import Saying, Turn, View, output_tokens, prompt_tokens, tokens
 from providers.simulator.openai_like import pieces
 from providers.simulator.quotas import Calendar, Clock, Meter, Rolling
@@ -136,7 +136,9 @@ class Google(Simulated):
         self, exchange: Exchange, model: SimulatedModel, saying: Saying, usage: dict[str, Any], fault: str | None
     ) -> bool:
         headers = {"content-type": "text/event-stream"}
-        broken = _event(_error(503, "The model is overloaded.", "UNAVAILABLE"))
+        overloaded = _error(503, "The model is overloaded.", "UNAVAILABLE")
+        limited = fault == "limited_in_stream"
+        broken = _event(self.refusal("rate_limited:minute", model) if limited else overloaded)
         if fault == "error_200":
             return await self.stream(exchange, [broken], headers, None) and False
         parts = [
@@ -149,7 +151,7 @@ class Google(Simulated):
         early = {**usage, "candidatesTokenCount": 1}
         events = [_event(self._answer(model, [part], early, None)) for part in parts]
         last = _event(self._answer(model, [{"text": ""}], usage, _finish(saying)))
-        events = [*events[: max(2, len(events) // 2)], broken] if fault == "error_in_stream" else [*events, last]
+        events = [*events[: max(2, len(events) // 2)], broken] if fault in BREAKING else [*events, last]
         return await self.stream(exchange, events, headers, fault) and fault != "empty"
 
     def _answer(
@@ -224,10 +226,12 @@ class Google(Simulated):
             case _:
                 row = {"day": "day", "tokens": "tokens"}.get(why.partition(":")[2], "minute")
                 self.meters_of(model, 1, 1)
-                self._limited(row, self.meters[f"{model.id}/{row}"], 1, model)
+                meter = self.meters[f"{model.id}/{row}"]
+                meter.take(max(0.0, meter.limit - meter.used(self.clock())), self.clock())
+                self._limited(row, meter, 1, model)
 
 
-_LATER = ("error_200", "error_in_stream", "cut", "empty", "hang_stream", "drip", "split_utf8", "price_turned")
+_LATER = (*BREAKING, "error_200", "cut", "empty", "hang_stream", "drip", "split_utf8", "price_turned")
 
 
 def _exhausted(limit: str, violation: dict[str, Any], metric: str, model: SimulatedModel, wait: float) -> NoReturn:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from providers.simulator.base import Exchange, Refusal, Simulated, SimulatedModel
+from providers.simulator.base import BREAKING, Exchange, Refusal, Simulated, SimulatedModel
 from providers.simulator.brain import Saying, Turn, View, output_tokens, prompt_tokens
 from providers.simulator.quotas import Meter
 
@@ -173,8 +173,9 @@ class OpenAILike(Simulated):
             for choice in self.deltas(saying, model)
         ]
         events = [*self.opening(), *(event(chunk) for chunk in chunks)]
-        if fault == "error_in_stream":
-            events = [*events[: max(2, len(events) // 2)], event(self.broken(body))]
+        if fault in BREAKING:
+            told = self.broken(body) if fault == "error_in_stream" else self.limited(body, model)
+            events = [*events[: max(2, len(events) // 2)], event(told)]
         else:
             options = body.get("stream_options") or {}
             events += self.closing(body, usage, bool(options.get("include_usage")) or self.usage_always)
@@ -188,6 +189,11 @@ class OpenAILike(Simulated):
     def broken(self, body: dict[str, Any]) -> dict[str, Any]:
         """The event that tells of an error in mid-stream."""
         return {**self.envelope(body), **self.in_band_error(SimulatedModel(id=body["model"]))}
+
+    def limited(self, body: dict[str, Any], model: SimulatedModel) -> dict[str, Any]:
+        """The event that tells in mid-stream that a rate is used up."""
+        said = self.refusal("rate_limited:minute", model)
+        return {**self.broken(body), "error": {**said.get("error", said), "code": 429}}
 
     def closing(self, body: dict[str, Any], usage: dict[str, Any], wanted: bool) -> list[bytes]:
         if not wanted:
@@ -216,7 +222,7 @@ class OpenAILike(Simulated):
         return [*choices, {"index": 0, "delta": {}, "finish_reason": _finish(saying), "logprobs": None}]
 
 
-_LATER = ("error_200", "error_in_stream", "cut", "empty", "hang_stream", "drip", "split_utf8", "price_turned")
+_LATER = (*BREAKING, "error_200", "cut", "empty", "hang_stream", "drip", "split_utf8", "price_turned")
 """Faults that come after the request was admitted."""
 
 

@@ -35,8 +35,9 @@ class Bench:
         self.caller = Caller(self.gateway)
 
     async def ask(self, model="auto", **more):
+        headers = {"x-freeway-max-wait": "0", **more.pop("headers", {})}
         body = {"model": model, "messages": [{"role": "user", "content": "hi"}], **more}
-        return await self.caller.ask(body, **{"x-freeway-max-wait": "0"})
+        return await self.caller.ask(body, **headers)
 
     def pinned(self, name: str) -> str:
         """One deployment of the provider called *name*."""
@@ -63,7 +64,9 @@ class Bench:
 
     def calls(self) -> int:
         return sum(
-            "hat" in call.path or "generate" in call.path for one in self.world.providers.values() for call in one.calls
+            "chat" in call.path or "enerateContent" in call.path
+            for one in self.world.providers.values()
+            for call in one.calls
         )
 
     async def closed(self, pinned: str) -> bool:
@@ -71,6 +74,12 @@ class Bench:
         deployment = next(d for d in self.gateway.engine.catalog.deployments() if d.name == pinned)
         levels = await self.gateway.ledger.levels(deployment.buckets)
         return any(level.closed_until or level.used >= level.limit for level in levels.values())
+
+    async def used(self, pinned: str) -> float:
+        """What *pinned* has used of all its buckets together."""
+        deployment = next(d for d in self.gateway.engine.catalog.deployments() if d.name == pinned)
+        levels = await self.gateway.ledger.levels(deployment.buckets)
+        return sum(level.used for level in levels.values())
 
     def cooled(self, pinned: str) -> bool:
         return self.gateway.engine.health.blocked_until(pinned, self.clock()) is not None
@@ -210,6 +219,66 @@ async def test_a_stream_that_breaks_is_told_once_and_never_passed_off_as_whole(o
     assert bench.cooled(bench.pinned(name))
     assert [ended.outcome for ended in bench.gateway.ended] == ["interrupted"]
     assert not bench.gateway.ledger._held
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "ollama"])  # it tells no codes
+async def test_a_limit_that_is_told_in_mid_stream_is_learned_like_one_told_before(opened, name):
+    bench = await opened(name)
+    pinned = bench.pinned(name)
+    bench.world.providers[name].fail("limited_in_stream")
+    before = await bench.used(pinned)
+
+    heard = await bench.ask(pinned, stream=True)
+
+    assert heard.errors() == ["interrupted"]
+    assert heard.text()
+    assert TEXT.startswith(heard.text())
+    assert heard.finishes() == []
+    assert bench.gateway.failed == ["Interrupted"]
+    assert await bench.used(pinned) > before or name == "zai"  # it was sent, and counts; there only while it is
+    assert bench.cooled(pinned)
+    assert not bench.gateway.ledger._held
+    if name in ("huggingface", "zai"):  # whose limit it was is not told
+        return
+    bench.recover()  # what is left is what was told of the limit
+    sent = bench.calls()
+    again = await bench.ask(pinned, stream=True)
+    assert await bench.closed(pinned)
+    assert (again.status, bench.calls()) == (429, sent)
+    assert again.availability()["retry_after"] > 1
+
+
+@pytest.mark.parametrize("code", [400, 401, 402, 404, 413, 503])
+async def test_whatever_is_told_in_mid_stream_the_caller_hears_of_a_break_and_what_lasts_is_learned(opened, code):
+    bench = await opened("groq")
+    pinned = bench.pinned("groq")
+    bench.world.providers["groq"].broken = lambda body: {"error": {"message": "no more", "code": code}}
+    bench.world.providers["groq"].fail("error_in_stream")
+
+    heard = await bench.ask(pinned, stream=True)
+
+    assert (heard.errors(), heard.ended, heard.finishes()) == (["interrupted"], True, [])
+    assert bench.cooled(pinned)
+    assert bench.withdrawn(pinned) == (code in (401, 402, 404))
+    assert await bench.used(pinned) > 0
+
+
+async def test_a_stream_that_met_a_limit_goes_on_elsewhere_and_its_source_rests_as_told(opened):
+    bench = await opened("google", "groq")
+    pinned = bench.pinned("google")
+    story = "".join(f"word{number} " for number in range(40))
+    bench.world.providers["google"].brain = lambda view: Saying(story)
+    bench.world.providers["groq"].brain = lambda view: Saying(story[len(view.turns[-2].text) :])
+    bench.world.providers["google"].fail("limited_in_stream")
+
+    heard = await bench.ask(pinned, models=[bench.pinned("groq")], stream=True, headers={"x-freeway-resume": "true"})
+    bench.recover()
+    sent = bench.calls()
+    again = await bench.ask(pinned)
+
+    assert (heard.text(), heard.finishes(), heard.errors()) == (story, ["stop"], [])
+    assert (again.status, bench.calls()) == (429, sent)
+    assert again.availability()["retry_after"] == pytest.approx(60, abs=1)  # what its minute told
 
 
 @pytest.mark.parametrize("name", ["google", "groq", "ollama"])  # each way of framing
