@@ -20,6 +20,10 @@ NAMES = [kind.name for kind in ALL]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 TEXT = "Zwölf große Äpfel — 日本 🍏. " * 8
 
+STORY = "".join(f"word{number} " for number in range(40))
+DEEPSEEK = "nvidia/deepseek-ai/deepseek-v4.1-flash"
+RESUME = {"x-freeway-resume": "true"}
+
 Open = Callable[..., Awaitable["Bench"]]
 
 
@@ -266,17 +270,16 @@ async def test_whatever_is_told_in_mid_stream_the_caller_hears_of_a_break_and_wh
 async def test_a_stream_that_met_a_limit_goes_on_elsewhere_and_its_source_rests_as_told(opened):
     bench = await opened("google", "groq")
     pinned = bench.pinned("google")
-    story = "".join(f"word{number} " for number in range(40))
-    bench.world.providers["google"].brain = lambda view: Saying(story)
-    bench.world.providers["groq"].brain = lambda view: Saying(story[len(view.turns[-2].text) :])
+    bench.world.providers["google"].brain = lambda view: Saying(STORY)
+    bench.world.providers["groq"].brain = lambda view: Saying(STORY[len(view.turns[-2].text) :])
     bench.world.providers["google"].fail("limited_in_stream")
 
-    heard = await bench.ask(pinned, models=[bench.pinned("groq")], stream=True, headers={"x-freeway-resume": "true"})
+    heard = await bench.ask(pinned, models=[bench.pinned("groq")], stream=True, headers=RESUME)
     bench.recover()
     sent = bench.calls()
     again = await bench.ask(pinned)
 
-    assert (heard.text(), heard.finishes(), heard.errors()) == (story, ["stop"], [])
+    assert (heard.text(), heard.finishes(), heard.errors()) == (STORY, ["stop"], [])
     assert (again.status, bench.calls()) == (429, sent)
     assert again.availability()["retry_after"] == pytest.approx(60, abs=1)  # what its minute told
 
@@ -297,6 +300,37 @@ async def test_a_provider_that_hangs_is_left_and_another_answers(opened, name):
     assert [one.headers["x-freeway-provider"] for one in heard] == [other, other]
     assert bench.gateway.failed == ["Unreachable", "Unreachable"]
     assert not bench.gateway.ledger._held
+
+
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+CALL = [("f", {"a": "b" * 400})]
+HELD_TOGETHER = {
+    "several answers": ({"n": 2}, Saying(STORY)),
+    "logprobs": ({"logprobs": True}, Saying(STORY)),
+    "a schema": ({"response_format": SCHEMA}, Saying('{"a": "' + "b" * 90)),
+    "a tool called midway": ({"tools": [TOOL]}, Saying("I shall look that up.", calls=CALL)),
+}
+
+
+@pytest.mark.parametrize(("more", "saying"), HELD_TOGETHER.values(), ids=HELD_TOGETHER.keys())
+async def test_what_must_hold_together_is_not_continued_by_another(opened, more, saying):
+    bench = await opened("nvidia")
+    for deployment in bench.gateway.engine.catalog.deployments():  # any of them could go on
+        for capability in ("n", "logprobs"):
+            bench.gateway.engine.catalog.experience.learn(deployment.name, capability, bench.clock(), has=True)
+    nvidia = bench.world.providers["nvidia"]
+    nvidia.brain = lambda view: saying
+    nvidia.fail("cut")
+
+    heard = await bench.ask(DEEPSEEK, models=["auto"], stream=True, headers=RESUME, **more)
+
+    assert heard.errors() == ["interrupted"]
+    assert "error" in heard.events()[-1]
+    assert bench.calls() == 1
+    assert saying.text.startswith(heard.text())
+    assert heard.text()
+    assert any(c["delta"].get("tool_calls") for e in heard.chunks() for c in e.get("choices", ())) == bool(saying.calls)
+    assert heard.finishes() == []
 
 
 PASSING = ["busy", "server_error", "error_200", "html", "bad_json", "reset", "empty", "rate_limited:minute"]
