@@ -10,8 +10,9 @@ import msgspec
 from msgspec import Struct
 
 from gateway.engine import Engine
+from gateway.excuses import full
 from gateway.ledger.nouns import NoRoom
-from gateway.pipeline import first_lists, full
+from gateway.pipeline import first_lists
 from gateway.requirements import Wishes, requirements_of
 from gateway.router import Appraisal, appraise, rank
 from gateway.words import Ask, Candidate, Deployment, Exclusion, GatewayError, Requirements, UnknownModel

@@ -22,7 +22,8 @@ from gateway.aftermath import bear
 from gateway.consequences import CONSEQUENCES
 from gateway.engine import Answer, Attempt, Engine
 from gateway.events import Attempted
-from gateway.ledger.nouns import NoRoom, Reservation
+from gateway.excuses import full, given_up, in_vain
+from gateway.ledger.nouns import Reservation
 from gateway.requirements import Wishes, requirements_of
 from gateway.router import rank
 from gateway.words import (
@@ -31,9 +32,6 @@ from gateway.words import (
     Deployment,
     Exclusion,
     GatewayError,
-    NoCapacity,
-    NoSource,
-    NothingCapable,
     Requirements,
 )
 from providers import failures as f
@@ -89,7 +87,7 @@ async def _reserve(needs: Requirements, attempts: list[Attempt], place: Place, e
                 *ranking.resting,
                 *(Exclusion(d.name, "queue", "others wait for it, too") for d in ranking.best),
             ]
-            raise _given_up(needs, attempts, excluded, too_late, engine)
+            raise given_up(needs, attempts, excluded, too_late, engine)
         held = await engine.ledger.reserve(Wishes(ranking.best, needs, engine.calibration))
         if isinstance(held, Reservation):
             full_now = (Exclusion(d.name, "quota", "has no room") for d in ranking.best[: held.place])
@@ -103,7 +101,7 @@ async def _reserve(needs: Requirements, attempts: list[Attempt], place: Place, e
         opens_at = min((e.until for e in excluded if e.until is not None), default=float("inf"))
         too_late = await place.wait(opens_at)
         if too_late is not None and too_late <= opens_at:
-            raise _given_up(needs, attempts, excluded, opens_at, engine)
+            raise given_up(needs, attempts, excluded, opens_at, engine)
 
 
 async def _may_be_sent(found: _Found, engine: Engine) -> bool:
@@ -178,18 +176,6 @@ def _preference(needs: Requirements, engine: Engine) -> str:
     return needs.prefer or engine.catalog.prefers(needs.models[0])
 
 
-def full(ranked: list[Deployment], no_room: NoRoom) -> list[Exclusion]:
-    """Why *ranked* have no room, and when they do."""
-    reasons = []
-    for deployment, (bucket, opens) in zip(ranked, no_room.refusals, strict=True):
-        if opens == float("inf"):
-            reasons.append(Exclusion(deployment.name, "size", f"the request outgrows {bucket.limit:g} {bucket.key}"))
-        else:
-            used = f"{bucket.limit:g} {bucket.unit} a {bucket.window_name} are used"
-            reasons.append(Exclusion(deployment.name, "quota", used, opens))
-    return reasons
-
-
 async def _worn_out(needs: Requirements, attempts: list[Attempt], engine: Engine) -> GatewayError:
     """What the caller is told who had as many attempts as there may be: others may have room already."""
     now = engine.clock.now()
@@ -197,57 +183,4 @@ async def _worn_out(needs: Requirements, attempts: list[Attempt], engine: Engine
     openings = await engine.ledger.openings([*Wishes(ranking.best, needs, engine.calibration)])
     opens = [now if opening is None else opening[1] for opening in openings]
     opens += [reason.until for reason in ranking.resting if reason.until is not None]
-    return _in_vain(attempts, min(opens, default=float("inf")), engine)
-
-
-def _given_up(
-    needs: Requirements, attempts: list[Attempt], excluded: list[Exclusion], opens_at: float, engine: Engine
-) -> GatewayError:
-    """What the caller is told when nothing is left to try, or not soon enough."""
-    if opens_at == float("inf"):
-        if attempts:
-            return _in_vain(attempts, opens_at, engine)
-        return NothingCapable(
-            f"no free source has a quota for about {needs.prompt_tokens} tokens and an answer of {needs.output_tokens} "
-            f"at once; bound the answer by max_tokens, send fewer tools or less text, or add another source's key",
-            excluded=tuple(excluded),
-        )
-    reasons = _failed(attempts, engine)
-    wait = _wait(opens_at, reasons, engine)
-    return NoCapacity(
-        f"every free source that fits is at its limit; the first opens in {wait:.0f} s",
-        retry_after=wait,
-        excluded=(*reasons, *excluded),
-    )
-
-
-def _in_vain(attempts: list[Attempt], opens_at: float, engine: Engine) -> GatewayError:
-    """What the caller is told when all *attempts* failed. Another may be worth it at *opens_at*, or when one has passed."""
-    reasons = _failed(attempts, engine)
-    last = CONSEQUENCES[type(attempts[-1].failure)].last
-    if last is not None and all(CONSEQUENCES[type(a.failure)].last for a in attempts):
-        return last(attempts[-1].failure.message, excluded=reasons)
-    tried = "; ".join(f"{reason.deployment}: {reason.reason}" for reason in reasons)
-    wait = _wait(opens_at, reasons, engine)
-    return NoSource(
-        f"every source that was tried failed ({tried})",
-        retry_after=None if wait == float("inf") else wait,
-        excluded=reasons,
-    )
-
-
-def _failed(attempts: list[Attempt], engine: Engine) -> tuple[Exclusion, ...]:
-    """Who failed, and until when it is left alone if that passes by itself."""
-    now, reasons = engine.clock.now(), []
-    for one in attempts:
-        name, why = one.deployment.name, f"{type(one.failure).__name__}: {one.failure.message}"
-        passes = CONSEQUENCES[type(one.failure)].cools and not engine.catalog.experience.withdrawn(one.deployment, now)
-        cooling = engine.health.blocked_until(name, now) if passes else None
-        reasons.append(Exclusion(name, "failed", why, None if cooling is None else cooling[0]))
-    return tuple(reasons)
-
-
-def _wait(opens_at: float, reasons: tuple[Exclusion, ...], engine: Engine) -> float:
-    """Seconds until the first of those who failed, or of the others, may be asked again."""
-    moments = [opens_at, *(reason.until for reason in reasons if reason.until is not None)]
-    return max(1.0, min(moments) - engine.clock.now())
+    return in_vain(attempts, min(opens, default=float("inf")), engine)

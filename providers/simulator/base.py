@@ -257,7 +257,7 @@ class Simulated:
             watch.cancel()
 
     async def spoil(self, exchange: Exchange, fault: str) -> bool:
-        """Meet *fault* if it is one that spoils the whole answer; True if so."""
+        """Meet *fault* if it is one that spoils the whole answer, or its way; True if there is nothing left to answer."""
         match fault:
             case "hang":
                 await exchange.hang()
@@ -268,6 +268,9 @@ class Simulated:
                 await exchange.answer(200, page, {"content-type": "text/html"})
             case "bad_json":
                 await exchange.answer(200, b'{"id": "x", "choices": [{"ind')
+            case "drip_bytes":
+                exchange.send = _dripping(exchange.send)
+                return False
             case _:
                 return False
         return True
@@ -276,6 +279,19 @@ class Simulated:
         """Money that left its owner's account."""
         exchange.call.charged += dollars
         self.charged += dollars
+
+
+def _dripping(send: Send) -> Send:
+    """*send*, byte by byte."""
+
+    async def drip(message: dict[str, Any]) -> None:
+        body = message.get("body", b"")
+        for place in range(len(body) - 1):
+            await send({**message, "body": body[place : place + 1], "more_body": True})
+            await asyncio.sleep(0)
+        await send({**message, "body": body[-1:]} if body else message)
+
+    return drip
 
 
 def _middle(events: list[bytes]) -> int:

@@ -231,7 +231,7 @@ class Google(Simulated):
                 self._limited(row, meter, 1, model)
 
 
-_LATER = (*BREAKING, "error_200", "cut", "empty", "hang_stream", "drip", "split_utf8", "price_turned")
+_LATER = (*BREAKING, "error_200", "cut", "empty", "hang_stream", "drip", "drip_bytes", "split_utf8", "price_turned")
 
 
 def _exhausted(limit: str, violation: dict[str, Any], metric: str, model: SimulatedModel, wait: float) -> NoReturn:

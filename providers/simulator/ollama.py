@@ -148,7 +148,17 @@ class Ollama(Simulated):
         return {"model": body["model"], "created_at": stamp}
 
 
-_LATER = ("error_200", "error_in_stream", "cut", "empty", "hang_stream", "drip", "split_utf8", "price_turned")
+_LATER = (
+    "error_200",
+    "error_in_stream",
+    "cut",
+    "empty",
+    "hang_stream",
+    "drip",
+    "drip_bytes",
+    "split_utf8",
+    "price_turned",
+)
 
 
 def _view(body: dict[str, Any], model: SimulatedModel) -> View:

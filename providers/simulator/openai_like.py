@@ -222,7 +222,7 @@ class OpenAILike(Simulated):
         return [*choices, {"index": 0, "delta": {}, "finish_reason": _finish(saying), "logprobs": None}]
 
 
-_LATER = (*BREAKING, "error_200", "cut", "empty", "hang_stream", "drip", "split_utf8", "price_turned")
+_LATER = (*BREAKING, "error_200", "cut", "empty", "hang_stream", "drip", "drip_bytes", "split_utf8", "price_turned")
 """Faults that come after the request was admitted."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from math import ceil
@@ -203,6 +204,25 @@ async def test_a_stream_whose_characters_are_cut_in_two_arrives_whole(opened, na
     assert heard.text() == TEXT
     assert heard.finishes() == ["stop"]
     assert heard.events()[-1] == "[DONE]"
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_an_answer_that_drips_byte_by_byte_arrives_whole(opened, name):
+    """Every line and every character is cut in two, and so is every line end of two."""
+    bench = await opened(name)
+    bench.world.providers[name].brain = lambda view: Saying(TEXT[:60])
+    bench.world.providers[name].fail("drip_bytes", times=2)
+
+    streamed = await bench.ask(bench.pinned(name), stream=True, stream_options={"include_usage": True})
+    whole = await bench.ask(bench.pinned(name))
+
+    assert (streamed.text(), streamed.finishes(), streamed.errors()) == (TEXT[:60], ["stop"], [])
+    assert streamed.events()[-1] == "[DONE]"
+    assert [event["usage"]["completion_tokens"] > 0 for event in streamed.chunks() if event.get("usage")] == [True]
+    answer = json.loads(whole.body)
+    assert [(c["message"]["content"], c["finish_reason"]) for c in answer["choices"]] == [(TEXT[:60], "stop")]
+    assert answer["usage"]["completion_tokens"] > 0
+    assert bench.gateway.failed == []
 
 
 @pytest.mark.parametrize("fault", ["cut", "error_in_stream"])

@@ -9,6 +9,7 @@ from hashlib import sha256
 import httpx
 import pytest
 
+from providers.simulator.brain import Saying
 from tests.clock import eventually
 
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "hi there"}]}
@@ -120,6 +121,21 @@ async def test_a_broken_stream_ends_in_one_error_and_is_never_passed_off_as_whol
     assert json.loads(got[-1])["error"]["code"] == "interrupted"
     assert sum('"error"' in event for event in got) == 1
     assert not any(finishes)
+
+
+@pytest.mark.parametrize("name", ["google", "groq", "ollama"])  # each way of framing
+async def test_a_stream_that_drips_arrives_whole(start, name):
+    demo = await start((name,))
+    text = "Zwölf große Äpfel — 日本 🍏. " * 3
+    demo.world.providers[name].brain = lambda view: Saying(text)
+    demo.world.providers[name].fail("drip", times=1)
+
+    *chunks, last = events(await post(demo, ASK | {"stream": True}))
+    choices = [json.loads(chunk)["choices"][0] for chunk in chunks]
+
+    assert "".join(choice["delta"].get("content") or "" for choice in choices) == text
+    assert [choice["finish_reason"] for choice in choices if choice["finish_reason"]] == ["stop"]
+    assert last == "[DONE]"
 
 
 async def test_a_stream_that_is_slow_to_begin_is_kept_alive_by_comments(start, tmp_path):
