@@ -47,5 +47,6 @@ async def measure(count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(hangups.measure(say))
-    asyncio.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000))
+    callers = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    asyncio.run(hangups.measure(say, callers))
+    asyncio.run(measure(callers))
