@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 
 from providers.dialect import Call
 from providers.failures import Unreachable
@@ -52,12 +54,24 @@ class Wire(Protocol):
         """Close all connections."""
 
 
+class _Connector(aiohttp.TCPConnector):
+    """
+    Breaks connections off at once when an answer is not awaited any more. Closed in good order, one with TLS stays open
+    for half a minute unless the other side takes leave, too, and what was not sent yet is still sent.
+    """
+
+    def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
+        if should_close and protocol.transport is not None:
+            protocol.transport.abort()
+        super()._release(key, protocol, should_close=should_close)
+
+
 class HttpWire:
     """HTTP over one shared pool of connections. Make it inside the running loop."""
 
     def __init__(self, *, user_agent: str) -> None:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            connector=_Connector(limit=0, keepalive_timeout=30),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"user-agent": user_agent},  # some providers refuse the defaults of HTTP libraries
             timeout=aiohttp.ClientTimeout(total=None),
