@@ -24,7 +24,7 @@ from gateway.engine import Answer, Attempt, Engine
 from gateway.events import Attempted
 from gateway.ledger.nouns import NoRoom, Reservation
 from gateway.requirements import Wishes, requirements_of
-from gateway.router import rank
+from gateway.router import Bid, rank
 from gateway.words import (
     Ask,
     Candidate,
@@ -83,7 +83,7 @@ async def _reserve(needs: Requirements, attempts: list[Attempt], place: Place, e
         now = engine.clock.now()
         needs = engine.catalog.standing_in(needs, now)
         capable = _candidates(needs, attempts, engine)
-        ranking = rank(capable, engine.ledger.shares(), engine.health, now, _preference(needs, engine), needs.tokens)
+        ranking = rank(capable, engine.ledger.shares(), engine.health, now, bid_of(needs, engine))
         if too_late is not None:
             excluded = [
                 *ranking.resting,
@@ -174,8 +174,9 @@ def _candidates(needs: Requirements, attempts: list[Attempt], engine: Engine) ->
     return (one for one in capable if one.deployment.name not in done) if done else capable
 
 
-def _preference(needs: Requirements, engine: Engine) -> str:
-    return needs.prefer or engine.catalog.prefers(needs.models[0])
+def bid_of(needs: Requirements, engine: Engine) -> Bid:
+    """What *needs* brings to the ranking."""
+    return Bid(needs.prefer or engine.catalog.prefers(needs.models[0]), needs.tokens, needs.spares)
 
 
 def full(ranked: list[Deployment], no_room: NoRoom) -> list[Exclusion]:

@@ -23,6 +23,7 @@ from gateway.clock import Clock
 from gateway.ledger import buckets as b
 from gateway.ledger.book import Outcome, Store, StoreFailure
 from gateway.ledger.buckets import Bucket, Level
+from gateway.ledger.demand import Demand
 from gateway.ledger.happenings import Close, Happening, Learn, Open, Settle
 from gateway.ledger.nouns import Cost, LevelView, NoRoom, Reservation, Wanted
 from gateway.ledger.outage import Outage, careful
@@ -40,6 +41,9 @@ _AT_ONCE = 50
 
 _SEEN_AT_ONCE = 1000
 """Buckets that one look at a shared store reads."""
+
+_STALE = 30.0
+"""Seconds after which the shares of a store that nobody else uses are made anew: days end, and prices with them."""
 
 BEAT = 1.0
 """Seconds between two looks at a store that others share: who they are, and what they took."""
@@ -82,6 +86,8 @@ class Ledger:
         self._writing: asyncio.TimerHandle | None = None
         self._known: dict[str, tuple[Bucket, Level]] = {}
         self._shares: dict[str, Share] = {}
+        self._shared_at = 0.0
+        self._demand = Demand()
         self._rank, self._replicas, self._least = 0, replicas, replicas
         self._age = ""
         self._outage: Outage | None = None
@@ -104,7 +110,9 @@ class Ledger:
 
     def settle(self, held: Reservation, true: Cost, said: Sequence[Observation] = ()) -> None:
         """End *held* with what was really used, and take in what its answer *said* of its buckets."""
-        wanted = held.wanted
+        wanted, now = held.wanted, self._clock.now() + self._ahead
+        for bucket in wanted.buckets:
+            self._demand.took(bucket, wanted.cost.of(bucket.unit), true.of(bucket.unit), now)
         self._end(held, [_difference(bucket, wanted.cost, true) for bucket in wanted.buckets], said)
 
     def refund(self, held: Reservation, because: Unserved = "unsent", said: Sequence[Observation] = ()) -> None:
@@ -176,7 +184,17 @@ class Ledger:
 
     def shares(self) -> Mapping[str, Share]:
         """How dear each bucket is, by key, as far as this process knows: costs nothing, for ranking."""
+        now = self._clock.now()
+        if not self._store.shared and now >= self._shared_at + _STALE:
+            self._shared_at = now
+            for bucket, level in self._known.values():
+                rolled = b.copy_of(level)
+                b.roll(bucket, rolled, now)
+                self._shares[bucket.key] = self._share(bucket, rolled, now)
         return self._shares
+
+    def _share(self, bucket: Bucket, level: Level, now: float) -> Share:
+        return share_of(bucket, level, now, self._ahead, self._demand, self._replicas)
 
     def condition(self) -> Condition:
         """How the store fares."""
@@ -270,7 +288,7 @@ class Ledger:
     def _take_note(self, outcome: Outcome) -> None:
         for looked in outcome.levels:
             bucket, level = looked
-            self._shares[bucket.key] = share_of(bucket, level, outcome.now, self._ahead)
+            self._shares[bucket.key] = self._share(bucket, level, outcome.now)
             if self._outage is None:
                 self._known[bucket.key] = looked
 
