@@ -133,14 +133,14 @@ def _price(
     deployment: Deployment, shares: Mapping[str, Share], now: float, tokens: float
 ) -> tuple[float, float, float]:
     """The price of the dearest bucket; when the last of the full ones has room; until when what is left is kept."""
-    price = full_until = kept_until = 0.0
+    price, full_until, kept_until = -1.0, 0.0, 0.0
     for bucket in deployment.buckets:
         share = shares.get(bucket.key)
         if share is None:
             continue
         if share.price:
             here = share.price - share.fall * (now - share.at)
-            if bucket.unit != "requests":
+            if here > 0 and bucket.unit != "requests":
                 here *= tokens / _TYPICAL
             if here > price:  # noqa: PLR1730 - max() would double what ranking costs
                 price = here
@@ -148,4 +148,4 @@ def _price(
                 kept_until = share.until
         if share.full_until > full_until:  # noqa: PLR1730
             full_until = share.full_until
-    return price, full_until, kept_until
+    return price if price > -1 else 0.0, full_until, kept_until

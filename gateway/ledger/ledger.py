@@ -65,7 +65,7 @@ class Ledger:
     """
     One for each process. All moments are unix seconds of *clock*, whatever the store's own clock says.
 
-    *replicas* is how many share the store at least, for a replica that never saw the others. *tell* hears when the
+    *buckets* are those in use. *replicas* is how many share the store at least, for a replica that never saw the others. *tell* hears when the
     store is lost and when it is back.
     """
 
@@ -74,6 +74,7 @@ class Ledger:
         store: Store,
         clock: Clock,
         *,
+        buckets: Callable[[], Sequence[Bucket]] = tuple,
         replicas: int = 1,
         tell: Callable[[Condition], None] = lambda _: None,
         freed: Callable[[], None] = lambda: None,
@@ -91,7 +92,7 @@ class Ledger:
         self._rank, self._replicas, self._least = 0, replicas, replicas
         self._age = ""
         self._outage: Outage | None = None
-        self._buckets: Callable[[], Sequence[Bucket]] = tuple
+        self._buckets = buckets
         self._seen_to = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._looking: asyncio.Task[Any] | None = None
@@ -187,11 +188,16 @@ class Ledger:
         now = self._clock.now()
         if not self._store.shared and now >= self._shared_at + _STALE:
             self._shared_at = now
-            for bucket, level in self._known.values():
-                rolled = b.copy_of(level)
-                b.roll(bucket, rolled, now)
-                self._shares[bucket.key] = self._share(bucket, rolled, now)
+            for bucket in self._buckets():
+                known = self._known.get(bucket.key)
+                level = Level() if known is None else b.copy_of(known[1])
+                b.roll(bucket, level, now)
+                self._shares[bucket.key] = self._share(bucket, level, now)
         return self._shares
+
+    def _is_stale(self, bucket: Bucket, now: float) -> bool:
+        share = self._shares.get(bucket.key)
+        return share is None or share.at < now - self._ahead - _STALE
 
     def _share(self, bucket: Bucket, level: Level, now: float) -> Share:
         return share_of(bucket, level, now, self._ahead, self._demand, self._replicas)
@@ -204,10 +210,9 @@ class Ledger:
 
     # ── running ──
 
-    async def serve(self, buckets: Callable[[], Sequence[Bucket]]) -> None:
-        """Keep in touch with those who share the store, and with the levels of *buckets*, until ``aclose``."""
+    async def serve(self) -> None:
+        """Keep in touch with those who share the store, and with the levels of the buckets in use, until ``aclose``."""
         if self._store.shared:
-            self._buckets = buckets
             await self._look()
             self._looking = self._run(self._keep_looking())
 
@@ -338,9 +343,14 @@ class Ledger:
         if not seen:
             return
         outcome = await self._store.exchange((), (), "", self._clock.now(), seen)
-        for key in {bucket.key for bucket in seen} - {bucket.key for bucket, _ in outcome.levels}:
-            self._known.pop(key, None)
-            self._shares.pop(key, None)
+        told = {bucket.key for bucket, _ in outcome.levels}
+        for bucket in seen:
+            if bucket.key not in told:  # blank, and so the store keeps nothing of it
+                if self._known.pop(bucket.key, None) is None and not self._is_stale(bucket, outcome.now):
+                    continue
+                blank = Level()
+                b.roll(bucket, blank, outcome.now)
+                self._shares[bucket.key] = self._share(bucket, blank, outcome.now)
         self._take_note(outcome)
 
     async def _make_up(self, outage: Outage) -> None:

@@ -1,5 +1,6 @@
 """
-What taking from a bucket costs those who come later: a shadow price between 0 (nobody would miss it) and 1 (the last).
+What taking from a bucket costs those who come later: a shadow price, 0 where nobody would miss it and 1 for the last of
+it; and a little below 0 for what is lost if nobody takes it now.
 
 A window with an end is as dear as it would be used up at its end, if all went on as it did so far, and no dearer than
 what is left would last: so at half its price when it is used up just in time, and free when nobody uses it or when it
@@ -7,7 +8,8 @@ ends before it is used up. It rises and falls steeply on both sides of that, so 
 up in time. That is the bid price of network revenue management, by the pace alone. What flows back all
 the time is dear once some of it is used, since until then the inflow is lost; what leaves a rolling window, as it is
 used: Mehta, Saberi, Vazirani and Vazirani, *AdWords and generalized online matching*, JACM 2007. What is back within two
-minutes costs nobody more than a wait. The price falls until somebody looks again. Pure.
+minutes costs nobody more than a wait. What will be lost, because its day is about to end or because it is full and more
+flows in, goes first. The price falls until somebody looks again. Pure.
 """
 
 from __future__ import annotations
@@ -29,6 +31,12 @@ _STEEP = 4
 
 _STORED = 4
 """How much sooner than it is used up what flows back becomes dear."""
+
+_LOST = 0.15
+"""What is lost anyway goes before what is better by no more than that (by quality, on its scale from 0 to 1)."""
+
+_NEARLY_FULL = 0.05
+"""The used part up to which what flows back counts as about to be full."""
 
 
 class Share(Struct, frozen=True):
@@ -63,7 +71,7 @@ def share_of(
         full_for = max(0.0, used - 1) * bucket.period
     price = 0.0 if 0 < bucket.period <= SOON or bucket.window == "in-flight" else _price(bucket, used, now, back_in)
     at = now - ahead
-    share = Share(used, at, price, price / back_in if price else 0.0, at + full_for if full_for else 0.0)
+    share = Share(used, at, price, price / back_in if price > 0 else 0.0, at + full_for if full_for else 0.0)
     if demand is not None and counts(bucket):
         most = demand.most(bucket, limit * (1 - used), now + back_in, now, processes)
         if most < math.inf:
@@ -80,8 +88,9 @@ def _price(bucket: Bucket, used: float, now: float, back_in: float) -> float:
             gone = (now - start) / (now + back_in - start)
             pace = min(used / gone if gone else used, (1 - gone) / (1 - used))
             steep = pace**_STEEP
-            return steep / (1 + steep)
+            price = steep / (1 + steep)
+            return price - _LOST * gone * gone * max(0.0, 1 - 2 * price)
         case "refill":
-            return 1 - (1 - used) ** _STORED
+            return 1 - (1 - used) ** _STORED - _LOST * max(0.0, 1 - used / _NEARLY_FULL)
         case _:
             return used

@@ -19,6 +19,7 @@ TOKENS = Bucket(key="p/m/tokens", unit="tokens", limit=100, window="refill", per
 ROLLING = Bucket(key="p/m/rolling", unit="requests", limit=4, window="rolling", period=60, window_name="minute")
 FLIGHT = Bucket(key="p/*/flight", unit="in-flight", limit=2, window="in-flight", window_name="in-flight")
 COUNTED = (MINUTE, DAY, TOKENS, ROLLING)
+IN_USE = [DAY]
 
 
 def wanted(*buckets, name="d", prompt=1.0, output=0.0) -> Wanted:
@@ -390,7 +391,7 @@ async def test_shares_are_known_without_asking(ledger, clock):
 async def test_a_price_is_not_what_it_was_when_the_day_was_young(ledger, clock):
     """One of five just after midnight is a lot; it is hardly anything at noon, though nobody took any since."""
     clock.advance(86_400 - clock() % 86_400 + 60)
-    await ledger.serve(lambda: [DAY])
+    await ledger.serve()
     await take(ledger, DAY)
     await ledger.flush()
     at_once = ledger.shares()[DAY.key].price
