@@ -23,11 +23,11 @@ from gateway.clock import Clock
 from gateway.ledger import buckets as b
 from gateway.ledger.book import Outcome, Store, StoreFailure
 from gateway.ledger.buckets import Bucket, Level
-from gateway.ledger.demand import Demand
 from gateway.ledger.happenings import Close, Happening, Learn, Open, Settle
+from gateway.ledger.known import Known
 from gateway.ledger.nouns import Cost, LevelView, NoRoom, Reservation, Wanted
 from gateway.ledger.outage import Outage, careful
-from gateway.ledger.shares import Share, share_of
+from gateway.ledger.shares import Share
 from providers.observations import Observation
 
 Unserved = Literal["unsent", "refused", "failed"]
@@ -41,9 +41,6 @@ _AT_ONCE = 50
 
 _SEEN_AT_ONCE = 1000
 """Buckets that one look at a shared store reads."""
-
-_STALE = 30.0
-"""Seconds after which the shares of a store that nobody else uses are made anew: days end, and prices with them."""
 
 BEAT = 1.0
 """Seconds between two looks at a store that others share: who they are, and what they took."""
@@ -85,10 +82,7 @@ class Ledger:
         self._held: set[str] = set()
         self._happened: list[tuple[Bucket, Happening]] = []
         self._writing: asyncio.TimerHandle | None = None
-        self._known: dict[str, tuple[Bucket, Level]] = {}
-        self._shares: dict[str, Share] = {}
-        self._shared_at = 0.0
-        self._demand = Demand()
+        self._known = Known()
         self._rank, self._replicas, self._least = 0, replicas, replicas
         self._age = ""
         self._outage: Outage | None = None
@@ -113,7 +107,7 @@ class Ledger:
         """End *held* with what was really used, and take in what its answer *said* of its buckets."""
         wanted, now = held.wanted, self._clock.now() + self._ahead
         for bucket in wanted.buckets:
-            self._demand.took(bucket, wanted.cost.of(bucket.unit), true.of(bucket.unit), now)
+            self._known.demand.took(bucket, wanted.cost.of(bucket.unit), true.of(bucket.unit), now)
         self._end(held, [_difference(bucket, wanted.cost, true) for bucket in wanted.buckets], said)
 
     def refund(self, held: Reservation, because: Unserved = "unsent", said: Sequence[Observation] = ()) -> None:
@@ -185,22 +179,9 @@ class Ledger:
 
     def shares(self) -> Mapping[str, Share]:
         """How dear each bucket is, by key, as far as this process knows: costs nothing, for ranking."""
-        now = self._clock.now()
-        if not self._store.shared and now >= self._shared_at + _STALE:
-            self._shared_at = now
-            for bucket in self._buckets():
-                known = self._known.get(bucket.key)
-                level = Level() if known is None else b.copy_of(known[1])
-                b.roll(bucket, level, now)
-                self._shares[bucket.key] = self._share(bucket, level, now)
-        return self._shares
-
-    def _is_stale(self, bucket: Bucket, now: float) -> bool:
-        share = self._shares.get(bucket.key)
-        return share is None or share.at < now - self._ahead - _STALE
-
-    def _share(self, bucket: Bucket, level: Level, now: float) -> Share:
-        return share_of(bucket, level, now, self._ahead, self._demand, self._replicas)
+        if not self._store.shared and self._outage is None:
+            self._known.renew(self._buckets(), self._clock.now())
+        return self._known.shares
 
     def condition(self) -> Condition:
         """How the store fares."""
@@ -291,11 +272,13 @@ class Ledger:
             self._run(self.flush())
 
     def _take_note(self, outcome: Outcome) -> None:
+        known = self._known
+        known.ahead, known.processes = self._ahead, self._replicas
         for looked in outcome.levels:
             bucket, level = looked
-            self._shares[bucket.key] = self._share(bucket, level, outcome.now)
+            known.share(bucket, level, outcome.now)
             if self._outage is None:
-                self._known[bucket.key] = looked
+                known.levels[bucket.key] = looked
 
     # ── losing and finding the store ──
 
@@ -304,7 +287,7 @@ class Ledger:
             if failure.kin is not None:
                 self._rank, self._replicas = failure.kin.rank, max(failure.kin.count, self._least)
             self._outage = Outage(
-                self._known,
+                self._known.levels,
                 rank=self._rank,
                 count=self._replicas,
                 held=self._held,
@@ -343,15 +326,11 @@ class Ledger:
         if not seen:
             return
         outcome = await self._store.exchange((), (), "", self._clock.now(), seen)
+        self._take_note(outcome)
         told = {bucket.key for bucket, _ in outcome.levels}
         for bucket in seen:
-            if bucket.key not in told:  # blank, and so the store keeps nothing of it
-                if self._known.pop(bucket.key, None) is None and not self._is_stale(bucket, outcome.now):
-                    continue
-                blank = Level()
-                b.roll(bucket, blank, outcome.now)
-                self._shares[bucket.key] = self._share(bucket, blank, outcome.now)
-        self._take_note(outcome)
+            if bucket.key not in told:
+                self._known.blank(bucket, outcome.now)
 
     async def _make_up(self, outage: Outage) -> None:
         while pieces := outage.report(self._clock.now() + self._ahead, _AT_ONCE):
