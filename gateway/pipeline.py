@@ -25,7 +25,7 @@ from gateway.events import Attempted
 from gateway.excuses import full, given_up, in_vain
 from gateway.ledger.nouns import Reservation
 from gateway.requirements import Wishes, requirements_of
-from gateway.router import rank
+from gateway.router import Bid, rank
 from gateway.words import (
     Ask,
     Candidate,
@@ -81,7 +81,7 @@ async def _reserve(needs: Requirements, attempts: list[Attempt], place: Place, e
         now = engine.clock.now()
         needs = engine.catalog.standing_in(needs, now)
         capable = _candidates(needs, attempts, engine)
-        ranking = rank(capable, engine.ledger.shares(), engine.health, now, _preference(needs, engine), needs.tokens)
+        ranking = rank(capable, engine.ledger.shares(), engine.health, now, bid_of(needs, engine))
         if too_late is not None:
             excluded = [
                 *ranking.resting,
@@ -172,14 +172,17 @@ def _candidates(needs: Requirements, attempts: list[Attempt], engine: Engine) ->
     return (one for one in capable if one.deployment.name not in done) if done else capable
 
 
-def _preference(needs: Requirements, engine: Engine) -> str:
-    return needs.prefer or engine.catalog.prefers(needs.models[0])
+def bid_of(needs: Requirements, engine: Engine) -> Bid:
+    """What *needs* brings to the ranking."""
+    return Bid(needs.prefer or engine.catalog.prefers(needs.models[0]), needs.tokens, needs.spares)
 
 
 async def _worn_out(needs: Requirements, attempts: list[Attempt], engine: Engine) -> GatewayError:
     """What the caller is told who had as many attempts as there may be: others may have room already."""
     now = engine.clock.now()
-    ranking = rank(_candidates(needs, attempts, engine), engine.ledger.shares(), engine.health, now)
+    needs = engine.catalog.standing_in(needs, now)
+    capable = _candidates(needs, attempts, engine)
+    ranking = rank(capable, engine.ledger.shares(), engine.health, now, bid_of(needs, engine))
     openings = await engine.ledger.openings([*Wishes(ranking.best, needs, engine.calibration)])
     opens = [now if opening is None else opening[1] for opening in openings]
     opens += [reason.until for reason in ranking.resting if reason.until is not None]
