@@ -35,8 +35,18 @@ class Engine(Struct, frozen=True):
     tell: Callable[[Event], None]
 
 
+class Found(Struct, frozen=True):
+    """Where a request goes, with its debit made, and the requirements that led there."""
+
+    deployment: Deployment
+    held: Reservation
+    needs: Requirements
+    skipped: tuple[Exclusion, ...]
+    waited: float
+
+
 class Attempt(Struct, frozen=True):
-    """A deployment that was asked and failed, after *took* seconds."""
+    """A deployment that was asked and failed, or was too slow, and the seconds that nothing else *took*."""
 
     deployment: Deployment
     failure: ProviderFailure

@@ -86,6 +86,11 @@ def score(worth: float, price: float, seconds: float | None, speed: float) -> fl
     return worth - speed * (_EXPECTED if seconds is None else math.log1p(seconds)) - price
 
 
+def price(deployment: Deployment, shares: Mapping[str, Share], now: float, tokens: float) -> float:
+    """What others would miss if *deployment* served a request of so many *tokens*."""
+    return _price(deployment, shares, now, tokens / _TYPICAL)[0]
+
+
 class Appraisal(Struct, frozen=True):
     """The score of a deployment, and what it is made of. *seconds*: of a typical answer, None if that is not known."""
 
@@ -104,9 +109,9 @@ def appraise(
     tokens: float = 0.0,
 ) -> Appraisal:
     """What ``rank`` goes by, for people."""
-    price, _ = _price(candidate.deployment, shares, now, tokens / _TYPICAL)
+    missed = price(candidate.deployment, shares, now, tokens)
     seconds = health.expected(candidate.deployment.name)
-    return Appraisal(score(candidate.worth, price, seconds, _SPEED_WEIGHT[prefer]), candidate.worth, price, seconds)
+    return Appraisal(score(candidate.worth, missed, seconds, _SPEED_WEIGHT[prefer]), candidate.worth, missed, seconds)
 
 
 def _price(deployment: Deployment, shares: Mapping[str, Share], now: float, size: float) -> tuple[float, float]:
