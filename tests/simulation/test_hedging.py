@@ -5,17 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gateway.events import Event, Hedged
-from gateway.pace import Point
-from gateway.words import GatewayError
-from providers import failures as f
 from providers.simulator.brain import Saying
 from providers.simulator.world import World
 from tests.clock import FakeClock, eventually
@@ -24,6 +19,7 @@ from tests.simulation.inside import Inside
 
 PLENTY = '[{ limit = "1000/minute" }, { limit = "1000000/day" }, { limit = "60/in-flight" }]'
 SCARCE = '[{ limit = "5/day" }, { limit = "60/in-flight" }]'
+ONE = '[{ limit = "1/in-flight", scope = "account" }]'
 TOO_LONG = 15.0
 """Seconds: more than a source that nobody knows may be silent for, be it for a stream or for a short answer."""
 
@@ -31,7 +27,9 @@ TOO_LONG = 15.0
 class Bench:
     """A gateway before some providers, who are asked in this order."""
 
-    def __init__(self, clock: FakeClock, folder: Path, names: tuple[str, ...], quotas: dict[str, str], hedge: str) -> None:
+    def __init__(
+        self, clock: FakeClock, folder: Path, names: tuple[str, ...], quotas: dict[str, str], hedge: str
+    ) -> None:
         self.clock, self.names, self.hedges = clock, names, list[Hedged]()
         self.world = World(clock, names=names)
         for provider in self.world.providers.values():
@@ -64,6 +62,10 @@ class Bench:
         headers = {"x-freeway-max-wait": wait, "x-freeway-trace": "true"}
         return asyncio.create_task(self.caller.ask(body, leave_after, **headers))
 
+    def first_of(self, name: str) -> str:
+        """A deployment of the provider called *name*."""
+        return next(d.name for d in self.gateway.engine.catalog.deployments() if d.provider.name == name)
+
     def asked(self, name: str) -> list[bool]:
         """For each call that *name* got, whether it was cancelled."""
         calls = self.world.providers[name].calls
@@ -73,6 +75,16 @@ class Bench:
         """*name* is asked, and so many seconds pass."""
         await eventually(lambda: self.asked(name))
         self.clock.advance(seconds)
+
+    async def alone(self, asking: asyncio.Task[Heard], *others: str) -> None:
+        """Of *others* none is asked as well, though there is time for it; then the caller leaves."""
+        for _ in range(50):  # steps of the loop: a second one is asked within a few
+            await asyncio.sleep(0)
+        assert not asking.done()
+        assert {name: self.asked(name) for name in others} == {name: [] for name in others}
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        assert self.hedges == []
 
     async def at_rest(self) -> None:
         """Nothing is under way, nothing is held, and no timer is left."""
@@ -167,12 +179,135 @@ async def test_a_scarce_one_is_left_to_those_who_have_nobody_else(opened, hedge,
     bench = await opened(hedge=hedge, **quotas)
     bench.world.providers["groq"].fail("hang")
 
-    asking = bench.ask(leave_after=None)
+    asking = bench.ask()
     await bench.silence("groq")
     if second is None:
-        await bench.never(asking)
+        await bench.alone(asking, "mistral", "google")
     else:
         assert (await asking).headers["x-freeway-provider"] == second
     for name in {"mistral", "google"} - {second}:
         assert bench.asked(name) == []
         assert await bench.used(name) == 0
+
+
+async def test_a_model_on_this_machine_is_asked_whatever_it_has_left(opened):
+    bench = await opened("groq", "ollama", ollama='[{ limit = "3/day" }, { limit = "1/in-flight" }]')
+    bench.world.providers["groq"].fail("hang")
+
+    asking = bench.ask()
+    await bench.silence("groq")
+
+    assert (await asking).headers["x-freeway-provider"] == "ollama"
+
+
+async def test_one_that_has_no_room_is_not_waited_for(opened):
+    bench = await opened("groq", "mistral", mistral=ONE)
+    bench.world.providers["mistral"].fail("hang")
+    busy = bench.ask(provider={"only": ["mistral"]})
+    await eventually(lambda: bench.asked("mistral"))
+    bench.world.providers["groq"].fail("hang")
+
+    asking = bench.ask()
+    await bench.silence("groq")
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+    assert bench.asked("mistral") == [False]
+    assert bench.gateway.engine.waiting_room.waiting == 0
+    await leave(busy, asking)
+
+
+async def test_what_others_wait_for_is_left_to_them(opened):
+    bench = await opened(groq='[{ limit = "1/minute", scope = "account" }]')
+    bench.world.providers["groq"].fail("hang")
+    asking = bench.ask()
+    await eventually(lambda: bench.asked("groq"))
+    waiting = bench.ask(wait="120", provider={"only": ["groq"]})
+    await eventually(lambda: bench.gateway.engine.waiting_room.waiting)
+
+    await bench.silence("groq")
+    await bench.alone(asking, "mistral", "google")
+    await leave(waiting)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"provider": {"order": ["groq"], "allow_fallbacks": False}},
+        {"provider": {"only": ["groq"]}},
+        {"model": "groq/openai/gpt-oss-20b"},
+    ],
+    ids=str,
+)
+async def test_who_wants_one_source_gets_no_other(opened, fields):
+    bench = await opened()
+    bench.world.providers["groq"].fail("hang")
+
+    asking = bench.ask(**fields)
+    await bench.silence("groq")
+
+    await bench.alone(asking, "mistral", "google")
+    assert bench.asked("groq") == [True]
+
+
+async def test_one_that_failed_before_is_not_asked_as_well(opened):
+    bench = await opened()
+    groq, mistral, google = (bench.first_of(name) for name in bench.names)
+    bench.world.providers["groq"].fail("context")
+    bench.world.providers["mistral"].fail("hang")
+
+    asking = bench.ask(model=groq, models=[mistral, google], provider={})
+    await bench.silence("mistral")
+    heard = await asking
+
+    assert (heard.headers["x-freeway-provider"], heard.headers["x-freeway-attempts"]) == ("google", "3")
+    assert len(bench.asked("groq")) == 1
+
+
+@pytest.mark.parametrize("ago", [1.0, 60.0], ids=["cools", "is to be probed"])
+async def test_one_that_has_not_recovered_is_not_asked_as_well(opened, ago):
+    bench = await opened()
+    groq, mistral, google = (bench.first_of(name) for name in bench.names)
+    bench.gateway.engine.health.failed(mistral, "down", 30.0, bench.clock() - ago)
+    bench.world.providers["groq"].fail("hang")
+
+    asking = bench.ask(model=groq, models=[mistral, google], provider={})
+    await bench.silence("groq")
+
+    assert (await asking).headers["x-freeway-provider"] == "google"
+    assert bench.asked("mistral") == []
+
+
+async def test_the_budget_of_attempts_counts_both(opened, monkeypatch):
+    bench = await opened()
+    limits = bench.gateway.engine.limits
+    msgspec.structs.force_setattr(bench.gateway.engine, "limits", msgspec.structs.replace(limits, max_attempts=1))
+    bench.world.providers["groq"].fail("hang")
+
+    asking = bench.ask()
+    await bench.silence("groq")
+
+    await bench.alone(asking, "mistral", "google")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_caller_who_leaves_cancels_both(opened, stream):
+    bench = await opened()
+    bench.world.providers["groq"].fail("hang")
+    bench.world.providers["mistral"].fail("hang")
+
+    asking = bench.ask(stream=stream)
+    await bench.silence("groq")
+    await eventually(lambda: bench.asked("mistral"))
+    await leave(asking)
+    await bench.at_rest()
+
+    assert (bench.asked("groq"), bench.asked("mistral")) == ([True], [True])
+    assert (await bench.used("groq"), await bench.used("mistral")) == (1, 1)  # what was sent counts as sent
+    assert [hedge.outcome for hedge in bench.hedges] == ["lost"]
+
+
+async def leave(*asking: asyncio.Task[Heard]) -> None:
+    for one in asking:
+        one.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
