@@ -154,6 +154,20 @@ async def test_who_was_too_slow_is_known_to_be_slow_and_is_not_out(opened):
     assert health.blocked_until(lost, bench.clock()) is None
 
 
+async def test_nobody_else_is_asked_while_it_may_only_be_slow(opened):
+    bench = await opened()
+    bench.world.providers["groq"].fail("hang")
+
+    asking = bench.ask(stream=True)
+    await bench.silence("groq", 9.0)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert bench.asked("mistral") == []
+    bench.clock.advance(1.5)
+
+    assert (await asking).headers["x-freeway-provider"] == "mistral"
+
+
 async def test_the_gateways_own_time_does_not_contain_the_silence(opened):
     bench = await opened()
     bench.world.providers["groq"].fail("hang")
@@ -180,6 +194,8 @@ async def test_a_scarce_one_is_left_to_those_who_have_nobody_else(opened, hedge,
     bench.world.providers["groq"].fail("hang")
 
     asking = bench.ask()
+    await eventually(lambda: bench.asked("groq"))
+    assert bench.clock.timers == (hedge != "off")
     await bench.silence("groq")
     if second is None:
         await bench.alone(asking, "mistral", "google")
@@ -233,7 +249,7 @@ async def test_what_others_wait_for_is_left_to_them(opened):
 @pytest.mark.parametrize(
     "fields",
     [
-        {"provider": {"order": ["groq"], "allow_fallbacks": False}},
+        {"model": "groq/openai/gpt-oss-20b", "models": ["auto"], "provider": {"allow_fallbacks": False}},
         {"provider": {"only": ["groq"]}},
         {"model": "groq/openai/gpt-oss-20b"},
     ],

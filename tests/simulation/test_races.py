@@ -62,6 +62,7 @@ class Stage:
 
     def __init__(self, folder: Path) -> None:
         self.clock, self.calls, self.hedges = FakeClock(), list[Call](), list[str]()
+        self.looked_at = self.clock()
         own = folder / "own.toml"
         own.write_text("".join(f"[provider.{name}]\nlimit_headers = []\nquota = {PLENTY}\n" for name in NAMES))
         self.gateway = Inside(World(self.clock, names=NAMES), self.clock, folder, FREEWAY_CONFIG=str(own))
@@ -107,8 +108,11 @@ class Stage:
         assert self.clock.timers == 0
         assert len(self.hedges) <= 1
 
-    def recover(self) -> None:
-        """As if each had answered since, and nobody knew how quickly."""
+    async def recover(self) -> None:
+        """As if each had answered since, and nobody knew how quickly; their lists are read as often as they must be."""
+        if self.clock() - self.looked_at > 1800:
+            self.looked_at = self.clock()
+            await self.gateway.look(*NAMES)
         health = self.gateway.engine.health
         for name in self.models:
             health.served(name, self.clock())
@@ -153,6 +157,7 @@ async def test_the_first_may_still_answer_and_the_second_call_is_cancelled(stage
     assert [(a.deployment.provider.name, type(a.failure)) for a in found.attempts] == [("mistral", f.Overtaken)]
     assert [call.cancelled for call in stage.calls] == [False, True]
     assert stage.hedges == ["lost"]
+    assert stage.gateway.engine.health.pace(stage.models[1]) is None  # it had no time to show whether it is quick
 
 
 async def test_if_the_first_fails_the_second_goes_on(stage):
@@ -240,6 +245,16 @@ async def test_if_both_answer_at_the_same_moment_one_serves_and_the_other_is_clo
     assert [call.closed or call.cancelled for call in stage.calls] == [1, 1]
 
 
+@pytest.mark.parametrize("later", range(6))
+async def test_who_leaves_at_the_moment_at_which_the_second_answers_has_left(stage, later):
+    asking = await stage.begin()
+    stage.calls[1].answers()
+    await turns(later)
+    if asking.cancel():
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+
 KINDS = (f.Busy, f.Unreachable, f.ContextTooLong, f.CallersFault)
 PLACES = st.integers(0, 2)
 HAPPENINGS = st.one_of(
@@ -304,4 +319,4 @@ async def play(stage: Stage, happenings: list[tuple], raced: bool) -> None:
     with suppress(GatewayError, asyncio.CancelledError):
         await asking
     await stage.at_rest()
-    stage.recover()
+    await stage.recover()
