@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 
@@ -321,6 +322,29 @@ async def test_a_caller_who_leaves_cancels_both(opened, stream):
     assert (bench.asked("groq"), bench.asked("mistral")) == ([True], [True])
     assert (await bench.used("groq"), await bench.used("mistral")) == (1, 1)  # what was sent counts as sent
     assert [hedge.outcome for hedge in bench.hedges] == ["lost"]
+
+
+async def test_over_real_connections_with_what_is_shipped_the_call_that_hung_ends(start, clock):
+    demo = await start(("groq", "mistral"), clock)
+    groq = demo.world.providers["groq"]
+    groq.fail("hang")
+    body = {
+        "model": "auto",
+        "messages": [{"role": "user", "content": "hi"}],
+        "provider": {"order": ["groq", "mistral"]},
+    }
+
+    async with httpx.AsyncClient(base_url=demo.base_url, timeout=20) as client:
+        asking = asyncio.create_task(client.post("/v1/chat/completions", json=body))
+        await eventually(lambda: any("completions" in call.path for call in groq.calls))
+        clock.advance(30)
+        response = await asking
+        page = (await client.get("/metrics")).text
+    await eventually(lambda: groq.in_flight == 0, within=4.5)
+
+    assert response.headers["x-freeway-provider"] == "mistral"
+    assert [call.cancelled for call in groq.calls if "completions" in call.path] == [True]
+    assert 'freeway_hedges_total{outcome="won"} 1.0' in page
 
 
 async def leave(*asking: asyncio.Task[Heard]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.engine import Answer
+from gateway.engine import Answer, Attempt
 from gateway.events import Event, Hedged
 from gateway.pipeline import answer
 from gateway.relay import arrivals
@@ -75,12 +75,12 @@ class Stage:
         deployments = self.gateway.engine.catalog.deployments()
         self.models = tuple(next(d.name for d in deployments if d.provider.name == name) for name in NAMES)
 
-    async def answer(self) -> Answer:
-        """What all the models may be asked for, in their order."""
+    async def answer(self, failed: Sequence[Attempt] = ()) -> Answer:
+        """The answer to a request that all the models may serve, in their order."""
         body = encode({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 10, "stream": True})
         view, fields = decode_request(body), decode_fields(body)
         ask = Ask(view=view, fields=fields, deadline=self.clock() + 30, models=self.models)
-        found = await answer(ask, "r", self.gateway.engine)
+        found = await answer(ask, "r", self.gateway.engine, failed)
         async for _ in arrivals(found, self.gateway.engine):
             pass
         us = asyncio.current_task()
@@ -253,6 +253,19 @@ async def test_who_leaves_at_the_moment_at_which_the_second_answers_has_left(sta
     if asking.cancel():
         with pytest.raises(asyncio.CancelledError):
             await asking
+
+
+async def test_who_was_overtaken_may_go_on_with_what_the_other_broke_off(stage):
+    asking = await stage.begin()
+    stage.calls[1].answers()
+    found = await asking
+    stage.calls.clear()
+
+    going_on = asyncio.create_task(stage.answer(found.attempts))
+    await turns()
+    stage.calls[0].answers()
+
+    assert (await going_on).deployment.provider.name == "groq"
 
 
 KINDS = (f.Busy, f.Unreachable, f.ContextTooLong, f.CallersFault)
