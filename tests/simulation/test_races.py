@@ -18,7 +18,18 @@ from gateway.pipeline import answer
 from gateway.relay import arrivals
 from gateway.words import Ask, GatewayError, Refused
 from providers import failures as f
-from providers.chat import Chunk, ChunkChoice, Delta, Step, decode_fields, decode_request, encode
+from providers.chat import (
+    Chunk,
+    ChunkChoice,
+    Completion,
+    Delta,
+    Step,
+    Usage,
+    Whole,
+    decode_fields,
+    decode_request,
+    encode,
+)
 from providers.client import Reply
 from providers.simulator.world import World
 from tests.clock import FakeClock
@@ -245,6 +256,17 @@ async def test_if_both_answer_at_the_same_moment_one_serves_and_the_other_is_clo
 
     assert len(found.attempts) == 1
     assert [call.closed or call.cancelled for call in stage.calls] == [1, 1]
+
+
+async def test_what_the_one_says_that_is_closed_is_heard_if_it_has_cost_money(stage):
+    asking = await stage.begin()
+    whole = Whole(Completion(usage=Usage(prompt_tokens=3, completion_tokens=4, cost=0.01)), b"{}")
+    stage.calls[1].comes.set_result(Reply((), whole, [], None, lambda: None))
+    stage.calls[0].answers()
+
+    assert (await asking).deployment.provider.name == "groq"
+    await turns()
+    assert "mistral" in stage.gateway.engine.catalog.experience.out(stage.clock())
 
 
 async def test_who_leaves_at_the_moment_at_which_the_second_answers_has_left(stage):
