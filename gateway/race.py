@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -135,11 +134,11 @@ class Racing:
         """Those that may be asked, too, best first."""
         engine, needs, now = self._engine, self._first.needs, self._engine.clock.now()
         failed = {attempt.deployment.name for attempt in self._attempts}
-        fit = []
-        with suppress(GatewayError):  # nobody is left who could serve it
-            for one in engine.catalog.candidates(needs, now):
-                if one.deployment.name not in failed and self._fits(one.deployment):
-                    fit.append(one)  # noqa: PERF401 - what was found before an error counts
+        try:
+            capable = engine.catalog.candidates(needs, now)
+        except GatewayError:  # the first was the last one that could serve it
+            return []
+        fit = [one for one in capable if one.deployment.name not in failed and self._fits(one.deployment)]
         prefer = needs.prefer or engine.catalog.prefers(needs.models[0])
         return rank(fit, engine.ledger.shares(), engine.health, now, prefer, needs.tokens).best
 
@@ -160,7 +159,13 @@ class Racing:
 
     def _drop(self, other: asyncio.Task[Answer | None]) -> None:
         """Nobody wants what the second one gave: if it has begun to answer, too, it is closed, and paid for."""
-        if other.cancelled() or other.exception() is not None:
+        if other.cancelled():
+            return
+        error = other.exception()
+        if error is not None:
+            if not isinstance(error, GatewayError):  # nobody else hears of our bug
+                told = {"message": "a second source could not be asked", "exception": error, "task": other}
+                asyncio.get_running_loop().call_exception_handler(told)
             return
         answer = other.result()
         if answer is not None:

@@ -55,7 +55,7 @@ class Call:
             step = Step(Chunk(choices=[ChunkChoice(delta=Delta(content="hi"))]), b"{}")
             self.comes.set_result(Reply((), None, [step], nothing(), self._close))
 
-    def fails(self, failure: f.ProviderFailure) -> None:
+    def fails(self, failure: Exception) -> None:
         if not self.comes.done():
             self.comes.set_exception(failure)
 
@@ -256,6 +256,19 @@ async def test_if_both_answer_at_the_same_moment_one_serves_and_the_other_is_clo
 
     assert len(found.attempts) == 1
     assert [call.closed or call.cancelled for call in stage.calls] == [1, 1]
+
+
+async def test_a_bug_of_ours_in_asking_the_second_is_heard_of_and_does_not_cost_the_answer_of_the_first(stage):
+    heard = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: heard.append(told["exception"]))
+    asking = await stage.begin()
+    stage.calls[1].fails(ZeroDivisionError())
+    await turns()
+    stage.calls[0].answers()
+
+    assert (await asking).deployment.provider.name == "groq"
+    await turns()
+    assert [type(error) for error in heard] == [ZeroDivisionError]
 
 
 async def test_what_the_one_says_that_is_closed_is_heard_if_it_has_cost_money(stage):
