@@ -52,7 +52,7 @@ async def answer(ask: Ask, request: str, engine: Engine, failed: Iterable[Attemp
     line = engine.catalog.shape_of(needs), needs.tokens.bit_length()
     attempts = list(failed)
     with engine.waiting_room.place(line, ask.client, ask.priority, needs.deadline) as place:
-        racing = Racing(request, attempts, partial(_begun, ask, request, attempts, engine), engine)
+        racing = Racing(request, attempts, partial(_send, ask, request, attempts, engine), engine)
         while len(attempts) < (engine.limits.max_attempts if needs.fallbacks else 1):
             begun = await racing.begun(await _reserve(needs, attempts, place, engine))
             if begun is not None:
@@ -108,32 +108,20 @@ async def _may_be_sent(found: Found, engine: Engine) -> bool:
     return False
 
 
-async def _begun(ask: Ask, request: str, attempts: list[Attempt], engine: Engine, found: Found) -> Answer | None:
+async def _send(ask: Ask, request: str, attempts: list[Attempt], engine: Engine, found: Found) -> Answer | None:
     """
     The answer of *found*, once it has begun; None if it failed, and what follows from that is done.
 
-    Raises a GatewayError if the failure is the caller's to hear.
-    """
-    try:
-        return await _send(ask, request, found, attempts, engine)
-    except f.ProviderFailure as failure:
-        engine.tell(Attempted(request, found.deployment.name, type(failure).__name__, failure.message))
-        bear(failure, found.deployment, found.held, engine)
-    return None
-
-
-async def _send(ask: Ask, request: str, found: Found, attempts: list[Attempt], engine: Engine) -> Answer:
-    """
-    The answer of *found*, once it has begun.
-
-    Raises a ProviderFailure if none begins; cancelling it cancels the upstream call.
+    Raises a GatewayError if the failure is the caller's to hear. Cancelling it cancels the upstream call.
     """
     deployment, held, needs, now = found.deployment, found.held, found.needs, engine.clock.now()
     try:
         reply = await deployment.provider.send(deployment.target, Request(ask.view, ask.fields, needs.prompt_tokens))
     except f.ProviderFailure as failure:
         attempts.append(Attempt(deployment, failure, engine.clock.now() - now))
-        raise
+        engine.tell(Attempted(request, deployment.name, type(failure).__name__, failure.message))
+        bear(failure, deployment, held, engine)
+        return None
     except BaseException:  # the caller left, or we have a bug: what was sent counts as sent
         engine.health.left(deployment.name)
         engine.ledger.settle(held, held.wanted.cost)

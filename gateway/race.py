@@ -36,8 +36,6 @@ class Racing:
     def __init__(self, request: str, attempts: list[Attempt], send: Send, engine: Engine) -> None:
         self._request, self._attempts, self._send, self._engine = request, attempts, send, engine
         self._second: Found | None = None
-        self._other: asyncio.Task[Answer | None] | None = None
-        self._overtaken = False
 
     async def begun(self, first: Found) -> Answer | None:
         """
@@ -46,47 +44,46 @@ class Racing:
         Raises a GatewayError if one of them says that the request is at fault, and the other does not answer it.
         Cancelling it cancels all upstream calls.
         """
-        limits = self._engine.limits
+        engine, limits = self._engine, self._engine.limits
         alone = self._second is not None or limits.hedge == "off" or not first.needs.fallbacks
         if alone or len(self._attempts) + 1 >= limits.max_attempts:
             return await self._send(first)
-        self._first, self._sent_at, self._before = first, self._engine.clock.now(), len(self._attempts)
-        begun = None
-        try:
-            begun = await self._race(first)
-        finally:
-            if self._second is not None:
-                won = begun is not None and begun.held is self._second.held
-                self._engine.tell(Hedged(self._request, self._second.deployment.name, "won" if won else "lost"))
-        return begun if begun is None or self._second is None else self._told(begun, self._second)
-
-    async def _race(self, first: Found) -> Answer | None:
-        """The first call is made right here: its task is all there is where nothing hangs. Who overtakes it cancels it."""
         self._us = us = asyncio.current_task()
         assert us is not None  # this is a coroutine
-        before = us.cancelling()
-        self._timer = self._engine.clock.call_later(LEAST, self._look)
+        cancels, self._overtaken = us.cancelling(), False
+        self._other: asyncio.Task[Answer | None] | None = None
+        self._first, self._sent_at, self._before = first, engine.clock.now(), len(self._attempts)
+        self._timer = engine.clock.call_later(LEAST, self._look)
+        begun = None
         try:
             try:
-                begun = await self._send(first)
+                begun = await self._send(first)  # right here: a task of its own would cost every request more
             except asyncio.CancelledError:
-                if not self._overtaken or us.cancelling() > before + 1:
+                if not self._overtaken or us.cancelling() > cancels + 1:
                     raise  # the caller left
-                begun = None
             finally:
                 self._timer.cancel()
                 if self._other is not None:
-                    self._other.remove_done_callback(self._overtake)
-                if self._overtaken:
-                    us.uncancel()
+                    self._first_is_over(us, self._other)
             if begun is None and self._other is not None:
-                begun, self._other = await self._other, None
+                begun = await self._other
         finally:
             if self._other is not None:
-                self._other.cancel()
-                self._other.add_done_callback(self._drop)
-                self._other = None
-        return begun
+                self._both_are_over(begun, self._other)
+        return begun if begun is None or self._second is None else self._told(begun, self._second)
+
+    def _first_is_over(self, us: asyncio.Task[Any], other: asyncio.Task[Answer | None]) -> None:
+        other.remove_done_callback(self._overtake)
+        if self._overtaken:
+            us.uncancel()
+
+    def _both_are_over(self, begun: Answer | None, other: asyncio.Task[Answer | None]) -> None:
+        won = begun is not None and self._second is not None and begun.held is self._second.held
+        if not won:
+            other.cancel()
+            other.add_done_callback(self._drop)
+        if self._second is not None:
+            self._engine.tell(Hedged(self._request, self._second.deployment.name, "won" if won else "lost"))
 
     def _patience(self, found: Found, now: float) -> float:
         pace = self._engine.health.pace(found.deployment.name)
