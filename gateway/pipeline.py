@@ -6,7 +6,7 @@ The life of one request, top to bottom.
                        └───── wait, or give up ◄─────┴─────────┘
 
 Everything that can happen to a request before its answer begins happens in ``answer``. The steps are elsewhere; the
-order is here. What happens after is in relay.py.
+order is here. Whoever says nothing for too long is raced by another in race.py; what happens after is in relay.py.
 """
 
 from __future__ import annotations
