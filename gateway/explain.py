@@ -12,7 +12,7 @@ from msgspec import Struct
 from gateway.engine import Engine
 from gateway.excuses import full
 from gateway.ledger.nouns import NoRoom
-from gateway.pipeline import bid_of, first_lists
+from gateway.pipeline import first_lists
 from gateway.requirements import Wishes, requirements_of
 from gateway.router import Appraisal, appraise, rank
 from gateway.words import Ask, Candidate, Deployment, Exclusion, GatewayError, Requirements, UnknownModel
@@ -79,7 +79,7 @@ async def explain(ask: Ask, engine: Engine) -> Explanation:
         await first_lists(needs, engine)
     now = engine.clock.now()
     needs = engine.catalog.standing_in(needs, now)
-    bid = bid_of(needs, engine)
+    bid = engine.bid(needs)
     shown = _shown(needs, bid.prefer)
     excluded = [reason for _, reason in engine.catalog.exclusions(needs, now)]
     try:

@@ -107,6 +107,11 @@ def score(worth: float, price: float, seconds: float | None, speed: float) -> fl
     return worth - speed * (_EXPECTED if seconds is None else math.log1p(seconds)) - price
 
 
+def price(deployment: Deployment, shares: Mapping[str, Share], now: float, tokens: float) -> float:
+    """What others would miss if *deployment* served a request of so many *tokens*."""
+    return _price(deployment, shares, now, tokens)[0]
+
+
 class Appraisal(Struct, frozen=True):
     """The score of a deployment, and what it is made of. *seconds*: of a typical answer, None if that is not known."""
 
@@ -124,9 +129,10 @@ def appraise(
     bid: Bid = _ANY,
 ) -> Appraisal:
     """What ``rank`` goes by, for people."""
-    price, _, _ = _price(candidate.deployment, shares, now, bid.tokens)
+    missed = price(candidate.deployment, shares, now, bid.tokens)
     seconds = health.expected(candidate.deployment.name)
-    return Appraisal(score(candidate.worth, price, seconds, _SPEED_WEIGHT[bid.prefer]), candidate.worth, price, seconds)
+    value = score(candidate.worth, missed, seconds, _SPEED_WEIGHT[bid.prefer])
+    return Appraisal(value, candidate.worth, missed, seconds)
 
 
 def _price(

@@ -123,6 +123,10 @@ async def of_policy(trace: Trace, policy: Policy, folder: Path, days: float = DA
             task.add_done_callback(tasks.discard)
             await settle()
         await _until(START + days * DAY + WAIT, clock, settle)
+        for task in tasks:
+            task.cancel()  # they would wait for the third day
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await _until(clock() + DAY, clock, settle)
     result.refused = sum(provider.refused for provider in world.providers.values())
     return result
 
