@@ -56,13 +56,14 @@ async def listening(settings: uvicorn.Config) -> AsyncIterator[str]:
     Leaving breaks what is still open. (``uvicorn.Server`` would do, but for the fifth of a second that it waits.)
     """
     settings.load()
+    protocol: Any = settings.http_protocol_class
     state, life = ServerState(), settings.lifespan_class(settings)
     await life.startup()
     if life.should_exit:
         raise RuntimeError("the application did not start")
     # On a socket that it did not make itself asyncio may leave Nagle's algorithm on: forty milliseconds for each answer.
     server = await asyncio.get_running_loop().create_server(
-        lambda: settings.http_protocol_class(config=settings, server_state=state, app_state=life.state), "127.0.0.1", 0
+        lambda: protocol(config=settings, server_state=state, app_state=life.state), "127.0.0.1", 0
     )
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
