@@ -119,7 +119,9 @@ def make_parts(
     catalog = Catalog(settings, memory)
     waiting_room = WaitingRoom(clock, settings.requests.max_waiting)
     replicas = settings.ledger.replicas
-    ledger = Ledger(store, clock, replicas=replicas, tell=tell_condition, freed=waiting_room.freed)
+    ledger = Ledger(
+        store, clock, buckets=catalog.buckets, replicas=replicas, tell=tell_condition, freed=waiting_room.freed
+    )
     engine = Engine(
         catalog=catalog,
         ledger=ledger,
@@ -166,7 +168,7 @@ def create_app(
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(parts.aclose)
-            await engine.ledger.serve(engine.catalog.buckets)
+            await engine.ledger.serve()
             stack.push_async_callback(drain.end)
             wire = await stack.enter_async_context(HttpWire(user_agent=USER_AGENT))
             await parts.open(make_providers(settings, wire, prepare or {}))

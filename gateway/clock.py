@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
+
+
+class Timer(Protocol):
+    """Something that will happen."""
+
+    def cancel(self) -> None:
+        """It will not."""
 
 
 class Clock(Protocol):
@@ -16,6 +24,9 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Return when *seconds* have passed on this clock."""
 
+    def call_later(self, seconds: float, do: Callable[[], None]) -> Timer:
+        """Have *do* called when *seconds* have passed on this clock."""
+
 
 class WallClock:
     """The machine's own."""
@@ -25,3 +36,6 @@ class WallClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, do: Callable[[], None]) -> Timer:
+        return asyncio.get_running_loop().call_later(seconds, do)

@@ -15,6 +15,7 @@ from gateway.events import Event
 from gateway.health import Health
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.nouns import Reservation
+from gateway.router import Bid
 from gateway.settings import Requests
 from gateway.words import Deployment, Exclusion, Requirements
 from providers.client import Reply
@@ -34,9 +35,23 @@ class Engine(Struct, frozen=True):
     limits: Requests
     tell: Callable[[Event], None]
 
+    def bid(self, needs: Requirements) -> Bid:
+        """What *needs* brings to the ranking."""
+        return Bid(needs.prefer or self.catalog.prefers(needs.models[0]), needs.tokens, needs.spares)
+
+
+class Found(Struct, frozen=True):
+    """Where a request goes, with its debit made, and the requirements that led there."""
+
+    deployment: Deployment
+    held: Reservation
+    needs: Requirements
+    skipped: tuple[Exclusion, ...]
+    waited: float
+
 
 class Attempt(Struct, frozen=True):
-    """A deployment that was asked and failed, after *took* seconds."""
+    """A deployment that was asked and failed, or was too slow, and the seconds that nothing else *took*."""
 
     deployment: Deployment
     failure: ProviderFailure

@@ -19,6 +19,14 @@ class Attempted(Struct, frozen=True):
     message: str
 
 
+class Hedged(Struct, frozen=True):
+    """A second source, *deployment*, was asked, too, as the first said nothing for too long. It *won* if it served."""
+
+    request: str
+    deployment: str
+    outcome: Literal["won", "lost"]
+
+
 class Ended(Struct, frozen=True, kw_only=True):
     """
     A request is over. *outcome* is ``served``, ``interrupted``, ``left`` (by its caller) or an error's code.
@@ -92,7 +100,7 @@ class StoreChanged(Struct, frozen=True):
     replicas: int
 
 
-Event = Attempted | Ended | Withdrawn | Discovered | Changed | StoreChanged
+Event = Attempted | Hedged | Ended | Withdrawn | Discovered | Changed | StoreChanged
 Observer = Callable[[Event], None]
 
 

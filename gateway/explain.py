@@ -78,8 +78,8 @@ async def explain(ask: Ask, engine: Engine) -> Explanation:
         await first_lists(needs, engine)
     now = engine.clock.now()
     needs = engine.catalog.standing_in(needs, now)
-    prefer = needs.prefer or engine.catalog.prefers(needs.models[0])
-    shown = _shown(needs, prefer)
+    bid = engine.bid(needs)
+    shown = _shown(needs, bid.prefer)
     excluded = [reason for _, reason in engine.catalog.exclusions(needs, now)]
     try:
         candidates = list(engine.catalog.candidates(needs, now))
@@ -91,7 +91,7 @@ async def explain(ask: Ask, engine: Engine) -> Explanation:
             needs=shown, chosen=None, ranked=[], excluded=excluded, opens_at=_opens_at(excluded), told=told
         )
     shares = engine.ledger.shares()
-    ranking = rank(candidates, shares, engine.health, now, prefer, needs.tokens)
+    ranking = rank(candidates, shares, engine.health, now, bid)
     ready, crowded = await _with_room(ranking.best, needs, engine)
     excluded += [*ranking.resting, *crowded]
     seen = {d.name for d in ready} | {reason.deployment for reason in excluded}
@@ -101,10 +101,7 @@ async def explain(ask: Ask, engine: Engine) -> Explanation:
         if one.deployment.name not in seen
     ]
     by_name = {one.deployment.name: one for one in candidates}
-    ranked = [
-        _ranked(one, appraise(one, shares, engine.health, now, prefer, needs.tokens))
-        for one in (by_name[d.name] for d in ready)
-    ]
+    ranked = [_ranked(one, appraise(one, shares, engine.health, now, bid)) for one in (by_name[d.name] for d in ready)]
     return Explanation(
         needs=shown,
         chosen=ranked[0].deployment if ranked else None,

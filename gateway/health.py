@@ -83,6 +83,10 @@ class Health:
             return probe.until, "another request is finding out whether it has recovered"
         return None
 
+    def ailing(self, name: str) -> bool:
+        """Whether *name* failed, and nobody has found out since that it has recovered."""
+        return name in self._outages
+
     def expected(self, name: str) -> float | None:
         """Seconds that a typical answer takes, with what failures cost; None if unknown."""
         return self._expected.get(name)

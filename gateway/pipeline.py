@@ -6,7 +6,7 @@ The life of one request, top to bottom.
                        └───── wait, or give up ◄─────┴─────────┘
 
 Everything that can happen to a request before its answer begins happens in ``answer``. The steps are elsewhere; the
-order is here. What happens after is in relay.py.
+order is here. Whoever says nothing for too long is raced by another in race.py; what happens after is in relay.py.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-
-from msgspec import Struct
+from functools import partial
 
 from gateway.admission import Place
 from gateway.aftermath import bear
 from gateway.consequences import CONSEQUENCES
-from gateway.engine import Answer, Attempt, Engine
+from gateway.engine import Answer, Attempt, Engine, Found
 from gateway.events import Attempted
 from gateway.ledger.nouns import NoRoom, Reservation
+from gateway.race import Racing
 from gateway.requirements import Wishes, requirements_of
 from gateway.router import rank
 from gateway.words import (
@@ -40,16 +40,6 @@ from providers import failures as f
 from providers.dialect import Request
 
 
-class _Found(Struct, frozen=True):
-    """Where a request goes, with its debit made, and the requirements that led there."""
-
-    deployment: Deployment
-    held: Reservation
-    needs: Requirements
-    skipped: tuple[Exclusion, ...]
-    waited: float
-
-
 async def answer(ask: Ask, request: str, engine: Engine, failed: Iterable[Attempt] = ()) -> Answer:
     """
     Have *ask* answered by whichever free source can; *request* is its id, *failed* was tried for it before.
@@ -62,17 +52,15 @@ async def answer(ask: Ask, request: str, engine: Engine, failed: Iterable[Attemp
     line = engine.catalog.shape_of(needs), needs.tokens.bit_length()
     attempts = list(failed)
     with engine.waiting_room.place(line, ask.client, ask.priority, needs.deadline) as place:
+        racing = Racing(request, attempts, partial(_send, ask, request, attempts, engine), engine)
         while len(attempts) < (engine.limits.max_attempts if needs.fallbacks else 1):
-            found = await _reserve(needs, attempts, place, engine)
-            try:
-                return await _send(ask, request, found, attempts, engine)
-            except f.ProviderFailure as failure:
-                engine.tell(Attempted(request, found.deployment.name, type(failure).__name__, failure.message))
-                bear(failure, found.deployment, found.held, engine)
+            begun = await racing.begun(await _reserve(needs, attempts, place, engine))
+            if begun is not None:
+                return begun
         raise _given_up(needs, attempts, [], float("inf"), engine.clock.now())
 
 
-async def _reserve(needs: Requirements, attempts: list[Attempt], place: Place, engine: Engine) -> _Found:
+async def _reserve(needs: Requirements, attempts: list[Attempt], place: Place, engine: Engine) -> Found:
     """
     The best deployment that has room now, or as soon as one has that our turn comes for.
 
@@ -83,7 +71,7 @@ async def _reserve(needs: Requirements, attempts: list[Attempt], place: Place, e
         now = engine.clock.now()
         needs = engine.catalog.standing_in(needs, now)
         capable = _candidates(needs, attempts, engine)
-        ranking = rank(capable, engine.ledger.shares(), engine.health, now, _preference(needs, engine), needs.tokens)
+        ranking = rank(capable, engine.ledger.shares(), engine.health, now, engine.bid(needs))
         if too_late is not None:
             excluded = [
                 *ranking.resting,
@@ -94,7 +82,7 @@ async def _reserve(needs: Requirements, attempts: list[Attempt], place: Place, e
         if isinstance(held, Reservation):
             full_now = (Exclusion(d.name, "quota", "has no room") for d in ranking.best[: held.place])
             skipped = (*full_now, *ranking.resting)
-            found = _Found(ranking.best[held.place], held, needs, skipped, place.waited)
+            found = Found(ranking.best[held.place], held, needs, skipped, place.waited)
             if await _may_be_sent(found, engine):
                 place.through()
                 return found
@@ -106,7 +94,7 @@ async def _reserve(needs: Requirements, attempts: list[Attempt], place: Place, e
             raise _given_up(needs, attempts, excluded, opens_at, now)
 
 
-async def _may_be_sent(found: _Found, engine: Engine) -> bool:
+async def _may_be_sent(found: Found, engine: Engine) -> bool:
     """Whether *found* is not being probed by another request, of whichever replica; else its debit is given back."""
     health, name, now = engine.health, found.deployment.name, engine.clock.now()
     try:
@@ -120,18 +108,20 @@ async def _may_be_sent(found: _Found, engine: Engine) -> bool:
     return False
 
 
-async def _send(ask: Ask, request: str, found: _Found, attempts: list[Attempt], engine: Engine) -> Answer:
+async def _send(ask: Ask, request: str, attempts: list[Attempt], engine: Engine, found: Found) -> Answer | None:
     """
-    The answer of *found*, once it has begun.
+    The answer of *found*, once it has begun; None if it failed, and what follows from that is done.
 
-    Raises a ProviderFailure if none begins; cancelling it cancels the upstream call.
+    Raises a GatewayError if the failure is the caller's to hear. Cancelling it cancels the upstream call.
     """
     deployment, held, needs, now = found.deployment, found.held, found.needs, engine.clock.now()
     try:
         reply = await deployment.provider.send(deployment.target, Request(ask.view, ask.fields, needs.prompt_tokens))
     except f.ProviderFailure as failure:
         attempts.append(Attempt(deployment, failure, engine.clock.now() - now))
-        raise
+        engine.tell(Attempted(request, deployment.name, type(failure).__name__, failure.message))
+        bear(failure, deployment, held, engine)
+        return None
     except BaseException:  # the caller left, or we have a bug: what was sent counts as sent
         engine.health.left(deployment.name)
         engine.ledger.settle(held, held.wanted.cost)
@@ -172,10 +162,6 @@ def _candidates(needs: Requirements, attempts: list[Attempt], engine: Engine) ->
             return iter(())
         raise
     return (one for one in capable if one.deployment.name not in done) if done else capable
-
-
-def _preference(needs: Requirements, engine: Engine) -> str:
-    return needs.prefer or engine.catalog.prefers(needs.models[0])
 
 
 def full(ranked: list[Deployment], no_room: NoRoom) -> list[Exclusion]:

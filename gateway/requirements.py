@@ -64,6 +64,7 @@ def requirements_of(ask: Ask, default_output: int) -> Requirements:
         allowed_providers=ask.allowed_providers,
         no_train=ask.no_train,
         substitute=ask.substitute,
+        spares=ask.spares,
     )
 
 

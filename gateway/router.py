@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gateway.health import Health
 from gateway.ledger.shares import Share
-from gateway.words import Candidate, Deployment, Exclusion
+from gateway.words import Candidate, Deployment, Exclusion, Preference
 
 SHORTLIST = 24
 """
@@ -29,6 +29,20 @@ _EXPECTED = math.log1p(1.5)  # as if 1.5 seconds had been measured, where nothin
 _SPEED_WEIGHT = {"balance": 0.1, "quality": 0.02, "speed": 0.5}
 
 
+class Bid(Struct, frozen=True):
+    """
+    What a request brings with it: what it prefers, and its size in tokens. One that *spares* shorter ones leaves alone
+    what is kept for them.
+    """
+
+    prefer: Preference = "balance"
+    tokens: float = 0.0
+    spares: bool = True
+
+
+_ANY = Bid()
+
+
 class Ranking(Struct, frozen=True):
     """The deployments to be tried, best first, and why others rest for a while."""
 
@@ -41,20 +55,21 @@ def rank(
     shares: Mapping[str, Share],
     health: Health,
     now: float,
-    prefer: str = "balance",
-    tokens: float = 0.0,
+    bid: Bid = _ANY,
 ) -> Ranking:
     """
-    The best of *candidates*, which come as the catalog has them, for a request of so many *tokens*.
+    The best of *candidates*, which come as the catalog has them, for a request that makes this *bid*.
 
     *shares* tells how dear each bucket is, by key, as it was when somebody last looked. Those that look full come last,
-    in the order in which they open: the ledger knows better. The last resort comes after all others.
+    in the order in which they open: the ledger knows better. The last resort comes after all others. Those that
+    are kept for shorter requests rest, unless nobody else could ever serve this one.
     """
     scored: list[tuple[tuple[int, int], float, int, Deployment]] = []
     full: list[tuple[float, int, Deployment]] = []
     last: list[Deployment] = []
+    kept: list[tuple[float, Deployment]] = []
     resting: list[Exclusion] = []
-    speed = _SPEED_WEIGHT[prefer]
+    speed, tokens = _SPEED_WEIGHT[bid.prefer], bid.tokens
     for candidate in candidates:
         deployment = candidate.deployment
         name = deployment.name
@@ -65,14 +80,20 @@ def rank(
         if deployment.last_resort:
             last.append(deployment)
             continue
-        price, full_until = _price(deployment, shares, now, tokens / _TYPICAL)
+        price, full_until, kept_until = _price(deployment, shares, now, tokens)
         if full_until > now:
             full.append((full_until, len(full), deployment))
+            continue
+        if kept_until > now and bid.spares:
+            kept.append((kept_until, deployment))
             continue
         value = score(candidate.worth, price, health.expected(name), speed)
         scored.append((candidate.place, -value, len(scored), deployment))
         if len(scored) == SHORTLIST:
             break
+    if len(kept) == 1 and not (scored or full or last or resting):
+        return Ranking([kept[0][1]], [])
+    resting += [Exclusion(d.name, "kept", "what is left is kept for shorter requests", until) for until, d in kept]
     scored.sort()
     full.sort()
     return Ranking([*(row[-1] for row in scored), *(row[-1] for row in full[:SHORTLIST]), *last], resting)
@@ -84,6 +105,11 @@ def score(worth: float, price: float, seconds: float | None, speed: float) -> fl
     and less what others would miss (*price*).
     """
     return worth - speed * (_EXPECTED if seconds is None else math.log1p(seconds)) - price
+
+
+def price(deployment: Deployment, shares: Mapping[str, Share], now: float, tokens: float) -> float:
+    """What others would miss if *deployment* served a request of so many *tokens*."""
+    return _price(deployment, shares, now, tokens)[0]
 
 
 class Appraisal(Struct, frozen=True):
@@ -100,28 +126,32 @@ def appraise(
     shares: Mapping[str, Share],
     health: Health,
     now: float,
-    prefer: str = "balance",
-    tokens: float = 0.0,
+    bid: Bid = _ANY,
 ) -> Appraisal:
     """What ``rank`` goes by, for people."""
-    price, _ = _price(candidate.deployment, shares, now, tokens / _TYPICAL)
+    missed = price(candidate.deployment, shares, now, bid.tokens)
     seconds = health.expected(candidate.deployment.name)
-    return Appraisal(score(candidate.worth, price, seconds, _SPEED_WEIGHT[prefer]), candidate.worth, price, seconds)
+    value = score(candidate.worth, missed, seconds, _SPEED_WEIGHT[bid.prefer])
+    return Appraisal(value, candidate.worth, missed, seconds)
 
 
-def _price(deployment: Deployment, shares: Mapping[str, Share], now: float, size: float) -> tuple[float, float]:
-    """The price of the dearest bucket, and when the last of the full ones has room."""
-    price = full_until = 0.0
+def _price(
+    deployment: Deployment, shares: Mapping[str, Share], now: float, tokens: float
+) -> tuple[float, float, float]:
+    """The price of the dearest bucket; when the last of the full ones has room; until when what is left is kept."""
+    price, full_until, kept_until = -1.0, 0.0, 0.0
     for bucket in deployment.buckets:
         share = shares.get(bucket.key)
         if share is None:
             continue
         if share.price:
             here = share.price - share.fall * (now - share.at)
-            if bucket.unit != "requests":
-                here *= size
+            if here > 0 and bucket.unit != "requests":
+                here *= tokens / _TYPICAL
             if here > price:  # noqa: PLR1730 - max() would double what ranking costs
                 price = here
+            if tokens > share.most and share.until > kept_until:
+                kept_until = share.until
         if share.full_until > full_until:  # noqa: PLR1730
             full_until = share.full_until
-    return price, full_until
+    return price if price > -1 else 0.0, full_until, kept_until

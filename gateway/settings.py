@@ -33,6 +33,9 @@ EMBEDDED = "embedded"
 
 PRIORITIES = {"low": -1, "normal": 0, "high": 1}
 
+Hedge = Literal["off", "plentiful", "always"]
+"""Who may be asked a request that another source has, too: nobody, whom nobody would miss, anybody."""
+
 
 class BadSettings(ValueError):
     """Says which file or variable, which key, and what was expected."""
@@ -74,6 +77,8 @@ class Requests(_Part, frozen=True):
     output_tokens: Count = 1024  # reserved for an answer whose length the caller did not bound
     substitute: bool = False  # the nearest model serves where the one asked for is gone, unless the caller objects
     resume: bool = False  # another source continues a streamed answer that broke, unless the caller objects
+    spare: bool = True  # the last of a day's tokens is kept from long requests, for the short ones that are to come
+    hedge: Hedge = "plentiful"  # who is asked, too, when a source says nothing for too long
 
 
 class CatalogSettings(_Part, frozen=True):

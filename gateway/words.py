@@ -25,6 +25,7 @@ Kind = Literal[
     "withdrawn",  # it said no, for a time
     "cooling",  # it failed just now
     "quota",  # a bucket is used up
+    "kept",  # the request is long, and what is left is needed by shorter ones
     "size",  # the request is larger than a quota can ever hold
     "queue",  # others wait for it
     "rank",  # enough others are worth more
@@ -51,6 +52,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     no_train: bool = False
     substitute: bool = False  # the nearest model may serve if the one asked for is gone
     resume: bool = False  # another source may continue a streamed answer that broke
+    spares: bool = True  # what shorter requests will need of a day's tokens is left to them
     client: str = ""  # whoever shares it waits in one line; a higher *priority* goes before
     priority: int = 0
 
@@ -75,6 +77,7 @@ class Requirements(Struct, frozen=True, kw_only=True):
     allowed_providers: tuple[str, ...] = ()
     no_train: bool = False
     substitute: bool = False
+    spares: bool = True  # leaves what is kept for shorter requests
     instead_of: str | None = None  # the model that was asked for, if *models* is what stands in for it
 
     @property

@@ -19,6 +19,7 @@ from gateway.catalog import database, discovery
 from gateway.cli import shipped_config
 from gateway.commands.demo import SIX, Demo, opened
 from gateway.events import Observer
+from gateway.ledger import shared
 from gateway.names import Names
 from providers.simulator.world import World
 from tests.clock import FakeClock
@@ -83,6 +84,13 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
             return await stack.enter_async_context(demo)
 
         yield begin
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a starved machine a Redis that is well may answer late: it is not taken for lost."""
+    monkeypatch.setattr(shared, "PATIENCE", 30.0)
+    monkeypatch.setattr(shared, "_BEAT_PATIENCE", 120.0)
 
 
 def pytest_collection_finish() -> None:

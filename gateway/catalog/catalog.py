@@ -24,6 +24,7 @@ from gateway.words import (
     NoSource,
     NotAllowed,
     NothingCapable,
+    Preference,
     Requirements,
     UnknownModel,
 )
@@ -186,7 +187,7 @@ class Catalog:
         found = nearest(gone, map(Profile.of, present.values())) if gone is not None else None
         return needs if found is None else msgspec.structs.replace(needs, models=(found.model,), instead_of=asked)
 
-    def prefers(self, asked: str) -> str:
+    def prefers(self, asked: str) -> Preference:
         """What ranking should prefer for the name *asked*: ``balance``, ``quality`` or ``speed``."""
         for name in self._aliased(asked):
             if name in self._virtual:

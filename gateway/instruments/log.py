@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from gateway.events import Attempted, Changed, Discovered, Ended, Event, StoreChanged, Withdrawn
+from gateway.events import Attempted, Changed, Discovered, Ended, Event, Hedged, StoreChanged, Withdrawn
 
 
 def configure(*, json: bool, secrets: Iterable[str] = ()) -> None:
@@ -85,6 +85,10 @@ class LogObserver:
                     deployment=event.deployment,
                     failure=event.failure,
                     message=event.message[:200],
+                )
+            case Hedged():
+                self._log.info(
+                    "another was asked, too", id=event.request, deployment=event.deployment, outcome=event.outcome
                 )
             case Withdrawn():
                 write = self._log.error if event.alarm else self._log.warning

@@ -15,7 +15,7 @@ from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from gateway.events import Attempted, Changed, Ended, Event, Withdrawn
+from gateway.events import Attempted, Changed, Ended, Event, Hedged, Withdrawn
 from gateway.ledger.nouns import LevelView
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -71,6 +71,12 @@ class Metrics:
         self._attempts = Counter(
             "freeway_attempts", "Failed attempts by class", ["provider", "failure"], registry=registry
         )
+        self._hedges = Counter(
+            "freeway_hedges",
+            "Second sources that were asked, too, as the first was silent",
+            ["outcome"],
+            registry=registry,
+        )
         self._took = Histogram(
             "freeway_request_seconds", "Requests, altogether", ["outcome"], buckets=_LONG, registry=registry
         )
@@ -98,6 +104,8 @@ class Metrics:
                 self._ended(event)
             case Attempted():
                 self._attempts.labels(_provider(event.deployment), event.failure).inc()
+            case Hedged():
+                self._hedges.labels(event.outcome).inc()
             case Changed():
                 self._changes.labels(event.kind).inc()
             case Withdrawn():

@@ -15,6 +15,7 @@ from operator import itemgetter
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+import msgspec
 from msgspec import Struct
 
 Unit = Literal["requests", "prompt", "tokens", "dollars", "neurons", "audio-seconds", "in-flight"]
@@ -82,6 +83,11 @@ class Level(Struct, array_like=True):
     limit_by: str = ""
     said_by: str = ""
     said_at: float = 0.0
+
+
+def copy_of(level: Level) -> Level:
+    """*level*, to be changed apart from it."""
+    return msgspec.structs.replace(level, slots=list(level.slots), leases=list(level.leases))
 
 
 def limit_of(bucket: Bucket, level: Level, now: float) -> float:

@@ -24,9 +24,10 @@ from gateway.ledger import buckets as b
 from gateway.ledger.book import Outcome, Store, StoreFailure
 from gateway.ledger.buckets import Bucket, Level
 from gateway.ledger.happenings import Close, Happening, Learn, Open, Settle
+from gateway.ledger.known import Known
 from gateway.ledger.nouns import Cost, LevelView, NoRoom, Reservation, Wanted
 from gateway.ledger.outage import Outage, careful
-from gateway.ledger.shares import Share, share_of
+from gateway.ledger.shares import Share
 from providers.observations import Observation
 
 Unserved = Literal["unsent", "refused", "failed"]
@@ -61,7 +62,7 @@ class Ledger:
     """
     One for each process. All moments are unix seconds of *clock*, whatever the store's own clock says.
 
-    *replicas* is how many share the store at least, for a replica that never saw the others. *tell* hears when the
+    *buckets* are those in use. *replicas* is how many share the store at least, for a replica that never saw the others. *tell* hears when the
     store is lost and when it is back.
     """
 
@@ -70,6 +71,7 @@ class Ledger:
         store: Store,
         clock: Clock,
         *,
+        buckets: Callable[[], Sequence[Bucket]] = tuple,
         replicas: int = 1,
         tell: Callable[[Condition], None] = lambda _: None,
         freed: Callable[[], None] = lambda: None,
@@ -80,12 +82,11 @@ class Ledger:
         self._held: set[str] = set()
         self._happened: list[tuple[Bucket, Happening]] = []
         self._writing: asyncio.TimerHandle | None = None
-        self._known: dict[str, tuple[Bucket, Level]] = {}
-        self._shares: dict[str, Share] = {}
+        self._known = Known()
         self._rank, self._replicas, self._least = 0, replicas, replicas
         self._age = ""
         self._outage: Outage | None = None
-        self._buckets: Callable[[], Sequence[Bucket]] = tuple
+        self._buckets = buckets
         self._seen_to = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._looking: asyncio.Task[Any] | None = None
@@ -104,7 +105,9 @@ class Ledger:
 
     def settle(self, held: Reservation, true: Cost, said: Sequence[Observation] = ()) -> None:
         """End *held* with what was really used, and take in what its answer *said* of its buckets."""
-        wanted = held.wanted
+        wanted, now = held.wanted, self._clock.now() + self._ahead
+        for bucket in wanted.buckets:
+            self._known.demand.took(bucket, wanted.cost.of(bucket.unit), true.of(bucket.unit), now)
         self._end(held, [_difference(bucket, wanted.cost, true) for bucket in wanted.buckets], said)
 
     def refund(self, held: Reservation, because: Unserved = "unsent", said: Sequence[Observation] = ()) -> None:
@@ -176,7 +179,9 @@ class Ledger:
 
     def shares(self) -> Mapping[str, Share]:
         """How dear each bucket is, by key, as far as this process knows: costs nothing, for ranking."""
-        return self._shares
+        if not self._store.shared and self._outage is None:
+            self._known.renew(self._buckets(), self._clock.now())
+        return self._known.shares
 
     def condition(self) -> Condition:
         """How the store fares."""
@@ -186,10 +191,9 @@ class Ledger:
 
     # ── running ──
 
-    async def serve(self, buckets: Callable[[], Sequence[Bucket]]) -> None:
-        """Keep in touch with those who share the store, and with the levels of *buckets*, until ``aclose``."""
+    async def serve(self) -> None:
+        """Keep in touch with those who share the store, and with the levels of the buckets in use, until ``aclose``."""
         if self._store.shared:
-            self._buckets = buckets
             await self._look()
             self._looking = self._run(self._keep_looking())
 
@@ -268,11 +272,13 @@ class Ledger:
             self._run(self.flush())
 
     def _take_note(self, outcome: Outcome) -> None:
+        known = self._known
+        known.ahead, known.processes = self._ahead, self._replicas
         for looked in outcome.levels:
             bucket, level = looked
-            self._shares[bucket.key] = share_of(bucket, level, outcome.now, self._ahead)
+            known.share(bucket, level, outcome.now)
             if self._outage is None:
-                self._known[bucket.key] = looked
+                known.levels[bucket.key] = looked
 
     # ── losing and finding the store ──
 
@@ -281,7 +287,7 @@ class Ledger:
             if failure.kin is not None:
                 self._rank, self._replicas = failure.kin.rank, max(failure.kin.count, self._least)
             self._outage = Outage(
-                self._known,
+                self._known.levels,
                 rank=self._rank,
                 count=self._replicas,
                 held=self._held,
@@ -320,10 +326,11 @@ class Ledger:
         if not seen:
             return
         outcome = await self._store.exchange((), (), "", self._clock.now(), seen)
-        for key in {bucket.key for bucket in seen} - {bucket.key for bucket, _ in outcome.levels}:
-            self._known.pop(key, None)
-            self._shares.pop(key, None)
         self._take_note(outcome)
+        told = {bucket.key for bucket, _ in outcome.levels}
+        for bucket in seen:
+            if bucket.key not in told:
+                self._known.blank(bucket, outcome.now)
 
     async def _make_up(self, outage: Outage) -> None:
         while pieces := outage.report(self._clock.now() + self._ahead, _AT_ONCE):

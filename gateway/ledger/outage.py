@@ -125,7 +125,7 @@ class Outage:
         return level
 
     def _part_of_known(self, bucket: Bucket, now: float) -> Level:
-        known = _copy(self._known[bucket.key][1]) if bucket.key in self._known else Level()
+        known = b.copy_of(self._known[bucket.key][1]) if bucket.key in self._known else Level()
         b.roll(bucket, known, now)
         limit, used = b.limit_of(bucket, known, now), b.used(bucket, known)
         ours = self._part(bucket, limit)
@@ -184,10 +184,6 @@ def _made_up(bucket: Bucket, taken: Level, now: float) -> Happening:
     return Restore(taken) if bucket.window == "in-flight" else Correct(b.used(bucket, taken), now)
 
 
-def _copy(level: Level) -> Level:
-    return msgspec.structs.replace(level, slots=list(level.slots), leases=list(level.leases))
-
-
 def _ours(level: Level, held: Collection[str]) -> Level:
     """A copy of *level*. Of what is in flight, others know best whether theirs still is."""
-    return msgspec.structs.replace(_copy(level), leases=[lease for lease in level.leases if lease[0] in held])
+    return msgspec.structs.replace(b.copy_of(level), leases=[lease for lease in level.leases if lease[0] in held])

@@ -20,7 +20,7 @@ class Manner(Struct, frozen=True):
     """
     *max_wait*: seconds to wait for capacity. *substitute*: another model may serve where the one asked for is gone.
     *priority*: who goes first of those who wait. *resume*: another source may continue a stream that broke. *trace*: the
-    answer says in a header whom it passed over.
+    answer says in a header whom it passed over. *spares*: what shorter requests will need is left to them.
     """
 
     max_wait: float
@@ -28,6 +28,7 @@ class Manner(Struct, frozen=True):
     priority: int
     resume: bool
     trace: bool
+    spares: bool
 
 
 def manner_of(headers: RawHeaders, defaults: Requests, client: Client) -> Manner:
@@ -53,7 +54,8 @@ def manner_of(headers: RawHeaders, defaults: Requests, client: Client) -> Manner
             priority = min(priority, asked)
     if client.max_wait is not None:
         max_wait = min(max_wait, client.max_wait)
-    return Manner(max_wait, truths[_SUBSTITUTE], priority, truths[_RESUME], truths[_TRACE])
+    spares = defaults.spare and priority <= PRIORITIES["normal"]
+    return Manner(max_wait, truths[_SUBSTITUTE], priority, truths[_RESUME], truths[_TRACE], spares)
 
 
 def _truth(name: bytes, value: bytes) -> bool:

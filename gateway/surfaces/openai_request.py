@@ -82,6 +82,7 @@ def parse(body: bytes, client: Client, caller: str, manner: Manner, now: float) 
         no_train=client.no_train or preferences.data_collection == "deny",
         substitute=manner.substitute,
         resume=manner.resume,
+        spares=manner.spares,
         client=caller,
         priority=manner.priority,
     )

@@ -42,14 +42,7 @@ Policy = Callable[..., Ranking]
 
 
 def _ordered(key: Callable[[Deployment, Mapping[str, Any]], Any]) -> Policy:
-    def policy(
-        candidates: Iterable[Any],
-        shares: Mapping[str, Any],
-        health: Any,
-        now: float,
-        prefer: str = "",
-        tokens: float = 0.0,
-    ) -> Ranking:
+    def policy(candidates: Iterable[Any], shares: Mapping[str, Any], health: Any, now: float, *_: Any) -> Ranking:
         rested = [c.deployment for c in candidates if health.blocked_until(c.deployment.name, now) is None]
         return Ranking(sorted(rested, key=lambda d: key(d, shares)), [])
 
@@ -59,9 +52,7 @@ def _ordered(key: Callable[[Deployment, Mapping[str, Any]], Any]) -> Policy:
 def _policies() -> dict[str, Policy]:
     chance, turns = random.Random(1), itertools.count()
 
-    def around(
-        candidates: Iterable[Any], shares: Any, health: Any, now: float, prefer: str = "", tokens: float = 0.0
-    ) -> Ranking:
+    def around(candidates: Iterable[Any], shares: Any, health: Any, now: float, *_: Any) -> Ranking:
         rested = [c.deployment for c in candidates if health.blocked_until(c.deployment.name, now) is None]
         rested.sort(key=lambda d: d.name)
         turn = next(turns) % max(len(rested), 1)
@@ -132,6 +123,10 @@ async def of_policy(trace: Trace, policy: Policy, folder: Path, days: float = DA
             task.add_done_callback(tasks.discard)
             await settle()
         await _until(START + days * DAY + WAIT, clock, settle)
+        for task in tasks:
+            task.cancel()  # they would wait for the third day
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await _until(clock() + DAY, clock, settle)
     result.refused = sum(provider.refused for provider in world.providers.values())
     return result
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from gateway.ledger import shared
 from gateway.ledger.book import Store
 from gateway.ledger.embedded import EmbeddedStore
 from gateway.ledger.ledger import Ledger
@@ -30,11 +29,10 @@ def redis_server() -> Iterator[containers.Server]:
 
 
 @pytest.fixture(autouse=True)
-def _patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a starved machine a Redis that is well may answer late; who is to find it lost brings one of their own."""
+def _patient(request: pytest.FixtureRequest) -> None:
+    """Who is to find Redis lost brings one of their own."""
     if {"redis_server", "ledger", "make_store"} & set(request.fixturenames):
-        monkeypatch.setattr(shared, "PATIENCE", 30.0)
-        monkeypatch.setattr(shared, "_BEAT_PATIENCE", 120.0)
+        request.getfixturevalue("patient")
 
 
 @pytest.fixture(params=KEPT)
@@ -72,6 +70,6 @@ async def ledger(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeCloc
             store = EmbeddedStore(tmp_path / "ledger.sqlite")
         case _:
             store = await emptied(request.getfixturevalue("redis_server").url)
-    made = Ledger(store, clock)
+    made = Ledger(store, clock, buckets=lambda: getattr(request.module, "IN_USE", ()))
     yield made
     await made.aclose()

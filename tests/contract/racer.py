@@ -34,8 +34,8 @@ TRUE, RESERVED = Cost(20, 25), Cost(20, 80)
 
 
 async def main(url: str, folder: Path, callers: int) -> None:
-    ledger = Ledger(shared.open_store(url), WallClock())
-    await ledger.serve(lambda: BUCKETS)
+    ledger = Ledger(shared.open_store(url), WallClock(), buckets=lambda: BUCKETS)
+    await ledger.serve()
     replicas = int((folder / "replicas").read_text())
     while ledger.condition().replicas < replicas:  # noqa: ASYNC110 - what is waited for knows nothing of us
         await asyncio.sleep(0.02)

@@ -11,6 +11,7 @@ from gateway.ledger.buckets import LEARNED_FOR, LEASE, Bucket
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.nouns import Cost, NoRoom, Reservation, Wanted
 from providers.observations import Observation
+from tests.clock import eventually
 
 MINUTE = Bucket(key="p/m/requests", unit="requests", limit=3, window="clock", period=60, window_name="minute")
 DAY = Bucket(key="p/*/requests", unit="requests", limit=5, window="calendar", calendar="day", window_name="day")
@@ -18,6 +19,7 @@ TOKENS = Bucket(key="p/m/tokens", unit="tokens", limit=100, window="refill", per
 ROLLING = Bucket(key="p/m/rolling", unit="requests", limit=4, window="rolling", period=60, window_name="minute")
 FLIGHT = Bucket(key="p/*/flight", unit="in-flight", limit=2, window="in-flight", window_name="in-flight")
 COUNTED = (MINUTE, DAY, TOKENS, ROLLING)
+IN_USE = [DAY]
 
 
 def wanted(*buckets, name="d", prompt=1.0, output=0.0) -> Wanted:
@@ -384,6 +386,17 @@ async def test_shares_are_known_without_asking(ledger, clock):
 
     assert (shares[ROLLING.key].used, shares[TOKENS.key].used) == (0.25, 0.25)
     assert shares[TOKENS.key].at == clock()
+
+
+async def test_a_price_is_not_what_it_was_when_the_day_was_young(ledger, clock):
+    """One of five just after midnight is a lot; it is hardly anything at noon, though nobody took any since."""
+    clock.advance(86_400 - clock() % 86_400 + 60)
+    await ledger.serve()
+    await take(ledger, DAY)
+    await ledger.flush()
+    at_once = ledger.shares()[DAY.key].price
+    clock.advance(12 * 3600)
+    await eventually(lambda: ledger.shares()[DAY.key].price < at_once / 20)
 
 
 # ── memory ──

@@ -78,11 +78,13 @@ class Replicas:
         self.clock, self.server = FakeClock(NOON), Server()
         self.told: list[Condition] = []
         self.connections = [Connection(self.server) for _ in range(count)]
-        self.ledgers = [Ledger(one, self.clock, tell=self.told.append) for one in self.connections]
+        self.ledgers = [
+            Ledger(one, self.clock, buckets=lambda: BUCKETS, tell=self.told.append) for one in self.connections
+        ]
 
     async def __aenter__(self) -> Self:
         for ledger in self.ledgers:
-            await ledger.serve(lambda: BUCKETS)
+            await ledger.serve()
         await self.look()
         return self
 
@@ -318,8 +320,8 @@ async def test_it_is_said_when_the_store_is_lost_and_when_it_is_back():
 async def test_one_that_starts_while_the_store_is_away_goes_by_the_replicas_it_was_told_of():
     clock, server = FakeClock(NOON), Server()
     server.away = True
-    ledger = Ledger(Connection(server), clock, replicas=4)
-    await ledger.serve(lambda: BUCKETS)
+    ledger = Ledger(Connection(server), clock, buckets=lambda: BUCKETS, replicas=4)
+    await ledger.serve()
 
     held = 0
     while isinstance(await ledger.reserve([Wanted("d", (CLOCK,), Cost(1))]), Reservation):

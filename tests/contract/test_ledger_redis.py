@@ -45,10 +45,10 @@ class Replica:
     """A ledger on the Redis at *url*, that looks at it every now and then."""
 
     def __init__(self, url: str, clock=None) -> None:
-        self.ledger = Ledger(open_store(url), clock or WallClock())
+        self.ledger = Ledger(open_store(url), clock or WallClock(), buckets=lambda: BUCKETS)
 
     async def __aenter__(self):
-        await self.ledger.serve(lambda: BUCKETS)
+        await self.ledger.serve()
         return self
 
     async def __aexit__(self, *_):

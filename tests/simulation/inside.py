@@ -119,21 +119,26 @@ class Inside:
         elif isinstance(event, Ended):
             self.ended.append(event)
 
-    async def answer(self, model: str, text: str = "Say: yes", *, wait: float = 0.0, **more: Any) -> Answer:
-        """Have *text* answered; raises GatewayError. *more* are fields of the request and of the Ask."""
+    def asked(self, model: str, text: str = "Say: yes", *, wait: float = 0.0, **more: Any) -> Ask:
+        """Somebody asks *model*. *more* are fields of the request and of the Ask."""
         ours = {
-            name: more.pop(name) for name in ("no_train", "substitute", "only", "client", "priority") if name in more
+            name: more.pop(name)
+            for name in ("no_train", "substitute", "only", "client", "priority", "spares")
+            if name in more
         }
         body = {"model": model, "messages": [{"role": "user", "content": text}], **more}
         encoded = encode(body)
-        ask = Ask(
+        return Ask(
             view=decode_request(encoded),
             fields=decode_fields(encoded),
             deadline=self.clock() + wait,
             models=(model,),
             **ours,
         )
-        found = await answer(ask, "r", self.engine)
+
+    async def answer(self, model: str, text: str = "Say: yes", **more: Any) -> Answer:
+        """Have it answered, as ``asked``; raises GatewayError."""
+        found = await answer(self.asked(model, text, **more), "r", self.engine)
         if found.reply.whole is not None:
             whole(found, self.engine)
         else:

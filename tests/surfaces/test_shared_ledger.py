@@ -58,6 +58,7 @@ def test_an_address_that_is_none_of_redis_is_told(url):
 
 
 @pytest.mark.engine
+@pytest.mark.usefixtures("patient")
 async def test_gateways_on_one_redis_count_together_and_go_on_without_it(start):
     heard = []
     with containers.redis() as server:

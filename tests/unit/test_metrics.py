@@ -8,7 +8,7 @@ from time import process_time
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.events import Attempted, Changed, Ended, Withdrawn
+from gateway.events import Attempted, Changed, Ended, Hedged, Withdrawn
 from gateway.instruments import metrics as m
 from gateway.instruments.metrics import Metrics, State
 from gateway.ledger.nouns import LevelView
@@ -57,6 +57,7 @@ def test_every_event_is_counted_under_the_names_that_dashboards_know():
     metrics(Attempted("req_1", "google/gemini", "Busy", "no"))
     metrics(Changed("appeared", "groq/new", "", NOW))
     metrics(Withdrawn("groq", "it cost", NOW, alarm=True))
+    metrics(Hedged("req_1", "groq/openai/gpt-oss-20b", "won"))
     page = read(metrics, level())
 
     assert page["freeway_requests_total"] == {
@@ -72,6 +73,7 @@ def test_every_event_is_counted_under_the_names_that_dashboards_know():
     assert (page["freeway_spent_dollars_total"][()], page["freeway_saved_dollars_total"][()]) == (0.25, 0.5)
     assert page["freeway_changes_total"] == {("appeared",): 1}
     assert page["freeway_withdrawn_total"] == {("true",): 1}
+    assert page["freeway_hedges_total"] == {("won",): 1}
     assert page["freeway_build_info"] == {("1.2",): 1}
     assert (page["freeway_waiting"], page["freeway_store_up"]) == ({(): 3}, {(): 1})
     assert page["freeway_deployments"] == {("groq",): 2}

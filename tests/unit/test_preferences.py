@@ -11,7 +11,7 @@ from gateway.surfaces.openai_request import parse
 from gateway.words import Ask, BadRequest
 from providers.chat import encode
 
-MANNER = Manner(max_wait=30, substitute=False, priority=0, resume=False, trace=False)
+MANNER = Manner(max_wait=30, substitute=False, priority=0, resume=False, trace=False, spares=True)
 
 
 def parsed(client: Client = ANYBODY, **body) -> Ask:
@@ -81,3 +81,13 @@ def test_a_clients_key_bounds_what_it_may_ask_for():
     assert (ask.allowed_models, ask.allowed_providers) == (("a*",), ("groq",))
     assert manner_of([(b"x-freeway-max-wait", b"60")], Requests(), client).max_wait == 5
     assert manner_of([(b"x-freeway-max-wait", b"2")], Requests(), client).max_wait == 2
+
+
+@pytest.mark.parametrize(
+    ("spare", "priority", "spares"),
+    [(True, "normal", True), (True, "low", True), (True, "high", False), (False, "normal", False)],
+)
+def test_who_goes_before_others_need_not_spare_them(spare, priority, spares):
+    client = Client(name="me", key_sha256="0" * 64, priority=priority)
+
+    assert manner_of([], Requests(spare=spare), client).spares == spares

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.ledger.buckets import Bucket
 from gateway.ledger.shares import Share
 from gateway.pace import TYPICAL, Point
-from gateway.router import appraise, rank
+from gateway.router import Bid, appraise, rank
 from gateway.words import Candidate, Deployment, FreeProof, Requirements
 from gateway.worth import worth
 from providers.client import Provider
@@ -51,7 +51,7 @@ def ranked(deployments, needs=NEEDS, shares=None, latency=None, prefer="balance"
     for name, seconds in (latency or {}).items():
         health.timed(name, (Point(TYPICAL, seconds),), now)
     candidates = [Candidate(d, worth(d, needs.capabilities, prefer), caller_prefers(needs, d)) for d in deployments]
-    return [d.name for d in rank(candidates, known, health, now, prefer).best]
+    return [d.name for d in rank(candidates, known, health, now, Bid(prefer)).best]
 
 
 def caller_prefers(needs, deployment) -> tuple[int, int]:
@@ -107,7 +107,7 @@ def test_speed_is_that_of_a_whole_answer_and_not_of_its_first_word():
             health.timed(name, (Point(0, first), Point(tokens, first + a_token * tokens)), NOW)
     candidates = [Candidate(d, worth(d, frozenset(), "speed"), (0, 0)) for d in sources]
 
-    assert rank(candidates, {}, health, NOW, "speed").best[0].name == "google/late-but-quick"
+    assert rank(candidates, {}, health, NOW, Bid("speed")).best[0].name == "google/late-but-quick"
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
@@ -144,7 +144,7 @@ def test_a_long_request_spares_tokens_that_are_dear():
     shares = {"t": Share(0.03, NOW, 0.1), "google/by-requests": Share(0.3, NOW, 0.2)}
 
     def first(size: float) -> str:
-        return rank(candidates, shares, unshared(), NOW, tokens=size).best[0].name
+        return rank(candidates, shares, unshared(), NOW, Bid(tokens=size)).best[0].name
 
     assert first(200) == "groq/by-tokens"
     assert first(20_000) == "google/by-requests"
@@ -163,3 +163,40 @@ def test_what_is_explained_is_what_was_ranked_by(sources):
     order = [d.name for d in rank(candidates, shares, health, NOW).best]
 
     assert order == sorted(order, key=lambda name: -scores[name])
+
+
+def kept_for(shorter: float) -> Share:
+    """Of which only so many tokens may be taken at a time, for an hour."""
+    return Share(0.9, NOW, 0.5, 0.0, most=shorter, until=NOW + 3600)
+
+
+def test_a_long_request_leaves_what_is_kept_for_shorter_ones():
+    better, other = deployment("groq/better", 0.9), deployment("google/other", 0.2)
+    candidates = [Candidate(d, d.quality, (0, 0)) for d in (better, other)]
+    shares = {"groq/better": kept_for(2000)}
+
+    assert [d.name for d in rank(candidates, shares, unshared(), NOW, Bid(tokens=2000)).best] == [
+        "groq/better",
+        "google/other",
+    ]
+    ranking = rank(candidates, shares, unshared(), NOW, Bid(tokens=2001))
+    assert [d.name for d in ranking.best] == ["google/other"]
+    assert [(one.deployment, one.kind, one.until) for one in ranking.resting] == [("groq/better", "kept", NOW + 3600)]
+    assert len(rank(candidates, shares, unshared(), NOW + 3600, Bid(tokens=2001)).best) == 2
+
+
+def test_who_does_not_spare_others_takes_it():
+    candidates = [Candidate(deployment("groq/better"), 0.9, (0, 0)), Candidate(deployment("google/other"), 0.2, (0, 0))]
+
+    assert (
+        len(rank(candidates, {"groq/better": kept_for(2000)}, unshared(), NOW, Bid(tokens=9000, spares=False)).best)
+        == 2
+    )
+
+
+def test_nothing_is_kept_from_a_request_that_nobody_else_could_serve():
+    candidates = [Candidate(deployment("groq/only"), 0.9, (0, 0))]
+
+    assert [d.name for d in rank(candidates, {"groq/only": kept_for(10)}, unshared(), NOW, Bid(tokens=9000)).best] == [
+        "groq/only"
+    ]
