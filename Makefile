@@ -15,6 +15,8 @@ RUN := .venv/.run-installed
 DEV := .venv/.dev-installed
 BENCH := .venv/.bench-installed
 CHECKOV := .venvs/checkov/.installed
+# Bytecode is kept, also where that is switched off: compiling the tests anew takes longer than many of them.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadfile
 
 .PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers harvest chart-check lock image \
 	release clean
@@ -26,10 +28,10 @@ demo: $(RUN)
 	@$(BIN)/freeway demo
 
 test: $(DEV)
-	@$(BIN)/pytest -n auto --dist loadfile -m "not engine" $(PYTEST_ARGS)
+	@$(PYTEST) -m "not engine" $(PYTEST_ARGS)
 
 test-all: $(DEV)
-	@$(BIN)/pytest -n auto --dist loadfile $(PYTEST_ARGS)
+	@$(PYTEST) $(PYTEST_ARGS)
 
 check: $(DEV)
 	$(BIN)/ruff check .

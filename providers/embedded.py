@@ -238,6 +238,10 @@ def _serve() -> None:
         params.n_parallel = orders.slots
         params.n_ctx = orders.context * orders.slots
         params.n_gpu_layers = 0
+        # Threads meet at every step of every token, and spin until the last is there: beside other work, two of them
+        # are many times slower than one. A prompt is read in large pieces: there, all are worth it.
+        params.cpuparams.n_threads = 1
+        params.cpuparams_batch.n_threads = os.cpu_count() or 1
         params.ui = False
         params.endpoint_slots = False
         server = xllamacpp.Server(params)

