@@ -3,7 +3,8 @@
 # make test   everything that needs no container engine        make test-all   that, too
 # make check  lint, types, architecture                        make bench      the costs, beside peers (bench-ledger: of
 #                                                              quotas alone, bench-catalog: of finding who may serve,
-#                                                              bench-leavers: what 10 000 who leave leave behind)
+#                                                              bench-leavers: what 10 000 who leave leave behind,
+#                                                              and how soon the calls made for them end)
 # make harvest  how much of the free capacity is used, beside simple policies and the best that could have been
 # make chart-check  the chart's manifests by checkov's rules, which has an environment of its own
 # make image  the container image, freeway:VERSION       make release VERSION=1.2.3  one version wherever it is named

@@ -34,8 +34,9 @@ def given_up(
         )
     reasons = _failed(attempts, engine)
     wait = _wait(opens_at, reasons, engine)
+    kept = ", or keeps what it has left for shorter requests" if any(one.kind == "kept" for one in excluded) else ""
     return NoCapacity(
-        f"every free source that fits is at its limit; the first opens in {wait:.0f} s",
+        f"every free source that fits is at its limit{kept}; the first opens in {wait:.0f} s",
         retry_after=wait,
         excluded=(*reasons, *excluded),
     )

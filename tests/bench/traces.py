@@ -64,7 +64,7 @@ def _day_and_night(at: float) -> float:
 
 
 def _bursts(at: float) -> float:
-    return 110.0 if at % (3 * HOUR) < 6 * MINUTE else 0.6
+    return 200.0 if at % (3 * HOUR) < 6 * MINUTE else 0.6
 
 
 # What these sources can serve in the two days, by the optimum below when everybody asks without end: 27,000 short

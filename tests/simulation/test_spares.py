@@ -39,6 +39,7 @@ async def test_a_long_request_is_told_to_come_back_when_short_ones_have_had_what
         await gateway.answer("auto", LONG, max_tokens=100)
 
     assert {one.kind for one in told.value.excluded} == {"kept"}
+    assert "for shorter requests" in told.value.message
     assert told.value.retry_after == DAY - clock() % DAY
     await gateway.answer("auto", SHORT, max_tokens=100)
     clock.advance(told.value.retry_after)
