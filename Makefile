@@ -16,8 +16,9 @@ RUN := .venv/.run-installed
 DEV := .venv/.dev-installed
 BENCH := .venv/.bench-installed
 CHECKOV := .venvs/checkov/.installed
-# Bytecode is kept, also where that is switched off: compiling the tests anew takes longer than many of them.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadfile
+# Bytecode is kept, also where that is switched off: compiling the tests anew takes longer than many of them. Files go to
+# processes in the order of their names, quick unit tests last: in xdist's own order those with few and long tests are.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers harvest chart-check lock image \
 	release clean
