@@ -60,7 +60,7 @@ class Trace(Struct, frozen=True):
 
 
 def _day_and_night(at: float) -> float:
-    return 8.5 * (1 + 0.9 * math.sin(2 * math.pi * at / DAY))
+    return 9.3 * (1 + 0.9 * math.sin(2 * math.pi * at / DAY))
 
 
 def _bursts(at: float) -> float:

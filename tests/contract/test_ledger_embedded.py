@@ -160,9 +160,11 @@ async def test_who_leaves_while_others_write_loses_nothing_that_happened(tmp_pat
     await asyncio.wait([leaver])
     holder.execute("ROLLBACK")
     holder.close()
-
-    assert (await ledger.levels([MINUTE]))[MINUTE.key].used == 0
     await ledger.aclose()
+
+    again = opened(path, clock)
+    assert (await again.levels([MINUTE]))[MINUTE.key].used == 0
+    await again.aclose()
 
 
 HOLDER = """
