@@ -26,13 +26,7 @@ from gateway.ledger.nouns import Reservation
 from gateway.race import Racing
 from gateway.requirements import Wishes, requirements_of
 from gateway.router import rank
-from gateway.words import (
-    Ask,
-    Candidate,
-    Exclusion,
-    GatewayError,
-    Requirements,
-)
+from gateway.words import Ask, Candidate, Exclusion, GatewayError, NoSource, Requirements
 from providers import failures as f
 from providers.dialect import Request
 
@@ -141,12 +135,21 @@ async def _send(ask: Ask, request: str, attempts: list[Attempt], engine: Engine,
 
 
 async def first_lists(needs: Requirements, engine: Engine) -> None:
-    """After a cold start, wait for the first lists rather than deny what is there; not if one has what is needed."""
-    try:
+    """
+    After a cold start, wait for the first lists rather than deny what is there; not if one has what is needed.
+
+    Raises NoSource if they do not come in time: nobody can say yet who serves what.
+    """
+    with suppress(GatewayError):
         engine.catalog.candidates(needs, engine.clock.now())
-    except GatewayError:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(engine.catalog.complete.wait(), max(0.0, needs.deadline - engine.clock.now()))
+        return
+    try:
+        await asyncio.wait_for(engine.catalog.complete.wait(), max(0.0, needs.deadline - engine.clock.now()))
+    except TimeoutError:
+        try:
+            engine.catalog.candidates(needs, engine.clock.now())
+        except GatewayError:
+            raise NoSource("this gateway has just started and not heard from all sources yet", retry_after=1.0) from None
 
 
 def _candidates(needs: Requirements, attempts: list[Attempt], engine: Engine) -> Iterator[Candidate]:
