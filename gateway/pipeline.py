@@ -149,7 +149,9 @@ async def first_lists(needs: Requirements, engine: Engine) -> None:
         try:
             engine.catalog.candidates(needs, engine.clock.now())
         except GatewayError:
-            raise NoSource("this gateway has just started and not heard from all sources yet", retry_after=1.0) from None
+            raise NoSource(
+                "this gateway has just started and not heard from all sources yet", retry_after=1.0
+            ) from None
 
 
 def _candidates(needs: Requirements, attempts: list[Attempt], engine: Engine) -> Iterator[Candidate]:
