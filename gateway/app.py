@@ -30,6 +30,7 @@ from gateway.ledger.ledger import Condition, Ledger
 from gateway.memory.embedded import EmbeddedKeeper
 from gateway.memory.memory import Keeper, KeeperFailure, Memory
 from gateway.probes import Prober
+from gateway.sessions import Sessions
 from gateway.settings import BadSettings, Settings
 from gateway.surfaces import admin, explain, openai_errors, openai_models
 from gateway.surfaces import metrics as metrics_page
@@ -129,6 +130,7 @@ def make_parts(
         waiting_room=waiting_room,
         costs=Costs(memory),
         calibration=Calibration(),
+        sessions=Sessions(),
         clock=clock,
         limits=settings.requests,
         tell=tell,

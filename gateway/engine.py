@@ -16,6 +16,7 @@ from gateway.health import Health
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.nouns import Reservation
 from gateway.router import Bid
+from gateway.sessions import LONG, Sessions
 from gateway.settings import Requests
 from gateway.words import Deployment, Exclusion, Requirements
 from providers.client import Reply
@@ -31,13 +32,18 @@ class Engine(Struct, frozen=True):
     waiting_room: WaitingRoom
     costs: Costs
     calibration: Calibration
+    sessions: Sessions
     clock: Clock
     limits: Requests
     tell: Callable[[Event], None]
 
     def bid(self, needs: Requirements) -> Bid:
         """What *needs* brings to the ranking."""
-        return Bid(needs.prefer or self.catalog.prefers(needs.models[0]), needs.tokens, needs.spares)
+        prefer = needs.prefer or self.catalog.prefers(needs.models[0])
+        long = needs.prompt_tokens >= LONG
+        return Bid(
+            prefer, needs.tokens, needs.spares, self.sessions.warm(needs.session, self.clock.now()) if long else ""
+        )
 
 
 class Found(Struct, frozen=True):

@@ -34,7 +34,8 @@ class Needs(Struct, frozen=True, kw_only=True):
 class Ranked(Struct, frozen=True, kw_only=True):
     """
     A deployment that could serve the request now, and its *score*, which is made of its *worth*, the *price* of what
-    others will miss, and how many *seconds* a typical answer takes; None if that is not known. Among those of one
+    others will miss, how many *seconds* a typical answer takes (None if that is not known) and whether it is *warm*: has
+    the beginning of the conversation in a cache. Among those of one
     *place* in the caller's own lists the higher score goes first; the last resort comes after all others.
     """
 
@@ -46,6 +47,7 @@ class Ranked(Struct, frozen=True, kw_only=True):
     worth: float
     price: float
     seconds: float | None
+    warm: bool
     last_resort: bool
 
 

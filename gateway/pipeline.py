@@ -119,6 +119,8 @@ async def _send(ask: Ask, request: str, attempts: list[Attempt], engine: Engine,
         raise
     began = engine.clock.now()
     engine.health.served(deployment.name, began)
+    if cached_for := deployment.target.account.spec.prompt_cache:
+        engine.sessions.served(needs.session, deployment.name, began + cached_for)
     return Answer(
         request=request,
         deployment=deployment,

@@ -65,6 +65,7 @@ def requirements_of(ask: Ask, default_output: int) -> Requirements:
         no_train=ask.no_train,
         substitute=ask.substitute,
         spares=ask.spares,
+        session=ask.session,
     )
 
 

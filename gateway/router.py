@@ -25,6 +25,9 @@ many with room and health hardly ever win; and no decision costs more in a large
 _TYPICAL = 1000.0
 """Tokens of a request that costs what the price of a bucket of tokens says; others cost in proportion."""
 
+_WARM = 0.2
+"""What staying is worth where the conversation is in a cache."""
+
 _EXPECTED = math.log1p(1.5)  # as if 1.5 seconds had been measured, where nothing was
 _SPEED_WEIGHT = {"balance": 0.1, "quality": 0.02, "speed": 0.5}
 
@@ -32,12 +35,13 @@ _SPEED_WEIGHT = {"balance": 0.1, "quality": 0.02, "speed": 0.5}
 class Bid(Struct, frozen=True):
     """
     What a request brings with it: what it prefers, and its size in tokens. One that *spares* shorter ones leaves alone
-    what is kept for them.
+    what is kept for them. *warm* is the deployment that has the beginning of its conversation in a cache, if any.
     """
 
     prefer: Preference = "balance"
     tokens: float = 0.0
     spares: bool = True
+    warm: str = ""
 
 
 _ANY = Bid()
@@ -88,6 +92,8 @@ def rank(
             kept.append((kept_until, deployment))
             continue
         value = score(candidate.worth, price, health.expected(name), speed)
+        if name == bid.warm:
+            value += _WARM
         scored.append((candidate.place, -value, len(scored), deployment))
         if len(scored) == SHORTLIST:
             break
@@ -113,12 +119,16 @@ def price(deployment: Deployment, shares: Mapping[str, Share], now: float, token
 
 
 class Appraisal(Struct, frozen=True):
-    """The score of a deployment, and what it is made of. *seconds*: of a typical answer, None if that is not known."""
+    """
+    The score of a deployment, and what it is made of. *seconds*: of a typical answer, None if that is not known.
+    *warm*: it has the beginning of the conversation in a cache.
+    """
 
     score: float
     worth: float
     price: float
     seconds: float | None
+    warm: bool
 
 
 def appraise(
@@ -132,7 +142,8 @@ def appraise(
     missed = price(candidate.deployment, shares, now, bid.tokens)
     seconds = health.expected(candidate.deployment.name)
     value = score(candidate.worth, missed, seconds, _SPEED_WEIGHT[bid.prefer])
-    return Appraisal(value, candidate.worth, missed, seconds)
+    warm = candidate.deployment.name == bid.warm
+    return Appraisal(value + _WARM * warm, candidate.worth, missed, seconds, warm)
 
 
 def _price(

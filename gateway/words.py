@@ -53,6 +53,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     substitute: bool = False  # the nearest model may serve if the one asked for is gone
     resume: bool = False  # another source may continue a streamed answer that broke
     spares: bool = True  # what shorter requests will need of a day's tokens is left to them
+    session: str = ""  # the conversation that it goes on with
     client: str = ""  # whoever shares it waits in one line; a higher *priority* goes before
     priority: int = 0
 
@@ -78,6 +79,7 @@ class Requirements(Struct, frozen=True, kw_only=True):
     no_train: bool = False
     substitute: bool = False
     spares: bool = True  # leaves what is kept for shorter requests
+    session: str = ""
     instead_of: str | None = None  # the model that was asked for, if *models* is what stands in for it
 
     @property

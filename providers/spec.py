@@ -146,6 +146,9 @@ class ProviderSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     counted_as: dict[str, str] = {}  # patterns of ids that share the buckets of another model, and which
     rename: dict[str, str] = {}
     drop: tuple[str, ...] = ()
+    prompt_cache: float = (
+        0.0  # seconds for which the beginning of a long prompt is kept: the next turn is better off here
+    )
     defaults: dict[str, Any] = {}  # fields to be sent where the caller left them out, under their new names
     headers: dict[str, str] = {}
     capabilities: tuple[str, ...] = ()  # of every chat model here, unless its list or a fact says otherwise

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.catalog.catalog import AUTO
+from gateway.sessions import session_of
 from gateway.settings import Client
 from gateway.surfaces.manner import Manner
 from gateway.words import Ask, BadRequest
@@ -48,6 +49,8 @@ class _Routing(Struct):
     model: str = ""
     models: tuple[str, ...] | None = None
     provider: Preferences | None = None
+    session_id: str | None = None  # OpenRouter's, and OpenAI's: what belongs together
+    prompt_cache_key: str | None = None
 
 
 _decode_routing = msgspec.json.Decoder(_Routing).decode
@@ -66,6 +69,7 @@ def parse(body: bytes, client: Client, caller: str, manner: Manner, now: float) 
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise BadRequest(f"the body is not JSON: {exc}") from exc
     preferences = routing.provider or Preferences()
+    given = manner.session or routing.session_id or routing.prompt_cache_key or ""
     return Ask(
         view=view,
         fields=fields,
@@ -83,6 +87,7 @@ def parse(body: bytes, client: Client, caller: str, manner: Manner, now: float) 
         substitute=manner.substitute,
         resume=manner.resume,
         spares=manner.spares,
+        session=session_of(client.name, given, view.messages),
         client=caller,
         priority=manner.priority,
     )

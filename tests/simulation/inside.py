@@ -123,7 +123,7 @@ class Inside:
         """Somebody asks *model*. *more* are fields of the request and of the Ask."""
         ours = {
             name: more.pop(name)
-            for name in ("no_train", "substitute", "only", "client", "priority", "spares")
+            for name in ("no_train", "substitute", "only", "client", "priority", "spares", "session")
             if name in more
         }
         body = {"model": model, "messages": [{"role": "user", "content": text}], **more}
