@@ -68,9 +68,10 @@ class Deaf:
         async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             behind, ahead = await asyncio.open_connection("127.0.0.1", port)
             back = asyncio.create_task(_copy(behind, writer))
-            while data := await reader.read(65_536):
-                if not self.deaf:
-                    ahead.write(data)
+            with suppress(ConnectionResetError):  # one that is broken off with something unread is reset
+                while data := await reader.read(65_536):
+                    if not self.deaf:
+                        ahead.write(data)
             self.closed = True
             back.cancel()
             ahead.transport.abort()
