@@ -201,7 +201,6 @@ async def _stream(ask: Ask, call: _Call) -> None:
     keeping = asyncio.ensure_future(stream.keep_alive(call.server.keep_alive))
     try:
         found = await answer(ask, call.id, call.engine)
-        await stream.start(call.served_by(found))
         await _pass_on(found, ask, call, stream)
     except GatewayError as error:
         await stream.fail(error)
@@ -219,6 +218,8 @@ async def _pass_on(found: Answer, ask: Ask, call: _Call, stream: _Stream) -> Non
     try:
         async with aclosing(course.arrivals()) as arrivals:
             async for steps in arrivals:
+                if not stream.started:  # not before: whoever leaves here leaves an answer that is settled
+                    await stream.start(call.served_by(found))
                 events = []
                 for step in steps:
                     usage = step.chunk.usage or usage
@@ -238,13 +239,13 @@ class _Stream:
 
     def __init__(self, call: _Call) -> None:
         self._call = call
-        self._started = False
+        self.started = False
         self._quiet = True
 
     async def start(self, headers: Mapping[str, str]) -> None:
         """Send the head, unless a comment had to go out before it was known who serves."""
-        if not self._started:
-            self._started = True
+        if not self.started:
+            self.started = True
             await _start(self._call.send, 200, {**_STREAM, **headers}, self._call.id)
 
     async def send(self, data: bytes, *, last: bool = False) -> None:
@@ -253,11 +254,11 @@ class _Stream:
 
     async def fail(self, error: GatewayError, found: Answer | None = None) -> None:
         """As a response of its own while that is possible, else as the stream's last event: no end is pretended."""
-        if self._started:
+        if self.started:
             self._call.over(error.code or "failed", error.status, found)
             await self.send(b"data: " + openai_errors.render(error) + b"\n\n", last=True)
         else:
-            self._started = True
+            self.started = True
             await self._call.refuse(error)
 
     async def keep_alive(self, silence: float) -> None:

@@ -132,8 +132,13 @@ class Caller:
         surface = Surface(gateway.engine, Doorkeeper(gateway.settings, Drain()), gateway.settings.server)
         self._handle = chat_completions(surface).fn
 
-    async def ask(self, body: dict[str, Any], leave_after: int | None = None, **headers: str) -> Heard:
-        """What *body* gets. *leave_after* so many pieces of the answer (0: at once) the caller is gone."""
+    async def ask(
+        self, body: dict[str, Any], leave_after: int | None = None, *, deaf: bool = False, **headers: str
+    ) -> Heard:
+        """
+        What *body* gets. *leave_after* so many pieces of the answer (0: at once) the caller is gone; one that is *deaf*
+        takes nothing of it, and then goes.
+        """
         heard, left, read = Heard(), asyncio.Event(), False
         if leave_after == 0:
             left.set()
@@ -150,6 +155,9 @@ class Caller:
             if message["type"] == "http.response.start":
                 heard.status = message["status"]
                 heard.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+                if deaf:
+                    left.set()
+                    await asyncio.Event().wait()
                 return
             heard.body += message["body"]
             heard.ended = not message["more_body"]

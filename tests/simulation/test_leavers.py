@@ -77,6 +77,15 @@ async def _one(caller: Caller, groq, ask, streamed: bool, after: int) -> None:
     await caller.ask({**ask, "stream": streamed}, leave_after=after)
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_who_leaves_without_taking_the_first_byte_leaves_nothing_behind(gateway, streamed):
+    ask = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 100, "stream": streamed}
+    await Caller(gateway).ask(ask, deaf=True)
+
+    await eventually(lambda: not wire_of(gateway).open)
+    assert not gateway.ledger._held
+
+
 async def test_a_thousand_who_leave_leave_nothing_behind(gateway):
     await leave(gateway, 2 * AT_ONCE)
     gc.collect()
