@@ -16,7 +16,7 @@ from gateway.health import Health
 from gateway.ledger.shares import Share
 from gateway.words import Candidate, Deployment, Exclusion, Preference
 
-SHORTLIST = 24
+SHORTLIST = 20
 """
 Deployments that are compared with each other. The best two of each account come first, so that those beyond the first so
 many with room and health hardly ever win; and no decision costs more in a larger catalog.

@@ -223,6 +223,7 @@ class Catalog:
 
     def _find(self, needs: Requirements, now: float) -> list[Candidate]:
         found: dict[str, Candidate] = {}
+        places: dict[tuple[int, int], tuple[int, int]] = {}  # each but once: they are compared for every request
         prefer = needs.prefer or self.prefers(needs.models[0])
         wanted_talents = needs.capabilities | ({"reasoning"} if "reasoning_effort" in needs.parameters else set())
         for place, asked in enumerate(needs.models):
@@ -232,7 +233,8 @@ class Catalog:
                     provider = d.provider.name
                     ordered = needs.order.index(provider) if provider in needs.order else len(needs.order)
                     value = worth(d, wanted_talents, prefer) - _UNTAKEN * len(self._untaken(d, needs, now))
-                    found[d.name] = Candidate(d, value, (place, ordered))
+                    at = places.setdefault((place, ordered), (place, ordered))
+                    found[d.name] = Candidate(d, value, at)
         ranked = sorted(found.values(), key=lambda one: (one.place, -one.worth))
         seen: Counter[tuple[tuple[int, int], str]] = Counter()
         turns = []
