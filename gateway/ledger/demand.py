@@ -30,8 +30,8 @@ class Demand:
         self._taken: dict[str, dict[int, tuple[float, float]]] = {}
 
     def took(self, bucket: Bucket, size: float, amount: float, now: float) -> None:
-        """A request for which *size* was reserved of *bucket* took *amount*."""
-        if not counts(bucket) or size < 1:
+        """A request for which *size* was reserved of *bucket*, which ``counts``, took *amount*."""
+        if size < 1:
             return
         octaves = self._taken.setdefault(bucket.key, {})
         octave = math.frexp(size)[1]

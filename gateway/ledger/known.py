@@ -6,6 +6,7 @@ Whoever takes from a bucket hears its level; how dear it is changes with the tim
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from gateway.ledger import buckets as b
@@ -31,11 +32,21 @@ class Known:
         self.shares: dict[str, Share] = {}
         self.demand = Demand()
         self.ahead, self.processes = 0.0, 1
+        self._most: dict[str, tuple[float, float]] = {}  # that one request should take, and when that was found out
         self._renewed, self._since = 0, 0.0
 
     def share(self, bucket: Bucket, level: Level, now: float) -> None:
         """Have the share of *bucket* be that of *level*, which was rolled to *now*."""
-        self.shares[bucket.key] = share_of(bucket, level, now, self.ahead, self.demand, self.processes)
+        most = self._most_of(bucket, level, now) if bucket.calendar is not None else math.inf
+        self.shares[bucket.key] = share_of(bucket, level, now, self.ahead, most)
+
+    def _most_of(self, bucket: Bucket, level: Level, now: float) -> float:
+        most, at = self._most.get(bucket.key, (math.inf, -math.inf))
+        if now >= at + _STALE:
+            left = b.limit_of(bucket, level, now) - b.used(bucket, level)
+            most = self.demand.most(bucket, left, b.window_end(bucket, now), now, self.processes)
+            self._most[bucket.key] = most, now
+        return most
 
     def blank(self, bucket: Bucket, now: float) -> None:
         """The store has nothing of *bucket*: it is as if nobody had ever touched it."""

@@ -23,6 +23,7 @@ from gateway.clock import Clock
 from gateway.ledger import buckets as b
 from gateway.ledger.book import Outcome, Store, StoreFailure
 from gateway.ledger.buckets import Bucket, Level
+from gateway.ledger.demand import counts
 from gateway.ledger.happenings import Close, Happening, Learn, Open, Settle
 from gateway.ledger.known import Known
 from gateway.ledger.nouns import Cost, LevelView, NoRoom, Reservation, Wanted
@@ -107,7 +108,8 @@ class Ledger:
         """End *held* with what was really used, and take in what its answer *said* of its buckets."""
         wanted, now = held.wanted, self._clock.now() + self._ahead
         for bucket in wanted.buckets:
-            self._known.demand.took(bucket, wanted.cost.of(bucket.unit), true.of(bucket.unit), now)
+            if counts(bucket):
+                self._known.demand.took(bucket, wanted.cost.of(bucket.unit), true.of(bucket.unit), now)
         self._end(held, [_difference(bucket, wanted.cost, true) for bucket in wanted.buckets], said)
 
     def refund(self, held: Reservation, because: Unserved = "unsent", said: Sequence[Observation] = ()) -> None:

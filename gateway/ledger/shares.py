@@ -16,12 +16,10 @@ from __future__ import annotations
 
 import math
 
-import msgspec
 from msgspec import Struct
 
 from gateway.ledger import buckets as b
 from gateway.ledger.buckets import Bucket, Level
-from gateway.ledger.demand import Demand, counts
 
 SOON = 120.0
 """Seconds. Windows that are no longer cost nothing, until they are full."""
@@ -55,14 +53,8 @@ class Share(Struct, frozen=True):
     until: float = 0.0
 
 
-def share_of(
-    bucket: Bucket, level: Level, now: float, ahead: float, demand: Demand | None = None, processes: int = 1
-) -> Share:
-    """
-    The share of a level that was rolled to *now*, by a clock that is *ahead* seconds of the share's.
-
-    *demand* is what this one of so many *processes* saw taken.
-    """
+def share_of(bucket: Bucket, level: Level, now: float, ahead: float, most: float = math.inf) -> Share:
+    """The share of a level that was rolled to *now*, by a clock that is *ahead* seconds of the share's."""
     limit = b.limit_of(bucket, level, now)
     used = b.used(bucket, level) / limit if limit else 1.0
     back_in = b.refilled_at(bucket, level, now) - now
@@ -71,12 +63,8 @@ def share_of(
         full_for = max(0.0, used - 1) * bucket.period
     price = 0.0 if 0 < bucket.period <= SOON or bucket.window == "in-flight" else _price(bucket, used, now, back_in)
     at = now - ahead
-    share = Share(used, at, price, price / back_in if price > 0 else 0.0, at + full_for if full_for else 0.0)
-    if demand is not None and counts(bucket):
-        most = demand.most(bucket, limit * (1 - used), now + back_in, now, processes)
-        if most < math.inf:
-            return msgspec.structs.replace(share, most=most, until=at + back_in)
-    return share
+    fall = price / back_in if price > 0 else 0.0
+    return Share(used, at, price, fall, at + full_for if full_for else 0.0, most, at + back_in)
 
 
 def _price(bucket: Bucket, used: float, now: float, back_in: float) -> float:
