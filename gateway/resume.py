@@ -43,19 +43,22 @@ class Course:
         self._ask, self._engine = ask, engine
         self._said = _Said()
 
-    async def arrivals(self) -> AsyncGenerator[list[Step], None]:
+    def arrivals(self) -> AsyncGenerator[list[Step], None]:
         """
         The steps of the answer, as many at a time as arrived together.
 
         Raises Interrupted if it breaks for good. Close the iterator to leave early.
         """
+        return self._parts() if resumable(self._ask) else arrivals(self.answer, self._engine)
+
+    async def _parts(self) -> AsyncGenerator[list[Step], None]:
         part = _Part(self._said)
         while True:
             broke: Interrupted
             try:
                 async with aclosing(arrivals(self.answer, self._engine)) as coming:
                     async for steps in coming:
-                        if passed := part.take(steps) if resumable(self._ask) else steps:
+                        if passed := part.take(steps):
                             yield passed
             except Interrupted as failure:
                 broke = failure
@@ -66,7 +69,7 @@ class Course:
 
     async def _go_on(self, broke: Interrupted) -> None:
         """Find another source; raises *broke* if there is none, or nothing that it could continue."""
-        if not resumable(self._ask) or not self._said.plain:
+        if not self._said.plain:
             raise broke
         failed = (
             *self.answer.attempts,
