@@ -114,7 +114,7 @@ def test_when_its_process_dies_the_next_question_starts_another(gateway):
 
 def test_the_terminal_can_ask_it(gateway, tmp_path: Path):
     port = gateway[0].rpartition(":")[2]
-    asked = run("chat", "Say hello.", home=tmp_path, PORT=port)
+    asked = run("chat", "Say hello.", home=tmp_path, timeout=120, PORT=port)
 
     assert asked.returncode == 0, asked.stderr
     assert asked.stdout.strip()
