@@ -16,7 +16,7 @@ from providers.dialect import Call
 from providers.failures import Unreachable
 from providers.simulator.world import World
 from providers.spec import Timeouts
-from tests.simulation.inside import ORIGIN, Inside
+from tests.simulation.inside import Inside, scope_of
 
 
 class Flow:
@@ -27,15 +27,7 @@ class Flow:
         self._said: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._left, self._asked = asyncio.Event(), False
         self._body = call.body or b""
-        path, _, query = call.url.removeprefix(ORIGIN).partition("?")
-        scope = {
-            "type": "http",
-            "method": call.method,
-            "path": path,
-            "query_string": query.encode(),
-            "headers": [(name.lower().encode(), value.encode()) for name, value in call.headers.items()],
-            "extensions": {"simulator.abort": self._abort},
-        }
+        scope = {**scope_of(call), "extensions": {"simulator.abort": self._abort}}
         task = asyncio.create_task(world.app(scope, self._receive, self._said.put))
         wire.open.add(task)
         task.add_done_callback(wire.open.discard)

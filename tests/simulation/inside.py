@@ -43,6 +43,18 @@ class Arrived(Struct):
     def close(self) -> None: ...
 
 
+def scope_of(call: Call) -> dict[str, Any]:
+    """*call* as an ASGI application sees it."""
+    path, _, query = call.url.removeprefix(ORIGIN).partition("?")
+    return {
+        "type": "http",
+        "method": call.method,
+        "path": path,
+        "query_string": query.encode(),
+        "headers": [(name.lower().encode(), value.encode()) for name, value in call.headers.items()],
+    }
+
+
 class InProcess:
     """The wire to *world*."""
 
@@ -50,14 +62,6 @@ class InProcess:
         self._world = world
 
     async def send(self, call: Call, timeouts: Timeouts) -> Arrived:
-        path, _, query = call.url.removeprefix(ORIGIN).partition("?")
-        scope = {
-            "type": "http",
-            "method": call.method,
-            "path": path,
-            "query_string": query.encode(),
-            "headers": [(name.lower().encode(), value.encode()) for name, value in call.headers.items()],
-        }
         sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
@@ -66,7 +70,7 @@ class InProcess:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        await self._world.app(scope, receive, send)
+        await self._world.app(scope_of(call), receive, send)
         headers = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
         return Arrived(sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent))
 
