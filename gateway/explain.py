@@ -35,8 +35,8 @@ class Ranked(Struct, frozen=True, kw_only=True):
     """
     A deployment that could serve the request now, and its *score*, which is made of its *worth*, the *price* of what
     others will miss, how many *seconds* a typical answer takes (None if that is not known) and whether it is *warm*: has
-    the beginning of the conversation in a cache. Among those of one
-    *place* in the caller's own lists the higher score goes first; the last resort comes after all others.
+    the beginning of the conversation in a cache. Among those of one *place* in the caller's own lists the higher score goes
+    first; the last resort comes after all others.
     """
 
     deployment: str
@@ -75,7 +75,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
 
 async def explain(ask: Ask, engine: Engine) -> Explanation:
-    """What would become of *ask* now. Raises UnknownModel."""
+    """What would become of *ask* now. Raises UnknownModel, and NoSource as long as the first lists are on their way."""
     needs = requirements_of(ask, engine.limits.output_tokens)
     if not engine.catalog.complete.is_set():
         await first_lists(needs, engine)
