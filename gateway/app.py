@@ -12,31 +12,33 @@ from litestar.exceptions import HTTPException
 from msgspec import Struct
 
 from gateway import __version__
-from gateway.admission import WaitingRoom
-from gateway.calibration import Calibration
+from gateway.api import errors as openai_errors
+from gateway.api import explain, openai_models
+from gateway.api import health as admin
+from gateway.api import metrics as metrics_page
+from gateway.api.auth import Doorkeeper
+from gateway.api.drain import Drain
+from gateway.api.openai_chat import Surface, chat_completions
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.changes import History
 from gateway.catalog.discovery import Discovery
 from gateway.clock import Clock, WallClock
-from gateway.costs import Costs
-from gateway.drain import Drain
-from gateway.engine import Engine
 from gateway.events import Announcer, Observer, StoreChanged
-from gateway.health import Health
-from gateway.instruments.metrics import Metrics
-from gateway.ledger.book import Store, StoreFailure
-from gateway.ledger.embedded import EmbeddedStore
-from gateway.ledger.ledger import Condition, Ledger
-from gateway.memory.embedded import EmbeddedKeeper
-from gateway.memory.memory import Keeper, KeeperFailure, Memory
-from gateway.probes import Prober
-from gateway.sessions import Sessions
+from gateway.observe.metrics import Metrics
+from gateway.observe.usage import Costs
+from gateway.observe.webhook import Webhook
+from gateway.quota.exchange import Store, StoreFailure
+from gateway.quota.ledger import Condition, Ledger
+from gateway.quota.sqlite import EmbeddedStore
+from gateway.request.checks import Prober
+from gateway.request.engine import Engine
+from gateway.request.queue import WaitingRoom
+from gateway.routing.affinity import Sessions
+from gateway.routing.calibration import Calibration
+from gateway.routing.health import Health
 from gateway.settings import BadSettings, Settings
-from gateway.surfaces import admin, explain, openai_errors, openai_models
-from gateway.surfaces import metrics as metrics_page
-from gateway.surfaces.auth import Doorkeeper
-from gateway.surfaces.openai_chat import Surface, chat_completions
-from gateway.webhook import Webhook
+from gateway.state.sqlite import EmbeddedKeeper
+from gateway.state.store import Keeper, KeeperFailure, Memory
 from providers.client import Prepare, Provider
 from providers.dialect import Account
 from providers.wire import HttpWire, Wire
@@ -63,7 +65,7 @@ def make_store(settings: Settings) -> Store:
             return EmbeddedStore(settings.state_dir / "ledger.sqlite")
         except StoreFailure as exc:
             raise BadSettings(f"FREEWAY_STATE_DIR: {exc}") from exc
-    from gateway.ledger.shared import open_store  # noqa: PLC0415 - a tenth of a second, for those who have Redis
+    from gateway.quota.redis import open_store  # noqa: PLC0415 - a tenth of a second, for those who have Redis
 
     try:
         return open_store(settings.redis_url)
@@ -82,8 +84,8 @@ def make_keeper(settings: Settings, clock: Clock) -> Keeper:
             return EmbeddedKeeper(settings.state_dir / "memory.sqlite", clock)
         except KeeperFailure as exc:
             raise BadSettings(f"FREEWAY_STATE_DIR: {exc}") from exc
-    from gateway.ledger.shared import connect  # noqa: PLC0415 - see make_store
-    from gateway.memory.shared import SharedKeeper  # noqa: PLC0415
+    from gateway.quota.redis import connect  # noqa: PLC0415 - see make_store
+    from gateway.state.redis import SharedKeeper  # noqa: PLC0415
 
     return SharedKeeper(connect(settings.redis_url)[0])
 

@@ -75,6 +75,10 @@ ChangeKind = Literal[
 ]
 
 
+_SAME_WITHIN = 3600.0
+"""Seconds within which a change that several gateways notice is one."""
+
+
 class Changed(Struct, frozen=True):
     """Something about a model or an account is not as it was. *name* is a deployment's or an account's."""
 
@@ -82,6 +86,11 @@ class Changed(Struct, frozen=True):
     name: str
     detail: str
     at: float  # unix seconds
+
+    @property
+    def key(self) -> str:
+        """The same for two gateways that noticed the same change."""
+        return f"{int(self.at / _SAME_WITHIN)} {self.kind} {self.name} {self.detail}"[:300]
 
 
 class Discovered(Struct, frozen=True):

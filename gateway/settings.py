@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
-from gateway.ledger import quotas
-from gateway.names import Names
+from gateway.catalog.names import Names
+from gateway.quota import configured as quotas
 from providers import dialects
 from providers.addresses import ollama_address
 from providers.spec import ProviderSpec, address

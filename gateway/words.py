@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gateway.ledger.buckets import Bucket
+from gateway.quota.buckets import Bucket
 from providers.chat import ChatRequest, Fields
 from providers.client import Provider
 from providers.dialect import Target

@@ -16,11 +16,11 @@ import pytest
 
 from gateway import settings
 from gateway.catalog import database, discovery
+from gateway.catalog.names import Names
 from gateway.cli import shipped_config
 from gateway.commands.demo import SIX, Demo, opened
 from gateway.events import Observer
-from gateway.ledger import shared
-from gateway.names import Names
+from gateway.quota import redis as shared
 from providers.simulator.world import World
 from tests.clock import FakeClock
 

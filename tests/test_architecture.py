@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.consequences import CONSEQUENCES
+from gateway.request.consequences import CONSEQUENCES
 from providers import failures
 
 ROOT = Path(__file__).parents[1]
 FILES = [p for top in ("gateway", "providers") for p in sorted((ROOT / top).rglob("*.py"))]
-SHORTER = {"gateway/pipeline.py": 250}
+SHORTER = {"gateway/request/pipeline.py": 250}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())

@@ -11,11 +11,12 @@ from itertools import chain
 import msgspec
 from msgspec import Struct
 
-from gateway.catalog.experience import Experience
+from gateway.catalog.learned import Experience
 from gateway.catalog.substitutes import Profile, nearest
-from gateway.ledger.buckets import Bucket
-from gateway.memory.memory import Memory, Notes
+from gateway.quota.buckets import Bucket
+from gateway.routing.worth import worth
 from gateway.settings import Settings, Virtual
+from gateway.state.store import Memory, Notes
 from gateway.words import (
     Candidate,
     Deployment,
@@ -28,7 +29,6 @@ from gateway.words import (
     Requirements,
     UnknownModel,
 )
-from gateway.worth import worth
 
 AUTO = "auto"
 _GONE = "gone"

@@ -7,15 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from gateway.events import Changed, ChangeKind, Event
-from gateway.memory.memory import Memory
+from gateway.state.store import Memory
 from gateway.words import Deployment
 
 KEPT = 500
 """Changes that are remembered; older ones are forgotten."""
 
 _TOPIC = "changes"
-_SAME_WITHIN = 3600.0
-"""Seconds within which a change that several gateways notice is one."""
 
 
 def between(
@@ -77,17 +75,12 @@ class History:
     def __call__(self, event: Event) -> None:
         if not isinstance(event, Changed):
             return
-        self._memory.note(_TOPIC, key_of(event), msgspec.json.encode(event))
+        self._memory.note(_TOPIC, event.key, msgspec.json.encode(event))
         kept = self.changes()
         for old in kept[KEPT:]:
-            self._memory.note(_TOPIC, key_of(old), None)
+            self._memory.note(_TOPIC, old.key, None)
 
     def changes(self) -> Sequence[Changed]:
         """What is remembered, the latest first."""
         found = [msgspec.json.decode(note, type=Changed) for note in self._memory.notes(_TOPIC).values()]
         return sorted(found, key=lambda change: (-change.at, change.name))
-
-
-def key_of(change: Changed) -> str:
-    """The same for two gateways that noticed the same."""
-    return f"{int(change.at / _SAME_WITHIN)} {change.kind} {change.name} {change.detail}"[:300]

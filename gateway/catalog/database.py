@@ -16,7 +16,7 @@ from statistics import median, mode
 import msgspec
 from msgspec import Struct
 
-from gateway.names import Names
+from gateway.catalog.names import Names
 from gateway.words import Price
 
 _MILLION = 1e6

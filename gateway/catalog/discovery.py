@@ -20,11 +20,11 @@ from gateway.catalog.database import Database, bundled
 from gateway.catalog.facts import deployment_of
 from gateway.clock import Clock
 from gateway.events import Discovered, Event
-from gateway.ledger.buckets import Bucket
-from gateway.ledger.ledger import Ledger
-from gateway.ledger.quotas import buckets_of
-from gateway.memory.memory import Memory, Notes
+from gateway.quota.buckets import Bucket
+from gateway.quota.configured import buckets_of
+from gateway.quota.ledger import Ledger
 from gateway.settings import Settings
+from gateway.state.store import Memory, Notes
 from gateway.words import Deployment
 from providers.client import Provider
 from providers.dialect import Call, Listed, Listing

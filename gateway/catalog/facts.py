@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 from gateway.catalog.database import Database, Known
 from gateway.catalog.proof import prove
-from gateway.ledger.quotas import buckets_of
+from gateway.quota.configured import buckets_of
 from gateway.settings import EMBEDDED, ModelQuality, Settings
 from gateway.words import Deployment, Price
 from providers.client import Provider

@@ -11,17 +11,17 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from gateway import aftermath
 from gateway.cli import Surroundings
 from gateway.commands.inside import Inside, opened
-from gateway.costs import Cost
-from gateway.ledger import nouns
-from gateway.ledger.nouns import NoRoom, Wanted
+from gateway.observe.usage import Cost
+from gateway.quota import nouns
+from gateway.quota.nouns import NoRoom, Wanted
+from gateway.request import outcome as aftermath
 from gateway.settings import EMBEDDED, Settings
 from gateway.words import Deployment
-from providers import embedded
 from providers.chat import ChatRequest, Message, decode_fields, encode
 from providers.dialect import Request
+from providers.embedded import server as embedded
 from providers.failures import ProviderFailure
 from providers.spec import DataPolicy
 

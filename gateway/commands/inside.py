@@ -11,7 +11,7 @@ from msgspec import Struct
 from gateway.app import USER_AGENT, Parts, make_keeper, make_parts, make_providers, make_store
 from gateway.catalog.catalog import Catalog
 from gateway.clock import Clock, WallClock
-from gateway.ledger.ledger import Ledger
+from gateway.quota.ledger import Ledger
 from gateway.settings import Settings
 from providers.client import Provider
 from providers.dialect import Listing

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from gateway.cli import Surroundings
 from gateway.commands.inside import opened
-from gateway.ledger.nouns import LevelView
+from gateway.quota.nouns import LevelView
 from gateway.settings import Settings
 
 

@@ -18,14 +18,14 @@ import uvicorn
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
+from gateway.api.drain import Drain
 from gateway.app import create_app
 from gateway.cli import Surroundings
-from gateway.drain import Drain
-from gateway.instruments import log
+from gateway.observe import log
 from gateway.settings import EMBEDDED, Settings
-from providers import embedded
 from providers.client import Prepare
 from providers.dialect import Account
+from providers.embedded import server as embedded
 
 console = Console(stderr=True, highlight=False)
 

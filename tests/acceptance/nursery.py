@@ -21,9 +21,9 @@ from rich import console, progress, table  # noqa: F401
 
 import gateway.app
 import gateway.cli
-import gateway.instruments.log
-import providers.google
-import providers.ollama
+import gateway.observe.log
+import providers.dialects.google.dialect
+import providers.dialects.ollama
 import providers.simulator.world  # noqa: F401
 
 

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from gateway.settings import EMBEDDED
-from providers import embedded
+from providers.embedded import server as embedded
 from tests.acceptance.process import run, serving
 from tests.conftest import CONFIG, ROOT
 

@@ -23,10 +23,10 @@ from gateway import settings as s
 from gateway.app import Parts, make_parts
 from gateway.catalog.discovery import Discovery
 from gateway.clock import WallClock
-from gateway.ledger.embedded import EmbeddedStore
-from gateway.ledger.shares import Share
-from gateway.memory.embedded import EmbeddedKeeper
-from gateway.router import rank
+from gateway.quota.prices import Share
+from gateway.quota.sqlite import EmbeddedStore
+from gateway.routing.rank import rank
+from gateway.state.sqlite import EmbeddedKeeper
 from gateway.words import Deployment, Requirements
 from providers.client import Provider
 from providers.dialect import Account, Target
@@ -123,7 +123,7 @@ def deployments(count: int) -> list[Deployment]:
 def _proved() -> list[Deployment]:
     from gateway.catalog.database import Database  # noqa: PLC0415 - a pattern for the others
     from gateway.catalog.facts import deployment_of  # noqa: PLC0415
-    from gateway.names import Names  # noqa: PLC0415
+    from gateway.catalog.names import Names  # noqa: PLC0415
     from providers.dialect import Listed  # noqa: PLC0415
 
     provider = Provider(Account(SPECS["groq"], "https://acme.example", "key"), Wire(Canned(200, {}, [])))

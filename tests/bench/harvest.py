@@ -25,7 +25,7 @@ from msgspec import Struct, field
 from rich.console import Console
 from rich.table import Table
 
-from gateway.router import Ranking, rank
+from gateway.routing.rank import Ranking, rank
 from gateway.words import Deployment, GatewayError
 from providers.simulator.world import World
 from tests.bench.traces import DAY, DAYS, MINUTE, SOURCES, START, TRACES, WAIT, Kind, Trace
@@ -114,7 +114,7 @@ async def of_policy(trace: Trace, policy: Policy, folder: Path, days: float = DA
             await asyncio.sleep(0)  # who has just been told to sleep does
 
     looked = START
-    with patch("gateway.pipeline.rank", policy):
+    with patch("gateway.request.pipeline.rank", policy):
         for at, kind in trace.arrivals(random.Random(42), days):
             await _until(START + at, clock, settle)
             if clock() - looked > 1800:

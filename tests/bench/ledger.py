@@ -26,12 +26,12 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.clock import WallClock
-from gateway.ledger.book import Store
-from gateway.ledger.buckets import Bucket, Window
-from gateway.ledger.embedded import EmbeddedStore
-from gateway.ledger.ledger import Ledger
-from gateway.ledger.nouns import Cost, Reservation, Wanted
-from gateway.ledger.shared import open_store
+from gateway.quota.buckets import Bucket, Window
+from gateway.quota.exchange import Store
+from gateway.quota.ledger import Ledger
+from gateway.quota.nouns import Cost, Reservation, Wanted
+from gateway.quota.redis import open_store
+from gateway.quota.sqlite import EmbeddedStore
 from tests import containers
 
 ROUNDS, CALLS = 7, 1500

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import coo_array
 
-from gateway.ledger.buckets import Bucket, calendar_window
+from gateway.quota.buckets import Bucket, calendar_window
 from gateway.words import GatewayError
 from providers.simulator.world import World
 from tests.bench.traces import DAY, DAYS, MINUTE, SOURCES, START, WAIT, Kind, Trace

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from gateway.ledger.book import Store
-from gateway.ledger.embedded import EmbeddedStore
-from gateway.ledger.ledger import Ledger
-from gateway.ledger.shared import SharedStore
+from gateway.quota.exchange import Store
+from gateway.quota.ledger import Ledger
+from gateway.quota.redis import SharedStore
+from gateway.quota.sqlite import EmbeddedStore
 from tests import containers
 from tests.clock import FakeClock
 

@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 
 from gateway.clock import WallClock
-from gateway.ledger import shared
-from gateway.ledger.buckets import Bucket
-from gateway.ledger.ledger import Ledger
-from gateway.ledger.nouns import Cost, Reservation, Wanted
+from gateway.quota import redis as shared
+from gateway.quota.buckets import Bucket
+from gateway.quota.ledger import Ledger
+from gateway.quota.nouns import Cost, Reservation, Wanted
 
 REQUESTS = Bucket(
     key="a/requests", account="a", unit="requests", limit=600, window="rolling", period=86_400, window_name="day"

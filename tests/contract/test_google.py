@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from gateway.catalog.proof import prove
-from gateway.ledger.quotas import buckets_of
+from gateway.quota.configured import buckets_of
 from providers import failures as f
 from providers.chat import Completion, Step, Usage, decode_fields, decode_request, encode
 from providers.dialect import Account, Listed, Listing, Request, Response, Target
-from providers.google import Google
-from providers.google_request import NO_SIGNATURE
+from providers.dialects.google.dialect import Google
+from providers.dialects.google.request import NO_SIGNATURE
 from providers.sse import ServerSentEvents
 from tests.failures import told
 from tests.payloads import SPECS, account, answer, body

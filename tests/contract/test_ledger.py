@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from gateway.ledger.buckets import LEARNED_FOR, LEASE, Bucket
-from gateway.ledger.ledger import Ledger
-from gateway.ledger.nouns import Cost, NoRoom, Reservation, Wanted
+from gateway.quota.buckets import LEARNED_FOR, LEASE, Bucket
+from gateway.quota.ledger import Ledger
+from gateway.quota.nouns import Cost, NoRoom, Reservation, Wanted
 from providers.observations import Observation
 from tests.clock import eventually
 

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 from gateway.clock import WallClock
-from gateway.ledger import embedded
-from gateway.ledger.buckets import Bucket
-from gateway.ledger.embedded import PATIENCE, EmbeddedStore
-from gateway.ledger.ledger import BEAT, Ledger
-from gateway.ledger.nouns import Cost, NoRoom, Reservation, Wanted
+from gateway.quota import sqlite as embedded
+from gateway.quota.buckets import Bucket
+from gateway.quota.ledger import BEAT, Ledger
+from gateway.quota.nouns import Cost, NoRoom, Reservation, Wanted
+from gateway.quota.sqlite import PATIENCE, EmbeddedStore
 from tests.clock import FakeClock, eventually
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from tests.contract.test_ledger_embedded import MANY, opened
-from gateway.ledger.nouns import Cost, Wanted
+from gateway.quota.nouns import Cost, Wanted
 async def main():
     ledger = opened(Path(sys.argv[1]))
     await ledger.reserve([Wanted("d", (MANY,), Cost(1))])

@@ -20,11 +20,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec.structs import asdict
 from redis.asyncio import Redis
 
-from gateway.ledger.buckets import LEARNED_FOR, LEASE, SLOTS, Bucket
-from gateway.ledger.embedded import EmbeddedStore
-from gateway.ledger.ledger import Ledger
-from gateway.ledger.nouns import Cost, LevelView, NoRoom, Reservation, Wanted
-from gateway.ledger.shared import SharedStore
+from gateway.quota.buckets import LEARNED_FOR, LEASE, SLOTS, Bucket
+from gateway.quota.ledger import Ledger
+from gateway.quota.nouns import Cost, LevelView, NoRoom, Reservation, Wanted
+from gateway.quota.redis import SharedStore
+from gateway.quota.sqlite import EmbeddedStore
 from providers.observations import Observation
 from tests.clock import FakeClock
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.ledger import buckets as b
-from gateway.ledger.book import Beat, StoreFailure
-from gateway.ledger.buckets import Bucket
-from gateway.ledger.embedded import EmbeddedStore
-from gateway.ledger.ledger import BEAT, Condition, Ledger
-from gateway.ledger.nouns import Cost, NoRoom, Reservation, Wanted
-from gateway.ledger.outage import part_of
+from gateway.quota import buckets as b
+from gateway.quota.buckets import Bucket
+from gateway.quota.degraded import part_of
+from gateway.quota.exchange import Beat, StoreFailure
+from gateway.quota.ledger import BEAT, Condition, Ledger
+from gateway.quota.nouns import Cost, NoRoom, Reservation, Wanted
+from gateway.quota.sqlite import EmbeddedStore
 from providers.observations import Observation
 from tests.clock import FakeClock, eventually
 

@@ -15,10 +15,10 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.clock import WallClock
-from gateway.ledger import shared
-from gateway.ledger.buckets import LEASE
-from gateway.ledger.ledger import BEAT, Ledger
-from gateway.ledger.shared import PATIENCE, SharedStore, open_store
+from gateway.quota import redis as shared
+from gateway.quota.buckets import LEASE
+from gateway.quota.ledger import BEAT, Ledger
+from gateway.quota.redis import PATIENCE, SharedStore, open_store
 from tests import containers
 from tests.clock import FakeClock
 from tests.contract.racer import BUCKETS, FLIGHT, REQUESTS, TOKENS, TRUE

@@ -10,10 +10,10 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.clock import WallClock
-from gateway.ledger.buckets import Bucket
-from gateway.ledger.ledger import Ledger
-from gateway.ledger.nouns import Cost, NoRoom, Reservation, Wanted
-from gateway.ledger.shared import PATIENCE, open_store
+from gateway.quota.buckets import Bucket
+from gateway.quota.ledger import Ledger
+from gateway.quota.nouns import Cost, NoRoom, Reservation, Wanted
+from gateway.quota.redis import PATIENCE, open_store
 from tests import containers
 from tests.clock import FakeClock, eventually
 

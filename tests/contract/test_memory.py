@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from gateway.health import FORGET_AFTER, LONGEST, MOST_REPLICAS, PACE_FOR, Health
-from gateway.memory.embedded import EmbeddedKeeper
-from gateway.memory.memory import EVERY, GATHER_EVERY, Keeper, KeeperFailure, Memory
-from gateway.memory.shared import SharedKeeper
-from gateway.pace import Point
+from gateway.routing.health import FORGET_AFTER, LONGEST, MOST_REPLICAS, PACE_FOR, Health
+from gateway.routing.latency import Point
+from gateway.state.redis import SharedKeeper
+from gateway.state.sqlite import EmbeddedKeeper
+from gateway.state.store import EVERY, GATHER_EVERY, Keeper, KeeperFailure, Memory
 from tests.clock import FakeClock
 
 

@@ -11,7 +11,7 @@ import pytest
 from providers import failures as f
 from providers.chat import Completion, Step, decode_fields, decode_request
 from providers.dialect import Listed, Listing, Request, Response, Target
-from providers.ollama import OUTPUT_ALLOWANCE, SMALLEST_CONTEXT, Ollama
+from providers.dialects.ollama import OUTPUT_ALLOWANCE, SMALLEST_CONTEXT, Ollama
 from providers.sse import Lines
 from tests.payloads import account, answer, body
 

@@ -12,7 +12,7 @@ from providers import dialects
 from providers import failures as f
 from providers.chat import Completion, Step, decode_fields, decode_request
 from providers.dialect import Listed, Listing, Request, Response, Target
-from providers.openai import OpenAIReader
+from providers.dialects.openai import OpenAIReader
 from providers.sse import ServerSentEvents
 from tests.payloads import SPECS, account, answer, body
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from gateway.drain import Drain
-from gateway.surfaces.auth import Doorkeeper
-from gateway.surfaces.openai_chat import Surface, chat_completions
+from gateway.api.auth import Doorkeeper
+from gateway.api.drain import Drain
+from gateway.api.openai_chat import Surface, chat_completions
 from providers.dialect import Call
 from providers.failures import Unreachable
 from providers.simulator.world import World

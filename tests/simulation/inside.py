@@ -10,14 +10,14 @@ from msgspec import Struct
 
 from gateway import settings as s
 from gateway.app import make_parts, make_providers
-from gateway.engine import Answer
 from gateway.events import Attempted, Changed, Ended, Event
-from gateway.ledger.book import Store
-from gateway.ledger.embedded import EmbeddedStore
-from gateway.memory.embedded import EmbeddedKeeper
-from gateway.memory.memory import Keeper
-from gateway.pipeline import answer
-from gateway.relay import arrivals, whole
+from gateway.quota.exchange import Store
+from gateway.quota.sqlite import EmbeddedStore
+from gateway.request.engine import Answer
+from gateway.request.pipeline import answer
+from gateway.request.stream import arrivals, whole
+from gateway.state.sqlite import EmbeddedKeeper
+from gateway.state.store import Keeper
 from gateway.words import Ask, GatewayError
 from providers.chat import decode_fields, decode_request, encode
 from providers.dialect import Call

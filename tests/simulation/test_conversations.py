@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from gateway.explain import explain
+from gateway.request.explain import explain
 from gateway.words import GatewayError
 from providers.simulator.world import World
 from tests.simulation.inside import Inside

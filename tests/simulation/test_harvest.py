@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.router import rank
+from gateway.routing.rank import rank
 from tests.bench.harvest import of_policy
 from tests.bench.traces import CHAT, LONG, STRONG, VISION, Trace
 

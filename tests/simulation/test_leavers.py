@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gateway.surfaces import presence
+from gateway.api import presence
 from providers.simulator.brain import Saying
 from providers.simulator.world import World
 from tests.clock import FakeClock, eventually

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gateway.probes import DAY, PROBES, Prober
+from gateway.request.checks import DAY, PROBES, Prober
 from gateway.words import NothingCapable
 from providers.simulator.base import Simulated
 from providers.simulator.world import World

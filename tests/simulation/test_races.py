@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.engine import Answer, Attempt
 from gateway.events import Event, Hedged
-from gateway.pipeline import answer
-from gateway.relay import arrivals
+from gateway.request.engine import Answer, Attempt
+from gateway.request.pipeline import answer
+from gateway.request.stream import arrivals
 from gateway.words import Ask, GatewayError, Refused
 from providers import failures as f
 from providers.chat import (

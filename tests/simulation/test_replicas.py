@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.health import PROBE_FOR
-from gateway.memory.embedded import EmbeddedKeeper
-from gateway.memory.memory import GATHER_EVERY, KeeperFailure
+from gateway.routing.health import PROBE_FOR
+from gateway.state.sqlite import EmbeddedKeeper
+from gateway.state.store import GATHER_EVERY, KeeperFailure
 from gateway.words import NoCapacity
 from providers.simulator.world import World
 from tests.clock import FakeClock

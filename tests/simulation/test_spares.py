@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.explain import explain
+from gateway.request.explain import explain
 from gateway.words import NoCapacity
 from providers.simulator.brain import Saying
 from providers.simulator.world import World

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.ledger.embedded import EmbeddedStore
-from gateway.memory.embedded import EmbeddedKeeper
+from gateway.quota.sqlite import EmbeddedStore
+from gateway.state.sqlite import EmbeddedKeeper
 from gateway.words import GatewayError, NoSource, UnknownModel
 from providers.simulator.base import Simulated
 from providers.simulator.openrouter import PAID

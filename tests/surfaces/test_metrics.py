@@ -6,7 +6,7 @@ import asyncio
 
 import httpx
 
-from gateway.surfaces import metrics as page
+from gateway.api import metrics as page
 from tests.unit.test_metrics import samples
 
 ASK = {"model": "groq/openai/gpt-oss-20b", "messages": [{"role": "user", "content": "hi"}]}
@@ -43,7 +43,7 @@ async def test_a_store_that_hangs_does_not_keep_the_page_back(start, monkeypatch
     async with httpx.AsyncClient(base_url=demo.base_url) as client:
         before = samples((await client.get("/metrics")).text)
         monkeypatch.setattr(page, "PATIENCE", 0.02)
-        monkeypatch.setattr("gateway.ledger.ledger.Ledger.levels", lambda *_: asyncio.Event().wait())
+        monkeypatch.setattr("gateway.quota.ledger.Ledger.levels", lambda *_: asyncio.Event().wait())
         async with asyncio.timeout(5):
             pages = await asyncio.gather(*(client.get("/metrics") for _ in range(5)))
 

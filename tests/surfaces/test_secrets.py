@@ -11,8 +11,8 @@ import pytest
 from gateway import settings as s
 from gateway.commands.demo import SIX
 from gateway.events import Discovered, Event
-from gateway.instruments import log
-from gateway.instruments.log import LogObserver
+from gateway.observe import log
+from gateway.observe.log import LogObserver
 from gateway.settings import Secret
 from providers.simulator.base import Refusal, Simulated
 from tests.conftest import CONFIG

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from gateway.admission import WaitingRoom
+from gateway.request.queue import WaitingRoom
 from gateway.words import NoCapacity, Stopping
 from tests.clock import FakeClock, eventually
 

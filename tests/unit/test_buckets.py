@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ledger import buckets as b
-from gateway.ledger.buckets import Bucket, Level
+from gateway.quota import buckets as b
+from gateway.quota.buckets import Bucket, Level
 
 T0 = datetime(2026, 11, 23, 12, 0, 7, tzinfo=UTC).timestamp()
 NO_LEASE = "r"

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway import relay
-from gateway.calibration import MOST, Calibration
-from gateway.requirements import Wishes
+from gateway.request import stream as relay
+from gateway.request.call import Wishes
+from gateway.routing.calibration import MOST, Calibration
 from gateway.words import FreeProof
 from providers.chat import Usage
 from tests.unit.test_router import NEEDS, deployment

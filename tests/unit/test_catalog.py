@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.proof import prove
-from gateway.memory.embedded import EmbeddedKeeper
-from gateway.memory.memory import Memory
 from gateway.settings import Settings, Virtual
+from gateway.state.sqlite import EmbeddedKeeper
+from gateway.state.store import Memory
 from gateway.words import NoSource, NotAllowed, NothingCapable, UnknownModel
 from providers.dialect import Listed
 from providers.spec import DataPolicy

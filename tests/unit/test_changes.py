@@ -10,9 +10,9 @@ import pytest
 from gateway.catalog.changes import KEPT, History, between, of_limits
 from gateway.catalog.substitutes import Profile, nearest
 from gateway.events import Changed
-from gateway.memory.embedded import EmbeddedKeeper
-from gateway.memory.memory import Memory
-from gateway.webhook import Webhook
+from gateway.observe.webhook import Webhook
+from gateway.state.sqlite import EmbeddedKeeper
+from gateway.state.store import Memory
 from tests.clock import FakeClock, eventually
 from tests.unit.test_client import Canned
 from tests.unit.test_router import deployment

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ledger.buckets import Bucket
-from gateway.ledger.demand import Demand, counts
+from gateway.quota.buckets import Bucket
+from gateway.quota.demand import Demand, counts
 
 NOW, HOUR, DAY = 1_795_392_000.0, 3600.0, 86_400.0
 TOKENS = Bucket(key="t", unit="tokens", limit=1e6, window="calendar", calendar="day", window_name="day")

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.catalog.database import Database, bundled
 from gateway.catalog.facts import UNRATED, deployment_of
-from gateway.names import Names
+from gateway.catalog.names import Names
 from gateway.settings import ModelQuality, Settings
 from providers.client import Provider
 from providers.dialect import Account, Listed

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.health import LONGEST, MAX_COOLING, Health
-from gateway.memory.memory import Memory
-from gateway.pace import Point
+from gateway.routing.health import LONGEST, MAX_COOLING, Health
+from gateway.routing.latency import Point
+from gateway.state.store import Memory
 from tests.clock import FakeClock
 
 

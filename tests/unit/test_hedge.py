@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.hedge import DEAR, LEAST, LEAST_WHOLE, may_hedge_to, patience
-from gateway.pace import Pace, Point
+from gateway.request.hedge import DEAR, LEAST, LEAST_WHOLE, may_hedge_to, patience
+from gateway.routing.latency import Pace, Point
 from tests.unit.test_router import PROOF, deployment
 
 NOW = 1_000.0

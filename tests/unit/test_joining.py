@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.joining import Join, repeated
+from gateway.request.joining import Join, repeated
 
 WORDS = st.lists(st.text("abcdefgé日", min_size=2, max_size=6), min_size=2, max_size=30, unique=True)
 

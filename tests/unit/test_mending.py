@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.chat import Chunk, Completion
-from providers.mending import decode_mended
+from providers.lenient import decode_mended
 
 KEYS = st.sampled_from(
     [

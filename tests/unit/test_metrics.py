@@ -9,9 +9,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.events import Attempted, Changed, Ended, Hedged, Withdrawn
-from gateway.instruments import metrics as m
-from gateway.instruments.metrics import Metrics, State
-from gateway.ledger.nouns import LevelView
+from gateway.observe import metrics as m
+from gateway.observe.metrics import Metrics, State
+from gateway.quota.nouns import LevelView
 from providers.chat import Usage
 
 NOW = 1_000.0

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.names import Names
+from gateway.catalog.names import Names
 from tests.conftest import CONFIG
 
 LABELS: dict[str, list[str]] = tomllib.loads(Path(__file__).with_name("model_names.toml").read_text("utf-8"))

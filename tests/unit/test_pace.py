@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.pace import HALF_LIFE, TYPICAL, Pace, Point
+from gateway.routing.latency import HALF_LIFE, TYPICAL, Pace, Point
 
 NOW = 1_795_440_000.0
 

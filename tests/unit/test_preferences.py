@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.api.auth import ANYBODY
+from gateway.api.openai_request import parse
+from gateway.api.options import Manner, manner_of
 from gateway.settings import Client, Requests
-from gateway.surfaces.auth import ANYBODY
-from gateway.surfaces.manner import Manner, manner_of
-from gateway.surfaces.openai_request import parse
 from gateway.words import Ask, BadRequest
 from providers.chat import encode
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.ledger.quotas import buckets_of
+from gateway.quota.configured import buckets_of
 from tests.payloads import SPECS
 
 CLOCK, ROLLING, REFILL, UTC, PACIFIC, CHINA = (

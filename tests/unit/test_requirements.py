@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.requirements import TOKENS_PER_IMAGE, requirements_of
+from gateway.request.call import TOKENS_PER_IMAGE, requirements_of
 from gateway.words import Ask
 from providers.chat import decode_fields, decode_request, encode
 

@@ -6,12 +6,12 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ledger.buckets import Bucket
-from gateway.ledger.shares import Share
-from gateway.pace import TYPICAL, Point
-from gateway.router import Bid, appraise, rank
+from gateway.quota.buckets import Bucket
+from gateway.quota.prices import Share
+from gateway.routing.latency import TYPICAL, Point
+from gateway.routing.rank import Bid, appraise, rank
+from gateway.routing.worth import worth
 from gateway.words import Candidate, Deployment, FreeProof, Requirements
-from gateway.worth import worth
 from providers.client import Provider
 from providers.dialect import Account, Target
 from tests.payloads import SPECS

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.sessions import MOST, Sessions, session_of
+from gateway.api.auth import ANYBODY
+from gateway.api.openai_request import parse
+from gateway.api.options import manner_of
+from gateway.routing.affinity import MOST, Sessions, session_of
 from gateway.settings import Requests
-from gateway.surfaces.auth import ANYBODY
-from gateway.surfaces.manner import manner_of
-from gateway.surfaces.openai_request import parse
 from providers.chat import Message, Part, encode
 
 NOW = 1_795_440_000.0

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ledger import buckets as b
-from gateway.ledger.buckets import Bucket, Level
-from gateway.ledger.shares import Share, share_of
+from gateway.quota import buckets as b
+from gateway.quota.buckets import Bucket, Level
+from gateway.quota.prices import Share, share_of
 
 MIDNIGHT = 1_795_392_000.0  # in UTC
 HOUR, DAY = 3600.0, 86_400.0

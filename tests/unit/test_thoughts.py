@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from providers.thoughts import CLOSING, OPENING, ThoughtSplitter, split_thought
+from providers.reasoning import CLOSING, OPENING, ThoughtSplitter, split_thought
 
 fragments = st.sampled_from([OPENING, CLOSING, "<", "</", "</think", "think>", ">", " ", "\n\n", "a", "so", "é", "{}"])
 contents = st.lists(fragments, max_size=12).map("".join)

@@ -7,8 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.engine import Attempt
-from gateway.surfaces.trace import LONGEST, trace
+from gateway.api.trace import LONGEST, trace
+from gateway.request.engine import Attempt
 from gateway.words import Exclusion
 from providers import failures as f
 from tests.unit.test_router import deployment

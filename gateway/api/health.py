@@ -1,0 +1,79 @@
+"""Health: for people, for orchestrators, for load balancers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from litestar import Response, Router, get
+from litestar.di import NamedDependency
+from msgspec import Struct
+
+from gateway import __version__
+from gateway.api.drain import Drain
+from gateway.catalog.discovery import Discovery
+from gateway.quota.ledger import Condition
+from gateway.request.engine import Engine
+from gateway.words import Deployment
+
+Status = Literal["ok", "degraded", "starting", "no source"]
+
+
+class Source(Struct, kw_only=True):
+    """A provider as it stands. *problem* is why its list could not be had, if so."""
+
+    provider: str
+    models: int
+    problem: str | None
+
+
+class Report(Struct, kw_only=True):
+    """``degraded``: requests are answered, but the quota ledger has lost its store."""
+
+    status: Status
+    version: str
+    ledger: Condition
+    sources: list[Source]
+
+
+@get("/health/liveness")
+async def liveness() -> dict[str, str]:
+    """The process runs. Touches nothing."""
+    return {"status": "ok"}
+
+
+@get("/health/readiness")
+async def readiness(engine: NamedDependency[Engine], drain: NamedDependency[Drain]) -> Response[dict[str, str]]:
+    """Whether a request would be taken, and could be answered by anybody."""
+    status = "shutting down" if drain.begun else "ok" if _serving(engine) else "no source yet"
+    return Response({"status": status}, status_code=200 if status == "ok" else 503)
+
+
+@get("/health")
+async def health(engine: NamedDependency[Engine], discovery: NamedDependency[Discovery]) -> Report:
+    """Every source, whether it can be used, and how the quota ledger fares."""
+    serving = _serving(engine)
+    starting = any(name not in discovery.looked for name in discovery.names)
+    sources = [
+        Source(
+            provider=name,
+            models=sum(d.provider.name == name for d in serving),
+            problem=discovery.looked.get(name),
+        )
+        for name in discovery.names
+    ]
+    ledger = engine.ledger.condition()
+    well: Literal["ok", "degraded"] = "ok" if ledger.lost is None else "degraded"
+    status: Status = well if serving else "starting" if starting else "no source"
+    return Report(status=status, version=__version__, ledger=ledger, sources=sources)
+
+
+def _serving(engine: Engine) -> list[Deployment]:
+    return engine.catalog.serving(engine.clock.now())
+
+
+def router() -> Router:
+    """The routes."""
+    return Router(
+        "/",
+        route_handlers=[liveness, readiness, health],
+    )

@@ -1,0 +1,71 @@
+"""How a caller wants to be served, beyond what the body of a request can say: our own headers."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from gateway.api.auth import RawHeaders
+from gateway.settings import PRIORITIES, Client, Requests
+from gateway.words import BadRequest
+
+_LONGEST_WAIT = 3600.0
+"""Seconds that a caller may ask us to wait at most."""
+
+_MAX_WAIT, _PRIORITY = b"x-freeway-max-wait", b"x-freeway-priority"
+_SUBSTITUTE, _RESUME, _TRACE = b"x-freeway-substitute", b"x-freeway-resume", b"x-freeway-trace"
+_SESSION = {b"x-session-id", b"x-session-affinity"}  # as some client programs send them
+_LONGEST_NAME = 200
+_TRUTH = {b"true": True, b"1": True, b"false": False, b"0": False}
+
+
+class Manner(Struct, frozen=True):
+    """
+    *max_wait*: seconds to wait for capacity. *substitute*: another model may serve where the one asked for is gone.
+    *priority*: who goes first of those who wait. *resume*: another source may continue a stream that broke. *trace*: the
+    answer says in a header whom it passed over. *spares*: what shorter requests will need is left to them.
+    *session*: what the caller calls the conversation.
+    """
+
+    max_wait: float
+    substitute: bool
+    priority: int
+    resume: bool
+    trace: bool
+    spares: bool
+    session: str = ""
+
+
+def manner_of(headers: RawHeaders, defaults: Requests, client: Client) -> Manner:
+    """
+    What *headers* of *client* say, else *defaults*; a priority never above the client's own, nor a longer wait.
+
+    Raises BadRequest, naming the header.
+    """
+    max_wait, priority = defaults.max_wait, PRIORITIES[client.priority]
+    session = ""
+    truths = {_SUBSTITUTE: defaults.substitute, _RESUME: defaults.resume, _TRACE: False}
+    for name, value in headers:
+        if name == _MAX_WAIT:
+            try:
+                max_wait = min(max(0.0, float(value)), _LONGEST_WAIT)
+            except ValueError as exc:
+                raise BadRequest("x-freeway-max-wait: expected seconds", param="x-freeway-max-wait") from exc
+        elif name in _SESSION:
+            session = value[:_LONGEST_NAME].decode("latin-1")
+        elif name in truths:
+            truths[name] = _truth(name, value)
+        elif name == _PRIORITY:
+            asked = PRIORITIES.get(value.decode("latin-1").lower())
+            if asked is None:
+                raise BadRequest("x-freeway-priority: expected low, normal or high", param="x-freeway-priority")
+            priority = min(priority, asked)
+    if client.max_wait is not None:
+        max_wait = min(max_wait, client.max_wait)
+    spares = defaults.spare and priority <= PRIORITIES["normal"]
+    return Manner(max_wait, truths[_SUBSTITUTE], priority, truths[_RESUME], truths[_TRACE], spares, session)
+
+
+def _truth(name: bytes, value: bytes) -> bool:
+    if value.lower() not in _TRUTH:
+        raise BadRequest(f"{name.decode()}: expected true or false", param=name.decode())
+    return _TRUTH[value.lower()]

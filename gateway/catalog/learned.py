@@ -1,0 +1,117 @@
+"""
+What was learned of deployments and accounts by asking them: who is out, and who can or cannot do what.
+
+A provider's list is not entitlement, so this is kept: across restarts, and for all gateways of one store. All of it ends
+by itself, for providers change.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from gateway.state.store import Memory, Notes, decoded
+from gateway.words import Deployment
+
+LEARNED_FOR = 7 * 86_400.0
+"""Seconds for which it is believed that a deployment can do something, or cannot."""
+
+_OUT, _ABLE = "withdrawn", "abilities"
+
+_ALL = frozenset({"stream"})
+
+
+class Withdrawal(Struct, frozen=True):
+    """A deployment or an account is out until a moment (unix seconds). *gone*: its model is there no more."""
+
+    until: float
+    because: str
+    gone: bool = False
+
+
+class Ability(Struct, frozen=True):
+    """Whether a deployment *has* a capability, as far as is known until a moment (unix seconds)."""
+
+    has: bool
+    until: float
+
+
+class Experience:
+    """Lookups are plain dictionaries, for every request makes some. All moments come in as arguments."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._out: dict[str, Withdrawal] = {}
+        self._able: dict[str, dict[str, Ability]] = {}
+        self.edition = 0  # changes with what is known of abilities
+        memory.watch(_OUT, self._hear_out)
+        memory.watch(_ABLE, self._hear_able)
+
+    # ── who is out ──
+
+    def withdraw(self, name: str, until: float, because: str, *, gone: bool = False) -> None:
+        """Take out the deployment, or all of the account, that goes by *name*."""
+        self._out[name] = Withdrawal(until, because, gone)
+        self._memory.note(_OUT, name, msgspec.json.encode(self._out[name]))
+
+    def readmit(self, name: str) -> bool:
+        """Let *name* in again; whether it was out."""
+        self._memory.note(_OUT, name, None)
+        return self._out.pop(name, None) is not None
+
+    def withdrawn(self, deployment: Deployment, now: float) -> Withdrawal | None:
+        """Why *deployment* is out, if it is."""
+        if not self._out:
+            return None
+        for name in (deployment.provider.name, deployment.name):
+            withdrawal = self._out.get(name)
+            if withdrawal is not None and now < withdrawal.until:
+                return withdrawal
+        return None
+
+    def out(self, now: float) -> dict[str, Withdrawal]:
+        """All that are out, by name."""
+        return {name: found for name, found in self._out.items() if now < found.until}
+
+    # ── who can do what ──
+
+    def learn(self, deployment: str, capability: str, now: float, *, has: bool) -> None:
+        """*deployment* turned out to have *capability*, or to lack it."""
+        known = self._able.setdefault(deployment, {})
+        known[capability] = Ability(has, now + LEARNED_FOR)
+        self._memory.note(_ABLE, deployment, msgspec.json.encode(known))
+        self.edition += 1
+
+    def known(self, deployment: str, capability: str, now: float) -> bool | None:
+        """Whether *deployment* was found to have *capability*; None: nobody has found out lately."""
+        ability = self._able.get(deployment, {}).get(capability)
+        return ability.has if ability is not None and now < ability.until else None
+
+    def capabilities(self, deployment: Deployment, now: float) -> frozenset[str]:
+        """What *deployment* can do, as far as is known. All can stream of whom nobody found out otherwise."""
+        known = self._able.get(deployment.name)
+        if not known:
+            return deployment.capabilities | _ALL
+        fresh = {capability: ability.has for capability, ability in known.items() if now < ability.until}
+        lost = {capability for capability, has in fresh.items() if not has}
+        return (deployment.capabilities | _ALL | fresh.keys()) - lost
+
+    def sweep(self, now: float) -> None:
+        """Forget what has ended."""
+        for name in [name for name, found in self._out.items() if found.until <= now]:
+            self.readmit(name)
+        for name, known in list(self._able.items()):
+            fresh = {capability: ability for capability, ability in known.items() if now < ability.until}
+            if fresh != known:
+                self._able[name] = fresh
+                self._memory.note(_ABLE, name, msgspec.json.encode(fresh) if fresh else None)
+                self.edition += 1
+
+    # ── what others learned ──
+
+    def _hear_out(self, notes: Notes) -> None:
+        self._out = decoded(notes, Withdrawal)
+
+    def _hear_able(self, notes: Notes) -> None:
+        self._able = decoded(notes, dict[str, Ability])
+        self.edition += 1

@@ -1,0 +1,189 @@
+"""
+What Prometheus reads: events are counted as they come, levels are handed in when it asks.
+
+Nothing that a caller makes up becomes a label: models are named as the catalog names what served, and their number is
+bounded, as is that of the buckets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import prometheus_client as prometheus
+from msgspec import Struct
+from prometheus_client import Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from gateway.events import Attempted, Changed, Ended, Event, Hedged, Withdrawn
+from gateway.quota.nouns import LevelView
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+MOST_MODELS = 500
+"""Pairs of provider and model that are told apart; those that come later are ``other``."""
+
+MOST_BUCKETS = 2000
+"""Buckets that are shown: the fullest, if there are more."""
+
+_NOBODY = "none"
+_LONG = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
+_SHORT = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
+
+
+class State(Struct, frozen=True, kw_only=True):
+    """What is not counted but looked at. *deployments* is how many each provider has, *now* is in unix seconds."""
+
+    now: float
+    waiting: int
+    store_up: bool
+    deployments: Mapping[str, int]
+    levels: Iterable[LevelView]
+
+
+class _Served:
+    """The series of one model at one provider, looked up once."""
+
+    def __init__(self, metrics: Metrics, provider: str, model: str) -> None:
+        self.requests = metrics.requests.labels(provider, model, "served")
+        self.first_content = metrics.first_content.labels(provider)
+        self.prompt = metrics.tokens.labels(provider, "prompt")
+        self.completion = metrics.tokens.labels(provider, "completion")
+
+
+class Metrics:
+    """An observer, and the page that it makes of what it heard."""
+
+    def __init__(self, version: str) -> None:
+        prometheus.disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each, unasked for
+        self._registry = registry = prometheus.CollectorRegistry()
+        self.requests = Counter(
+            "freeway_requests", "Requests by who served them", ["provider", "model", "outcome"], registry=registry
+        )
+        self.first_content = Histogram(
+            "freeway_first_content_seconds",
+            "From asking the provider that served to its first content",
+            ["provider"],
+            buckets=_LONG,
+            registry=registry,
+        )
+        self.tokens = Counter("freeway_tokens", "As providers count them", ["provider", "kind"], registry=registry)
+        self._attempts = Counter(
+            "freeway_attempts", "Failed attempts by class", ["provider", "failure"], registry=registry
+        )
+        self._hedges = Counter(
+            "freeway_hedges",
+            "Second sources that were asked, too, as the first was silent",
+            ["outcome"],
+            registry=registry,
+        )
+        self._took = Histogram(
+            "freeway_request_seconds", "Requests, altogether", ["outcome"], buckets=_LONG, registry=registry
+        )
+        self._waited = Histogram(
+            "freeway_wait_seconds", "Waited for capacity, by every request", buckets=_LONG, registry=registry
+        )
+        self._overhead = Histogram(
+            "freeway_overhead_seconds", "The gateway's own time", buckets=_SHORT, registry=registry
+        )
+        self._spent = Counter("freeway_spent_dollars", "What requests have cost", registry=registry)
+        self._saved = Counter(
+            "freeway_saved_dollars", "What they would have cost where the models are paid for", registry=registry
+        )
+        self._changes = Counter("freeway_changes", "Changes of models and accounts", ["kind"], registry=registry)
+        self._withdrawn = Counter("freeway_withdrawn", "Taken out of service", ["alarm"], registry=registry)
+        build = prometheus.Gauge("freeway_build_info", "Which gateway this is", ["version"], registry=registry)
+        build.labels(version).set(1)
+        self._served: dict[tuple[str, str], _Served] = {}
+        self._took_served = self._took.labels("served")
+
+    def __call__(self, event: Event) -> None:
+        """Count *event*."""
+        match event:
+            case Ended():
+                self._ended(event)
+            case Attempted():
+                self._attempts.labels(_provider(event.deployment), event.failure).inc()
+            case Hedged():
+                self._hedges.labels(event.outcome).inc()
+            case Changed():
+                self._changes.labels(event.kind).inc()
+            case Withdrawn():
+                self._withdrawn.labels(str(event.alarm).lower()).inc()
+
+    def _ended(self, event: Ended) -> None:
+        self._waited.observe(event.waited)
+        if event.overhead is not None:
+            self._overhead.observe(event.overhead)
+        if event.deployment is None or event.model is None:
+            self.requests.labels(_NOBODY, _NOBODY, event.outcome).inc()
+            self._took.labels(event.outcome).observe(event.took)
+            return
+        provider = _provider(event.deployment)
+        model = self._bounded(provider, event.model)
+        served = self._served.get((provider, model))
+        if served is None:
+            served = self._served[(provider, model)] = _Served(self, provider, model)
+        if event.outcome == "served":
+            served.requests.inc()
+            self._took_served.observe(event.took)
+        else:
+            self.requests.labels(provider, model, event.outcome).inc()
+            self._took.labels(event.outcome).observe(event.took)
+        if event.first_content is not None:
+            served.first_content.observe(event.first_content)
+        if event.usage is not None:
+            served.prompt.inc(max(0, event.usage.prompt_tokens))
+            served.completion.inc(max(0, event.usage.completion_tokens))
+        self._spent.inc(max(0.0, event.dollars))
+        self._saved.inc(max(0.0, event.saved))
+
+    def _bounded(self, provider: str, model: str) -> str:
+        return model if (provider, model) in self._served or len(self._served) < MOST_MODELS else "other"
+
+    def page(self, state: State) -> bytes:
+        """All there is, in Prometheus' text format."""
+        looked_at = prometheus.CollectorRegistry(auto_describe=False)
+        looked_at.register(_Looked(state))
+        return prometheus.generate_latest(self._registry) + prometheus.generate_latest(looked_at)
+
+
+class _Looked(Collector):
+    """The gauges of one *state*."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        state = self._state
+        yield GaugeMetricFamily("freeway_waiting", "Requests that wait for capacity", value=state.waiting)
+        yield GaugeMetricFamily("freeway_store_up", "0 while the ledger's store is lost", value=float(state.store_up))
+        deployments = GaugeMetricFamily("freeway_deployments", "Models that may serve", labels=["provider"])
+        for provider, number in state.deployments.items():
+            deployments.add_metric([provider], number)
+        yield deployments
+        yield from _of_buckets(sorted(state.levels, key=_emptiness)[:MOST_BUCKETS], state.now)
+
+
+def _of_buckets(levels: Iterable[LevelView], now: float) -> Iterator[GaugeMetricFamily]:
+    """A closed bucket has nothing left until it opens, whatever was counted."""
+    labels = ["account", "bucket"]
+    used = GaugeMetricFamily("freeway_bucket_used", "Used of a limit", labels=labels)
+    limit = GaugeMetricFamily("freeway_bucket_limit", "A limit, as it is known now", labels=labels)
+    remaining = GaugeMetricFamily("freeway_bucket_remaining", "What can be used of a limit now", labels=labels)
+    reset = GaugeMetricFamily("freeway_bucket_reset_seconds", "Until all of a limit can be used again", labels=labels)
+    for level in levels:
+        names = [level.account, level.bucket]
+        used.add_metric(names, level.used)
+        limit.add_metric(names, level.limit)
+        remaining.add_metric(names, 0.0 if level.closed_until else max(0.0, level.limit - level.used))
+        reset.add_metric(names, max(0.0, max(level.resets_at, level.closed_until or 0.0) - now))
+    yield from (used, limit, remaining, reset)
+
+
+def _emptiness(level: LevelView) -> float:
+    return -1.0 if level.closed_until else 1.0 - level.used / level.limit if level.limit else 0.0
+
+
+def _provider(deployment: str) -> str:
+    return deployment.partition("/")[0]

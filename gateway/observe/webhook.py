@@ -1,0 +1,66 @@
+"""An observer that tells a webhook of changes and alarms: one JSON object for each, as configured in ``[catalog]``."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from gateway.clock import Clock
+from gateway.events import Changed, Event
+from gateway.state.store import Memory
+from providers.dialect import Call
+from providers.failures import ProviderFailure
+from providers.spec import Timeouts
+from providers.wire import Wire
+
+_TRIES = 4
+_PAUSE = 5.0
+"""Seconds before the second try; then twice as many, and so on."""
+
+_UNTOLD = 200
+"""Changes that may wait to be told; what is more is in the history all the same."""
+
+_ONCE_WITHIN = 3600.0
+_TIMEOUTS = Timeouts(connect=5.0, head=10.0, silence=10.0)
+
+
+class Webhook:
+    """Told in the background, one after the other; only one of several gateways tells each."""
+
+    def __init__(self, url: str, clock: Clock) -> None:
+        self._url, self._clock = url, clock
+        self._waiting: asyncio.Queue[Changed] = asyncio.Queue(_UNTOLD)
+        self._task: asyncio.Task[None] | None = None
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Changed) and not self._waiting.full():
+            self._waiting.put_nowait(event)
+
+    def serve(self, wire: Wire, memory: Memory) -> None:
+        """Tell what there is to tell, until ``stop``."""
+        self._task = asyncio.create_task(self._keep_telling(wire, memory))
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _keep_telling(self, wire: Wire, memory: Memory) -> None:
+        while True:
+            change = await self._waiting.get()
+            if await memory.claim(f"tell {change.key}", _ONCE_WITHIN):
+                await self._tell(change, wire)
+
+    async def _tell(self, change: Changed, wire: Wire) -> None:
+        call = Call("POST", self._url, {"content-type": "application/json"}, msgspec.json.encode(change))
+        for number in range(_TRIES):
+            try:
+                answer = await wire.send(call, _TIMEOUTS)
+                answer.close()
+            except ProviderFailure:
+                pass
+            else:
+                if answer.status < 500:
+                    return
+            await self._clock.sleep(_PAUSE * 2**number)

@@ -1,0 +1,304 @@
+"""
+Buckets: what a request debits, and when there is room again. Pure arithmetic on a bucket, its level and a moment.
+
+A *bucket* is the rule (frozen, from configuration), a *level* is its state (small, stored). No function here asks for
+the time or touches a store; moments are unix seconds. ``redis.lua`` is the same arithmetic where Redis keeps the levels:
+whatever changes here changes there, and tests/contract/test_ledger_laws.py holds them to each other.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from datetime import datetime, timedelta
+from operator import itemgetter
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import Struct
+
+Unit = Literal["requests", "prompt", "tokens", "dollars", "neurons", "audio-seconds", "in-flight"]
+Window = Literal["rolling", "clock", "refill", "calendar", "in-flight"]
+
+SLOTS = 300
+"""A rolling window is kept in this many slots. A debit leaves the window when its whole slot has: up to 1/300 late."""
+
+LEASE = 900.0
+"""Seconds after which an unfinished request no longer counts as in flight: its process must have died."""
+
+LEARNED_FOR = 86_400.0
+"""Seconds for which a limit that a provider stated overrides the configured one, unless it is stated again."""
+
+_EPSILON = 1e-6
+_number = itemgetter(0)
+
+
+class Bucket(Struct, frozen=True, kw_only=True):
+    """
+    One counter that requests debit.
+
+    *key* is its identity in the store, *account* whose it is, *scope* who shares it there: all
+    of the ``account`` or one ``model``. *period* is in seconds; calendar windows have *calendar*
+    (``day`` or ``month``) in *zone* instead. *window_name* is the provider's word for the period.
+    """
+
+    key: str
+    unit: Unit
+    limit: float
+    window: Window
+    account: str = ""
+    scope: str = "account"
+    period: float = 0.0
+    window_name: str = ""
+    calendar: Literal["day", "month"] | None = None
+    zone: str = "UTC"
+    counts_refused: bool = False
+    counts_failed: bool = False
+    keeps_output: bool = False
+    source: str = "configured"
+
+
+class Level(Struct, array_like=True):
+    """
+    The state of a bucket. Its fields in this order are what the stores keep.
+
+    *used* and *since* belong to clock and calendar windows (*since* is where the window began) and to refilling ones
+    (*since* is when *used* was last true). *slots* are ``[number, amount]`` of a rolling window, *leases*
+    ``[reservation, expires_at]`` of what is in flight. *open* counts reservations that have not ended, *last* is when
+    the newest was made. A learned *limit* (negative: none) overrides the configured one until *limit_until*;
+    *said_by* and *said_at* tell who corrected the level last, and when.
+    """
+
+    used: float = 0.0
+    since: float = 0.0
+    slots: list[tuple[int, float]] = []
+    leases: list[tuple[str, float]] = []
+    open: int = 0
+    last: float = 0.0
+    closed_until: float = 0.0
+    closed_because: str = ""
+    limit: float = -1.0
+    limit_until: float = 0.0
+    limit_by: str = ""
+    said_by: str = ""
+    said_at: float = 0.0
+
+
+def copy_of(level: Level) -> Level:
+    """*level*, to be changed apart from it."""
+    return msgspec.structs.replace(level, slots=list(level.slots), leases=list(level.leases))
+
+
+def limit_of(bucket: Bucket, level: Level, now: float) -> float:
+    """The limit in force: what was learned while it is fresh, else what is configured."""
+    return level.limit if level.limit >= 0 and now < level.limit_until else bucket.limit
+
+
+def roll(bucket: Bucket, level: Level, now: float) -> None:
+    """Let time pass: forget what has left the window."""
+    match bucket.window:
+        case "clock" | "calendar":
+            start = window_start(bucket, now)
+            if level.since < start:
+                level.used, level.since = 0.0, start
+        case "refill":
+            gone = now - level.since
+            if gone > 0:
+                left = level.used - gone * limit_of(bucket, level, now) / bucket.period
+                level.used, level.since = (left if left > 0 else 0.0), now
+        case "rolling":
+            if level.slots and _leaves(bucket, level.slots[0][0]) <= now:
+                level.slots = [slot for slot in level.slots if _leaves(bucket, slot[0]) > now]
+        case "in-flight":
+            if level.leases:
+                level.leases = [lease for lease in level.leases if lease[1] > now]
+
+
+def used(bucket: Bucket, level: Level) -> float:
+    """What is debited in the current window, as of the last roll."""
+    match bucket.window:
+        case "rolling":
+            return sum([amount for _, amount in level.slots])
+        case "in-flight":
+            return float(len(level.leases))
+        case _:
+            return level.used
+
+
+def opens_at(bucket: Bucket, level: Level, amount: float, now: float) -> float:
+    """
+    The earliest moment at which *amount* fits: *now* if it fits already, infinity if it never will.
+
+    The level must have been rolled to *now*.
+    """
+    limit = limit_of(bucket, level, now)
+    if amount > limit + _EPSILON:
+        return math.inf
+    earliest = max(now, level.closed_until)
+    excess = used(bucket, level) + amount - limit
+    if excess <= _EPSILON:
+        return earliest
+    match bucket.window:
+        case "clock" | "calendar":
+            return max(earliest, window_end(bucket, now))
+        case "refill":
+            return max(earliest, now + excess * bucket.period / limit)
+        case "rolling":
+            for number, debited in level.slots:
+                excess -= debited
+                if excess <= _EPSILON:
+                    return max(earliest, _leaves(bucket, number))
+            return max(earliest, now + bucket.period)
+        case "in-flight":
+            ends = sorted([until for _, until in level.leases])
+            return max(earliest, ends[min(len(ends), math.ceil(excess - _EPSILON)) - 1])
+
+
+def debit(bucket: Bucket, level: Level, amount: float, now: float, lease: str) -> None:
+    """Take *amount* for the reservation *lease*."""
+    match bucket.window:
+        case "rolling":
+            number = math.floor(now / _slot(bucket))
+            if not amount:
+                pass
+            elif level.slots and level.slots[-1][0] >= number:
+                last, before = level.slots[-1]
+                level.slots = [*level.slots[:-1], (last, before + amount)]
+            else:
+                level.slots = [*level.slots, (number, amount)]
+        case "in-flight":
+            level.leases = [*level.leases, (lease, now + LEASE)]
+        case _:
+            level.used += amount
+    if now > level.last + LEASE:
+        level.open = 0  # whoever held those is gone
+    level.open += 1
+    level.last = max(level.last, now)
+
+
+def correct(bucket: Bucket, level: Level, amount: float, at: float) -> None:
+    """Change by *amount* (usually negative) a debit that was made *at* that moment, if it is still in the window."""
+    match bucket.window:
+        case "rolling":
+            number = math.floor(at / _slot(bucket))
+            place = bisect_left(level.slots, number, key=_number)
+            if place < len(level.slots) and level.slots[place][0] == number:
+                left = level.slots[place][1] + amount
+                changed = [(number, left)] if left > 0 else []
+                level.slots = [*level.slots[:place], *changed, *level.slots[place + 1 :]]
+            elif amount > 0:
+                level.slots = [*level.slots[:place], (number, amount), *level.slots[place:]]
+        case "in-flight":
+            pass
+        case "refill":
+            level.used = max(0.0, level.used + amount)
+        case _:
+            if level.since <= at:
+                level.used = max(0.0, level.used + amount)
+
+
+def set_used(bucket: Bucket, level: Level, amount: float, now: float) -> None:
+    """Make *amount* used now. What is added to a rolling window is as new as can be; what is taken off is the oldest."""
+    match bucket.window:
+        case "rolling":
+            more = amount - used(bucket, level)
+            if more > 0:
+                correct(bucket, level, more, now)
+            else:
+                level.slots = _newest(level.slots, amount)
+        case "in-flight":
+            pass
+        case _:
+            level.used = amount
+
+
+def refilled_at(bucket: Bucket, level: Level, now: float) -> float:
+    """When all of the bucket is there again, if nothing more is taken."""
+    match bucket.window:
+        case "clock" | "calendar":
+            return window_end(bucket, now)
+        case "refill":
+            return now + level.used * bucket.period / (limit_of(bucket, level, now) or _EPSILON)
+        case "rolling":
+            return _leaves(bucket, level.slots[-1][0]) if level.slots else now
+        case "in-flight":
+            return max([until for _, until in level.leases], default=now)
+
+
+def reopens_at(bucket: Bucket, now: float) -> float:
+    """When a bucket that turned out to be used up has room again, as far as its kind of window tells."""
+    match bucket.window:
+        case "clock" | "calendar":
+            return window_end(bucket, now)
+        case "refill":
+            return now + bucket.period / bucket.limit
+        case "rolling":
+            return now + bucket.period
+        case "in-flight":
+            return now + 1.0
+
+
+def fades_at(bucket: Bucket, level: Level, now: float) -> float:
+    """When the level is no different from one that was never touched, so that a store may forget it."""
+    moments = [now, level.closed_until]
+    if used(bucket, level) > 0:
+        moments.append(refilled_at(bucket, level, now))
+    if level.open:
+        moments.append(level.last + LEASE)
+    if level.limit >= 0:
+        moments.append(level.limit_until)
+    if level.said_by:
+        moments.append(level.said_at + LEARNED_FOR)
+    return max(moments)
+
+
+def window_start(bucket: Bucket, now: float) -> float:
+    """Where the clock or calendar window that holds *now* began."""
+    if bucket.calendar is None:
+        return math.floor(now / bucket.period) * bucket.period
+    return calendar_window(bucket.calendar, bucket.zone, now)[0]
+
+
+def window_end(bucket: Bucket, now: float) -> float:
+    """Where the next clock or calendar window begins. Days of 23 and 25 hours are as long as they are."""
+    if bucket.calendar is None:
+        return window_start(bucket, now) + bucket.period
+    return calendar_window(bucket.calendar, bucket.zone, now)[1]
+
+
+_newest_windows: dict[tuple[str, str], tuple[float, float]] = {}
+
+
+def calendar_window(calendar: Literal["day", "month"], zone: str, now: float) -> tuple[float, float]:
+    """Where the day or month in *zone* that holds *now* begins, and where the next one does."""
+    window = _newest_windows.get((calendar, zone))
+    if window is None or not window[0] <= now < window[1]:
+        start = datetime.fromtimestamp(now, ZoneInfo(zone)).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+        if calendar == "month":
+            start = start.replace(day=1)
+            end = (start + timedelta(days=32)).replace(day=1)
+        else:
+            end = start + timedelta(days=1)  # wall-clock arithmetic: zoneinfo keeps the local midnight
+        window = _newest_windows[calendar, zone] = (start.timestamp(), end.timestamp())
+    return window
+
+
+def _slot(bucket: Bucket) -> float:
+    return bucket.period / SLOTS
+
+
+def _leaves(bucket: Bucket, number: int) -> float:
+    """When slot *number* of a rolling window has left it."""
+    return (number + 1) * _slot(bucket) + bucket.period
+
+
+def _newest(slots: list[tuple[int, float]], amount: float) -> list[tuple[int, float]]:
+    """The newest slots that together hold *amount*: what leaves the window first is what was counted too much."""
+    kept: list[tuple[int, float]] = []
+    for number, debited in reversed(slots):
+        if amount <= _EPSILON:
+            break
+        kept.insert(0, (number, min(debited, amount)))
+        amount -= debited
+    return kept

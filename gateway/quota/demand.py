@@ -1,0 +1,66 @@
+"""
+What short requests will still take of a bucket until its window ends, and so what is to be left to them by long ones.
+
+Where tokens are counted, one long request takes the place of many short ones. It is served as long as enough is left for
+those that are to come, by the rate at which they came lately: Littlewood's rule for two fares (K. Littlewood, *Forecasting
+and control of passenger bookings*, 1972), with requests served for each token in place of money for each seat. Where
+nothing but long requests comes, or nothing but short ones, nothing is kept from anybody. Pure: moments come in as arguments.
+"""
+
+from __future__ import annotations
+
+import math
+
+from gateway.quota.buckets import Bucket
+
+SHORTER = 3
+"""Octaves: a request takes second place to those of an eighth of its size and less."""
+
+_HALF_LIFE = 3 * 3600.0
+"""Seconds after which what was taken counts half. An evening's rate says little of the next morning's."""
+
+_RATE = math.log(2) / _HALF_LIFE
+_UNITS = frozenset({"tokens", "prompt"})
+
+
+class Demand:
+    """What was taken lately of each bucket, by the octave of the request's size. As one process sees it."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, dict[int, tuple[float, float]]] = {}
+
+    def took(self, bucket: Bucket, size: float, amount: float, now: float) -> None:
+        """A request for which *size* was reserved of *bucket*, which ``counts``, took *amount*."""
+        if size < 1:
+            return
+        octaves = self._taken.setdefault(bucket.key, {})
+        octave = math.frexp(size)[1]
+        before, at = octaves.get(octave, (0.0, now))
+        octaves[octave] = (before * _faded(now - at) + amount, now)
+
+    def most(self, bucket: Bucket, left: float, until: float, now: float, processes: int = 1) -> float:
+        """
+        The most that one request should take of what is *left* of *bucket*, which must last *until* then; infinity if
+        that is all the same. *processes* see as much as this one.
+        """
+        octaves = self._taken.get(bucket.key)
+        if not octaves:
+            return math.inf
+        most, kept = math.inf, 0.0
+        for octave in sorted(octaves):
+            amount, at = octaves[octave]
+            kept += amount * _faded(now - at) * _RATE * (until - now) * processes
+            long = 2.0 ** (octave + SHORTER)
+            if left - kept < long:
+                return max(0.0, min(most, long))
+            most = left - kept
+        return most
+
+
+def counts(bucket: Bucket) -> bool:
+    """Whether long requests take more of *bucket* than short ones, and what is taken is gone for a day or longer."""
+    return bucket.calendar is not None and bucket.unit in _UNITS
+
+
+def _faded(seconds: float) -> float:
+    return math.exp(-_RATE * max(0.0, seconds))

@@ -1,0 +1,137 @@
+"""
+What happens to a level between two debits: values that a store takes in, and what each of them changes. Pure.
+
+The names of the tags and the order of the fields are what ``redis.lua`` reads.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from gateway.quota import buckets as b
+from gateway.quota.buckets import LEARNED_FOR, LEASE, Bucket, Level
+
+
+class Settle(Struct, frozen=True, array_like=True, tag="settle"):
+    """A reservation ended: of what it debited *at* that moment, *amount* more (or, negative, less) was used."""
+
+    amount: float
+    at: float
+    lease: str
+
+
+class Correct(Struct, frozen=True, array_like=True, tag="correct"):
+    """*amount* more was used *at* that moment than anybody wrote down."""
+
+    amount: float
+    at: float
+
+
+class Learn(Struct, frozen=True, array_like=True, tag="learn"):
+    """
+    A provider said, by *by*, what the limit is and what remains; negative: it did not say.
+
+    *asked_at* is when the request was sent that it answered.
+    """
+
+    limit: float
+    remaining: float
+    by: str
+    asked_at: float
+
+
+class Close(Struct, frozen=True, array_like=True, tag="close"):
+    """
+    Nothing may be taken for *seconds* from *at* on; negative: until the window of that moment gives room again.
+
+    An earlier close is never shortened.
+    """
+
+    seconds: float
+    because: str
+    at: float
+
+
+class Open(Struct, frozen=True, array_like=True, tag="open"):
+    """A close is lifted."""
+
+
+class Restore(Struct, frozen=True, array_like=True, tag="restore"):
+    """The level was *known* once: what the store has forgotten of it is taken over."""
+
+    known: Level
+
+
+Happening = Settle | Correct | Learn | Close | Open | Restore
+
+
+def take_in(bucket: Bucket, level: Level, happening: Happening, now: float) -> None:
+    """Change *level*, rolled to *now*, by what happened."""
+    match happening:
+        case Settle():
+            _settle(bucket, level, happening)
+        case Correct(amount=amount, at=at):
+            b.correct(bucket, level, amount, at)
+        case Learn():
+            _learn(bucket, level, happening, now)
+        case Close(seconds=seconds, because=because, at=at):
+            until = at + seconds if seconds >= 0 else b.reopens_at(bucket, at)
+            if until > level.closed_until:
+                level.closed_until, level.closed_because = until, because
+        case Open():
+            level.closed_until, level.closed_because = 0.0, ""
+        case Restore(known=known):
+            _restore(bucket, level, known, now)
+
+
+def _settle(bucket: Bucket, level: Level, ended: Settle) -> None:
+    if ended.amount:
+        b.correct(bucket, level, ended.amount, ended.at)
+    if ended.at >= level.last - LEASE:  # else it is one of those that were given up, and counted no more
+        level.open = max(0, level.open - 1)
+    if level.leases:
+        level.leases = [other for other in level.leases if other[0] != ended.lease]
+
+
+def _learn(bucket: Bucket, level: Level, said: Learn, now: float) -> None:
+    """
+    Of what is used, the higher count is believed, since our requests on their way are not in the provider's yet; the
+    lower one only if none of ours is on its way and nothing was sent or said since it was asked for. An answer to what was asked in an earlier
+    clock or calendar window may speak of that one.
+    """
+    if said.limit >= 0:
+        if said.limit == bucket.limit:
+            level.limit, level.limit_until, level.limit_by = -1.0, 0.0, ""
+        else:
+            level.limit, level.limit_until, level.limit_by = said.limit, now + LEARNED_FOR, said.by
+    if said.remaining >= 0 and not _speaks_of_another_window(bucket, level, said):
+        theirs = max(0.0, b.limit_of(bucket, level, now) - said.remaining)
+        ours = b.used(bucket, level)
+        quiet = level.open == 0 or now > level.last + LEASE
+        newest = said.asked_at >= level.last and said.asked_at >= level.said_at
+        if theirs > ours or (theirs < ours and quiet and newest):
+            b.set_used(bucket, level, theirs, now)
+    level.said_by, level.said_at = said.by, now
+
+
+def _speaks_of_another_window(bucket: Bucket, level: Level, said: Learn) -> bool:
+    match bucket.window:
+        case "clock" | "calendar":
+            return said.asked_at < level.since
+        case "in-flight":
+            return True
+        case _:
+            return False
+
+
+def _restore(bucket: Bucket, level: Level, known: Level, now: float) -> None:
+    b.roll(bucket, known, now)
+    if b.used(bucket, known) > b.used(bucket, level):
+        level.used, level.since, level.slots = known.used, known.since, known.slots
+    have = {lease for lease, _ in level.leases}
+    level.leases = [*level.leases, *(lease for lease in known.leases if lease[0] not in have)]
+    if known.closed_until > level.closed_until:
+        level.closed_until, level.closed_because = known.closed_until, known.closed_because
+    if level.limit < 0 <= known.limit:
+        level.limit, level.limit_until, level.limit_by = known.limit, known.limit_until, known.limit_by
+    level.open, level.last = max(level.open, known.open), max(level.last, known.last)

@@ -1,0 +1,138 @@
+"""What a request needs: capabilities, tokens in and out, privacy, deadline. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from gateway.quota.nouns import Cost, Wanted
+from gateway.routing.calibration import Calibration
+from gateway.words import Ask, Deployment, Requirements
+from providers.chat import ChatRequest, Fields, Part
+
+BYTES_PER_TOKEN = 3.0
+"""Below what tokenizers reach on prose, code and CJK alike (about 4, 3.5 and 3), so that the estimate errs upward."""
+
+TOKENS_PER_IMAGE = 1_500
+TOKENS_PER_MESSAGE = 8
+
+_OPTIONAL = frozenset(
+    {
+        "frequency_penalty",
+        "logit_bias",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "reasoning_effort",
+        "seed",
+        "stop",
+        "temperature",
+        "tool_choice",
+        "top_k",
+        "top_logprobs",
+        "top_p",
+    }
+)
+"""Fields that a request is answered without, if need be; what it cannot be answered without is a capability."""
+
+_IDLE = {b"null", b'"auto"', b'"none"', b"[]"}
+"""Values that ask for nothing that would not be so without them."""
+
+_PART_NEEDS = {"text": None, "refusal": None, "image_url": "vision", "input_audio": "audio"}
+
+
+def requirements_of(ask: Ask, default_output: int) -> Requirements:
+    """What serving *ask* takes. *default_output* tokens are reserved where the caller set no bound."""
+    view = ask.view
+    text, media = text_tokens(view, ask.fields), media_tokens(view)
+    return Requirements(
+        models=ask.models,
+        capabilities=frozenset(_capabilities(view)),
+        prompt_tokens=text + media,
+        output_tokens=(view.output_tokens or default_output) * (view.n or 1),
+        media_tokens=media,
+        deadline=ask.deadline,
+        only=ask.only,
+        ignore=ask.ignore,
+        order=ask.order,
+        fallbacks=ask.fallbacks,
+        parameters=_parameters(view, ask.fields),
+        strict=ask.strict,
+        prefer=ask.prefer,
+        allowed_models=ask.allowed_models,
+        allowed_providers=ask.allowed_providers,
+        no_train=ask.no_train,
+        substitute=ask.substitute,
+        spares=ask.spares,
+        session=ask.session,
+    )
+
+
+def text_tokens(view: ChatRequest, fields: Fields) -> int:
+    """An upper estimate from the size of what is sent, without images and sound."""
+    size = len(bytes(fields["messages"])) + (len(bytes(fields["tools"])) if view.tools else 0)
+    size -= sum(map(_media_size, _parts(view)))
+    return math.ceil(max(size, 0) / BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE * len(view.messages)
+
+
+def media_tokens(view: ChatRequest) -> int:
+    """An upper estimate for images and sound, whatever their bytes."""
+    return TOKENS_PER_IMAGE * sum(1 for part in _parts(view) if _media_size(part))
+
+
+def _parts(view: ChatRequest) -> Iterator[Part]:
+    for message in view.messages:
+        if isinstance(message.content, list):
+            yield from message.content
+
+
+def _media_size(part: Part) -> int:
+    if part.image_url is not None:
+        return len(part.image_url if isinstance(part.image_url, str) else part.image_url.url)
+    return len(part.input_audio.data) if part.input_audio is not None else 0
+
+
+def _capabilities(view: ChatRequest) -> set[str]:
+    needed = set()
+    if view.functions():
+        needed.add("tools")
+    if view.response_format is not None and view.response_format.type != "text":
+        needed.add(view.response_format.type)
+    if view.stream:
+        needed.add("stream")
+    if view.logprobs:
+        needed.add("logprobs")
+    if (view.n or 1) > 1:
+        needed.add("n")
+    for message in view.messages:
+        if isinstance(message.content, list):
+            needed |= {_PART_NEEDS.get(part.type, part.type) or "" for part in message.content}
+    return needed - {""}
+
+
+def _parameters(view: ChatRequest, fields: Fields) -> frozenset[str]:
+    """The fields of which it matters who takes them. A choice of tools is one only where it is forced."""
+    found = _OPTIONAL & fields.keys()
+    if not view.tools:
+        found -= {"tool_choice", "parallel_tool_calls"}
+    return frozenset(name for name in found if bytes(fields[name]).strip() not in _IDLE)
+
+
+class Wishes(Struct, frozen=True):
+    """The ranked deployments as the ledger wants them, each made when it is looked at: mostly the first will do."""
+
+    ranked: list[Deployment]
+    needs: Requirements
+    calibration: Calibration
+
+    def __iter__(self) -> Iterator[Wanted]:
+        for deployment in self.ranked:
+            factor = self.calibration.factor(deployment.model)
+            yield Wanted(deployment.name, deployment.buckets, _cost(deployment, self.needs, factor))
+
+
+def _cost(deployment: Deployment, needs: Requirements, factor: float) -> Cost:
+    prompt = math.ceil(needs.text_tokens * factor) + needs.media_tokens
+    dollars = prompt * deployment.prompt_price + needs.output_tokens * deployment.output_price
+    return Cost(prompt, needs.output_tokens, dollars)

@@ -1,0 +1,89 @@
+"""
+An answer that has begun: pass it on, and settle when it ends, however it ends.
+
+    whole ──────────────► settled
+    head → rest → finished ► settled with the provider's own usage
+             │ broke ──────► settled with what was reserved; the caller hears of it
+             │ caller left ► the upstream call is cancelled; settled with what was reserved
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from gateway.events import Attempted
+from gateway.request.engine import Answer, Engine
+from gateway.request.outcome import bear, check, settle
+from gateway.routing.latency import Point
+from providers.chat import Step, Usage, Whole
+from providers.failures import Interrupted, ProviderFailure
+from providers.observations import Observation
+
+
+def whole(answer: Answer, engine: Engine) -> Whole:
+    """The answer in one piece."""
+    found = answer.reply.whole
+    assert found is not None  # the request did not ask for a stream
+    answer.reply.close()
+    _settle(answer, found.completion.usage, answer.reply.observed, engine)
+    if found.completion.usage is not None:
+        point = _point(found.completion.usage, answer.first_content)
+        engine.health.timed(answer.deployment.name, [point], answer.sent_at + answer.first_content)
+    return found
+
+
+async def arrivals(answer: Answer, engine: Engine) -> AsyncGenerator[list[Step], None]:
+    """
+    The steps of the answer, as many at a time as arrived together.
+
+    Raises Interrupted if it breaks after it has begun. Close the iterator to leave early.
+    """
+    rest = answer.reply.rest
+    assert rest is not None  # the request asked for a stream
+    usage = _usage(answer.reply.head)
+    engine.ledger.observe(answer.deployment.buckets, answer.reply.observed, answer.sent_at)
+    check(answer.deployment, None, answer.reply.observed, engine)
+    try:
+        yield answer.reply.head
+        async for steps in rest:
+            usage = _usage(steps) or usage
+            yield steps
+        _time(answer, usage, engine)
+    except ProviderFailure as failure:
+        interrupted = failure if isinstance(failure, Interrupted) else Interrupted.by(failure)
+        engine.tell(Attempted(answer.request, answer.deployment.name, "Interrupted", failure.message))
+        bear(interrupted, answer.deployment, answer.held, engine)
+        raise interrupted from failure
+    finally:
+        answer.reply.close()
+        _settle(answer, usage, (), engine)
+
+
+def _settle(answer: Answer, usage: Usage | None, said: tuple[Observation, ...], engine: Engine) -> None:
+    """
+    End the reservation, and learn how long the prompt really was. A model on this machine may count only what it had not
+    cached, and an image is no text: neither tells anything.
+    """
+    settle(answer.deployment, answer.held, usage, said, engine)
+    if usage is not None and answer.deployment.proof.kind != "local" and not answer.needs.media_tokens:
+        engine.calibration.saw(answer.deployment.model, answer.needs.text_tokens, usage.prompt_tokens)
+
+
+def _time(answer: Answer, usage: Usage | None, engine: Engine) -> None:
+    """Learn how quickly a stream came that came to its end."""
+    now = engine.clock.now()
+    points = [Point(0.0, answer.first_content)]
+    if usage is not None:
+        points.append(_point(usage, now - answer.sent_at))
+    engine.health.timed(answer.deployment.name, points, now)
+
+
+def _point(usage: Usage, seconds: float) -> Point:
+    return Point(float(usage.completion_tokens), seconds)
+
+
+def _usage(steps: list[Step]) -> Usage | None:
+    for step in reversed(steps):
+        if step.chunk.usage is not None:
+            return step.chunk.usage
+    return None

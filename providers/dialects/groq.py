@@ -1,0 +1,59 @@
+"""
+Groq: OpenAI's spelling, with limits that read alike and mean different things.
+
+A 413 has the type and code of a 429, but no waiting helps. In the headers, requests are counted by the day and tokens
+by the minute.
+"""
+
+from __future__ import annotations
+
+import re
+
+from msgspec import Raw
+
+from providers import errors
+from providers import failures as f
+from providers.chat import Message, raw
+from providers.dialect import Account, Request, Response, Target
+from providers.dialects.openai import OpenAI
+from providers.observations import seconds
+
+_QUOTA = re.compile(r"on (requests|tokens) per (minute|hour|day) \([A-Z]+\): Limit (\d+)(?:, Used (\d+))?")
+_WAIT = re.compile(r"try again in ([0-9a-zµ.]+?)\.?(?:\s|$)")
+
+_EFFORTS = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}
+"""Efforts that gpt-oss does not know, and the nearest that it does (low, medium, high)."""
+
+
+class Groq(OpenAI):
+    accepts = frozenset({"disable_tool_validation", "include_reasoning", "reasoning_format"})
+
+    def adapt(self, fields: dict[str, Raw], target: Target, request: Request) -> None:
+        if "reasoning_format" in fields:  # the two exclude each other
+            fields.pop("include_reasoning", None)
+        effort = request.view.reasoning_effort
+        if effort is None:
+            return
+        if "reasoning" not in target.capabilities:
+            fields.pop("reasoning_effort", None)
+        elif "gpt-oss" in target.model:
+            fields["reasoning_effort"] = raw(_EFFORTS.get(effort, effort))
+
+    def message(self, message: Message) -> Message:
+        """Groq refuses names of messages."""
+        plain = super().message(message)
+        plain.name = None
+        return plain
+
+    def classify(self, account: Account, response: Response) -> f.ProviderFailure:
+        body = errors.read_error(response.body)
+        if response.status == 413:  # its retry-after is meaningless: the request outgrew the bucket
+            return f.TooLarge(body.message, status=413)
+        failure = super().classify(account, response)
+        if isinstance(failure, f.RateLimited) and (quota := _QUOTA.search(body.message)):
+            unit, window, limit, used = quota.groups()
+            remaining = None if used is None else max(0.0, float(limit) - float(used))
+            failure.of(unit, window, float(limit), remaining)
+            wait = _WAIT.search(body.message)
+            failure.retry_in = (seconds(wait[1]) if wait else None) or failure.retry_in
+        return failure

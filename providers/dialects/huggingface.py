@@ -1,0 +1,71 @@
+"""
+Hugging Face's router: one model, several providers behind it, a monthly credit that pays them.
+
+A request names the provider it goes to (``owner/name:provider``), so that the price that was reserved is the price
+that is charged, and the capabilities are those of whoever really answers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from providers.dialect import Listed
+from providers.dialects.openai import OpenAI
+
+_MILLION = 1e6
+_PROMPT_SHARE = 3
+"""Prompt tokens for each token of an answer, to compare prices by: chats are mostly prompt."""
+
+
+class HuggingFace(OpenAI):
+    accepts = frozenset({"repetition_penalty", "top_k"})
+
+    def list_model(self, entry: dict[str, Any]) -> Listed | None:
+        offers = [offer for offer in entry.get("providers") or () if _usable(offer)]
+        if not offers:
+            return None
+        best = min(offers, key=_preference)
+        prompt, output = _prices(best)
+        architecture = entry.get("architecture") or {}
+        return Listed(
+            id=f"{entry['id']}:{best['provider']}",
+            chat="text" in architecture.get("output_modalities", ("text",)),
+            capabilities=frozenset(_capabilities(best, architecture.get("input_modalities") or ())),
+            context=best.get("context_length"),
+            prompt_price=prompt,
+            output_price=output,
+        )
+
+
+def _usable(offer: dict[str, Any]) -> bool:
+    """Whether it answers now, and what it costs is known."""
+    if offer.get("status") != "live" or not offer.get("provider"):
+        return False
+    pricing = offer.get("pricing") or {}
+    return bool(offer.get("is_free")) or all(isinstance(pricing.get(k), int | float) for k in ("input", "output"))
+
+
+def _prices(offer: dict[str, Any]) -> tuple[float, float]:
+    """Dollars for a token of the prompt and of the answer. What a provider gives away takes nothing of the credit."""
+    if offer.get("is_free"):
+        return 0.0, 0.0
+    return offer["pricing"]["input"] / _MILLION, offer["pricing"]["output"] / _MILLION
+
+
+def _preference(offer: dict[str, Any]) -> tuple[bool, float, float]:
+    """The cheapest of those with tools, the faster of equals."""
+    prompt, output = _prices(offer)
+    return not offer.get("supports_tools"), _PROMPT_SHARE * prompt + output, -float(offer.get("throughput") or 0)
+
+
+def _capabilities(offer: dict[str, Any], inputs: Any) -> set[str]:
+    found = set()
+    if offer.get("supports_tools"):
+        found.add("tools")
+    if offer.get("supports_structured_output"):
+        found |= {"json_object", "json_schema"}
+    if "image" in inputs:
+        found.add("vision")
+    if "audio" in inputs:
+        found.add("audio")
+    return found

@@ -1,0 +1,323 @@
+"""
+OpenRouter: many upstreams behind one API, free ones among them.
+
+Its models cost money unless the list says that every price is zero, so each request carries a ceiling of zero as well:
+what has become paid since the list was read is refused there, not billed. Errors say where a limit lies
+(``limit_source``) and, newer ones, what became of the model (``availability.code``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import msgspec
+from msgspec import Raw
+
+from providers import errors
+from providers import failures as f
+from providers.chat import Message, raw
+from providers.dialect import Account, Call, Discovery, Listed, Listing, Request, Response, Target
+from providers.dialects.openai import OpenAI
+from providers.observations import Observation, number_of, wait_of
+
+FREE_ONLY = {"prompt": 0, "completion": 0, "request": 0, "image": 0, "audio": 0}
+"""The ceiling of every request, in dollars (docs: provider selection, max price)."""
+
+_PREFERENCES = frozenset(
+    {
+        "allow_fallbacks", "data_collection", "enforce_distillable_text", "preferred_max_latency",
+        "preferred_min_throughput", "quantizations", "require_parameters", "sort", "zdr",
+    }
+)  # fmt: skip
+"""
+What is sent on of a caller's ``provider``. Its ``order``, ``only`` and ``ignore`` name our sources, which OpenRouter
+would take for its own upstreams; ``max_price`` is ours to say.
+"""
+
+_MAX_PAGES = 20
+_HARMLESS_CAP = 0.01
+"""Dollars that a key may be able to spend without a remark."""
+
+_CAPABILITIES = {
+    "tools": "tools",
+    "response_format": "json_object",
+    "structured_outputs": "json_schema",
+    "reasoning": "reasoning",
+    "include_reasoning": "reasoning",
+    "logprobs": "logprobs",
+    "image": "vision",
+    "audio": "audio",
+    "file": "file",
+    "video": "video_url",
+}
+"""Supported parameters and input modalities, and what we call the capability."""
+
+
+class OpenRouter(OpenAI):
+    accepts = frozenset(
+        {
+            "include_reasoning", "min_p", "reasoning", "repetition_penalty", "top_a", "top_k", "usage", "verbosity",
+        }
+    )  # fmt: skip
+    # Not among them: models and transforms (a fallback may be paid), plugins and web_search_options (they have prices).
+
+    def adapt(self, fields: dict[str, Raw], target: Target, request: Request) -> None:  # noqa: ARG002 - for all models
+        asked = _object(request.fields.get("provider"))
+        preferences = {name: value for name, value in asked.items() if name in _PREFERENCES}
+        fields["provider"] = raw({**preferences, "max_price": FREE_ONLY})
+
+    def message(self, message: Message) -> Message:
+        plain = super().message(message)
+        plain.reasoning_details = message.reasoning_details
+        return plain
+
+    # ── failures ──
+
+    def classify(self, account: Account, response: Response) -> f.ProviderFailure:
+        body = errors.read_error(response.body)
+        failure = (
+            _from_limit_source(response, body)
+            or _from_availability(response, body)
+            or _from_upstream(response, body)
+            or _from_error_type(response, body)
+            or super().classify(account, response)
+        )
+        if failure.retry_in is None and failure.until is None:
+            failure.retry_in = wait_of(response.headers).retry_in
+        return failure
+
+    def in_band(self, account: Account, body: bytes) -> f.ProviderFailure:
+        """Once an upstream was chosen, refused credentials and rates are its own affair, not our account's."""
+        failure = super().in_band(account, body)
+        ours = isinstance(failure, f.RateLimited) and failure.unit is not None
+        if isinstance(failure, f.RateLimited | f.CredentialRejected | f.NotEntitled) and not ours:
+            return f.Busy(failure.message, status=failure.status)
+        return failure
+
+    # ── the model list, and our quota ──
+
+    def discover(self, account: Account) -> Discovery:
+        listed: dict[str, Listed] = {}
+        call: Call | None = self.get(account, account.spec.listed_at)
+        for _ in range(_MAX_PAGES):
+            if call is None:
+                break
+            response = yield call
+            listed |= {model.id: model for model in self.list_models(account, response)}
+            call = self._next_page(account, call, response)
+        models = tuple(listed.values())
+        if account.key is None:
+            return Listing(models)
+        response = yield self.get(account, "/key")
+        if response.status in (401, 403):
+            raise self.classify(account, response)
+        if response.status != 200:
+            return Listing(models, remarks=(f"GET /key: HTTP {response.status}",))
+        state = _object(_object(response.body).get("data"))
+        return Listing(models, tuple(_daily(state)), tuple(_remarks(state)))
+
+    def _next_page(self, account: Account, call: Call, response: Response) -> Call | None:
+        """The call for the page after this one: only at the same host, for it carries the key."""
+        link = _object(_object(response.body).get("links")).get("next")
+        if not isinstance(link, str) or not link:
+            return None
+        url = urljoin(call.url, link)
+        if urlsplit(url)[:2] != urlsplit(call.url)[:2] or url == call.url:
+            return None
+        return Call("GET", url, self.headers(account))
+
+    def list_model(self, entry: dict[str, Any]) -> Listed:
+        top = _object(entry.get("top_provider"))
+        architecture = _object(entry.get("architecture"))
+        offered = [*(entry.get("supported_parameters") or ()), *(architecture.get("input_modalities") or ())]
+        pricing = _object(entry.get("pricing"))
+        prompt, output = _price(pricing.get("prompt")), _price(pricing.get("completion"))
+        sizes = [size for size in (entry.get("context_length"), top.get("context_length")) if size]
+        return Listed(
+            id=entry["id"],
+            chat="text" in (architecture.get("output_modalities") or ("text",)),
+            capabilities=frozenset(_CAPABILITIES[name] for name in offered if name in _CAPABILITIES),
+            context=min(sizes, default=None),
+            max_output=top.get("max_completion_tokens"),
+            prompt_price=prompt,
+            output_price=output,
+            other_prices=prompt is None or output is None or any(_prices(pricing)),
+            ends_at=_day_after(entry.get("expiration_date")),
+        )
+
+
+def _day_after(date: object) -> float | None:
+    """The end of *date* (``2026-12-01``), after which a model may be gone, in unix seconds."""
+    try:
+        return datetime.fromisoformat(f"{date}T00:00:00+00:00").timestamp() + 86_400.0
+    except ValueError:
+        return None
+
+
+def _price(value: object) -> float | None:
+    """Dollars for one token. None where it is missing, no number, or negative, which stands for a changing price."""
+    return number_of(str(value))
+
+
+def _prices(pricing: dict[str, Any]) -> Iterator[bool]:
+    """For each thing that is neither prompt nor completion, also under conditions, whether it may cost anything."""
+    for name, value in pricing.items():
+        if name == "overrides":
+            for override in value or ():
+                yield any(
+                    _price(amount) != 0 for key, amount in override.items() if not key.startswith(("min_", "utc_"))
+                )
+        elif name not in ("prompt", "completion", "discount"):
+            yield _price(value) != 0
+
+
+def _object(found: object) -> dict[str, Any]:
+    """*found*, decoded if it is JSON, as an object; an empty one if it is none."""
+    if isinstance(found, bytes | Raw):
+        try:
+            found = msgspec.json.decode(found)
+        except msgspec.DecodeError:
+            return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _daily(state: dict[str, Any]) -> Iterator[Observation]:
+    """What is left of the day's free requests. Older servers do not tell; more may be used than there are."""
+    daily = _object(state.get("free_model_daily_requests"))
+    limit, remaining = daily.get("limit"), daily.get("remaining")
+    if isinstance(limit, int | float) and isinstance(remaining, int | float):
+        yield Observation("requests", "day", float(limit), max(0.0, float(remaining)), by="GET /key")
+
+
+def _remarks(state: dict[str, Any]) -> Iterator[str]:
+    """What the key's owner should know. A cap on spending does not stop free models, so a tiny one is a safe lock."""
+    cap = state.get("limit")
+    if cap is None:
+        yield "the key has no spending limit: set a tiny one (0.001 dollars), free models keep working"
+    elif isinstance(cap, int | float) and cap > _HARMLESS_CAP:
+        yield f"the key may spend up to {cap:g} dollars: set a tiny limit (0.001 dollars), free models keep working"
+    if state.get("usage"):
+        yield f"the key has spent {state['usage']:g} dollars so far"
+    if state.get("is_free_tier") is False:
+        yield "credits were bought on this account: nothing but the locks here keeps requests free"
+    if state.get("is_management_key") or state.get("is_provisioning_key"):
+        yield "this is a management key: use an ordinary one"
+    if state.get("expires_at"):
+        yield f"the key expires at {state['expires_at']}"
+
+
+# ── what errors mean ──
+
+_FREE_TIER = {
+    "openrouter_free_tier_per_minute": "minute",
+    "openrouter_free_tier_daily": "day",
+}
+_FREE_TIER_TEXT = {"free-models-per-min": "minute", "free-models-per-day": "day"}
+
+_AVAILABILITY: dict[str, type[f.ProviderFailure]] = {
+    "capacity_exhausted": f.Busy,
+    "temporarily_unavailable": f.Busy,
+    "free_variant_ended": f.ModelGone,
+    "model_deprecated": f.ModelGone,
+    "model_not_found": f.ModelGone,
+    "model_unavailable_upstream": f.ModelGone,
+    "no_endpoints": f.ModelGone,
+    "wrong_endpoint": f.ModelGone,
+    "privacy_restricted": f.NotEntitled,
+    "region_restricted": f.NotEntitled,
+    "constraint_filtered": f.Unsupported,
+}
+"""docs: errors and debugging, availability codes."""
+
+_ERROR_TYPE: dict[str, type[f.ProviderFailure]] = {
+    "context_length_exceeded": f.ContextTooLong,
+    "max_tokens_exceeded": f.ContextTooLong,
+    "token_limit_exceeded": f.ContextTooLong,
+    "string_too_long": f.ContextTooLong,
+    "content_policy_violation": f.ContentRefused,
+    "refusal": f.ContentRefused,
+    "provider_overloaded": f.Busy,
+}
+"""docs: errors and debugging, error types; for those that are missing here the status says the same."""
+
+_LACKS = re.compile(r"no endpoints found that support ([a-z ]+)")
+_LACKING = {"tool use": "tools", "image input": "vision", "input audio": "audio", "audio input": "audio"}
+
+
+def _from_limit_source(response: Response, body: errors.ErrorBody) -> f.ProviderFailure | None:
+    """Whose limit it is. The strings are OpenRouter's own and not documented; older bodies have only the text."""
+    metadata = _object(body.error.get("metadata"))
+    source = metadata.get("limit_source")
+    window = _FREE_TIER.get(str(source)) or next((w for t, w in _FREE_TIER_TEXT.items() if t in body.message), None)
+    status = response.status
+    if window is not None:
+        stated = {**response.headers, **{k.lower(): v for k, v in _object(metadata.get("headers")).items()}}
+        reset, limit = number_of(stated.get("x-ratelimit-reset")), number_of(stated.get("x-ratelimit-limit"))
+        until = reset / 1000 if reset else None  # unix milliseconds
+        limited = f.RateLimited(body.message, status=status, until=until, account_wide=True)
+        return limited.of("requests", window, limit, remaining=0.0)
+    match source:
+        case "upstream_provider_shared_pool":
+            return f.Busy(_raw_message(metadata) or body.message, status=status)
+        case "openrouter_credits" | "openrouter_key_limit":
+            return f.WouldCost(body.message, status=status, account_wide=True)
+        case "openrouter_in_flight_budget":  # only what is paid for has one
+            return f.WouldCost(body.message, status=status)
+    if status == 403 and "key limit exceeded" in body.message.lower():
+        return f.WouldCost(body.message, status=status, account_wide=True)
+    return None
+
+
+def _from_availability(response: Response, body: errors.ErrorBody) -> f.ProviderFailure | None:
+    """What became of the model: the newer bodies have a code for it, the older ones a sentence."""
+    availability = _object(body.error.get("availability"))
+    failure = _AVAILABILITY.get(str(availability.get("code")))
+    if failure is not None:
+        return failure(body.message, status=response.status, retry_in=number_of(str(availability.get("retry_after"))))
+    text = body.message.lower()
+    if response.status != 404 or not text.startswith("no endpoints found"):
+        return None
+    if lacks := _LACKS.match(text):
+        unsupported = f.Unsupported(body.message, status=404)
+        return unsupported.of(_LACKING[lacks[1]]) if lacks[1] in _LACKING else unsupported
+    if "data policy" in text:
+        return f.NotEntitled(body.message, status=404)
+    if text.startswith("no endpoints found for"):
+        return f.ModelGone(body.message, status=404)
+    return f.Unsupported(body.message, status=404)  # of what this one request asked for
+
+
+def _from_upstream(response: Response, body: errors.ErrorBody) -> f.ProviderFailure | None:
+    """What an upstream refused. Its credentials, rates and models are not ours."""
+    metadata = _object(body.error.get("metadata"))
+    status = response.status
+    if status == 403:
+        if "flagged_input" in metadata or "reasons" in metadata:
+            return f.ContentRefused(body.message, status=status)
+        if metadata.get("raw"):
+            return f.Busy(_raw_message(metadata), status=status)
+        return None
+    if status in (401, 404, 429) and (metadata.get("raw") or body.message == "Provider returned error"):
+        return f.Busy(_raw_message(metadata) or body.message, status=status)
+    return None
+
+
+def _from_error_type(response: Response, body: errors.ErrorBody) -> f.ProviderFailure | None:
+    kind = body.error.get("error_type") or _object(body.error.get("metadata")).get("error_type")
+    failure = _ERROR_TYPE.get(str(kind))
+    if failure is not None:
+        return failure(body.message, status=response.status)
+    if response.status == 400 and "maximum context length" in body.message:
+        return f.ContextTooLong(body.message, status=400)
+    if response.status == 429:
+        return f.RateLimited(body.message, status=429, account_wide=True)
+    return None
+
+
+def _raw_message(metadata: dict[str, Any]) -> str:
+    found = metadata.get("raw")
+    return found[:600] if isinstance(found, str) else ""
