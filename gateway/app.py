@@ -32,7 +32,8 @@ from gateway.quota.ledger import Condition, Ledger
 from gateway.quota.sqlite import EmbeddedStore
 from gateway.request.checks import Prober
 from gateway.request.engine import Engine
-from gateway.request.queue import WaitingRoom
+from gateway.request.plan import View
+from gateway.request.queue import Queue
 from gateway.routing.affinity import Sessions
 from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
@@ -120,19 +121,15 @@ def make_parts(
         tell(StoreChanged(condition.store, condition.lost, condition.replicas))
 
     catalog = Catalog(settings, memory)
-    waiting_room = WaitingRoom(clock, settings.requests.max_waiting)
+    queue = Queue(clock, settings.requests.max_waiting)
     replicas = settings.ledger.replicas
-    ledger = Ledger(
-        store, clock, buckets=catalog.buckets, replicas=replicas, tell=tell_condition, freed=waiting_room.freed
-    )
+    ledger = Ledger(store, clock, buckets=catalog.buckets, replicas=replicas, tell=tell_condition, freed=queue.freed)
     engine = Engine(
-        catalog=catalog,
+        view=View(catalog, Health(memory, secrets.token_hex(4), queue.freed), ledger.shares, Sessions()),
         ledger=ledger,
-        health=Health(memory, secrets.token_hex(4)),
-        waiting_room=waiting_room,
+        queue=queue,
         costs=Costs(memory),
         calibration=Calibration(),
-        sessions=Sessions(),
         clock=clock,
         limits=settings.requests,
         tell=tell,
@@ -165,7 +162,7 @@ def create_app(
     engine, discovery = parts.engine, parts.discovery
     scrape = metrics_page.Scrape(engine, metrics)
     prober = Prober(engine, parts.memory, settings.catalog.probes)
-    drain.on_begin(engine.waiting_room.close)
+    drain.on_begin(engine.queue.close)
     doorkeeper = Doorkeeper(settings, drain)
 
     @asynccontextmanager

@@ -77,7 +77,6 @@ class Requests(_Part, frozen=True):
     output_tokens: Count = 1024  # reserved for an answer whose length the caller did not bound
     substitute: bool = False  # the nearest model serves where the one asked for is gone, unless the caller objects
     resume: bool = False  # another source continues a streamed answer that broke, unless the caller objects
-    spare: bool = True  # the last of a day's tokens is kept from long requests, for the short ones that are to come
     hedge: Hedge = "plentiful"  # who is asked, too, when a source says nothing for too long
 
 

@@ -15,6 +15,7 @@ from providers.spec import DataPolicy
 
 FreeKind = Literal["prices", "plan", "trial", "credit", "local"]
 Preference = Literal["balance", "quality", "speed"]
+Operation = Literal["chat", "embed"]
 Kind = Literal[
     "capability",  # it cannot do what is needed
     "context",  # the request is longer than it can hold
@@ -25,7 +26,6 @@ Kind = Literal[
     "withdrawn",  # it said no, for a time
     "cooling",  # it failed just now
     "quota",  # a bucket is used up
-    "kept",  # the request is long, and what is left is needed by shorter ones
     "size",  # the request is larger than a quota can ever hold
     "queue",  # others wait for it
     "rank",  # enough others are worth more
@@ -34,53 +34,52 @@ Kind = Literal[
 """Why a deployment does not serve a request, in one word."""
 
 
-class Ask(Struct, frozen=True, kw_only=True):
-    """A chat request as a surface understood it. *deadline* (unix seconds) is when the caller stops waiting."""
+class Wants(Struct, frozen=True, kw_only=True, cache_hash=True):
+    """
+    What a call asks for, without its size: which deployments could serve it follows from this alone for as long as no list
+    changes. Hashable, so that it keys caches and the lines of the queue.
+    """
 
-    view: ChatRequest
-    fields: Fields
-    deadline: float
+    models: tuple[str, ...]  # the names asked for, best first
+    operation: Operation = "chat"
+    capabilities: frozenset[str] = (
+        frozenset()
+    )  # "stream" is one that every deployment has until it is learned otherwise
+    parameters: frozenset[str] = frozenset()  # fields of the request that not every deployment takes
+    strict: bool = False  # a deployment that does not take all *parameters* may not serve; else it is worth less
+    prefer: Preference | None = None  # None: as the name that was asked for has it
     only: tuple[str, ...] = ()  # providers that may serve it; none: any
     ignore: tuple[str, ...] = ()  # providers that may not
     order: tuple[str, ...] = ()  # providers to be tried first, in this order
-    fallbacks: bool = True  # another may be asked where the first one fails
-    strict: bool = False  # only who takes every parameter of the request may serve
-    prefer: Preference | None = None  # None: as the name that was asked for has it
+    fallbacks: bool = True  # another deployment may be asked where the first one fails
     allowed_models: tuple[str, ...] = ()  # patterns, from the client's key; none: all
     allowed_providers: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()  # the names asked for, best first
+    min_context: int = 0  # tokens that the context holds at least
     no_train: bool = False
     substitute: bool = False  # the nearest model may serve if the one asked for is gone
-    resume: bool = False  # another source may continue a streamed answer that broke
-    spares: bool = True  # what shorter requests will need of a day's tokens is left to them
-    session: str = ""  # the conversation that it goes on with
-    client: str = ""  # whoever shares it waits in one line; a higher *priority* goes before
-    priority: int = 0
+    instead_of: str | None = None  # the model that was asked for, if *models* is what stands in for it
 
 
-class Requirements(Struct, frozen=True, kw_only=True):
-    """What a request needs from whoever serves it. Tokens are upper estimates."""
+class Call(Struct, frozen=True, kw_only=True):
+    """
+    One request of a client, as a surface understood it. It travels whole, and nothing of it changes on the way.
 
-    models: tuple[str, ...]
-    capabilities: frozenset[str]  # "stream" is one that all have of whom nobody found out otherwise
+    Tokens are upper estimates. *deadline* (unix seconds) is when the caller stops waiting for an attempt to start.
+    """
+
+    id: str
+    wants: Wants
+    view: ChatRequest
+    fields: Fields
     prompt_tokens: int
     output_tokens: int  # reserved for the answer
     media_tokens: int = 0  # those of *prompt_tokens* that stand for images and sound
     deadline: float
-    only: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
-    order: tuple[str, ...] = ()
-    fallbacks: bool = True
-    parameters: frozenset[str] = frozenset()  # fields that not everybody takes
-    strict: bool = False  # who does not take all *parameters* may not serve; else it is worth less
-    prefer: Preference | None = None
-    allowed_models: tuple[str, ...] = ()
-    allowed_providers: tuple[str, ...] = ()
-    no_train: bool = False
-    substitute: bool = False
-    spares: bool = True  # leaves what is kept for shorter requests
-    session: str = ""
-    instead_of: str | None = None  # the model that was asked for, if *models* is what stands in for it
+    client: str = ""  # the name under which it waits: those who share it share a place in the queue
+    priority: int = 0  # a higher one goes first
+    session: str = ""  # the conversation that it continues
+    resume: bool = False  # another deployment may continue a streamed answer that broke
+    traced: bool = False  # the answer says in a header what was passed over, and what it waited for
 
     @property
     def text_tokens(self) -> int:
@@ -89,6 +88,10 @@ class Requirements(Struct, frozen=True, kw_only=True):
     @property
     def tokens(self) -> int:
         return self.prompt_tokens + self.output_tokens
+
+    @property
+    def streams(self) -> bool:
+        return "stream" in self.wants.capabilities
 
 
 class FreeProof(Struct, frozen=True):
@@ -104,8 +107,8 @@ class FreeProof(Struct, frozen=True):
         return now < self.until
 
 
-class Price(Struct, frozen=True):
-    """Dollars for one token of the prompt and one of the answer."""
+class ListPrice(Struct, frozen=True):
+    """Dollars for one token of the prompt and one of the answer, where the model is paid for."""
 
     prompt: float
     output: float
@@ -122,6 +125,7 @@ class Deployment(Struct, frozen=True, kw_only=True, eq=False, dict=True):
     target: Target
     proof: FreeProof
     buckets: tuple[Bucket, ...]
+    operations: frozenset[Operation] = frozenset({"chat"})
     capabilities: frozenset[str] = frozenset()
     context: int | None = None
     max_output: int | None = None
@@ -131,7 +135,7 @@ class Deployment(Struct, frozen=True, kw_only=True, eq=False, dict=True):
     last_resort: bool = False
     prompt_price: float = 0.0  # dollars for a token, where a credit pays
     output_price: float = 0.0
-    worth: Price | None = None  # what the model costs where it is paid for; None: not known
+    list_price: ListPrice | None = None  # of the model where it is paid for; None: not known
 
     @cached_property
     def name(self) -> str:
@@ -146,25 +150,29 @@ class Deployment(Struct, frozen=True, kw_only=True, eq=False, dict=True):
 
 class Candidate(Struct, frozen=True):
     """
-    A deployment that fits a request: what it is *worth* to it (higher is better), and its *place* in the caller's own
-    lists of models and providers, which goes before (lower is better).
+    A deployment that fits what is wanted: its *fitness* (higher is better), and its *preference*: its position in the
+    caller's own lists of models and of providers, which goes before (lower is better).
     """
 
     deployment: Deployment
-    worth: float
-    place: tuple[int, int]
+    fitness: float
+    preference: tuple[int, int]
 
 
 TALENTS = frozenset({"vision", "audio", "tools", "json_schema", "reasoning"})
 
 
 class Exclusion(Struct, frozen=True):
-    """Why a deployment could not serve a request, and when (unix seconds) that ends, if it does."""
+    """
+    Why a deployment could not serve a request, and when (unix seconds) that ends, if it does. *when_freed*: it ends when
+    a request that is under way ends, which has no moment.
+    """
 
     deployment: str
     kind: Kind
     reason: str
     until: float | None = None
+    when_freed: bool = False
 
 
 class GatewayError(Exception):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.request.consequences import CONSEQUENCES
+from gateway.request.outcome import CONSEQUENCES
 from providers import failures
 
 ROOT = Path(__file__).parents[1]

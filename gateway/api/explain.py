@@ -11,7 +11,7 @@ from litestar.exceptions import HTTPException
 from gateway.api import errors as openai_errors
 from gateway.api.auth import Doorkeeper
 from gateway.api.openai_request import parse
-from gateway.api.options import manner_of
+from gateway.api.options import options_of
 from gateway.request.engine import Engine
 from gateway.request.explain import Explanation, explain
 from gateway.words import GatewayError
@@ -24,9 +24,8 @@ async def route_explain(
     """Who would be asked, and why nobody else. Nothing is reserved and nothing is sent."""
     headers = request.scope["headers"]
     client = doorkeeper.admit(headers)
-    manner = manner_of(headers, engine.limits, client)
-    ask = parse(await request.body(), client, client.name, manner, engine.clock.now())
-    return await explain(ask, engine)
+    options = options_of(headers, engine.limits, client, client.name, "explained", engine.clock.now())
+    return await explain(parse(await request.body(), options), engine)
 
 
 def router(max_body: int) -> Router:

@@ -68,7 +68,7 @@ async def health(engine: NamedDependency[Engine], discovery: NamedDependency[Dis
 
 
 def _serving(engine: Engine) -> list[Deployment]:
-    return engine.catalog.serving(engine.clock.now())
+    return engine.view.catalog.serving(engine.clock.now())
 
 
 def router() -> Router:

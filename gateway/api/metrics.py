@@ -35,15 +35,15 @@ class Scrape:
         engine = self._engine
         try:
             async with asyncio.timeout(PATIENCE):
-                self._levels = (await engine.ledger.levels(engine.catalog.buckets())).values()
+                self._levels = (await engine.ledger.levels(engine.view.catalog.buckets())).values()
         except TimeoutError:
             pass
         now = engine.clock.now()
         state = State(
             now=now,
-            waiting=engine.waiting_room.waiting,
+            waiting=engine.queue.waiting,
             store_up=engine.ledger.condition().lost is None,
-            deployments=Counter(deployment.provider.name for deployment in engine.catalog.serving(now)),
+            deployments=Counter(deployment.provider.name for deployment in engine.view.catalog.serving(now)),
             levels=self._levels,
         )
         return await asyncio.to_thread(self._metrics.page, state)  # some 50 ms for a thousand buckets

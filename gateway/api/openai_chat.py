@@ -23,7 +23,7 @@ from msgspec import Struct
 from gateway.api import errors as openai_errors
 from gateway.api.auth import ANYBODY, Doorkeeper
 from gateway.api.openai_request import parse
-from gateway.api.options import manner_of
+from gateway.api.options import options_of
 from gateway.api.presence import while_present
 from gateway.api.trace import trace
 from gateway.events import Ended
@@ -31,9 +31,9 @@ from gateway.observe.usage import saved_by
 from gateway.request import stream as relay
 from gateway.request.engine import Answer, Engine
 from gateway.request.pipeline import answer
-from gateway.request.resume import Course
+from gateway.request.resume import StreamSession
 from gateway.settings import Client, Server
-from gateway.words import Ask, BadRequest, Broken, GatewayError, Stopping, TooBig, WrongMethod
+from gateway.words import BadRequest, Broken, Call, GatewayError, Stopping, TooBig, WrongMethod
 from providers.chat import Chunk, Fields, Step, Usage, Whole, encode
 from providers.failures import Interrupted
 
@@ -57,30 +57,33 @@ def chat_completions(surface: Surface) -> ASGIRouteHandler:
 
     @asgi("/v1/chat/completions", copy_scope=False)
     async def handle(scope: Any, receive: Receive, send: Send) -> None:
-        call = _Call(surface, send, f"req_{run}{next(numbers):08x}", surface.engine.clock.now())
+        exchange = _Exchange(surface, send, f"req_{run}{next(numbers):08x}", surface.engine.clock.now())
         try:
             client = surface.doorkeeper.admit(scope["headers"])
-            call.client = client.name
+            exchange.client = client.name
             _check_method(scope["method"])
             body = await _read(receive, surface.server.max_body)
-            manner = manner_of(scope["headers"], surface.engine.limits, client)
-            ask = parse(body, client, _caller(client, scope), manner, call.began)
+            options = options_of(
+                scope["headers"], surface.engine.limits, client, _caller(client, scope), exchange.id, exchange.began
+            )
+            exchange.traces = options.traced
+            call = parse(body, options)
         except GatewayError as error:
-            await call.refuse(error)
+            await exchange.refuse(error)
             return
-        call.asked, call.traces = ask.models[0], manner.trace
+        exchange.asked = call.wants.models[0]
         try:
             async with while_present(receive) as presence:
-                await (_stream if ask.view.stream else _whole)(ask, call)
+                await (_stream if call.streams else _whole)(call, exchange)
             if presence.left:
-                call.over("left", 499)
+                exchange.over("left", 499)
         finally:
-            call.over("failed", 500)  # unless something else was told: it is our bug
+            exchange.over("failed", 500)  # unless something else was told: it is our bug
 
     return handle
 
 
-class _Call:
+class _Exchange:
     """One request being served: how its caller is reached, and what is told of it in the end."""
 
     def __init__(self, surface: Surface, send: Send, request: str, began: float) -> None:
@@ -101,8 +104,10 @@ class _Call:
         """Headers that say who served it, and, for those who want to know, who did not and why."""
         headers = _served_by(found)
         if self.traces:
-            left_out = self.engine.catalog.exclusions(found.needs, self.engine.clock.now())
-            headers["x-freeway-trace"] = trace(found.attempts, [*found.skipped, *(reason for _, reason in left_out)])
+            left_out = self.engine.view.catalog.exclusions(found.call, found.slot.wants, self.engine.clock.now())
+            headers["x-freeway-trace"] = trace(
+                found.attempts, [*found.slot.skipped, *(reason for _, reason in left_out)]
+            )
         return headers
 
     def over(
@@ -174,71 +179,71 @@ async def _read(receive: Receive, limit: int) -> bytes:
 # ── render ──
 
 
-async def _whole(ask: Ask, call: _Call) -> None:
+async def _whole(call: Call, exchange: _Exchange) -> None:
     try:
-        found = await answer(ask, call.id, call.engine)
+        found = await answer(call, exchange.engine)
     except GatewayError as error:
-        await call.refuse(error)
+        await exchange.refuse(error)
         return
     except asyncio.CancelledError:
-        if call.doorkeeper.closed:  # the drain did not wait any longer
-            await call.refuse(Stopping())
+        if exchange.doorkeeper.closed:  # the drain did not wait any longer
+            await exchange.refuse(Stopping())
         raise
-    whole = relay.whole(found, call.engine)
-    headers = {"content-type": "application/json", **call.served_by(found)}
-    await _send(call.send, 200, headers, _completed(whole, call), call.id)
-    call.over("served", 200, found, whole.completion.usage)
+    whole = relay.whole(found, exchange.engine)
+    headers = {"content-type": "application/json", **exchange.served_by(found)}
+    await _send(exchange.send, 200, headers, _completed(whole, exchange), exchange.id)
+    exchange.over("served", 200, found, whole.completion.usage)
 
 
-async def _stream(ask: Ask, call: _Call) -> None:
+async def _stream(call: Call, exchange: _Exchange) -> None:
     """
     Have it answered and pass the answer on as it comes.
 
     If it takes long, the response begins with comments, so that nobody hangs up on silence. From then on the status is
     sent, and what goes wrong can only be told in the stream.
     """
-    stream = _Stream(call)
-    keeping = asyncio.ensure_future(stream.keep_alive(call.server.keep_alive))
+    stream = _Stream(exchange)
+    keeping = asyncio.ensure_future(stream.keep_alive(exchange.server.keep_alive))
     try:
-        found = await answer(ask, call.id, call.engine)
-        await _pass_on(found, ask, call, stream)
+        found = await answer(call, exchange.engine)
+        await _pass_on(found, exchange, stream)
     except GatewayError as error:
         await stream.fail(error)
     except asyncio.CancelledError:
-        if call.doorkeeper.closed:  # the drain did not wait any longer: no end is pretended
+        if exchange.doorkeeper.closed:  # the drain did not wait any longer: no end is pretended
             await stream.fail(Stopping())
         raise
     finally:
         keeping.cancel()
 
 
-async def _pass_on(found: Answer, ask: Ask, call: _Call, stream: _Stream) -> None:
+async def _pass_on(found: Answer, exchange: _Exchange, stream: _Stream) -> None:
     usage: Usage | None = None
-    course = Course(found, ask, call.engine)
+    session = StreamSession(found, exchange.engine)
     try:
-        async with aclosing(course.arrivals()) as arrivals:
+        async with aclosing(session.arrivals()) as arrivals:
             async for steps in arrivals:
                 if not stream.started:  # not before: whoever leaves here leaves an answer that is settled
-                    await stream.start(call.served_by(found))
+                    await stream.start(exchange.served_by(found))
                 events = []
                 for step in steps:
                     usage = step.chunk.usage or usage
-                    if data := _shown(step, ask, call):
+                    if data := _shown(step, found.call, exchange):
                         events.append(b"data: " + data + b"\n\n")
                 if events:
                     await stream.send(b"".join(events))
     except Interrupted as failure:
-        await stream.fail(Broken(f"the answer broke off: {failure.message}"), course.answer)
+        await stream.fail(Broken(f"the answer broke off: {failure.message}"), session.answer)
     else:
         await stream.send(DONE, last=True)
-        call.over("served", 200, course.answer, usage)
+        exchange.over("served", 200, session.answer, usage)
 
 
 class _Stream:
     """Our side of a streamed answer: begun once, and never silent for long."""
 
-    def __init__(self, call: _Call) -> None:
-        self._call = call
+    def __init__(self, exchange: _Exchange) -> None:
+        self._exchange = exchange
         self.started = False
         self._quiet = True
 
@@ -246,20 +251,20 @@ class _Stream:
         """Send the head, unless a comment had to go out before it was known who serves."""
         if not self.started:
             self.started = True
-            await _start(self._call.send, 200, {**_STREAM, **headers}, self._call.id)
+            await _start(self._exchange.send, 200, {**_STREAM, **headers}, self._exchange.id)
 
     async def send(self, data: bytes, *, last: bool = False) -> None:
         self._quiet = False
-        await _more(self._call.send, data, last=last)
+        await _more(self._exchange.send, data, last=last)
 
     async def fail(self, error: GatewayError, found: Answer | None = None) -> None:
         """As a response of its own while that is possible, else as the stream's last event: no end is pretended."""
         if self.started:
-            self._call.over(error.code or "failed", error.status, found)
+            self._exchange.over(error.code or "failed", error.status, found)
             await self.send(b"data: " + openai_errors.render(error) + b"\n\n", last=True)
         else:
             self.started = True
-            await self._call.refuse(error)
+            await self._exchange.refuse(error)
 
     async def keep_alive(self, silence: float) -> None:
         """A comment after each *silence* seconds in which nothing was sent, until cancelled."""
@@ -267,41 +272,41 @@ class _Stream:
             await asyncio.sleep(silence)
             if self._quiet:
                 await self.start({})
-                await _more(self._call.send, COMMENT)
+                await _more(self._exchange.send, COMMENT)
             self._quiet = True
 
 
-def _shown(step: Step, ask: Ask, call: _Call) -> bytes | None:
+def _shown(step: Step, call: Call, exchange: _Exchange) -> bytes | None:
     """The chunk as the caller may see it: with usage only if they asked for it."""
     chunk = step.chunk
-    hides_usage = chunk.usage is not None and not ask.view.wants_usage
+    hides_usage = chunk.usage is not None and not call.view.wants_usage
     if hides_usage and not chunk.choices:
         return None
     if chunk.created and chunk.id and not hides_usage:
         return step.data
-    return _edited(step.data, chunk, hides_usage, call)
+    return _edited(step.data, chunk, hides_usage, exchange)
 
 
-def _edited(data: bytes, chunk: Chunk, hides_usage: bool, call: _Call) -> bytes:
+def _edited(data: bytes, chunk: Chunk, hides_usage: bool, exchange: _Exchange) -> bytes:
     fields: dict[str, Any] = msgspec.json.decode(data, type=Fields)
     if hides_usage:
         fields.pop("usage", None)
     if not chunk.id:
-        fields["id"] = f"chatcmpl-{call.id}"
+        fields["id"] = f"chatcmpl-{exchange.id}"
     if not chunk.created:
-        fields["created"] = int(call.began)
+        fields["created"] = int(exchange.began)
     fields["object"] = "chat.completion.chunk"
     return encode(fields)
 
 
-def _completed(whole: Whole, call: _Call) -> bytes:
+def _completed(whole: Whole, exchange: _Exchange) -> bytes:
     """The completion with the fields that its provider left out."""
     found = whole.completion
     if found.created and found.id:
         return whole.data
     fields: dict[str, Any] = msgspec.json.decode(whole.data, type=Fields)
-    fields["id"] = found.id or f"chatcmpl-{call.id}"
-    fields["created"] = found.created or int(call.began)
+    fields["id"] = found.id or f"chatcmpl-{exchange.id}"
+    fields["created"] = found.created or int(exchange.began)
     fields["object"] = "chat.completion"
     return encode(fields)
 
@@ -315,8 +320,8 @@ def _served_by(found: Answer) -> dict[str, str]:
         "x-freeway-model": found.deployment.model,
         "x-freeway-attempts": str(len(found.attempts) + 1),
     }
-    if found.needs.instead_of is not None:
-        headers["x-freeway-instead-of"] = quote(found.needs.instead_of, safe="/:.-_")
+    if found.slot.wants.instead_of is not None:
+        headers["x-freeway-instead-of"] = quote(found.slot.wants.instead_of, safe="/:.-_")
     return headers
 
 

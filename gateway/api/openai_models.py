@@ -66,7 +66,7 @@ async def model(
 
 
 def _entries(engine: Engine) -> list[Entry]:
-    catalog = engine.catalog
+    catalog = engine.view.catalog
     now = engine.clock.now()
     stamp = datetime.fromtimestamp(0, UTC).isoformat()
     serving = catalog.serving(now)

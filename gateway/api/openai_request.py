@@ -1,4 +1,4 @@
-"""A chat request as OpenAI and OpenRouter spell it: bytes in, an Ask out. Pure."""
+"""A chat request as OpenAI and OpenRouter spell it: bytes in, a Call out. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from gateway.api.options import Manner
+from gateway.api.options import Options
 from gateway.catalog.catalog import AUTO
+from gateway.request.call import capabilities_of, media_tokens, parameters_of, text_tokens
 from gateway.routing.affinity import session_of
-from gateway.settings import Client
-from gateway.words import Ask, BadRequest
+from gateway.words import BadRequest, Call, Wants
 from providers.chat import decode_fields, decode_request
 
 
@@ -56,8 +56,8 @@ class _Routing(Struct):
 _decode_routing = msgspec.json.Decoder(_Routing).decode
 
 
-def parse(body: bytes, client: Client, caller: str, manner: Manner, now: float) -> Ask:
-    """What *client* asks in this *manner*, *now* (unix seconds). Raises BadRequest, naming the field."""
+def parse(body: bytes, options: Options) -> Call:
+    """What *body* asks for, to be served as *options* say. Raises BadRequest, naming the field."""
     try:
         fields = decode_fields(body)
         view = decode_request(body)
@@ -68,28 +68,39 @@ def parse(body: bytes, client: Client, caller: str, manner: Manner, now: float) 
         raise BadRequest(f"{param or 'body'}: {what[:1].lower()}{what[1:]}", param=param) from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise BadRequest(f"the body is not JSON: {exc}") from exc
+    client = options.client
     preferences = routing.provider or Preferences()
-    given = manner.session or routing.session_id or routing.prompt_cache_key or ""
-    return Ask(
-        view=view,
-        fields=fields,
-        deadline=now + manner.max_wait,
+    wants = Wants(
         models=_names(routing),
+        capabilities=capabilities_of(view),
+        parameters=parameters_of(view, fields),
+        strict=preferences.require_parameters is True,
+        prefer="speed" if preferences.sort in ("throughput", "latency") else None,
         only=preferences.may_serve(),
         ignore=preferences.ignore or (),
         order=preferences.order or (),
         fallbacks=preferences.allow_fallbacks is not False or bool(preferences.order),
-        strict=preferences.require_parameters is True,
-        prefer="speed" if preferences.sort in ("throughput", "latency") else None,
         allowed_models=client.models,
         allowed_providers=client.providers,
         no_train=client.no_train or preferences.data_collection == "deny",
-        substitute=manner.substitute,
-        resume=manner.resume,
-        spares=manner.spares,
+        substitute=options.substitute,
+    )
+    given = options.session or routing.session_id or routing.prompt_cache_key or ""
+    media = media_tokens(view)
+    return Call(
+        id=options.id,
+        wants=wants,
+        view=view,
+        fields=fields,
+        prompt_tokens=text_tokens(view, fields) + media,
+        output_tokens=(view.output_tokens or options.output_tokens) * (view.n or 1),
+        media_tokens=media,
+        deadline=options.deadline,
+        client=options.caller,
+        priority=options.priority,
         session=session_of(client.name, given, view.messages),
-        client=caller,
-        priority=manner.priority,
+        resume=options.resume,
+        traced=options.traced,
     )
 
 

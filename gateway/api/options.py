@@ -18,26 +18,33 @@ _LONGEST_NAME = 200
 _TRUTH = {b"true": True, b"1": True, b"false": False, b"0": False}
 
 
-class Manner(Struct, frozen=True):
+class Options(Struct, frozen=True, kw_only=True):
     """
-    *max_wait*: seconds to wait for capacity. *substitute*: another model may serve where the one asked for is gone.
-    *priority*: who goes first of those who wait. *resume*: another source may continue a stream that broke. *trace*: the
-    answer says in a header whom it passed over. *spares*: what shorter requests will need is left to them.
-    *session*: what the caller calls the conversation.
+    How one request of *client* is to be served. *caller* is the name under which it waits, *deadline* (unix seconds) how
+    long. A higher *priority* goes first of those that wait. *substitute*: another model may serve where the one asked for
+    is gone. *resume*: another deployment may continue a stream that broke. *traced*: the answer says in a header what was
+    passed over. *session* is what the caller calls the conversation; *output_tokens* are reserved for an answer that the
+    caller does not bound.
     """
 
-    max_wait: float
-    substitute: bool
+    id: str
+    client: Client
+    caller: str
+    deadline: float
     priority: int
+    substitute: bool
     resume: bool
-    trace: bool
-    spares: bool
-    session: str = ""
+    traced: bool
+    session: str
+    output_tokens: int
 
 
-def manner_of(headers: RawHeaders, defaults: Requests, client: Client) -> Manner:
+def options_of(
+    headers: RawHeaders, defaults: Requests, client: Client, caller: str, request: str, now: float
+) -> Options:
     """
-    What *headers* of *client* say, else *defaults*; a priority never above the client's own, nor a longer wait.
+    What *headers* of *client* say, else *defaults*, for the request with the id *request* that came *now*; a priority never
+    above the client's own, nor a longer wait.
 
     Raises BadRequest, naming the header.
     """
@@ -61,8 +68,18 @@ def manner_of(headers: RawHeaders, defaults: Requests, client: Client) -> Manner
             priority = min(priority, asked)
     if client.max_wait is not None:
         max_wait = min(max_wait, client.max_wait)
-    spares = defaults.spare and priority <= PRIORITIES["normal"]
-    return Manner(max_wait, truths[_SUBSTITUTE], priority, truths[_RESUME], truths[_TRACE], spares, session)
+    return Options(
+        id=request,
+        client=client,
+        caller=caller,
+        deadline=now + max_wait,
+        priority=priority,
+        substitute=truths[_SUBSTITUTE],
+        resume=truths[_RESUME],
+        traced=truths[_TRACE],
+        session=session,
+        output_tokens=defaults.output_tokens,
+    )
 
 
 def _truth(name: bytes, value: bytes) -> bool:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from gateway.request.engine import Attempt
+from gateway.request.plan import Attempt
 from gateway.words import Exclusion
 
 LONGEST = 2048

@@ -4,53 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from itertools import chain
 
 import msgspec
-from msgspec import Struct
 
+from gateway.catalog.fitness import fitness
 from gateway.catalog.learned import Experience
 from gateway.catalog.substitutes import Profile, nearest
 from gateway.quota.buckets import Bucket
-from gateway.routing.worth import worth
 from gateway.settings import Settings, Virtual
 from gateway.state.store import Memory, Notes
 from gateway.words import (
+    Call,
     Candidate,
     Deployment,
     Exclusion,
     GatewayError,
     NoSource,
-    NotAllowed,
-    NothingCapable,
     Preference,
-    Requirements,
     UnknownModel,
+    Wants,
 )
 
 AUTO = "auto"
 _GONE = "gone"
-_SHAPES = 512
+_MOST_WANTS = 512
+"""Kinds of request whose deployments are remembered."""
+
 _AT_A_TURN = 2
-_UNTAKEN = 0.1  # of its worth is lost to who does not take a parameter of the request
-
-
-class Shape(Struct, frozen=True):
-    """What decides, for as long as no list changes, who fits a request and in which order."""
-
-    models: tuple[str, ...]
-    capabilities: frozenset[str]
-    no_train: bool
-    only: tuple[str, ...]
-    ignore: tuple[str, ...]
-    order: tuple[str, ...]
-    parameters: frozenset[str]
-    strict: bool
-    prefer: str | None
-    allowed_models: tuple[str, ...]
-    allowed_providers: tuple[str, ...]
+_UNTAKEN = 0.1  # of its fitness a deployment loses for each parameter of the request that it does not take
 
 
 class Catalog:
@@ -69,7 +52,7 @@ class Catalog:
         self._by_name: dict[str, list[Deployment]] = {}
         self._not_free: dict[str, str] = {}
         self._buckets: list[Bucket] = []
-        self._fitting: dict[Shape, tuple[Candidate, ...]] = {}
+        self._fitting: dict[Wants, tuple[Candidate, ...]] = {}
         self._fitting_at = 0
         self._gone: dict[str, Profile] = {}
         self._awaited: set[str] = set()
@@ -137,55 +120,70 @@ class Catalog:
 
     # ── who can ──
 
-    def candidates(self, needs: Requirements, now: float) -> Iterator[Candidate]:
+    def fitting(self, wants: Wants, now: float) -> tuple[Candidate, ...]:
         """
-        Those that may serve *needs*: free, capable, large enough, private enough, not withdrawn. They come in the order
-        of the caller's lists and of their worth, the best two of each account before its next two: what is worth most
-        now is among the first of them, whatever an account's quota has come to.
+        The deployments that fit *wants* for as long as no list changes: capable, private and allowed.
 
-        Raises UnknownModel; NothingCapable saying what was missing and who came closest; NoSource if those that could
-        are out of service.
+        They come in the order of the caller's lists and of their fitness, the best two of each account before its next
+        two: what is worth most now is among the first of them, whatever an account's quota has come to.
         """
-        found = (one for one in self._fit(needs, now) if self._passing(one.deployment, needs, now) is None)
-        first = next(found, None)
-        if first is None:
-            raise self._excuse(needs, now)
-        return chain((first,), found)
+        if self._fitting_at != self.experience.edition or len(self._fitting) >= _MOST_WANTS:
+            self._fitting.clear()
+            self._fitting_at = self.experience.edition
+        found = self._fitting.get(wants)
+        if found is None:
+            found = self._fitting[wants] = tuple(self._find(wants, now))
+        return found
 
-    def exclusions(self, needs: Requirements, now: float) -> list[tuple[Deployment, Exclusion]]:
-        """Why each deployment that *needs* names may not serve it."""
+    def unusable(self, deployment: Deployment, call: Call, now: float) -> Exclusion | None:
+        """Why *deployment*, which fits what *call* wants, cannot serve it now, or because of its size; or None."""
+        if deployment.context and call.prompt_tokens > deployment.context:
+            reason = f"holds {deployment.context} tokens, the request has about {call.prompt_tokens}"
+            return Exclusion(deployment.name, "context", reason)
+        if not deployment.proof.fresh(now):
+            return Exclusion(deployment.name, "proof", "its free proof has expired")
+        if withdrawal := self.experience.withdrawn(deployment, now):
+            return Exclusion(deployment.name, "withdrawn", withdrawal.because, withdrawal.until)
+        return None
+
+    def exclusions(self, call: Call, wants: Wants, now: float) -> list[tuple[Deployment, Exclusion]]:
+        """Why each deployment that *wants* names may not serve *call*."""
         found: dict[str, tuple[Deployment, Exclusion]] = {}
         fits: set[str] = set()
-        for asked in needs.models:
-            named, wanted = self._resolve(asked, needs)
+        for asked in wants.models:
+            named, tight = self._resolve(asked, wants)
             for d in named:
-                reason = self._lasting(d, wanted, now) or self._passing(d, needs, now)
+                reason = self._unfit(d, tight, now) or self.unusable(d, call, now)
                 if reason is None:
                     fits.add(d.name)
                 else:
                     found.setdefault(d.name, (d, reason))
         return [pair for name, pair in found.items() if name not in fits]
 
-    def standing_in(self, needs: Requirements, now: float) -> Requirements:
+    def standing_in(self, call: Call, now: float) -> Wants:
         """
-        *needs*, with the nearest model in place of one that is gone, if it allows for that; else as they are.
+        What *call* wants, with the nearest model in place of one that is gone, if it allows for that; else unchanged.
 
-        ``instead_of`` tells what was asked for.
+        What the name that was asked for requires (of a virtual model: privacy, capabilities, context) holds for the
+        model that stands in, too. ``instead_of`` tells what was asked for.
         """
-        if not needs.substitute or len(needs.models) != 1 or needs.instead_of is not None:
-            return needs
-        served = self._resolve(needs.models[0], needs)[0]
+        wants = call.wants
+        if not wants.substitute or len(wants.models) != 1 or wants.operation != "chat":
+            return wants
+        asked = wants.models[0]
+        served, tight = self._resolve(asked, wants)
         out = [self.experience.withdrawn(d, now) for d in served]
         if any(withdrawal is None or not withdrawal.gone for withdrawal in out):
-            return needs
-        asked = needs.models[0]
+            return wants
         gone = Profile.of(served) if served else self._gone.get(asked) or self._gone.get(self._names.canonical(asked))
+        if gone is None:
+            return wants
         present: dict[str, list[Deployment]] = {}
         for d in self._all:
-            if not d.last_resort and self._lasting(d, needs, now) is None and self._passing(d, needs, now) is None:
+            if not d.last_resort and self._unfit(d, tight, now) is None and self.unusable(d, call, now) is None:
                 present.setdefault(d.model, []).append(d)
-        found = nearest(gone, map(Profile.of, present.values())) if gone is not None else None
-        return needs if found is None else msgspec.structs.replace(needs, models=(found.model,), instead_of=asked)
+        found = nearest(gone, map(Profile.of, present.values()))
+        return wants if found is None else msgspec.structs.replace(tight, models=(found.model,), instead_of=asked)
 
     def prefers(self, asked: str) -> Preference:
         """What ranking should prefer for the name *asked*: ``balance``, ``quality`` or ``speed``."""
@@ -194,73 +192,51 @@ class Catalog:
                 return self._virtual[name].prefer
         return "balance"
 
-    def shape_of(self, needs: Requirements) -> Shape:
-        """Requests of one shape are served by the same deployments."""
-        return Shape(
-            needs.models,
-            needs.capabilities,
-            needs.no_train,
-            needs.only,
-            needs.ignore,
-            needs.order,
-            needs.parameters,
-            needs.strict,
-            needs.prefer,
-            needs.allowed_models,
-            needs.allowed_providers,
-        )
-
-    def _fit(self, needs: Requirements, now: float) -> tuple[Candidate, ...]:
-        """Those that fit for as long as no list changes, in order."""
-        if self._fitting_at != self.experience.edition or len(self._fitting) >= _SHAPES:
-            self._fitting.clear()
-            self._fitting_at = self.experience.edition
-        shape = self.shape_of(needs)
-        found = self._fitting.get(shape)
-        if found is None:
-            found = self._fitting[shape] = tuple(self._find(needs, now))
-        return found
-
-    def _find(self, needs: Requirements, now: float) -> list[Candidate]:
+    def _find(self, wants: Wants, now: float) -> list[Candidate]:
         found: dict[str, Candidate] = {}
-        places: dict[tuple[int, int], tuple[int, int]] = {}  # each but once: they are compared for every request
-        prefer = needs.prefer or self.prefers(needs.models[0])
-        wanted_talents = needs.capabilities | ({"reasoning"} if "reasoning_effort" in needs.parameters else set())
-        for place, asked in enumerate(needs.models):
-            named, wanted = self._resolve(asked, needs)
+        preferences: dict[tuple[int, int], tuple[int, int]] = {}  # each but once: they are compared for every request
+        prefer = wants.prefer or self.prefers(wants.models[0])
+        talents = wants.capabilities | ({"reasoning"} if "reasoning_effort" in wants.parameters else set())
+        for place, asked in enumerate(wants.models):
+            named, tight = self._resolve(asked, wants)
             for d in named:
-                if d.name not in found and self._lasting(d, wanted, now) is None:
+                if d.name not in found and self._unfit(d, tight, now) is None:
                     provider = d.provider.name
-                    ordered = needs.order.index(provider) if provider in needs.order else len(needs.order)
-                    value = worth(d, wanted_talents, prefer) - _UNTAKEN * len(self._untaken(d, needs, now))
-                    at = places.setdefault((place, ordered), (place, ordered))
+                    ordered = wants.order.index(provider) if provider in wants.order else len(wants.order)
+                    value = fitness(d, talents, prefer) - _UNTAKEN * len(self._untaken(d, wants, now))
+                    at = preferences.setdefault((place, ordered), (place, ordered))
                     found[d.name] = Candidate(d, value, at)
-        ranked = sorted(found.values(), key=lambda one: (one.place, -one.worth))
+        if wants.operation == "embed":  # vectors of two models never meet in one index
+            model = next((one.deployment.model for one in found.values()), "")
+            found = {name: one for name, one in found.items() if one.deployment.model == model}
+        ranked = sorted(found.values(), key=lambda one: (one.preference, -one.fitness))
         seen: Counter[tuple[tuple[int, int], str]] = Counter()
         turns = []
         for one in ranked:
-            key = one.place, one.deployment.provider.name
-            turns.append((one.place, seen[key] // _AT_A_TURN))
+            key = one.preference, one.deployment.provider.name
+            turns.append((one.preference, seen[key] // _AT_A_TURN))
             seen[key] += 1
         return [ranked[n] for n in sorted(range(len(ranked)), key=turns.__getitem__)]
 
-    def _resolve(self, asked: str, needs: Requirements) -> tuple[list[Deployment], Requirements]:
-        """The deployments that *asked* names, and the requirements with those of a virtual model added."""
+    def _resolve(self, asked: str, wants: Wants) -> tuple[list[Deployment], Wants]:
+        """The deployments that *asked* names, and what is wanted of them: that of a virtual model is added."""
         for name in self._aliased(asked):
             virtual = self._virtual.get(name)
             if virtual is None:
                 if found := self._named(name):
-                    return found, needs
+                    return found, wants
                 continue
-            return (
-                [d for d in self._all if _fits(d.model, virtual.models) and (d.context or 0) >= virtual.context],
-                msgspec.structs.replace(
-                    needs,
-                    capabilities=needs.capabilities | set(virtual.needs),
-                    no_train=needs.no_train or virtual.no_train,
-                ),
-            )
-        return [], needs
+            tight = wants
+            if virtual.needs or virtual.no_train or virtual.context:
+                tight = msgspec.structs.replace(
+                    wants,
+                    capabilities=wants.capabilities | set(virtual.needs),
+                    no_train=wants.no_train or virtual.no_train,
+                    min_context=max(wants.min_context, virtual.context),
+                )
+            serves = [d for d in self._all if wants.operation in d.operations and _fits(d.model, virtual.models)]
+            return serves, tight
+        return [], wants
 
     def _named(self, name: str) -> list[Deployment]:
         """
@@ -284,52 +260,40 @@ class Catalog:
             return (asked,)
         return (alias,) if isinstance(alias, str) else alias
 
-    def _lasting(self, deployment: Deployment, needs: Requirements, now: float) -> Exclusion | None:
-        """Why *deployment* cannot serve any request like *needs*, or None."""
+    def _unfit(self, deployment: Deployment, wants: Wants, now: float) -> Exclusion | None:
+        """Why *deployment* cannot serve any request that wants this, or None."""
         provider, name = deployment.provider.name, deployment.name
-        missing = needs.capabilities and needs.capabilities - self.experience.capabilities(deployment, now)
-        if not (_fits(provider, needs.allowed_providers) and _fits(deployment.model, needs.allowed_models)):
+        if wants.operation not in deployment.operations:
+            return Exclusion(name, "capability", f"does not {wants.operation}")
+        missing = wants.capabilities and wants.capabilities - self.experience.capabilities(deployment, now)
+        if not (_fits(provider, wants.allowed_providers) and _fits(deployment.model, wants.allowed_models)):
             return Exclusion(name, "policy", "the client's key does not allow it")
         if missing:
             return Exclusion(name, "capability", f"lacks {', '.join(sorted(missing))}")
-        if needs.no_train and deployment.policy.trains != "no":
+        if (deployment.context or 0) < wants.min_context:
+            return Exclusion(
+                name, "capability", f"holds fewer than {wants.min_context} tokens, or it is not known how many"
+            )
+        if wants.no_train and deployment.policy.trains != "no":
             return Exclusion(name, "privacy", "may train on prompts")
-        if (needs.only and provider not in needs.only) or provider in needs.ignore:
+        if (wants.only and provider not in wants.only) or provider in wants.ignore:
             return Exclusion(name, "choice", "the request leaves this provider out")
-        if needs.strict and (untaken := self._untaken(deployment, needs, now)):
+        if wants.strict and (untaken := self._untaken(deployment, wants, now)):
             return Exclusion(name, "capability", f"does not take {', '.join(sorted(untaken))}")
         return None
 
-    def _untaken(self, deployment: Deployment, needs: Requirements, now: float) -> set[str]:
+    def _untaken(self, deployment: Deployment, wants: Wants, now: float) -> set[str]:
         """The parameters of the request that *deployment* is known not to take."""
-        untaken = set(needs.parameters.intersection(deployment.provider.spec.drop))
+        untaken = set(wants.parameters.intersection(deployment.provider.spec.drop))
         reasons = "reasoning" in self.experience.capabilities(deployment, now)
-        if "reasoning_effort" in needs.parameters and not reasons:
+        if "reasoning_effort" in wants.parameters and not reasons:
             untaken.add("reasoning_effort")
         return untaken
 
-    def _passing(self, deployment: Deployment, needs: Requirements, now: float) -> Exclusion | None:
-        """Why *deployment* cannot serve *needs* now, or because of its size, or None."""
-        if deployment.context and needs.prompt_tokens > deployment.context:
-            reason = f"holds {deployment.context} tokens, the request has about {needs.prompt_tokens}"
-            return Exclusion(deployment.name, "context", reason)
-        if not deployment.proof.fresh(now):
-            return Exclusion(deployment.name, "proof", "its free proof has expired")
-        if withdrawal := self.experience.withdrawn(deployment, now):
-            return Exclusion(deployment.name, "withdrawn", withdrawal.because, withdrawal.until)
-        return None
-
-    # ── why nobody can ──
-
-    def _excuse(self, needs: Requirements, now: float) -> GatewayError:
-        excluded = self.exclusions(needs, now)
-        if not excluded:
-            return self._unknown(needs)
-        return _out_of_service(excluded, now) or _forbidden(excluded) or _incapable(needs, excluded)
-
-    def _unknown(self, needs: Requirements) -> GatewayError:
-        asked = ", ".join(repr(name) for name in needs.models)
-        for name in (one for model in needs.models for one in self._aliased(model)):
+    def unknown(self, wants: Wants) -> GatewayError:
+        """What to say of names under which nothing is served."""
+        asked = ", ".join(repr(name) for name in wants.models)
+        for name in (one for model in wants.models for one in self._aliased(model)):
             if name in self._virtual:
                 return NoSource("no source is there: `freeway check` says which keys are missing or refused")
             owner, _, rest = name.partition("/")
@@ -354,45 +318,3 @@ class Catalog:
 
 def _fits(model: str, patterns: tuple[str, ...]) -> bool:
     return not patterns or any(fnmatchcase(model, pattern) for pattern in patterns)
-
-
-def _out_of_service(excluded: list[tuple[Deployment, Exclusion]], now: float) -> NoSource | None:
-    """What to say if some of *excluded* could do it, but may not be asked for now: the request is not at fault."""
-    out = [reason for _, reason in excluded if reason.kind in ("withdrawn", "proof")]
-    if not out:
-        return None
-    told = "; ".join(f"{reason.deployment}: {reason.reason}" for reason in out[:3])
-    back = min((reason.until for reason in out if reason.until is not None), default=None)
-    return NoSource(
-        f"every free source that could serve this request is out of service ({told})",
-        retry_after=None if back is None else max(1.0, back - now),
-        excluded=tuple(out),
-    )
-
-
-def _forbidden(excluded: list[tuple[Deployment, Exclusion]]) -> NotAllowed | None:
-    """What to say if nothing but the client's own policy is in the way."""
-    if any(reason.kind != "policy" for _, reason in excluded):
-        return None
-    return NotAllowed(
-        f"the client's key allows none of the {len(excluded)} deployments that go by this name; its [[client]] entry "
-        f"in the settings says which models and providers it may use",
-        param="model",
-        excluded=tuple(reason for _, reason in excluded),
-    )
-
-
-def _incapable(needs: Requirements, excluded: list[tuple[Deployment, Exclusion]]) -> NothingCapable:
-    """Say what was missing, and who came closest: of those that lack the least, one that the client may use, the best."""
-
-    def distance(pair: tuple[Deployment, Exclusion]) -> tuple[int, bool, float]:
-        deployment, reason = pair
-        return len(needs.capabilities - deployment.capabilities), reason.kind == "policy", -deployment.quality
-
-    closest, why = min(excluded, key=distance)
-    wanted = ", ".join(sorted(needs.capabilities - {"stream"})) or "chat"
-    return NothingCapable(
-        f"no free source can serve this request ({wanted}; about {needs.prompt_tokens} tokens): "
-        f"{closest.name} came closest, but {why.reason}",
-        excluded=tuple(reason for _, reason in excluded),
-    )

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.catalog.names import Names
-from gateway.words import Price
+from gateway.words import ListPrice
 
 _MILLION = 1e6
 _BEFORE_ANY = "2018"  # some entries have the year 1970
@@ -67,7 +67,7 @@ class Known(Struct, frozen=True, kw_only=True):
     context: int | None = None
     max_output: int | None = None
     released: str | None = None
-    price: Price | None = None
+    price: ListPrice | None = None
 
 
 class Database:
@@ -124,7 +124,7 @@ def _known(model: _Model) -> Known:
     cost = model.cost
     price = None
     if cost is not None and cost.input and cost.output:
-        price = Price(cost.input / _MILLION, cost.output / _MILLION)
+        price = ListPrice(cost.input / _MILLION, cost.output / _MILLION)
     return Known(
         capabilities=frozenset(capabilities),
         context=model.limit.context or None,
@@ -147,7 +147,7 @@ def _agreed(found: Sequence[Known]) -> Known:
         context=_middle([known.context for known in found if known.context]),
         max_output=_middle([known.max_output for known in found if known.max_output]),
         released=mode(dates) if dates else None,
-        price=Price(median(p.prompt for p in prices), median(p.output for p in prices)) if prices else None,
+        price=ListPrice(median(p.prompt for p in prices), median(p.output for p in prices)) if prices else None,
     )
 
 

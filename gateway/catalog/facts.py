@@ -14,7 +14,7 @@ from gateway.catalog.database import Database, Known
 from gateway.catalog.proof import prove
 from gateway.quota.configured import buckets_of
 from gateway.settings import EMBEDDED, ModelQuality, Settings
-from gateway.words import Deployment, Price
+from gateway.words import Deployment, ListPrice
 from providers.client import Provider
 from providers.dialect import Listed, Target
 from providers.spec import ModelFact, ProviderSpec
@@ -57,7 +57,7 @@ def deployment_of(
         last_resort=provider.name == EMBEDDED,
         prompt_price=listed.prompt_price or 0.0,
         output_price=listed.output_price or 0.0,
-        worth=_worth(rated, known),
+        list_price=_list_price(rated, known),
     )
 
 
@@ -69,9 +69,9 @@ def _rating(model: str, rows: tuple[ModelQuality, ...]) -> ModelQuality | None:
     return None
 
 
-def _worth(rated: ModelQuality | None, known: Known) -> Price | None:
+def _list_price(rated: ModelQuality | None, known: Known) -> ListPrice | None:
     if rated is not None and rated.paid is not None:
-        return Price(rated.paid[0] / 1e6, rated.paid[1] / 1e6)
+        return ListPrice(rated.paid[0] / 1e6, rated.paid[1] / 1e6)
     return known.price
 
 

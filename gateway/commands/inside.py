@@ -29,7 +29,7 @@ class Inside(Struct, frozen=True):
 
     @property
     def catalog(self) -> Catalog:
-        return self.parts.engine.catalog
+        return self.parts.engine.view.catalog
 
     @property
     def ledger(self) -> Ledger:

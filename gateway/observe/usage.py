@@ -60,7 +60,11 @@ class Costs:
 
 def saved_by(deployment: Deployment, usage: Usage) -> float | None:
     """Dollars that *usage* would have cost where the model of *deployment* is paid for, if that is known."""
-    return None if deployment.worth is None else deployment.worth.of(usage.prompt_tokens, usage.completion_tokens)
+    return (
+        None
+        if deployment.list_price is None
+        else deployment.list_price.of(usage.prompt_tokens, usage.completion_tokens)
+    )
 
 
 def _costs(counters: Mapping[str, float]) -> list[Cost]:

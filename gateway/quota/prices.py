@@ -37,6 +37,10 @@ _NEARLY_FULL = 0.05
 """The used part up to which what flows back counts as about to be full."""
 
 
+_LEAST = {"requests": 1.0, "in-flight": 1.0}
+"""What every request takes, at least."""
+
+
 class Share(Struct, frozen=True):
     """
     A bucket as ranking sees it. *used* was the used part of its limit at the moment *at*, *price* what it cost then, and
@@ -58,9 +62,7 @@ def share_of(bucket: Bucket, level: Level, now: float, ahead: float, most: float
     limit = b.limit_of(bucket, level, now)
     used = b.used(bucket, level) / limit if limit else 1.0
     back_in = b.refilled_at(bucket, level, now) - now
-    full_for = back_in if used >= 1 else 0.0
-    if bucket.window == "refill":
-        full_for = max(0.0, used - 1) * bucket.period
+    full_for = b.opens_at(bucket, level, _LEAST.get(bucket.unit, 0.0), now) - now
     price = 0.0 if 0 < bucket.period <= SOON or bucket.window == "in-flight" else _price(bucket, used, now, back_in)
     at = now - ahead
     fall = price / back_in if price > 0 else 0.0

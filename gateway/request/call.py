@@ -1,15 +1,15 @@
-"""What a request needs: capabilities, tokens in and out, privacy, deadline. Pure."""
+"""What a chat request needs, read off it: capabilities, parameters, tokens in and out; and what it costs where. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
 from gateway.quota.nouns import Cost, Wanted
 from gateway.routing.calibration import Calibration
-from gateway.words import Ask, Deployment, Requirements
+from gateway.words import Call, Deployment
 from providers.chat import ChatRequest, Fields, Part
 
 BYTES_PER_TOKEN = 3.0
@@ -42,33 +42,6 @@ _IDLE = {b"null", b'"auto"', b'"none"', b"[]"}
 _PART_NEEDS = {"text": None, "refusal": None, "image_url": "vision", "input_audio": "audio"}
 
 
-def requirements_of(ask: Ask, default_output: int) -> Requirements:
-    """What serving *ask* takes. *default_output* tokens are reserved where the caller set no bound."""
-    view = ask.view
-    text, media = text_tokens(view, ask.fields), media_tokens(view)
-    return Requirements(
-        models=ask.models,
-        capabilities=frozenset(_capabilities(view)),
-        prompt_tokens=text + media,
-        output_tokens=(view.output_tokens or default_output) * (view.n or 1),
-        media_tokens=media,
-        deadline=ask.deadline,
-        only=ask.only,
-        ignore=ask.ignore,
-        order=ask.order,
-        fallbacks=ask.fallbacks,
-        parameters=_parameters(view, ask.fields),
-        strict=ask.strict,
-        prefer=ask.prefer,
-        allowed_models=ask.allowed_models,
-        allowed_providers=ask.allowed_providers,
-        no_train=ask.no_train,
-        substitute=ask.substitute,
-        spares=ask.spares,
-        session=ask.session,
-    )
-
-
 def text_tokens(view: ChatRequest, fields: Fields) -> int:
     """An upper estimate from the size of what is sent, without images and sound."""
     size = len(bytes(fields["messages"])) + (len(bytes(fields["tools"])) if view.tools else 0)
@@ -93,7 +66,8 @@ def _media_size(part: Part) -> int:
     return len(part.input_audio.data) if part.input_audio is not None else 0
 
 
-def _capabilities(view: ChatRequest) -> set[str]:
+def capabilities_of(view: ChatRequest) -> frozenset[str]:
+    """What a deployment must be able to do to serve *view*."""
     needed = set()
     if view.functions():
         needed.add("tools")
@@ -108,10 +82,10 @@ def _capabilities(view: ChatRequest) -> set[str]:
     for message in view.messages:
         if isinstance(message.content, list):
             needed |= {_PART_NEEDS.get(part.type, part.type) or "" for part in message.content}
-    return needed - {""}
+    return frozenset(needed - {""})
 
 
-def _parameters(view: ChatRequest, fields: Fields) -> frozenset[str]:
+def parameters_of(view: ChatRequest, fields: Fields) -> frozenset[str]:
     """The fields of which it matters who takes them. A choice of tools is one only where it is forced."""
     found = _OPTIONAL & fields.keys()
     if not view.tools:
@@ -119,20 +93,20 @@ def _parameters(view: ChatRequest, fields: Fields) -> frozenset[str]:
     return frozenset(name for name in found if bytes(fields[name]).strip() not in _IDLE)
 
 
-class Wishes(Struct, frozen=True):
-    """The ranked deployments as the ledger wants them, each made when it is looked at: mostly the first will do."""
+class Offers(Struct, frozen=True):
+    """*ranked* deployments as the ledger wants them for *call*, each made when it is looked at: mostly the first will do."""
 
-    ranked: list[Deployment]
-    needs: Requirements
+    ranked: Sequence[Deployment]
+    call: Call
     calibration: Calibration
 
     def __iter__(self) -> Iterator[Wanted]:
         for deployment in self.ranked:
             factor = self.calibration.factor(deployment.model)
-            yield Wanted(deployment.name, deployment.buckets, _cost(deployment, self.needs, factor))
+            yield Wanted(deployment.name, deployment.buckets, _cost(deployment, self.call, factor))
 
 
-def _cost(deployment: Deployment, needs: Requirements, factor: float) -> Cost:
-    prompt = math.ceil(needs.text_tokens * factor) + needs.media_tokens
-    dollars = prompt * deployment.prompt_price + needs.output_tokens * deployment.output_price
-    return Cost(prompt, needs.output_tokens, dollars)
+def _cost(deployment: Deployment, call: Call, factor: float) -> Cost:
+    prompt = math.ceil(call.text_tokens * factor) + call.media_tokens
+    dollars = prompt * deployment.prompt_price + call.output_tokens * deployment.output_price
+    return Cost(prompt, call.output_tokens, dollars)

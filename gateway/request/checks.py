@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -19,10 +18,10 @@ from msgspec import Struct
 from gateway.catalog.catalog import Catalog
 from gateway.events import Changed, ChangeKind
 from gateway.quota.nouns import Cost, NoRoom, Reservation, Wanted
-from gateway.request.engine import Engine
-from gateway.request.outcome import bear, settle
+from gateway.request import outcome
+from gateway.request.engine import Engine, Slot
 from gateway.state.store import Memory
-from gateway.words import Deployment, GatewayError
+from gateway.words import Call, Deployment, Wants
 from providers import failures as f
 from providers.chat import Completion, Usage, decode_fields, decode_request, encode
 from providers.dialect import Request
@@ -145,7 +144,7 @@ class Prober:
 
     async def probe(self, provider: str) -> str | None:
         """Ask one question of one model of *provider*, if there is budget: which capability of which was asked for."""
-        found = _unknown(self._engine.catalog, provider, self._engine.clock.now())
+        found = _unknown(self._engine.view.catalog, provider, self._engine.clock.now())
         if found is None or not await self._in_budget(provider):
             return None
         deployment, probe = found
@@ -166,6 +165,7 @@ class Prober:
         engine = self._engine
         body = encode({"model": deployment.target.model, "max_tokens": _OUTPUT, **probe.fields})
         request = Request(decode_request(body), decode_fields(body), _PROMPT)
+        slot = _slot(deployment, request, held, engine.clock.now())
         try:
             reply = await deployment.provider.send(deployment.target, request)
             usage: Usage | None = None
@@ -182,22 +182,35 @@ class Prober:
             engine.ledger.refund(held, "failed", failure.observed)
             self._learn(deployment, probe.capability, has=False)
         except f.ProviderFailure as failure:
-            with suppress(GatewayError):  # there is no caller to hear it
-                bear(failure, deployment, held, engine)
+            outcome.report(failure, slot, 0.0, engine)
             if isinstance(failure, f.CallersFault) or probe.capability == "stream":
                 self._learn(deployment, probe.capability, has=False)
         else:
-            settle(deployment, held, usage, reply.observed, engine)
+            outcome.settle(slot, usage, reply.observed, engine)
             if has is not None:
                 self._learn(deployment, probe.capability, has=has)
 
     def _learn(self, deployment: Deployment, capability: str, *, has: bool) -> None:
         engine, now = self._engine, self._engine.clock.now()
-        had = capability in engine.catalog.experience.capabilities(deployment, now) or capability == "stream"
-        engine.catalog.experience.learn(deployment.name, capability, now, has=has)
+        had = capability in engine.view.catalog.experience.capabilities(deployment, now) or capability == "stream"
+        engine.view.catalog.experience.learn(deployment.name, capability, now, has=has)
         if had != has:
             kind: ChangeKind = "capability gained" if has else "capability lost"
             engine.tell(Changed(kind, deployment.name, f"{capability}, found out by asking", now))
+
+
+def _slot(deployment: Deployment, request: Request, held: Reservation, now: float) -> Slot:
+    """*deployment* as what a call of our own is sent to."""
+    call = Call(
+        id="check",
+        wants=Wants(models=(deployment.name,)),
+        view=request.view,
+        fields=request.fields,
+        prompt_tokens=_PROMPT,
+        output_tokens=_OUTPUT,
+        deadline=now,
+    )
+    return Slot(call, call.wants, deployment, held, ())
 
 
 def _cost(deployment: Deployment) -> Cost:

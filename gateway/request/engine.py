@@ -1,4 +1,4 @@
-"""What a request is served with, and the nouns of its life."""
+"""What a call is served with, and the nouns of its way: where it goes, and the answer that it gets."""
 
 from __future__ import annotations
 
@@ -6,78 +6,72 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from gateway.catalog.catalog import Catalog
 from gateway.clock import Clock
 from gateway.events import Event
 from gateway.observe.usage import Costs
 from gateway.quota.ledger import Ledger
 from gateway.quota.nouns import Reservation
-from gateway.request.queue import WaitingRoom
-from gateway.routing.affinity import LONG, Sessions
+from gateway.request.plan import Attempt, View, Wait
+from gateway.request.queue import Queue
 from gateway.routing.calibration import Calibration
-from gateway.routing.health import Health
-from gateway.routing.rank import Bid
 from gateway.settings import Requests
-from gateway.words import Deployment, Exclusion, Requirements
+from gateway.words import Call, Deployment, Exclusion, Wants
 from providers.client import Reply
-from providers.failures import ProviderFailure
 
 
 class Engine(Struct, frozen=True):
     """Built once, in app.py."""
 
-    catalog: Catalog
+    view: View
     ledger: Ledger
-    health: Health
-    waiting_room: WaitingRoom
+    queue: Queue
     costs: Costs
     calibration: Calibration
-    sessions: Sessions
     clock: Clock
     limits: Requests
     tell: Callable[[Event], None]
 
-    def bid(self, needs: Requirements) -> Bid:
-        """What *needs* brings to the ranking."""
-        prefer = needs.prefer or self.catalog.prefers(needs.models[0])
-        long = needs.prompt_tokens >= LONG
-        return Bid(
-            prefer, needs.tokens, needs.spares, self.sessions.warm(needs.session, self.clock.now()) if long else ""
-        )
 
+class Slot(Struct, frozen=True):
+    """
+    Where a call goes: a deployment with its debit made. *wants* led there, *skipped* are the better ones that had no room
+    and those that were unavailable.
+    """
 
-class Found(Struct, frozen=True):
-    """Where a request goes, with its debit made, and the requirements that led there."""
-
+    call: Call
+    wants: Wants
     deployment: Deployment
     held: Reservation
-    needs: Requirements
     skipped: tuple[Exclusion, ...]
-    waited: float
-
-
-class Attempt(Struct, frozen=True):
-    """A deployment that was asked and failed, or was too slow, and the seconds that nothing else *took*."""
-
-    deployment: Deployment
-    failure: ProviderFailure
-    took: float = 0.0
 
 
 class Answer(Struct, frozen=True):
-    """A reply that has begun, the reservation it must settle, and how we came by it."""
+    """A reply that has begun, the slot whose reservation it must settle, and how we came by it."""
 
-    request: str
-    deployment: Deployment
+    slot: Slot
     reply: Reply
-    held: Reservation
-    needs: Requirements
     attempts: tuple[Attempt, ...]
     sent_at: float
     first_content: float  # seconds from sending to the head of the answer
-    passed_over: int  # better places that had no room: refusals that were never provoked
-    skipped: tuple[Exclusion, ...]  # those, and who rested
-    waited: float = 0.0  # seconds for capacity
+    waits: tuple[Wait, ...] = ()
+
+    @property
+    def call(self) -> Call:
+        return self.slot.call
+
+    @property
+    def deployment(self) -> Deployment:
+        return self.slot.deployment
+
+    @property
+    def passed_over(self) -> int:
+        """Better deployments that had no room: refusals that were never provoked."""
+        return self.slot.held.place
+
+    @property
+    def waited(self) -> float:
+        """Seconds for capacity."""
+        return sum(wait.seconds for wait in self.waits)
 
     def overhead(self, began: float, ended: float) -> float:
         """

@@ -9,13 +9,12 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from gateway.quota.nouns import NoRoom
-from gateway.request.call import Wishes, requirements_of
+from gateway.request import rejections
 from gateway.request.engine import Engine
-from gateway.request.pipeline import first_lists
-from gateway.request.rejections import full
-from gateway.routing.rank import Appraisal, appraise, rank
-from gateway.words import Ask, Candidate, Deployment, Exclusion, GatewayError, Requirements, UnknownModel
+from gateway.request.pipeline import first_lists, look
+from gateway.request.plan import Tried, plan
+from gateway.routing.rank import Appraisal, Bid, appraise
+from gateway.words import Call, Candidate, Exclusion, GatewayError, UnknownModel, Wants
 
 
 class Needs(Struct, frozen=True, kw_only=True):
@@ -33,18 +32,18 @@ class Needs(Struct, frozen=True, kw_only=True):
 
 class Ranked(Struct, frozen=True, kw_only=True):
     """
-    A deployment that could serve the request now, and its *score*, which is made of its *worth*, the *price* of what
+    A deployment that could serve the request now, and its *score*, which is made of its *fitness*, the *price* of what
     others will miss, how many *seconds* a typical answer takes (None if that is not known) and whether it is *warm*: has
-    the beginning of the conversation in a cache. Among those of one *place* in the caller's own lists the higher score goes
-    first; the last resort comes after all others.
+    the beginning of the conversation in a cache. Among those of one *preference*, which is the position in the caller's own
+    lists, the higher score goes first; the last resort comes after all others.
     """
 
     deployment: str
     provider: str
     model: str
-    place: tuple[int, int]
+    preference: tuple[int, int]
     score: float
-    worth: float
+    fitness: float
     price: float
     seconds: float | None
     warm: bool
@@ -74,75 +73,57 @@ class Explanation(Struct, frozen=True, kw_only=True):
     told: Told | None = None
 
 
-async def explain(ask: Ask, engine: Engine) -> Explanation:
-    """What would become of *ask* now. Raises UnknownModel, and NoSource as long as the first lists are on their way."""
-    needs = requirements_of(ask, engine.limits.output_tokens)
-    if not engine.catalog.complete.is_set():
-        await first_lists(needs, engine)
-    now = engine.clock.now()
-    needs = engine.catalog.standing_in(needs, now)
-    bid = engine.bid(needs)
-    shown = _shown(needs, bid.prefer)
-    excluded = [reason for _, reason in engine.catalog.exclusions(needs, now)]
-    try:
-        candidates = list(engine.catalog.candidates(needs, now))
-    except UnknownModel:
-        raise
-    except GatewayError as error:
-        told = Told(status=error.status, code=error.code, message=error.message, retry_after=error.retry_after)
-        return Explanation(
-            needs=shown, chosen=None, ranked=[], excluded=excluded, opens_at=_opens_at(excluded), told=told
-        )
-    shares = engine.ledger.shares()
-    ranking = rank(candidates, shares, engine.health, now, bid)
-    ready, crowded = await _with_room(ranking.best, needs, engine)
-    excluded += [*ranking.resting, *crowded]
-    seen = {d.name for d in ready} | {reason.deployment for reason in excluded}
+async def explain(call: Call, engine: Engine) -> Explanation:
+    """What would become of *call* now. Raises UnknownModel, and NoSource as long as the first lists are on their way."""
+    if not engine.view.catalog.complete.is_set():
+        await first_lists(call, engine)
+    view, now = engine.view, engine.clock.now()
+    tried, chosen = Tried(), plan(call, Tried(), view, now)
+    while chosen.ranked and not await look(chosen, call, tried, engine):
+        chosen = plan(call, tried, view, now)
+    bid = view.bid(call, chosen.wants, now)
+    by_name = {one.deployment.name: one for one in view.catalog.fitting(chosen.wants, now)}
+    ready = [by_name[d.name] for d in chosen.ranked if d.name not in tried.full]
+    excluded = [*chosen.unavailable, *(full for name, full in tried.full.items() if name in by_name)]
+    seen = {one.deployment.name for one in ready} | {reason.deployment for reason in excluded}
     excluded += [
-        Exclusion(one.deployment.name, "rank", "enough others are worth more")
-        for one in candidates
-        if one.deployment.name not in seen
+        reason for _, reason in view.catalog.exclusions(call, chosen.wants, now) if reason.deployment not in seen
     ]
-    by_name = {one.deployment.name: one for one in candidates}
-    ranked = [_ranked(one, appraise(one, shares, engine.health, now, bid)) for one in (by_name[d.name] for d in ready)]
+    seen |= {reason.deployment for reason in excluded}
+    excluded += [Exclusion(name, "rank", "enough others are worth more") for name in by_name if name not in seen]
+    told: Told | None = None
+    if not ready:
+        error = rejections.after(call, tried, spent=False, view=view, now=now)
+        if isinstance(error, UnknownModel):
+            raise error
+        told = _told(error)
+    ranked = [
+        _ranked(one, appraise(one, view.prices(), view.health.expected(one.deployment.name), now, bid)) for one in ready
+    ]
     return Explanation(
-        needs=shown,
+        needs=_shown(call, chosen.wants, bid),
         chosen=ranked[0].deployment if ranked else None,
         ranked=ranked,
-        excluded=excluded,
-        opens_at=_opens_at(excluded),
+        excluded=list(dict.fromkeys(excluded)),
+        opens_at=min((reason.until for reason in excluded if reason.until is not None), default=None),
+        told=told,
     )
 
 
-async def _with_room(
-    ranked: list[Deployment], needs: Requirements, engine: Engine
-) -> tuple[list[Deployment], list[Exclusion]]:
-    """Those of *ranked* that have room now, and when the others have."""
-    ready, crowded, refusals = [], [], []
-    openings = await engine.ledger.openings(list(Wishes(ranked, needs, engine.calibration)))
-    for deployment, opening in zip(ranked, openings, strict=True):
-        if opening is None:
-            ready.append(deployment)
-        else:
-            crowded.append(deployment)
-            refusals.append(opening)
-    return ready, full(crowded, NoRoom(tuple(refusals)))
+def _told(error: GatewayError) -> Told:
+    return Told(status=error.status, code=error.code, message=error.message, retry_after=error.retry_after)
 
 
-def _opens_at(excluded: list[Exclusion]) -> float | None:
-    return min((reason.until for reason in excluded if reason.until is not None), default=None)
-
-
-def _shown(needs: Requirements, prefer: str) -> Needs:
+def _shown(call: Call, wants: Wants, bid: Bid) -> Needs:
     return Needs(
-        models=needs.models,
-        instead_of=needs.instead_of,
-        capabilities=sorted(needs.capabilities),
-        parameters=sorted(needs.parameters),
-        prompt_tokens=needs.prompt_tokens,
-        output_tokens=needs.output_tokens,
-        no_train=needs.no_train,
-        prefer=prefer,
+        models=wants.models,
+        instead_of=wants.instead_of,
+        capabilities=sorted(wants.capabilities),
+        parameters=sorted(wants.parameters),
+        prompt_tokens=call.prompt_tokens,
+        output_tokens=call.output_tokens,
+        no_train=wants.no_train,
+        prefer=bid.prefer,
     )
 
 
@@ -152,7 +133,7 @@ def _ranked(candidate: Candidate, appraisal: Appraisal) -> Ranked:
         deployment=deployment.name,
         provider=deployment.provider.name,
         model=deployment.model,
-        place=candidate.place,
+        preference=candidate.preference,
         last_resort=deployment.last_resort,
         **msgspec.structs.asdict(appraisal),
     )

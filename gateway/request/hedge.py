@@ -1,16 +1,33 @@
 """
-When a second source is asked, too, and who that may be. Pure; race.py carries it out.
+Sending, and hedging: a call whose deployment says nothing for too long is sent to a second one, too.
+
+    first ──► begins, or fails, within our patience ────────────► that is all
+      └ silent: second ──► the first to begin serves, the other is cancelled; one fails: the other goes on
 
 A source that says nothing is mostly a request that hangs: another that is asked at the same time answers sooner than its
 timeout comes (Dean and Barroso, *The tail at scale*, CACM 2013). What it costs is a request of the second source, so that
-is one of which there is plenty.
+is one of which there is plenty. A call is hedged once.
 """
 
 from __future__ import annotations
 
-from gateway.routing.latency import Pace
+import asyncio
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from gateway.events import Attempted, Hedged
+from gateway.quota.nouns import Reservation
+from gateway.request import outcome
+from gateway.request.call import Offers
+from gateway.request.engine import Answer, Engine, Slot
+from gateway.request.plan import Attempt, Tried, plan
+from gateway.routing.latency import Pace, Point
+from gateway.routing.rank import price_of
 from gateway.settings import Hedge
 from gateway.words import Deployment
+from providers.dialect import Request
+from providers.failures import Overtaken, ProviderFailure
 
 FACTOR = 3.0
 """How many times the expected time to the first content a source may be silent."""
@@ -29,6 +46,183 @@ DEAR = 0.05
 The price from which on others would miss what a second source takes. At its pace, less than half of a window would be
 used when it ends.
 """
+
+
+async def send(slot: Slot, tried: Tried, budget: int, engine: Engine) -> Answer | None:
+    """
+    The answer of *slot*, or of a second deployment that was asked, too, once it has begun. None: all that were asked
+    failed, which *tried* then knows, and what follows from it is done. Cancelling it cancels all upstream calls.
+    """
+    if tried.hedged or engine.limits.hedge == "off" or len(tried.attempts) + 1 >= budget:
+        return await _attempt(slot, tried, engine)
+    asked_at, before = engine.clock.now(), len(tried.attempts)
+    begun: Answer | None = None
+    tasks = [asyncio.ensure_future(_attempt(slot, tried, engine))]
+    try:
+        await _until_over(tasks[0], _patience(slot, asked_at, engine), engine)
+        other = None if tasks[0].done() else await _another(slot, tried, engine)
+        if other is None:
+            begun = await tasks[0]
+            return begun
+        tried.hedged, silent = True, engine.clock.now() - asked_at
+        tasks.append(asyncio.ensure_future(_attempt(other, tried, engine)))
+        try:
+            begun = await _first_to_begin(tasks, tried)
+        finally:
+            won = begun is not None and begun.slot is other
+            engine.tell(Hedged(slot.call.id, other.deployment.name, "won" if won else "lost"))
+        return begun and _with_loser(begun, slot, other, silent, tried.attempts[before:], engine)
+    finally:
+        for task in tasks:
+            _drop(task, begun, engine)
+
+
+async def _until_over(first: asyncio.Future[Answer | None], seconds: float, engine: Engine) -> None:
+    """Return when *first* is over, or *seconds* have passed on our clock."""
+    over = asyncio.get_running_loop().create_future()
+
+    def end(_: object = None) -> None:
+        if not over.done():
+            over.set_result(None)
+
+    timer = engine.clock.call_later(seconds, end)
+    first.add_done_callback(end)
+    try:
+        await over
+    finally:
+        timer.cancel()
+        first.remove_done_callback(end)
+
+
+async def _first_to_begin(tasks: Sequence[asyncio.Future[Answer | None]], tried: Tried) -> Answer | None:
+    """
+    The answer of the first of *tasks* that has one; None if all failed, or the first says that the request is at fault.
+    A bug in asking the second one costs nobody the answer of the first.
+    """
+    first, second = tasks
+    pending = set(tasks)
+    while pending:
+        _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        if first.done() and (begun := first.result()) is not None:
+            return begun
+        if second.done() and second.exception() is None and (begun := second.result()) is not None:
+            return begun
+        if first.done() and outcome.told(tried.attempts) is not None:
+            break
+    return None
+
+
+def _drop(task: asyncio.Future[Answer | None], begun: Answer | None, engine: Engine) -> None:
+    """Nobody waits for *task* any more: it is cancelled; what it gave, unless it is what *begun*, is closed and paid for."""
+
+    def end(done: asyncio.Future[Answer | None]) -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is not None:
+            told = {"message": "a second deployment could not be asked", "exception": error, "future": done}
+            asyncio.get_running_loop().call_exception_handler(told)
+            return
+        answer = done.result()
+        if answer is not None and answer is not begun:
+            answer.reply.close()
+            whole = answer.reply.whole
+            usage = None if whole is None else whole.completion.usage
+            outcome.settle(answer.slot, usage, answer.reply.observed, engine)
+
+    if task.done():
+        end(task)
+    else:
+        task.cancel()
+        task.add_done_callback(end)
+
+
+async def _attempt(slot: Slot, tried: Tried, engine: Engine) -> Answer | None:
+    """Ask the deployment of *slot*: its answer once it has begun, or None if it failed, and that is reported."""
+    deployment, call, sent_at = slot.deployment, slot.call, engine.clock.now()
+    request = Request(call.view, call.fields, call.prompt_tokens)
+    try:
+        reply = await deployment.provider.send(deployment.target, request)
+    except ProviderFailure as failure:
+        took = engine.clock.now() - sent_at
+        engine.tell(Attempted(call.id, deployment.name, type(failure).__name__, failure.message))
+        tried.add(outcome.report(failure, slot, took, engine))
+        return None
+    except BaseException:  # the caller left, or another was quicker: the provider has it
+        engine.view.health.left(deployment.name)
+        outcome.settle(slot, None, (), engine)
+        raise
+    now = engine.clock.now()
+    engine.view.health.served(deployment.name, now)
+    warm_for = deployment.provider.spec.prompt_cache
+    if warm_for:
+        engine.view.affinity.served(call.session, deployment.name, now + warm_for)
+    return Answer(slot, reply, tuple(tried.attempts), sent_at, now - sent_at, tuple(tried.waits))
+
+
+# ── the second one ──
+
+
+async def _another(first: Slot, tried: Tried, engine: Engine) -> Slot | None:
+    """One that may be asked, too, and has room right now, with its debit made."""
+    if engine.queue.wanted:
+        return None  # what it would take is theirs
+    call, now = first.call, engine.clock.now()
+    chosen = plan(call, tried, engine.view, now)
+    fit = [deployment for deployment in chosen.ranked if _fits(deployment, first, engine)]
+    while fit:
+        held = await engine.ledger.reserve(Offers(fit, call, engine.calibration))
+        if not isinstance(held, Reservation):
+            return None
+        if _fits(fit[held.place], first, engine):  # by what the ledger has just said of its buckets
+            return Slot(call, chosen.wants, fit[held.place], held, first.skipped)
+        engine.ledger.refund(held)
+        fit = fit[held.place + 1 :]
+    return None
+
+
+def _fits(deployment: Deployment, first: Slot, engine: Engine) -> bool:
+    """A provider that hangs hangs for all its models; and this is not how to find out whether one has recovered."""
+    if deployment.provider.name == first.deployment.provider.name or engine.view.health.ailing(deployment.name):
+        return False
+    price = price_of(deployment, engine.view.prices(), engine.clock.now(), first.call.tokens)[0]
+    return may_hedge_to(deployment, price, engine.limits.hedge)
+
+
+def _patience(slot: Slot, asked_at: float, engine: Engine) -> float:
+    pace = engine.view.health.pace(slot.deployment.name)
+    return patience(pace, _tokens(slot), slot.call.deadline - asked_at)
+
+
+def _tokens(slot: Slot) -> int:
+    """How long an answer that comes in one piece may be; 0: it comes as a stream."""
+    return 0 if slot.call.streams else slot.call.output_tokens
+
+
+# ── the one that lost ──
+
+
+def _with_loser(
+    begun: Answer, first: Slot, second: Slot, silent: float, failed: Iterable[Attempt], engine: Engine
+) -> Answer:
+    """*begun*, which tells of the deployment that lost. If that was slow and did not fail, its pace is known from now on."""
+    now = engine.clock.now()
+    if begun.slot is second:
+        loser, asked_at, took = first, begun.sent_at - silent, silent
+        said = f"silent for {silent:.1f} s; asked too: {second.deployment.name}"
+    else:
+        loser, asked_at, took = second, begun.sent_at + silent, 0.0  # its time went by anyway
+        said = f"asked too after {silent:.1f} s of silence of {first.deployment.name}"
+    if any(attempt.deployment is loser.deployment for attempt in failed):
+        return begun
+    if now - asked_at >= _patience(loser, asked_at, engine):
+        point = Point(float(_tokens(loser)), now - asked_at)
+        engine.view.health.timed(loser.deployment.name, [point], now)
+    lost = Attempt(loser.deployment, Overtaken(said), took, again=True)
+    return msgspec.structs.replace(begun, attempts=(*begun.attempts, lost))
+
+
+# ── when, and to which: pure ──
 
 
 def patience(pace: Pace | None, tokens: int, left: float) -> float:

@@ -1,49 +1,101 @@
 """
-What is done after an attempt: what follows from a failure, and what an answer gives away of money.
-
-The decisions are consequences.py's and proof.py's; here they are carried out.
+What an attempt came to, and what follows from it: for its debit, for the deployment's health, for the catalog, and for the
+call. The policy is one table; it is carried out here and nowhere else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from msgspec import Struct
 
 from gateway.catalog.proof import disproof
 from gateway.events import Changed, Withdrawn
-from gateway.quota.nouns import Cost, Reservation
-from gateway.request.consequences import CONSEQUENCES
-from gateway.request.engine import Engine
-from gateway.words import Deployment
+from gateway.quota.nouns import Cost
+from gateway.request.engine import Engine, Slot
+from gateway.request.plan import Attempt
+from gateway.words import BadRequest, Deployment, GatewayError, NothingCapable, Refused, TooLong
 from providers import failures as f
 from providers.chat import Usage
 from providers.observations import Observation
+
+HOUR, DAY = 3600.0, 86_400.0
+
+
+class Consequence(Struct, frozen=True):
+    """
+    *debit*: ``unsent`` returns all; ``refused`` and ``failed`` keep it in buckets that count refused or failed
+    requests; ``kept`` keeps it in all.
+    *cools*: seconds for which the deployment is left alone, doubled with each failure; 0: not at all.
+    *closes_bucket*: the bucket that the provider named closes.
+    *withdraws*: seconds for which the deployment (or, if the failure is account-wide, all of the account) leaves.
+    *again*: the same deployment may be asked for the same call, once its pause is over.
+    *tells*: the request is at fault and its caller hears it at once; *last*: if every deployment that was asked says so.
+    """
+
+    debit: Literal["unsent", "refused", "failed", "kept"] = "unsent"
+    cools: float = 0.0
+    closes_bucket: bool = False
+    withdraws: float = 0.0
+    loses_capability: bool = False
+    again: bool = False
+    tells: type[GatewayError] | None = None
+    last: type[GatewayError] | None = None
+
+
+CONSEQUENCES: dict[type[f.ProviderFailure], Consequence] = {
+    f.RateLimited: Consequence(debit="refused", closes_bucket=True, again=True),
+    f.Busy: Consequence(debit="failed", cools=5.0, again=True),
+    f.TooLarge: Consequence(debit="refused", last=NothingCapable),
+    f.WouldCost: Consequence(withdraws=DAY),
+    f.ModelGone: Consequence(withdraws=DAY),
+    f.CredentialRejected: Consequence(withdraws=HOUR),
+    f.NotEntitled: Consequence(withdraws=DAY),
+    f.CallersFault: Consequence(tells=Refused),
+    f.ContextTooLong: Consequence(last=TooLong),
+    f.Unsupported: Consequence(loses_capability=True, last=BadRequest),
+    f.ContentRefused: Consequence(tells=Refused),
+    f.Unreachable: Consequence(debit="failed", cools=10.0),
+    f.Interrupted: Consequence(debit="kept", cools=10.0),
+    f.Overtaken: Consequence(debit="kept", again=True),
+}
+
 
 QUARANTINE = 7 * 86_400.0
 """Seconds that an account is out after it has cost money, unless a person lets it back in."""
 
 
-def bear(failure: f.ProviderFailure, deployment: Deployment, held: Reservation, engine: Engine) -> None:
+def report(failure: f.ProviderFailure, slot: Slot, took: float, engine: Engine) -> Attempt:
     """
-    Do what follows from *failure*; raises a GatewayError if it is the caller's to hear.
+    Do what follows from *failure* of *slot*, which *took* so many seconds.
 
     An answer that was interrupted counts as sent, whatever the cause; what its provider says of that is learned as if it
     had been said at once.
     """
-    now = engine.clock.now()
+    deployment, now = slot.deployment, engine.clock.now()
     follows = CONSEQUENCES[type(failure)]
     if follows.debit == "kept":
-        engine.ledger.settle(held, held.wanted.cost, failure.observed)
+        engine.ledger.settle(slot.held, slot.held.wanted.cost, failure.observed)
     else:
-        engine.ledger.refund(held, follows.debit, failure.observed)
-    engine.health.left(deployment.name)
+        engine.ledger.refund(slot.held, follows.debit, failure.observed)
+    engine.view.health.left(deployment.name)
     check(deployment, None, failure.observed, engine)
     cause = failure.cause if isinstance(failure, f.Interrupted) else None
     if cause is None or not CONSEQUENCES[type(cause)].cools:
         _learn(failure, deployment, engine, now)
     if cause is not None:
         _learn(cause, deployment, engine, now)
-    if follows.tells is not None:
-        raise follows.tells(failure.message) from failure
+    return Attempt(deployment, failure, took, follows.again)
+
+
+def told(attempts: Sequence[Attempt]) -> GatewayError | None:
+    """What the caller hears at once after these *attempts*, because the request is at fault wherever it is sent; or None."""
+    for attempt in attempts:
+        tells = CONSEQUENCES[type(attempt.failure)].tells
+        if tells is not None:
+            return tells(attempt.failure.message)
+    return None
 
 
 def _learn(failure: f.ProviderFailure, deployment: Deployment, engine: Engine, now: float) -> None:
@@ -53,27 +105,22 @@ def _learn(failure: f.ProviderFailure, deployment: Deployment, engine: Engine, n
         _close(failure, deployment, engine, now)
     if follows.cools:
         until = failure.until if failure.until is not None else _after(now, failure.retry_in)
-        engine.health.failed(deployment.name, failure.message, follows.cools, now, until)
+        engine.view.health.failed(deployment.name, failure.message, follows.cools, now, until)
     if follows.withdraws:
         name = deployment.provider.name if failure.account_wide else deployment.name
         gone = isinstance(failure, f.ModelGone)
-        engine.catalog.experience.withdraw(name, now + follows.withdraws, failure.message, gone=gone)
+        engine.view.catalog.experience.withdraw(name, now + follows.withdraws, failure.message, gone=gone)
         alarm = isinstance(failure, f.WouldCost | f.CredentialRejected)
         engine.tell(Withdrawn(name, failure.message, now + follows.withdraws, alarm))
         engine.tell(Changed("withdrawn", name, f"{type(failure).__name__}: {failure.message[:200]}", now))
     if follows.loses_capability and isinstance(failure, f.Unsupported) and failure.capability:
-        engine.catalog.experience.learn(deployment.name, failure.capability, now, has=False)
+        engine.view.catalog.experience.learn(deployment.name, failure.capability, now, has=False)
         engine.tell(Changed("capability lost", deployment.name, failure.capability, now))
 
 
-def settle(
-    deployment: Deployment,
-    held: Reservation,
-    usage: Usage | None,
-    said: tuple[Observation, ...],
-    engine: Engine,
-) -> None:
+def settle(slot: Slot, usage: Usage | None, said: tuple[Observation, ...], engine: Engine) -> None:
     """End the reservation of an answer, once, with the provider's own count where it gave one."""
+    deployment, held = slot.deployment, slot.held
     if usage is None:
         engine.ledger.settle(held, held.wanted.cost, said)
     else:
@@ -89,8 +136,8 @@ def check(deployment: Deployment, usage: Usage | None, said: Iterable[Observatio
     if sign is None:
         return
     account, now = deployment.provider.name, engine.clock.now()
-    engine.catalog.experience.withdraw(account, now + QUARANTINE, sign)
-    for bucket in engine.catalog.buckets():
+    engine.view.catalog.experience.withdraw(account, now + QUARANTINE, sign)
+    for bucket in engine.view.catalog.buckets():
         if bucket.account == account:
             engine.ledger.close(bucket, QUARANTINE, sign)
     engine.tell(Withdrawn(account, sign, now + QUARANTINE, alarm=True))
@@ -116,11 +163,11 @@ def _close(failure: f.RateLimited, deployment: Deployment, engine: Engine, now: 
         if until is None and bucket.window == "rolling":
             used_up = Observation(bucket.unit, bucket.window_name, remaining=0.0, by="a refusal")
             engine.ledger.observe([bucket], [used_up], now)
-            engine.health.failed(deployment.name, failure.message, 2.0, now)
+            engine.view.health.failed(deployment.name, failure.message, 2.0, now)
         else:
             engine.ledger.close(bucket, None if until is None else until - now, failure.message)
     if not named:
-        engine.health.failed(deployment.name, failure.message, 30.0, now, until)
+        engine.view.health.failed(deployment.name, failure.message, 30.0, now, until)
 
 
 def _after(now: float, seconds: float | None) -> float | None:

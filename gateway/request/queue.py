@@ -1,12 +1,16 @@
 """
-The waiting room: bounded, fair by client, and only for those who may be served in time.
+The queue: bounded, fair by client, and only for calls that may be served in time.
 
-Requests that the same sources would serve stand in one *line*. A line may try when its sources open, or when capacity was
-given back: its first tries, and the next only once that one got through. Who is first is decided by priority, then by
-start-time fair queueing among clients (Goyal, Vin and Cheng, *Start-time fair queuing*, SIGCOMM 1996): a client with a
-thousand requests delays another's single one by one place.
+Each call that waits has a *ticket* and sleeps on its own: until the moment that its own plan named, or until capacity is
+given back. Then it may try again, one ticket at a time. Which goes first is decided by priority, then by start-time fair
+queueing among clients (Goyal, Vin and Cheng, *Start-time fair queuing*, SIGCOMM 1996): a client with a thousand calls
+delays another client's single one by one place.
 
-Where nobody waits, all of this costs a comparison.
+Calls that the same deployments could serve stand in one *line*. When capacity is given back, the first of each line tries;
+where it finds no room, those behind it in the line that are no smaller would find none, and sleep on. That is all that one
+call's failure means for another: moments are never shared.
+
+Where no call waits, all of this costs a comparison.
 """
 
 from __future__ import annotations
@@ -15,188 +19,245 @@ import asyncio
 from collections import Counter
 from collections.abc import Hashable
 from heapq import heapify, heappop, heappush
+from math import inf
 from types import TracebackType
 from typing import Self
 
 from msgspec import Struct
 
-from gateway.clock import Clock
+from gateway.clock import Clock, Timer
+from gateway.request.plan import Retry
 from gateway.words import GatewayError, Stopping
 
-_NOW = 0.0
+LONGEST_SLEEP = 15.0
+"""Seconds after which a ticket looks again in any case: a signal may be lost with its process, or the clock be set."""
+
+
+_SAME_MOMENT = 0.002
+"""Seconds within which moments are one: timers ring a little early or late, and ranks go before that."""
 
 
 class _Line(Struct):
-    """Those whom the same sources would serve, as a heap by rank, and when (unix seconds) the first may try."""
+    """
+    The tickets that sleep for the same deployments, as a heap by rank. Capacity was given back, and tickets smaller than
+    *below* may still find some of it; 0: none.
+    """
 
-    opens_at: float
-    waiting: list[Place] = []
+    asleep: list[Ticket] = []
+    below: float = 0.0
 
 
-class WaitingRoom:
-    """*room* requests may wait at once. All moments are unix seconds of *clock*."""
+class Queue:
+    """*places* calls may wait at once. All moments are unix seconds of *clock*."""
 
-    def __init__(self, clock: Clock, room: int) -> None:
-        self._clock, self._room = clock, room
+    def __init__(self, clock: Clock, places: int) -> None:
+        self._clock, self._places = clock, places
         self._lines: dict[Hashable, _Line] = {}
+        self._moments: list[
+            tuple[float, int, Ticket]
+        ] = []  # a heap; what a ticket does not wait for any more stays in it
+        self._alarm: Timer | None = None
+        self._alarm_at = inf
+        self._ready: list[Ticket] = []  # a heap by rank
         self._of_client: Counter[str] = Counter()
-        self._turns: dict[str, float] = {}  # of each client that waits: the virtual time of its last place
+        self._starts: dict[str, float] = {}  # of each client that waits: the virtual start of its last ticket
         self._virtual = 0.0
         self._numbers = 0
-        self._trying: Place | None = None
-        self._alarm: asyncio.Task[None] | None = None
-        self._alarm_at = 0.0
+        self._trying: Ticket | None = None
         self._closed = False
         self.waiting = 0
 
-    def place(self, line: Hashable, client: str, priority: int, deadline: float) -> Place:
-        """
-        A place for one request, to be used as a context. A higher *priority* goes first. *deadline*: it is told at the
-        latest when it can no longer be served by then.
-        """
-        return Place(self, line, client, priority, deadline)
+    def enter(self, client: str, priority: int, deadline: float) -> Ticket:
+        """A ticket for one call, to be used as a context. A higher *priority* goes first; it waits until *deadline*."""
+        return Ticket(self, client, priority, deadline)
 
     def freed(self) -> None:
-        """Capacity was given back: the first of every line may try."""
+        """Capacity was given back, or a recovery trial is over: the first of every line may try."""
         if self.waiting:
             for line in self._lines.values():
-                line.opens_at = _NOW
+                line.below = inf
             self.go_on()
 
     def close(self) -> None:
-        """Nobody waits any more: all who do are told that the gateway is stopping, and so is whoever would."""
+        """No call waits any more: those that do are told that the gateway is stopping, and so is each that would."""
         self._closed = True
-        for place in [place for line in self._lines.values() for place in line.waiting]:
-            self.leave(place)
-            place.dismiss()
+        for ticket in [*self._ready, *(one for line in self._lines.values() for one in line.asleep)]:
+            self._remove(ticket)
+            ticket.end(Stopping())
 
-    # ── for places ──
+    # ── for tickets ──
 
     def now(self) -> float:
         return self._clock.now()
 
-    def opens_at(self, key: Hashable) -> float:
-        """When a line may try next, as far as those who stand in it know."""
-        line = self._lines.get(key)
-        return line.opens_at if line is not None else _NOW
+    @property
+    def wanted(self) -> bool:
+        """Whether other calls wait for capacity, or just try to have some that they waited for."""
+        return self.waiting > 0 or self._trying is not None
 
-    def join(self, place: Place, opens_at: float | None = None) -> bool:
+    @property
+    def busy(self) -> bool:
+        """Whether a ticket is trying or may try: others wait for their turn behind it."""
+        return self._trying is not None or bool(self._ready)
+
+    def join(self, ticket: Ticket, line: Hashable, size: float, wake_at: float | None) -> bool:
         """
-        Stand in line, which opens at *opens_at* if that has just been found out. False if the room is full of others with
-        as good a right to it.
+        Have *ticket* wait: ready to try (*wake_at* None), or asleep in *line* until then. False if all places are taken
+        by others with as good a right to one.
         """
         if self._closed:
             raise Stopping
-        if self.waiting >= self._room and not self._make_room(place.client):
+        if self.waiting >= self._places and not self._make_room(ticket.client):
             return False
-        if place.rank is None:
+        if ticket.rank is None:
             self._numbers += 1
-            turn = max(self._virtual, self._turns.get(place.client, 0.0)) + 1.0
-            self._turns[place.client] = turn
-            place.rank = (-place.priority, turn, self._numbers)
-        line = self._lines.get(place.line)
-        if line is None:
-            line = self._lines[place.line] = _Line(_NOW)
-        heappush(line.waiting, place)
-        self._of_client[place.client] += 1
+            start = max(self._virtual, self._starts.get(ticket.client, 0.0)) + 1.0
+            self._starts[ticket.client] = start
+            ticket.rank = (-ticket.priority, start, self._numbers)
+        ticket.behind = self.waiting
+        self._of_client[ticket.client] += 1
         self.waiting += 1
-        place.stand()
-        if opens_at is not None:
-            self.found(place.line, opens_at)
+        ticket.wait(line, size)
+        if wake_at is None:
+            ticket.ready = True
+            heappush(self._ready, ticket)
+        else:
+            here = self._lines.setdefault(line, _Line())
+            heappush(here.asleep, ticket)
+            here.below = min(here.below, size)
+            ticket.wakes_at = wake_at
+            heappush(self._moments, (wake_at, ticket.rank[2], ticket))
+            self._set_alarm()
         return True
 
-    def found(self, key: Hashable, opens_at: float) -> None:
-        """The sources of a line open at *opens_at*: who cannot wait for that is told."""
-        line = self._lines.get(key)
-        if line is None:
-            return
-        line.opens_at = opens_at
-        for late in [place for place in line.waiting if place.deadline < opens_at]:
-            self.leave(late)
-            late.call(opens_at)
-
-    def leave(self, place: Place) -> None:
-        """Stand in line no more."""
-        line = self._lines[place.line]
-        line.waiting.remove(place)
-        heapify(line.waiting)
-        self._left(place, line)
-
-    def done(self, place: Place, *, through: bool) -> None:
-        """*place* has tried. If it got *through*, so may the next."""
-        if through and place.rank is not None:
-            self._virtual = max(self._virtual, place.rank[1])
-        if self._trying is place:
+    def done(self, ticket: Ticket, *, through: bool) -> None:
+        """*ticket* has tried, and got *through* or not: the next may try."""
+        if through and ticket.rank is not None:
+            self._virtual = max(self._virtual, ticket.rank[1])
+        if self._trying is ticket:
             self._trying = None
             self.go_on()
 
-    def go_on(self) -> None:
-        """Let the first of those who may try do so, one at a time; else see to it that we look again in time."""
-        if self._trying is not None or not self.waiting:
-            return
-        now = self._clock.now()
-        line = min((one for one in self._lines.values() if one.opens_at <= now), key=_first_rank, default=None)
-        if line is not None:
-            self._trying = heappop(line.waiting)
-            self._left(self._trying, line)
-            self._trying.call(None)
-            return
-        soonest = min(line.opens_at for line in self._lines.values())
-        if self._alarm is None or soonest < self._alarm_at:
-            if self._alarm is not None:
-                self._alarm.cancel()
-            self._alarm, self._alarm_at = asyncio.create_task(self._look_at(soonest)), soonest
+    def leave(self, ticket: Ticket) -> None:
+        """Its caller left."""
+        if ticket.stands:
+            self._remove(ticket)
 
-    async def _look_at(self, moment: float) -> None:
-        await self._clock.sleep(max(0.0, moment - self._clock.now()))
-        self._alarm = None
+    # ── whose moment has come ──
+
+    def _set_alarm(self) -> None:
+        """Have the alarm ring at the first moment that a ticket waits for."""
+        while self._moments and self._moments[0][2].wakes_at != self._moments[0][0]:
+            heappop(self._moments)
+        soonest = self._moments[0][0] if self._moments else inf
+        if soonest >= self._alarm_at:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = soonest
+        self._alarm = self._clock.call_later(max(0.0, soonest - self._clock.now()), self._ring)
+
+    def _ring(self) -> None:
+        """All whose moment has come may try, in the order of their ranks."""
+        self._alarm, self._alarm_at = None, inf
+        due = self._clock.now() + _SAME_MOMENT
+        while self._moments and self._moments[0][0] <= due:
+            moment, _, ticket = heappop(self._moments)
+            if ticket.wakes_at == moment:
+                self._remove(ticket, leaves=False)
+                ticket.ready = True
+                heappush(self._ready, ticket)
+        self._set_alarm()
         self.go_on()
 
-    def _left(self, place: Place, line: _Line) -> None:
-        place.stands = False
+    # ── which one tries ──
+
+    def go_on(self) -> None:
+        """Let the first of those that may try do so, unless one is trying."""
+        if self._trying is not None:
+            return
+        first = self._first()
+        if first is not None:
+            self._remove(first)
+            self._trying = first
+            first.end(None)
+
+    def _first(self) -> Ticket | None:
+        """The first of those that are ready, and of those that sleep where capacity was given back."""
+        found = self._ready[0] if self._ready else None
+        for line in self._lines.values():
+            if not line.below:
+                continue
+            if line.below == inf:
+                first: Ticket | None = line.asleep[0]
+            else:
+                first = min((one for one in line.asleep if one.size < line.below), default=None)
+            if first is None:
+                line.below = 0.0
+            elif found is None or first < found:
+                found = first
+        return found
+
+    def _remove(self, ticket: Ticket, *, leaves: bool = True) -> None:
+        among = self._ready if ticket.ready else self._lines[ticket.line].asleep
+        if among[0] is ticket:
+            heappop(among)
+        else:
+            among.remove(ticket)
+            heapify(among)
+        if not ticket.ready and not among:
+            del self._lines[ticket.line]
+        ticket.ready, ticket.wakes_at = False, inf
+        if leaves:
+            self._left(ticket)
+
+    def _left(self, ticket: Ticket) -> None:
+        ticket.stands = False
         self.waiting -= 1
-        self._of_client[place.client] -= 1
-        if not self._of_client[place.client]:
-            del self._of_client[place.client]
-            self._turns.pop(place.client, None)
-        if not line.waiting:
-            del self._lines[place.line]
+        if not self.waiting and self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm, self._alarm_at = None, inf
+            self._moments.clear()
+        self._of_client[ticket.client] -= 1
+        if not self._of_client[ticket.client]:
+            del self._of_client[ticket.client]
+            self._starts.pop(ticket.client, None)
 
     def _make_room(self, client: str) -> bool:
-        """Send away the last of the client that has most waiting, if *client* has clearly fewer."""
+        """Send away the last ticket of the client that has most waiting, if *client* has clearly fewer."""
         if not self._of_client:
             return False
         most, count = self._of_client.most_common(1)[0]
         if self._of_client[client] + 1 >= count:
             return False
-        last = max(one for line in self._lines.values() for one in line.waiting if one.client == most)
-        opens_at = self.opens_at(last.line)
-        self.leave(last)
-        last.call(max(opens_at, self._clock.now()))
+        waiting = (*self._ready, *(one for line in self._lines.values() for one in line.asleep))
+        last = max(one for one in waiting if one.client == most)
+        self._remove(last)
+        last.end(None, kept=False)
         return True
 
 
-def _first_rank(line: _Line) -> Place:
-    return line.waiting[0]
-
-
-class Place:
+class Ticket:
     """
-    One request's. ``turn`` comes before the first try, ``wait`` after each that found no room; both give None when it
-    may try, else the moment at which its sources open, which is too late for it. ``through`` says that it got what it
-    wanted; leaving the context says so, too, or that it gave up.
+    One call's. ``turn`` comes before the first try, ``sleep`` after each that found no room; ``through`` says that the call
+    has its reservation. Leaving the context gives the ticket back.
     """
 
-    def __init__(self, room: WaitingRoom, line: Hashable, client: str, priority: int, deadline: float) -> None:
-        self._room = room
-        self.line, self.client, self.priority, self.deadline = line, client, priority, deadline
+    def __init__(self, queue: Queue, client: str, priority: int, deadline: float) -> None:
+        self._queue = queue
+        self.client, self.priority, self.deadline = client, priority, deadline
         self.rank: tuple[int, float, int] | None = None
-        self.stands = False
+        self.line: Hashable = None
+        self.size = 0.0
+        self.stands = self.ready = False
+        self.wakes_at = inf
         self.waited = 0.0  # seconds, altogether
-        self._called: asyncio.Future[float | None] | None = None
+        self.behind = 0  # tickets that waited already when this one last began to
+        self._kept = True
+        self._called: asyncio.Future[None] | None = None
 
-    def __lt__(self, other: Place) -> bool:
-        assert self.rank is not None  # who stands in a line has one
+    def __lt__(self, other: Ticket) -> bool:
+        assert self.rank is not None  # a ticket that waits has one
         assert other.rank is not None
         return self.rank < other.rank
 
@@ -206,54 +267,60 @@ class Place:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.stands:
-            self._room.leave(self)
-        self._room.done(self, through=False)
+        self._queue.done(self, through=False)
         if isinstance(error, GatewayError):
             error.waited = self.waited
 
-    async def turn(self) -> float | None:
-        """Wait for our turn behind those who were here before; who could not wait for it tries at once."""
-        room = self._room
-        if not room.waiting or room.opens_at(self.line) > self.deadline or not room.join(self):
-            return None
-        return await self._wait()
+    def can_wait(self, retry: Retry) -> bool:
+        """Whether another try may come before the deadline."""
+        return self._queue.now() < self.deadline and (retry.when_freed or retry.at <= self.deadline)
 
-    async def wait(self, opens_at: float) -> float | None:
-        """We tried, and found no room before *opens_at*."""
-        room = self._room
-        reachable = opens_at <= self.deadline and room.now() < self.deadline
-        if not reachable:
-            room.found(self.line, opens_at)
-        stands = reachable and room.join(self, opens_at)
-        room.done(self, through=False)
-        return await self._wait() if stands else opens_at
+    async def turn(self) -> None:
+        """Wait until those that may try, and were here before, have tried. A full queue is not waited in."""
+        if self._queue.busy and self._queue.now() < self.deadline and self._queue.join(self, None, 0.0, None):
+            await self._wait()
+
+    async def sleep(self, retry: Retry, line: Hashable, size: float) -> bool:
+        """
+        Sleep until another try is worth it; *line* tells which deployments are waited for, *size* (tokens) for how much.
+
+        False if there was no place in the queue, or it had to be given to another client.
+        """
+        now = self._queue.now()
+        wake_at = min(retry.at, self.deadline, now + LONGEST_SLEEP)
+        joined = self._queue.join(self, line, size, wake_at)
+        self._queue.done(self, through=False)
+        return joined and await self._wait()
 
     def through(self) -> None:
-        """The next may try."""
-        self._room.done(self, through=True)
+        """The call has what it wanted: the next may try."""
+        self._queue.done(self, through=True)
 
-    def stand(self) -> None:
-        self.stands = True
+    # ── for the queue ──
+
+    def wait(self, line: Hashable, size: float) -> None:
+        """It waits from now on."""
+        self.line, self.size, self.stands, self._kept = line, size, True, True
         self._called = asyncio.get_running_loop().create_future()
 
-    def call(self, too_late: float | None) -> None:
-        """Our turn; or no use to wait any longer, since it is *too_late* then."""
-        assert self._called is not None  # we stand in line
-        if not self._called.done():
-            self._called.set_result(too_late)
+    def end(self, error: GatewayError | None, *, kept: bool = True) -> None:
+        """It waits no more: it may try; or, if its place was not *kept*, or because of *error*, it gives up."""
+        self._kept = kept
+        assert self._called is not None  # it waits
+        if self._called.done():
+            return
+        if error is None:
+            self._called.set_result(None)
+        else:
+            self._called.set_exception(error)
 
-    def dismiss(self) -> None:
-        """The gateway is stopping."""
-        assert self._called is not None  # we stand in line
-        if not self._called.done():
-            self._called.set_exception(Stopping())
-
-    async def _wait(self) -> float | None:
-        self._room.go_on()
-        assert self._called is not None
-        began = self._room.now()
+    async def _wait(self) -> bool:
+        called, began = self._called, self._queue.now()
+        assert called is not None
+        self._queue.go_on()
         try:
-            return await self._called
+            await called
         finally:
-            self.waited += self._room.now() - began
+            self._queue.leave(self)  # its caller did, if it stands there still
+            self.waited += self._queue.now() - began
+        return self._kept

@@ -1,74 +1,162 @@
-"""What a caller is told who got no answer: why everybody was left out, and when to come back."""
+"""What a caller is told whose call is not answered: what was missing or in the way, and when to come back. Pure."""
 
 from __future__ import annotations
 
-from gateway.quota.nouns import NoRoom
-from gateway.request.consequences import CONSEQUENCES
-from gateway.request.engine import Attempt, Engine
-from gateway.words import Deployment, Exclusion, GatewayError, NoCapacity, NoSource, NothingCapable, Requirements
+import math
+from collections.abc import Iterable, Sequence
+
+from gateway.request.outcome import CONSEQUENCES, told
+from gateway.request.plan import Attempt, Plan, Tried, View, plan
+from gateway.words import (
+    Call,
+    Deployment,
+    Exclusion,
+    GatewayError,
+    NoCapacity,
+    NoSource,
+    NotAllowed,
+    NothingCapable,
+    TooLong,
+)
+
+SOON = 5.0
+"""
+Seconds after which to come back for something that has no moment: a slot that is taken, a trial that is under way. A
+typical answer is over by then.
+"""
 
 
-def full(ranked: list[Deployment], no_room: NoRoom) -> list[Exclusion]:
-    """Why *ranked* have no room, and when they do."""
-    reasons = []
-    for deployment, (bucket, opens) in zip(ranked, no_room.refusals, strict=True):
-        if opens == float("inf"):
-            reasons.append(Exclusion(deployment.name, "size", f"the request outgrows {bucket.limit:g} {bucket.key}"))
-        else:
-            used = f"{bucket.limit:g} {bucket.unit} a {bucket.window_name} are used"
-            reasons.append(Exclusion(deployment.name, "quota", used, opens))
-    return reasons
-
-
-def given_up(
-    needs: Requirements, attempts: list[Attempt], excluded: list[Exclusion], opens_at: float, engine: Engine
-) -> GatewayError:
-    """What the caller is told when nothing is left to try, or not soon enough."""
-    if opens_at == float("inf"):
-        if attempts:
-            return in_vain(attempts, opens_at, engine)
-        return NothingCapable(
-            f"no free source has a quota for about {needs.prompt_tokens} tokens and an answer of {needs.output_tokens} "
-            f"at once; bound the answer by max_tokens, send fewer tools or less text, or add another source's key",
-            excluded=tuple(excluded),
+def after(call: Call, tried: Tried, *, spent: bool, view: View, now: float) -> GatewayError:
+    """
+    What to tell the caller of *call* after what was *tried*: nothing is left to try, or not soon enough, or the attempt
+    budget is *spent*.
+    """
+    if (error := told(tried.attempts)) is not None:
+        return error
+    chosen = plan(call, tried, view, now)
+    failed = _failed(tried.attempts, view, now)
+    if tried.attempts and (spent or chosen.retry.never):
+        return _in_vain(tried.attempts, chosen, failed, now)
+    if tried.attempts or any(reason.kind in ("quota", "cooling") for reason in chosen.unavailable):
+        wait = _wait(chosen, failed, now)
+        return NoCapacity(
+            f"every free source that fits is at its limit; the first opens in {wait:.0f} s",
+            retry_after=wait,
+            excluded=(*failed, *chosen.unavailable),
         )
-    reasons = _failed(attempts, engine)
-    wait = _wait(opens_at, reasons, engine)
-    kept = ", or keeps what it has left for shorter requests" if any(one.kind == "kept" for one in excluded) else ""
-    return NoCapacity(
-        f"every free source that fits is at its limit{kept}; the first opens in {wait:.0f} s",
-        retry_after=wait,
-        excluded=(*reasons, *excluded),
-    )
+    return _nobody(call, chosen, view, now)
 
 
-def in_vain(attempts: list[Attempt], opens_at: float, engine: Engine) -> GatewayError:
-    """What the caller is told when all *attempts* failed. Another may be worth it at *opens_at*, or when one has passed."""
-    reasons = _failed(attempts, engine)
+def starting() -> NoSource:
+    """The first lists are on their way."""
+    return NoSource("this gateway has just started and not heard from all sources yet", retry_after=1.0)
+
+
+def _in_vain(attempts: Sequence[Attempt], chosen: Plan, failed: tuple[Exclusion, ...], now: float) -> GatewayError:
+    """What to say when all that were asked failed: what they agree on, if the request is at fault."""
     last = CONSEQUENCES[type(attempts[-1].failure)].last
-    if last is not None and all(CONSEQUENCES[type(a.failure)].last for a in attempts):
-        return last(attempts[-1].failure.message, excluded=reasons)
-    tried = "; ".join(f"{reason.deployment}: {reason.reason}" for reason in reasons)
-    wait = _wait(opens_at, reasons, engine)
+    if last is not None and all(CONSEQUENCES[type(one.failure)].last for one in attempts):
+        return last(attempts[-1].failure.message, excluded=failed)
+    tried = "; ".join(f"{reason.deployment}: {reason.reason}" for reason in failed)
+    wait = 1.0 if chosen.ranked else _wait(chosen, failed, now)
     return NoSource(
         f"every source that was tried failed ({tried})",
-        retry_after=None if wait == float("inf") else wait,
-        excluded=reasons,
+        retry_after=None if wait == math.inf else wait,
+        excluded=failed,
     )
 
 
-def _failed(attempts: list[Attempt], engine: Engine) -> tuple[Exclusion, ...]:
-    """Who failed, and until when it is left alone if that passes by itself."""
-    now, reasons = engine.clock.now(), []
+def _failed(attempts: Iterable[Attempt], view: View, now: float) -> tuple[Exclusion, ...]:
+    """Which deployments failed, and until when each is left alone if that passes by itself."""
+    reasons = []
     for one in attempts:
         name, why = one.deployment.name, f"{type(one.failure).__name__}: {one.failure.message}"
-        passes = CONSEQUENCES[type(one.failure)].cools and not engine.catalog.experience.withdrawn(one.deployment, now)
-        cooling = engine.health.blocked_until(name, now) if passes else None
-        reasons.append(Exclusion(name, "failed", why, None if cooling is None else cooling[0]))
+        passes = CONSEQUENCES[type(one.failure)].cools and not view.catalog.experience.withdrawn(one.deployment, now)
+        cooling = view.health.blocked(name, now) if passes else None
+        reasons.append(Exclusion(name, "failed", why, cooling.until if cooling else None))
     return tuple(reasons)
 
 
-def _wait(opens_at: float, reasons: tuple[Exclusion, ...], engine: Engine) -> float:
-    """Seconds until the first of those who failed, or of the others, may be asked again."""
-    moments = [opens_at, *(reason.until for reason in reasons if reason.until is not None)]
-    return max(1.0, min(moments) - engine.clock.now())
+def _wait(chosen: Plan, failed: Iterable[Exclusion], now: float) -> float:
+    """Seconds until the first of those that failed, or of the others, may be asked again; infinity: nobody knows."""
+    moments = [chosen.retry.at, *(reason.until for reason in failed if reason.until is not None)]
+    if chosen.retry.when_freed:
+        moments.append(now + SOON)
+    return max(1.0, min(moments) - now)
+
+
+# ── no deployment can ──
+
+
+def _nobody(call: Call, chosen: Plan, view: View, now: float) -> GatewayError:
+    if any(reason.kind == "size" for reason in chosen.unavailable):
+        return NothingCapable(
+            f"no free source has a quota for about {call.prompt_tokens} tokens and an answer of {call.output_tokens} "
+            f"at once; bound the answer by max_tokens, send fewer tools or less text, or add another source's key",
+            excluded=tuple(chosen.unavailable),
+        )
+    excluded = view.catalog.exclusions(call, chosen.wants, now)
+    if not excluded:
+        return view.catalog.unknown(chosen.wants)
+    return (
+        _out_of_service(excluded, now)
+        or _forbidden(excluded)
+        or _too_long(call, excluded)
+        or _incapable(call, excluded)
+    )
+
+
+def _out_of_service(excluded: list[tuple[Deployment, Exclusion]], now: float) -> NoSource | None:
+    """What to say if some of *excluded* could do it, but may not be asked for now: the request is not at fault."""
+    out = [reason for _, reason in excluded if reason.kind in ("withdrawn", "proof")]
+    if not out:
+        return None
+    told = "; ".join(f"{reason.deployment}: {reason.reason}" for reason in out[:3])
+    back = min((reason.until for reason in out if reason.until is not None), default=None)
+    return NoSource(
+        f"every free source that could serve this request is out of service ({told})",
+        retry_after=None if back is None else max(1.0, back - now),
+        excluded=tuple(out),
+    )
+
+
+def _forbidden(excluded: list[tuple[Deployment, Exclusion]]) -> NotAllowed | None:
+    """What to say if nothing but the client's own policy is in the way."""
+    if any(reason.kind != "policy" for _, reason in excluded):
+        return None
+    return NotAllowed(
+        f"the client's key allows none of the {len(excluded)} deployments that go by this name; its [[client]] entry "
+        f"in the settings says which models and providers it may use",
+        param="model",
+        excluded=tuple(reason for _, reason in excluded),
+    )
+
+
+def _too_long(call: Call, excluded: list[tuple[Deployment, Exclusion]]) -> TooLong | None:
+    """What to say if some could do it but for its length: the words are those by which agents know to shorten it."""
+    longest = max((d.context or 0 for d, reason in excluded if reason.kind == "context"), default=0)
+    if not longest:
+        return None
+    return TooLong(
+        f"the maximum context length of the free sources that fit is {longest} tokens, and this request has about "
+        f"{call.prompt_tokens}: please reduce the length of the messages",
+        param="messages",
+        excluded=tuple(reason for _, reason in excluded),
+    )
+
+
+def _incapable(call: Call, excluded: list[tuple[Deployment, Exclusion]]) -> NothingCapable:
+    """Say what was missing, and which came closest: of those that lack the least, one that the client may use, the best."""
+    needed = call.wants.capabilities
+
+    def distance(pair: tuple[Deployment, Exclusion]) -> tuple[int, bool, float]:
+        deployment, reason = pair
+        return len(needed - deployment.capabilities), reason.kind == "policy", -deployment.quality
+
+    closest, why = min(excluded, key=distance)
+    wanted = ", ".join(sorted(needed - {"stream"})) or call.wants.operation
+    return NothingCapable(
+        f"no free source can serve this request ({wanted}; about {call.prompt_tokens} tokens): "
+        f"{closest.name} came closest, but {why.reason}",
+        excluded=tuple(reason for _, reason in excluded),
+    )

@@ -18,11 +18,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.request.engine import Answer, Attempt, Engine
+from gateway.request.engine import Answer, Engine
 from gateway.request.joining import Join
 from gateway.request.pipeline import answer
+from gateway.request.plan import Attempt
 from gateway.request.stream import arrivals
-from gateway.words import Ask, GatewayError
+from gateway.words import Call, GatewayError
 from providers.chat import ChatRequest, Chunk, Message, Step, Usage, encode, raw
 from providers.failures import Interrupted
 
@@ -35,12 +36,12 @@ _BYTES_PER_TOKEN = 4
 """Of what was said, to keep a bound on the answer's length: an estimate, for its provider never came to count it."""
 
 
-class Course:
+class StreamSession:
     """The way of one streamed answer, through as many sources as it takes. *answer* is the part that is under way."""
 
-    def __init__(self, found: Answer, ask: Ask, engine: Engine) -> None:
+    def __init__(self, found: Answer, engine: Engine) -> None:
         self.answer = found
-        self._ask, self._engine = ask, engine
+        self._call, self._engine = found.call, engine
         self._said = _Said()
 
     def arrivals(self) -> AsyncGenerator[list[Step], None]:
@@ -49,7 +50,7 @@ class Course:
 
         Raises Interrupted if it breaks for good. Close the iterator to leave early.
         """
-        return self._parts() if resumable(self._ask) else arrivals(self.answer, self._engine)
+        return self._parts() if resumable(self._call) else arrivals(self.answer, self._engine)
 
     async def _parts(self) -> AsyncGenerator[list[Step], None]:
         part = _Part(self._said)
@@ -76,34 +77,34 @@ class Course:
             Attempt(self.answer.deployment, broke, self._engine.clock.now() - self.answer.sent_at),
         )
         try:
-            self.answer = await answer(continued(self._ask, self._said.text), self.answer.request, self._engine, failed)
+            self.answer = await answer(continued(self._call, self._said.text), self._engine, failed)
         except GatewayError:
             raise broke from None
 
 
-def resumable(ask: Ask) -> bool:
-    """Whether the answer to *ask* may be continued by another source than began it."""
-    view = ask.view
+def resumable(call: Call) -> bool:
+    """Whether the answer to *call* may be continued by another source than began it."""
+    view = call.view
     shaped = view.response_format is not None and view.response_format.type != "text"
-    return ask.resume and not shaped and not view.logprobs and (view.n or 1) == 1
+    return call.resume and not shaped and not view.logprobs and (view.n or 1) == 1
 
 
-def continued(ask: Ask, text: str) -> Ask:
-    """*ask*, for what follows *text*."""
+def continued(call: Call, text: str) -> Call:
+    """*call*, for what follows *text*."""
     if not text:
-        return ask
-    fields = dict(ask.fields)
-    messages = [*ask.view.messages, Message("assistant", text), Message("user", _GO_ON)]
+        return call
+    fields = dict(call.fields)
+    messages = [*call.view.messages, Message("assistant", text), Message("user", _GO_ON)]
     changes: dict[str, Any] = {"messages": messages}
     # The caller's own messages stay as they were spelled.
     fields["messages"] = raw([*msgspec.json.decode(fields["messages"], type=list[msgspec.Raw]), *messages[-2:]])
     for name in ("max_tokens", "max_completion_tokens"):
-        bound = getattr(ask.view, name)
+        bound = getattr(call.view, name)
         if bound is not None:
             changes[name] = max(1, bound - len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN)
             fields[name] = raw(changes[name])
-    view: ChatRequest = msgspec.structs.replace(ask.view, **changes)
-    return msgspec.structs.replace(ask, view=view, fields=fields)
+    view: ChatRequest = msgspec.structs.replace(call.view, **changes)
+    return msgspec.structs.replace(call, view=view, fields=fields)
 
 
 class _Said(Struct):

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from gateway.events import Attempted
+from gateway.request import outcome
 from gateway.request.engine import Answer, Engine
-from gateway.request.outcome import bear, check, settle
 from gateway.routing.latency import Point
 from providers.chat import Step, Usage, Whole
 from providers.failures import Interrupted, ProviderFailure
@@ -28,7 +28,7 @@ def whole(answer: Answer, engine: Engine) -> Whole:
     _settle(answer, found.completion.usage, answer.reply.observed, engine)
     if found.completion.usage is not None:
         point = _point(found.completion.usage, answer.first_content)
-        engine.health.timed(answer.deployment.name, [point], answer.sent_at + answer.first_content)
+        engine.view.health.timed(answer.deployment.name, [point], answer.sent_at + answer.first_content)
     return found
 
 
@@ -42,7 +42,7 @@ async def arrivals(answer: Answer, engine: Engine) -> AsyncGenerator[list[Step],
     assert rest is not None  # the request asked for a stream
     usage = _usage(answer.reply.head)
     engine.ledger.observe(answer.deployment.buckets, answer.reply.observed, answer.sent_at)
-    check(answer.deployment, None, answer.reply.observed, engine)
+    outcome.check(answer.deployment, None, answer.reply.observed, engine)
     try:
         yield answer.reply.head
         async for steps in rest:
@@ -51,8 +51,8 @@ async def arrivals(answer: Answer, engine: Engine) -> AsyncGenerator[list[Step],
         _time(answer, usage, engine)
     except ProviderFailure as failure:
         interrupted = failure if isinstance(failure, Interrupted) else Interrupted.by(failure)
-        engine.tell(Attempted(answer.request, answer.deployment.name, "Interrupted", failure.message))
-        bear(interrupted, answer.deployment, answer.held, engine)
+        engine.tell(Attempted(answer.call.id, answer.deployment.name, "Interrupted", failure.message))
+        outcome.report(interrupted, answer.slot, engine.clock.now() - answer.sent_at, engine)
         raise interrupted from failure
     finally:
         answer.reply.close()
@@ -64,9 +64,9 @@ def _settle(answer: Answer, usage: Usage | None, said: tuple[Observation, ...], 
     End the reservation, and learn how long the prompt really was. A model on this machine may count only what it had not
     cached, and an image is no text: neither tells anything.
     """
-    settle(answer.deployment, answer.held, usage, said, engine)
-    if usage is not None and answer.deployment.proof.kind != "local" and not answer.needs.media_tokens:
-        engine.calibration.saw(answer.deployment.model, answer.needs.text_tokens, usage.prompt_tokens)
+    outcome.settle(answer.slot, usage, said, engine)
+    if usage is not None and answer.deployment.proof.kind != "local" and not answer.call.media_tokens:
+        engine.calibration.saw(answer.deployment.model, answer.call.text_tokens, usage.prompt_tokens)
 
 
 def _time(answer: Answer, usage: Usage | None, engine: Engine) -> None:
@@ -75,7 +75,7 @@ def _time(answer: Answer, usage: Usage | None, engine: Engine) -> None:
     points = [Point(0.0, answer.first_content)]
     if usage is not None:
         points.append(_point(usage, now - answer.sent_at))
-    engine.health.timed(answer.deployment.name, points, now)
+    engine.view.health.timed(answer.deployment.name, points, now)
 
 
 def _point(usage: Usage, seconds: float) -> Point:

@@ -1,20 +1,21 @@
 """
-How each deployment fares: its outages, with growing back-off and one probe at a time, and its pace.
+How each deployment fares: its cooldowns, with growing back-off and one recovery trial at a time, and its pace.
 
-Both reach every replica and survive a restart, through the memory. An outage is told at once; what is learned of pace is
+Both reach every replica and survive a restart, through the memory. An cooldown is told at once; what is learned of pace is
 gathered for some seconds, and each replica has a note of its own, so that nobody overwrites what another learned. No
-request waits for any of it, but the one that finds out whether an outage is over. All moments come in as arguments.
+request waits for any of it, but the one that finds out whether a cooldown is over. All moments come in as arguments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from msgspec import Struct
 
 from gateway.routing.latency import Pace, Point
 from gateway.state.store import Memory, Notes, decoded
+from gateway.words import Exclusion
 
 MAX_COOLING = 600.0
 """Seconds that back-off grows to at most, so that a recovered source is found again."""
@@ -22,11 +23,11 @@ MAX_COOLING = 600.0
 LONGEST = 86_400.0
 """Seconds that a provider may keep us away by what it says."""
 
-PROBE_FOR = 120.0
-"""Seconds after which a probe that was never heard of again no longer keeps others away."""
+TRIAL_FOR = 120.0
+"""Seconds after which a trial that was never heard of again no longer keeps others away."""
 
 FORGET_AFTER = 3600.0
-"""Seconds after its end for which an outage that nobody probed still makes the next one longer."""
+"""Seconds after its end for which a cooldown that was followed by no trial still makes the next one longer."""
 
 PACE_FOR = 7 * 86_400.0
 """Seconds for which a replica that tells nothing more is believed."""
@@ -35,57 +36,62 @@ MOST_REPLICAS = 16
 MOST_NAMES = 512
 """Notes on pace that are kept, and deployments in each: the latest."""
 
-_OUTAGES, _PACES = "outages", "paces"
+_COOLDOWNS, _PACES = "outages", "paces"
 
 
-class Outage(Struct, frozen=True):
-    """A deployment is left alone *until* a moment (unix seconds), and then probed. *failures* in a row led to it."""
+class Cooldown(Struct, frozen=True):
+    """A deployment is left alone *until* a moment (unix seconds), then tried by one request. *failures* in a row led to it."""
 
     until: float
     because: str
     failures: int
 
 
-class _Probe(Struct, frozen=True):
-    """Somebody finds out, until a moment; *ours*: until when nobody but we may."""
+class _Trial(Struct, frozen=True):
+    """A request finds out whether a deployment has recovered, until a moment; *ours*: until when only this replica may."""
 
     until: float
     ours: float = 0.0
 
 
 class Health:
-    """Of every deployment that was ever tried, by name. *replica* is ours alone."""
+    """Of every deployment that was ever tried, by name. *replica* is ours alone; *freed* hears of the end of a trial."""
 
-    def __init__(self, memory: Memory, replica: str) -> None:
-        self._memory, self._replica = memory, replica
-        self._outages: dict[str, Outage] = {}
-        self._probes: dict[str, _Probe] = {}
+    def __init__(self, memory: Memory, replica: str, freed: Callable[[], None] = lambda: None) -> None:
+        self._memory, self._replica, self._freed = memory, replica, freed
+        self._cooldowns: dict[str, Cooldown] = {}
+        self._trials: dict[str, _Trial] = {}
         self._mine: dict[str, Pace] = {}
         self._others: dict[str, dict[str, Pace]] = {}
         self._paces: dict[str, Pace] = {}
         self._expected: dict[str, float | None] = {}
         self._untold = False
-        memory.watch(_OUTAGES, self._hear_outages)
+        memory.watch(_COOLDOWNS, self._hear_cooldowns)
         memory.watch(_PACES, self._hear_paces)
         memory.gather(self._gather)
 
     # ── what is known: every request asks ──
 
-    def blocked_until(self, name: str, now: float) -> tuple[float, str] | None:
-        """Until when *name* should be left alone, and why; None if it may be tried."""
-        outage = self._outages.get(name)
-        if outage is None:
+    def blocked(self, name: str, now: float) -> Exclusion | None:
+        """
+        Why *name* should be left alone, and until when; None if it may be tried. A recovery trial has no moment: what the
+        others wait for is its end, whatever it comes to.
+        """
+        cooldown = self._cooldowns.get(name)
+        if cooldown is None:
             return None
-        if now < outage.until:
-            return outage.until, outage.because
-        probe = self._probes.get(name)
-        if probe is not None and now < probe.until:
-            return probe.until, "another request is finding out whether it has recovered"
+        if now < cooldown.until:
+            return Exclusion(name, "cooling", f"cooling: {cooldown.because}", cooldown.until)
+        trial = self._trials.get(name)
+        if trial is not None and now < trial.until:
+            return Exclusion(
+                name, "cooling", "another request is finding out whether it has recovered", when_freed=True
+            )
         return None
 
     def ailing(self, name: str) -> bool:
         """Whether *name* failed, and nobody has found out since that it has recovered."""
-        return name in self._outages
+        return name in self._cooldowns
 
     def expected(self, name: str) -> float | None:
         """Seconds that a typical answer takes, with what failures cost; None if unknown."""
@@ -99,55 +105,56 @@ class Health:
 
     def trying(self, name: str, now: float) -> bool:
         """
-        A request is about to be sent. The first after an outage is a probe and keeps the others here away until it ends.
+        A request is about to be sent. The first after a cooldown is a trial and keeps the others here away until it ends.
 
         True if others elsewhere must be kept away, too, by ``claim``.
         """
-        if name not in self._outages:
+        if name not in self._cooldowns:
             return False
-        ours = self._probes[name].ours if name in self._probes else 0.0
-        self._probes[name] = _Probe(now + PROBE_FOR, ours)
+        ours = self._trials[name].ours if name in self._trials else 0.0
+        self._trials[name] = _Trial(now + TRIAL_FOR, ours)
         return ours <= now
 
     async def claim(self, name: str, now: float) -> bool:
-        """Whether it is for us to probe *name*, and not for another replica. Asks the store, if it is there."""
-        outage = self._outages.get(name)
-        if outage is None:
+        """Whether the recovery trial of *name* is ours, and not another replica's. Asks the store, if it is there."""
+        cooldown = self._cooldowns.get(name)
+        if cooldown is None:
             return True
-        claimed = await self._memory.claim(f"probe {name} {outage.until!r}", PROBE_FOR)
-        heard = self._outages.get(name)
-        if heard != outage:  # while we asked
+        claimed = await self._memory.claim(f"probe {name} {cooldown.until!r}", TRIAL_FOR)
+        heard = self._cooldowns.get(name)
+        if heard != cooldown:  # while we asked
             return heard is None
-        self._probes[name] = _Probe(now + PROBE_FOR, now + PROBE_FOR if claimed else 0.0)
+        self._trials[name] = _Trial(now + TRIAL_FOR, now + TRIAL_FOR if claimed else 0.0)
         return claimed
 
     def failed(self, name: str, because: str, base: float, now: float, until: float | None = None) -> None:
         """
         It failed: leave it alone until *until* if that is known, else for *base* seconds, doubled with each failure.
 
-        What was under way already when an outage began is part of it.
+        What was under way already when a cooldown began is part of it.
         """
-        known = self._outages.get(name)
+        known = self._cooldowns.get(name)
         goes_on = known is not None and now < known.until
         before = known.failures - goes_on if known is not None else 0
         if until is None:
             until = now + min(MAX_COOLING, base * 2 ** min(before, 30))
         if known is not None and goes_on:
             until = max(until, known.until)
-        outage = Outage(min(until, now + LONGEST), because, before + 1)
-        self._tell_outage(name, outage)
+        cooldown = Cooldown(min(until, now + LONGEST), because, before + 1)
+        self._tell_cooldown(name, cooldown)
         self._learn(name, self._known(name, now).after(answered=False, now=now))
 
     def left(self, name: str) -> None:
         """An attempt ended without saying anything about the deployment."""
-        probe = self._probes.get(name)
-        if probe is not None:
-            self._probes[name] = _Probe(0.0, probe.ours)
+        trial = self._trials.get(name)
+        if trial is not None:
+            self._trials[name] = _Trial(0.0, trial.ours)
+            self._freed()
 
     def served(self, name: str, now: float) -> None:
         """It answered."""
-        if name in self._outages:
-            self._tell_outage(name, None)
+        if name in self._cooldowns:
+            self._tell_cooldown(name, None)
         self._learn(name, self._known(name, now).after(answered=True, now=now))
 
     def timed(self, name: str, points: Iterable[Point], now: float) -> None:
@@ -159,20 +166,25 @@ class Health:
 
     # ── with the others ──
 
-    def _tell_outage(self, name: str, outage: Outage | None) -> None:
-        self._probes.pop(name, None)
-        if outage is not None:
-            if outage == self._outages.get(name):
+    def _tell_cooldown(self, name: str, cooldown: Cooldown | None) -> None:
+        tried = self._trials.pop(name, None) is not None
+        if cooldown is not None:
+            if cooldown == self._cooldowns.get(name):
                 return
-            self._outages[name] = outage
+            self._cooldowns[name] = cooldown
         else:
-            self._outages.pop(name, None)
-        self._memory.note(_OUTAGES, name, None if outage is None else msgspec.json.encode(outage))
+            self._cooldowns.pop(name, None)
+        if tried or cooldown is None:
+            self._freed()
+        self._memory.note(_COOLDOWNS, name, None if cooldown is None else msgspec.json.encode(cooldown))
 
-    def _hear_outages(self, notes: Notes) -> None:
-        heard = decoded(notes, Outage)
-        self._probes = {name: one for name, one in self._probes.items() if heard.get(name) == self._outages.get(name)}
-        self._outages = heard
+    def _hear_cooldowns(self, notes: Notes) -> None:
+        heard = decoded(notes, Cooldown)
+        changed = heard != self._cooldowns
+        self._trials = {name: one for name, one in self._trials.items() if heard.get(name) == self._cooldowns.get(name)}
+        self._cooldowns = heard
+        if changed:
+            self._freed()
 
     def _known(self, name: str, now: float) -> Pace:
         return self._mine.get(name) or Pace(now)
@@ -209,9 +221,9 @@ class Health:
             latest = sorted(self._mine.items(), key=lambda item: item[1].at)[-MOST_NAMES:]
             self._mine = dict(latest)
             self._memory.note(_PACES, self._replica, msgspec.json.encode(self._mine))
-        for name, outage in list(self._outages.items()):
-            if not now - FORGET_AFTER <= outage.until <= now + LONGEST:
-                self._tell_outage(name, None)
+        for name, cooldown in list(self._cooldowns.items()):
+            if not now - FORGET_AFTER <= cooldown.until <= now + LONGEST:
+                self._tell_cooldown(name, None)
         told = {
             replica: max((one.at for one in known.values()), default=0.0) for replica, known in self._others.items()
         }

@@ -1,26 +1,19 @@
 """
-Ranking: a pure function of requirements, candidates, how full the buckets are, and health. Best first.
+What a deployment is worth to a call now. Pure.
 
-What others will need is worth keeping: from what a deployment is worth to the request is taken what others would miss,
-by the price of its dearest bucket (gateway/quota/prices.py) and the size of the request.
+What others will need is worth keeping: from the fitness of a deployment is taken what others would miss, by the price of
+its dearest bucket (prices.py) and the size of the call.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from msgspec import Struct
 
 from gateway.quota.prices import Share
-from gateway.routing.health import Health
 from gateway.words import Candidate, Deployment, Exclusion, Preference
-
-SHORTLIST = 20
-"""
-Deployments that are compared with each other. The best two of each account come first, so that those beyond the first so
-many with room and health hardly ever win; and no decision costs more in a larger catalog.
-"""
 
 _TYPICAL = 1000.0
 """Tokens of a request that costs what the price of a bucket of tokens says; others cost in proportion."""
@@ -34,135 +27,72 @@ _SPEED_WEIGHT = {"balance": 0.1, "quality": 0.02, "speed": 0.5}
 
 class Bid(Struct, frozen=True):
     """
-    What a request brings with it: what it prefers, and its size in tokens. One that *spares* shorter ones leaves alone
-    what is kept for them. *warm* is the deployment that has the beginning of its conversation in a cache, if any.
+    What a call brings to the ranking: what it prefers, its size in tokens, and the name of the deployment that has the
+    beginning of its conversation in a cache (*warm*), if any.
     """
 
     prefer: Preference = "balance"
     tokens: float = 0.0
-    spares: bool = True
     warm: str = ""
-
-
-_ANY = Bid()
-
-
-class Ranking(Struct, frozen=True):
-    """The deployments to be tried, best first, and why others rest for a while."""
-
-    best: list[Deployment]
-    resting: list[Exclusion]
-
-
-def rank(
-    candidates: Iterable[Candidate],
-    shares: Mapping[str, Share],
-    health: Health,
-    now: float,
-    bid: Bid = _ANY,
-) -> Ranking:
-    """
-    The best of *candidates*, which come as the catalog has them, for a request that makes this *bid*.
-
-    *shares* tells how dear each bucket is, by key, as it was when somebody last looked. Those that look full come last,
-    in the order in which they open: the ledger knows better. The last resort comes after all others. Those that
-    are kept for shorter requests rest, unless nobody else could ever serve this one.
-    """
-    scored: list[tuple[tuple[int, int], float, int, Deployment]] = []
-    full: list[tuple[float, int, Deployment]] = []
-    last: list[Deployment] = []
-    kept: list[tuple[float, Deployment]] = []
-    resting: list[Exclusion] = []
-    speed, tokens = _SPEED_WEIGHT[bid.prefer], bid.tokens
-    for candidate in candidates:
-        deployment = candidate.deployment
-        name = deployment.name
-        blocked = health.blocked_until(name, now)
-        if blocked is not None:
-            resting.append(Exclusion(name, "cooling", f"cooling: {blocked[1]}", blocked[0]))
-            continue
-        if deployment.last_resort:
-            last.append(deployment)
-            continue
-        price, full_until, kept_until = _price(deployment, shares, now, tokens)
-        if full_until > now:
-            full.append((full_until, len(full), deployment))
-            continue
-        if kept_until > now and bid.spares:
-            kept.append((kept_until, deployment))
-            continue
-        value = score(candidate.worth, price, health.expected(name), speed)
-        if name == bid.warm:
-            value += _WARM
-        scored.append((candidate.place, -value, len(scored), deployment))
-        if len(scored) == SHORTLIST:
-            break
-    if len(kept) == 1 and not (scored or full or last or resting):
-        return Ranking([kept[0][1]], [])
-    resting += [Exclusion(d.name, "kept", "what is left is kept for shorter requests", until) for until, d in kept]
-    scored.sort()
-    full.sort()
-    return Ranking([*(row[-1] for row in scored), *(row[-1] for row in full[:SHORTLIST]), *last], resting)
-
-
-def score(worth: float, price: float, seconds: float | None, speed: float) -> float:
-    """
-    What is *worth* so much is worth now: less for the *seconds* that a typical answer takes, by the weight of *speed*,
-    and less what others would miss (*price*).
-    """
-    return worth - speed * (_EXPECTED if seconds is None else math.log1p(seconds)) - price
-
-
-def price(deployment: Deployment, shares: Mapping[str, Share], now: float, tokens: float) -> float:
-    """What others would miss if *deployment* served a request of so many *tokens*."""
-    return _price(deployment, shares, now, tokens)[0]
 
 
 class Appraisal(Struct, frozen=True):
     """
-    The score of a deployment, and what it is made of. *seconds*: of a typical answer, None if that is not known.
-    *warm*: it has the beginning of the conversation in a cache.
+    The score of a deployment, and what it is made of: its fitness, the price of what others would miss, the seconds of a
+    typical answer (None: not known), and whether the conversation is warm there.
     """
 
     score: float
-    worth: float
+    fitness: float
     price: float
     seconds: float | None
     warm: bool
 
 
+def score(candidate: Candidate, price: float, seconds: float | None, bid: Bid) -> float:
+    """
+    The fitness of *candidate*, less the *seconds* that a typical answer takes, as far as *bid* minds, and less what others
+    would miss (*price*).
+    """
+    slow = _EXPECTED if seconds is None else math.log1p(seconds)
+    value = candidate.fitness - _SPEED_WEIGHT[bid.prefer] * slow - price
+    return value + _WARM if candidate.deployment.name == bid.warm else value
+
+
 def appraise(
-    candidate: Candidate,
-    shares: Mapping[str, Share],
-    health: Health,
-    now: float,
-    bid: Bid = _ANY,
+    candidate: Candidate, prices: Mapping[str, Share], seconds: float | None, now: float, bid: Bid
 ) -> Appraisal:
-    """What ``rank`` goes by, for people."""
-    missed = price(candidate.deployment, shares, now, bid.tokens)
-    seconds = health.expected(candidate.deployment.name)
-    value = score(candidate.worth, missed, seconds, _SPEED_WEIGHT[bid.prefer])
-    warm = candidate.deployment.name == bid.warm
-    return Appraisal(value + _WARM * warm, candidate.worth, missed, seconds, warm)
+    """What ranking goes by, for people."""
+    price = price_of(candidate.deployment, prices, now, bid.tokens)[0]
+    value = score(candidate, price, seconds, bid)
+    return Appraisal(value, candidate.fitness, price, seconds, candidate.deployment.name == bid.warm)
 
 
-def _price(
-    deployment: Deployment, shares: Mapping[str, Share], now: float, tokens: float
-) -> tuple[float, float, float]:
-    """The price of the dearest bucket; when the last of the full ones has room; until when what is left is kept."""
-    price, full_until, kept_until = -1.0, 0.0, 0.0
+def price_of(
+    deployment: Deployment, prices: Mapping[str, Share], now: float, tokens: float
+) -> tuple[float, Exclusion | None]:
+    """
+    What others would miss if *deployment* served a call of so many *tokens*: the price of its dearest bucket; and why it
+    looks full, if it does.
+    """
+    dearest, full = -1.0, None
     for bucket in deployment.buckets:
-        share = shares.get(bucket.key)
-        if share is None:
+        known = prices.get(bucket.key)
+        if known is None:
             continue
-        if share.price:
-            here = share.price - share.fall * (now - share.at)
+        if known.price:
+            here = known.price - known.fall * (now - known.at)
             if here > 0 and bucket.unit != "requests":
                 here *= tokens / _TYPICAL
-            if here > price:  # noqa: PLR1730 - max() would double what ranking costs
-                price = here
-            if tokens > share.most and share.until > kept_until:
-                kept_until = share.until
-        if share.full_until > full_until:  # noqa: PLR1730
-            full_until = share.full_until
-    return price if price > -1 else 0.0, full_until, kept_until
+            if here > dearest:  # noqa: PLR1730 - max() would double what ranking costs
+                dearest = here
+        if known.full_until > now and (full is None or known.full_until > full[1]):
+            full = bucket, known.full_until
+    if full is None:
+        return dearest if dearest > -1 else 0.0, None
+    bucket, until = full
+    if bucket.window == "in-flight":
+        busy = f"has {bucket.limit:g} requests under way already"
+        return dearest, Exclusion(deployment.name, "quota", busy, when_freed=True)
+    used = f"{bucket.limit:g} {bucket.unit} a {bucket.window_name} are used"
+    return dearest, Exclusion(deployment.name, "quota", used, until)

@@ -138,8 +138,8 @@ def of_lookup(parts: Parts, needs: Requirements, shares: dict[str, Share]) -> tu
     """Microseconds of CPU to find who may serve *needs*, and to find and rank them, the best of several rounds."""
     now = time.time()
     engine = parts.engine
-    find = lambda: next(engine.catalog.candidates(needs, now))  # noqa: E731
-    decide = lambda: rank(engine.catalog.candidates(needs, now), shares, engine.health, now)  # noqa: E731
+    find = lambda: next(engine.view.catalog.candidates(needs, now))  # noqa: E731
+    decide = lambda: rank(engine.view.catalog.candidates(needs, now), shares, engine.view.health, now)  # noqa: E731
     return _best(find), _best(decide)
 
 
@@ -166,10 +166,10 @@ async def main() -> None:
                 parts = made(Path(folder))
                 found = deployments(count)
                 for name in SPECS:
-                    parts.engine.catalog.swap(name, [d for d in found if d.provider.name == name], time.time())
+                    parts.engine.view.catalog.swap(name, [d for d in found if d.provider.name == name], time.time())
                 shares = {
                     b.key: Share(n % 90 / 100, time.time(), n % 90 / 100, 0.001)
-                    for n, b in enumerate(parts.engine.catalog.buckets())
+                    for n, b in enumerate(parts.engine.view.catalog.buckets())
                 }
                 once, both = of_lookup(parts, needs, shares)
                 table.add_row(title, f"{count:,}", f"{once:.1f}", f"{both:.1f}")

@@ -108,7 +108,7 @@ async def of_policy(trace: Trace, policy: Policy, folder: Path, days: float = DA
         result.scarce += found.deployment.name in scarce and kind.model == "auto" and not kind.image
 
     async def settle() -> None:
-        while len(tasks) > gateway.engine.waiting_room.waiting:  # noqa: ASYNC110 - whoever does not wait comes to an end
+        while len(tasks) > gateway.engine.queue.waiting:  # noqa: ASYNC110 - whoever does not wait comes to an end
             await asyncio.sleep(0)
         for _ in range(3):
             await asyncio.sleep(0)  # who has just been told to sleep does
@@ -149,7 +149,7 @@ async def _until(moment: float, clock: FakeClock, settle: Callable[[], Any]) -> 
 def _scarce(gateway: Inside) -> set[str]:
     return {
         d.name
-        for d in gateway.engine.catalog.deployments()
+        for d in gateway.engine.view.catalog.deployments()
         if any(
             b.unit == "requests" and b.window_name == "day" and b.limit <= SCARCE and b.scope == "model"
             for b in d.buckets

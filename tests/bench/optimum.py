@@ -38,7 +38,7 @@ async def optimum(trace: Trace, folder: Path) -> float:
 async def _able(gateway: Inside, kind: Kind) -> dict[str, tuple[tuple[Bucket, float], ...]]:
     """Who can serve *kind*, and what one such request takes there, by the provider's own count."""
     found: dict[str, tuple[tuple[Bucket, float], ...]] = {}
-    for d in gateway.engine.catalog.deployments():
+    for d in gateway.engine.view.catalog.deployments():
         if kind.model not in ("auto", d.model):
             continue
         gateway.clock.advance(4 * DAY)

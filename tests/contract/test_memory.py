@@ -13,7 +13,12 @@ from gateway.routing.latency import Point
 from gateway.state.redis import SharedKeeper
 from gateway.state.sqlite import EmbeddedKeeper
 from gateway.state.store import EVERY, GATHER_EVERY, Keeper, KeeperFailure, Memory
+from gateway.words import Exclusion
 from tests.clock import FakeClock
+
+
+def cooling(until: float, because: str) -> Exclusion:
+    return Exclusion("groq/a", "cooling", f"cooling: {because}", until)
 
 
 @pytest.fixture(params=["embedded", pytest.param("redis", marks=pytest.mark.engine)])
@@ -223,15 +228,15 @@ async def test_an_outage_that_one_met_and_its_end_are_known_to_the_other(keepers
     now = clock.now()
     one.failed("groq/a", "down", 10, now)
     await met(*memories)
-    assert other.blocked_until("groq/a", now) == (now + 10, "down")
+    assert other.blocked("groq/a", now) == cooling(now + 10, "down")
 
     other.failed("groq/a", "still down", 10, now + 10)
     await met(*memories)
-    assert one.blocked_until("groq/a", now + 10) == (now + 30, "still down")
+    assert one.blocked("groq/a", now + 10) == cooling(now + 30, "still down")
 
     one.served("groq/a", now + 30)
     await met(*memories)
-    assert other.blocked_until("groq/a", now + 11) is None
+    assert other.blocked("groq/a", now + 11) is None
 
 
 async def test_one_replica_probes_and_goes_on_if_its_caller_leaves(keepers, clock):
@@ -246,9 +251,9 @@ async def test_one_replica_probes_and_goes_on_if_its_caller_leaves(keepers, cloc
     assert await one.claim("groq/a", now)
     assert other.trying("groq/a", now)
     assert not await other.claim("groq/a", now)
-    assert other.blocked_until("groq/a", now) is not None
+    assert other.blocked("groq/a", now) is not None
     one.left("groq/a")
-    assert one.blocked_until("groq/a", now) is None
+    assert one.blocked("groq/a", now) is None
     assert not one.trying("groq/a", now)  # it is ours already: the store is not asked again
 
     one.failed("groq/a", "down", 10, now)
@@ -293,7 +298,7 @@ async def test_what_is_old_or_comes_of_a_wrong_clock_is_forgotten_by_all(keepers
     clock.advance(PACE_FOR)
     await met(*memories)
     assert not memories[1].notes("paces")
-    assert other.blocked_until("groq/wrong", clock.now()) is None
+    assert other.blocked("groq/wrong", clock.now()) is None
 
 
 async def test_it_survives_a_restart(tmp_path, clock):

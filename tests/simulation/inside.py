@@ -18,12 +18,12 @@ from gateway.request.pipeline import answer
 from gateway.request.stream import arrivals, whole
 from gateway.state.sqlite import EmbeddedKeeper
 from gateway.state.store import Keeper
-from gateway.words import Ask, GatewayError
-from providers.chat import decode_fields, decode_request, encode
-from providers.dialect import Call
+from gateway.words import Call, GatewayError
+from providers import dialect
 from providers.simulator.world import World
 from providers.spec import Timeouts
 from providers.wire import Wire
+from tests.calls import call
 from tests.clock import FakeClock
 from tests.conftest import CONFIG
 
@@ -43,7 +43,7 @@ class Arrived(Struct):
     def close(self) -> None: ...
 
 
-def scope_of(call: Call) -> dict[str, Any]:
+def scope_of(call: dialect.Call) -> dict[str, Any]:
     """*call* as an ASGI application sees it."""
     path, _, query = call.url.removeprefix(ORIGIN).partition("?")
     return {
@@ -61,7 +61,7 @@ class InProcess:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def send(self, call: Call, timeouts: Timeouts) -> Arrived:
+    async def send(self, call: dialect.Call, timeouts: Timeouts) -> Arrived:
         sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
@@ -112,7 +112,7 @@ class Inside:
             for name, provider in make_providers(settings, wire or InProcess(world), {}).items()
             if name in world.providers
         }
-        self.engine.catalog.await_lists(())
+        self.engine.view.catalog.await_lists(())
         self.discovery.know(providers)
 
     def _hear(self, event: Event) -> None:
@@ -123,26 +123,14 @@ class Inside:
         elif isinstance(event, Ended):
             self.ended.append(event)
 
-    def asked(self, model: str, text: str = "Say: yes", *, wait: float = 0.0, **more: Any) -> Ask:
-        """Somebody asks *model*. *more* are fields of the request and of the Ask."""
-        ours = {
-            name: more.pop(name)
-            for name in ("no_train", "substitute", "only", "client", "priority", "spares", "session")
-            if name in more
-        }
-        body = {"model": model, "messages": [{"role": "user", "content": text}], **more}
-        encoded = encode(body)
-        return Ask(
-            view=decode_request(encoded),
-            fields=decode_fields(encoded),
-            deadline=self.clock() + wait,
-            models=(model,),
-            **ours,
-        )
+    def asked(self, model: str, text: str = "Say: yes", *, wait: float = 0.0, **more: Any) -> Call:
+        """Somebody asks *model*. *more* are fields of the request, of the Call and of what it wants."""
+        messages = [{"role": "user", "content": text}]
+        return call(model, deadline=self.clock() + wait, **{"messages": messages, **more})
 
     async def answer(self, model: str, text: str = "Say: yes", **more: Any) -> Answer:
         """Have it answered, as ``asked``; raises GatewayError."""
-        found = await answer(self.asked(model, text, **more), "r", self.engine)
+        found = await answer(self.asked(model, text, **more), self.engine)
         if found.reply.whole is not None:
             whole(found, self.engine)
         else:

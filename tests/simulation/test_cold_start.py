@@ -16,8 +16,8 @@ MODEL = "groq/openai/gpt-oss-20b"
 @pytest.fixture
 def gateway(tmp_path, clock) -> Inside:
     made = Inside(World(clock, names=["groq"]), clock, tmp_path)
-    made.engine.catalog.complete.clear()
-    made.engine.catalog.await_lists(("groq",))
+    made.engine.view.catalog.complete.clear()
+    made.engine.view.catalog.await_lists(("groq",))
     return made
 
 

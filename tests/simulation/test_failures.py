@@ -47,7 +47,7 @@ class Bench:
     def pinned(self, name: str) -> str:
         """One deployment of the provider called *name*."""
         wanted = f"{name}/{FREE[name]}"
-        return next(d.name for d in self.gateway.engine.catalog.deployments() if d.name.startswith(wanted))
+        return next(d.name for d in self.gateway.engine.view.catalog.deployments() if d.name.startswith(wanted))
 
     def forget(self) -> None:
         """What was learned, but for closed buckets; and a minute passes."""
@@ -56,16 +56,16 @@ class Bench:
             provider.meters.clear()
         engine = self.gateway.engine
         self.recover()
-        for name in engine.catalog.experience.out(self.clock()):
-            engine.catalog.experience.readmit(name)
-        engine.catalog.experience._hear_able({})
+        for name in engine.view.catalog.experience.out(self.clock()):
+            engine.view.catalog.experience.readmit(name)
+        engine.view.catalog.experience._hear_able({})
         self.gateway.failed.clear()
         self.gateway.ended.clear()
 
     def recover(self) -> None:
         """As if each had answered since."""
-        for deployment in self.gateway.engine.catalog.deployments():
-            self.gateway.engine.health.served(deployment.name, self.clock())
+        for deployment in self.gateway.engine.view.catalog.deployments():
+            self.gateway.engine.view.health.served(deployment.name, self.clock())
 
     def calls(self) -> int:
         return sum(
@@ -76,26 +76,26 @@ class Bench:
 
     async def closed(self, pinned: str) -> bool:
         """Whether a bucket of *pinned* is closed, or full though it was hardly used."""
-        deployment = next(d for d in self.gateway.engine.catalog.deployments() if d.name == pinned)
+        deployment = next(d for d in self.gateway.engine.view.catalog.deployments() if d.name == pinned)
         levels = await self.gateway.ledger.levels(deployment.buckets)
         return any(level.closed_until or level.used >= level.limit for level in levels.values())
 
     async def used(self, pinned: str) -> float:
         """What *pinned* has used of all its buckets together."""
-        deployment = next(d for d in self.gateway.engine.catalog.deployments() if d.name == pinned)
+        deployment = next(d for d in self.gateway.engine.view.catalog.deployments() if d.name == pinned)
         levels = await self.gateway.ledger.levels(deployment.buckets)
         return sum(level.used for level in levels.values())
 
     def cooled(self, pinned: str) -> bool:
-        return self.gateway.engine.health.blocked_until(pinned, self.clock()) is not None
+        return self.gateway.engine.view.health.blocked(pinned, self.clock()) is not None
 
     def withdrawn(self, pinned: str) -> bool:
         return bool(
-            {pinned, pinned.partition("/")[0]} & self.gateway.engine.catalog.experience.out(self.clock()).keys()
+            {pinned, pinned.partition("/")[0]} & self.gateway.engine.view.catalog.experience.out(self.clock()).keys()
         )
 
     def lacks(self, pinned: str, capability: str) -> bool:
-        return self.gateway.engine.catalog.experience.known(pinned, capability, self.clock()) is False
+        return self.gateway.engine.view.catalog.experience.known(pinned, capability, self.clock()) is False
 
 
 @pytest.fixture
@@ -335,9 +335,9 @@ HELD_TOGETHER = {
 @pytest.mark.parametrize(("more", "saying"), HELD_TOGETHER.values(), ids=HELD_TOGETHER.keys())
 async def test_what_must_hold_together_is_not_continued_by_another(opened, more, saying):
     bench = await opened("nvidia")
-    for deployment in bench.gateway.engine.catalog.deployments():  # any of them could go on
+    for deployment in bench.gateway.engine.view.catalog.deployments():  # any of them could go on
         for capability in ("n", "logprobs"):
-            bench.gateway.engine.catalog.experience.learn(deployment.name, capability, bench.clock(), has=True)
+            bench.gateway.engine.view.catalog.experience.learn(deployment.name, capability, bench.clock(), has=True)
     nvidia = bench.world.providers["nvidia"]
     nvidia.brain = lambda view: saying
     nvidia.fail("cut")
@@ -404,10 +404,10 @@ async def test_of_several_that_failed_the_first_that_is_back_is_told(opened, oth
     told = await bench.ask(bench.pinned("groq"), models=[bench.pinned("nvidia")])
 
     back_at = [
-        bench.gateway.engine.health.blocked_until(bench.pinned(name), bench.clock()) for name in ("groq", "nvidia")
+        bench.gateway.engine.view.health.blocked(bench.pinned(name), bench.clock()) for name in ("groq", "nvidia")
     ]
     assert len(bench.gateway.failed) == 2
-    assert told.availability()["retry_after"] == min(at[0] for at in back_at if at) - bench.clock()
+    assert told.availability()["retry_after"] == min(at.until for at in back_at if at) - bench.clock()
 
 
 async def test_who_has_had_all_attempts_may_come_back_at_once_where_another_is_ready(opened):

@@ -65,7 +65,7 @@ class Bench:
 
     def first_of(self, name: str) -> str:
         """A deployment of the provider called *name*."""
-        return next(d.name for d in self.gateway.engine.catalog.deployments() if d.provider.name == name)
+        return next(d.name for d in self.gateway.engine.view.catalog.deployments() if d.provider.name == name)
 
     def asked(self, name: str) -> list[bool]:
         """For each call that *name* got, whether it was cancelled."""
@@ -91,13 +91,13 @@ class Bench:
         """Nothing is under way, nothing is held, and no timer is left."""
         await eventually(lambda: not self.wire.open)
         await eventually(lambda: not self.gateway.ledger._held)
-        levels = await self.gateway.ledger.levels(self.gateway.engine.catalog.buckets())
+        levels = await self.gateway.ledger.levels(self.gateway.engine.view.catalog.buckets())
         assert {level.used for level in levels.values() if level.unit == "in-flight"} == {0}
         assert self.clock.timers == 0
 
     async def used(self, name: str) -> float:
         """Requests that were counted at *name* today."""
-        levels = await self.gateway.ledger.levels(self.gateway.engine.catalog.buckets())
+        levels = await self.gateway.ledger.levels(self.gateway.engine.view.catalog.buckets())
         return max(v.used for v in levels.values() if (v.account, v.unit, v.window) == (name, "requests", "day"))
 
 
@@ -144,7 +144,7 @@ async def test_another_answers_what_hangs_and_the_call_that_hung_is_cancelled(op
 
 async def test_who_was_too_slow_is_known_to_be_slow_and_is_not_out(opened):
     bench = await opened()
-    health = bench.gateway.engine.health
+    health = bench.gateway.engine.view.health
     bench.world.providers["groq"].fail("hang")
 
     asking = bench.ask(stream=True)
@@ -152,7 +152,7 @@ async def test_who_was_too_slow_is_known_to_be_slow_and_is_not_out(opened):
     lost = json.loads((await asking).headers["x-freeway-trace"])["failed"][0]["deployment"]
 
     assert health.pace(lost).first_content == pytest.approx(TOO_LONG, abs=0.1)
-    assert health.blocked_until(lost, bench.clock()) is None
+    assert health.blocked(lost, bench.clock()) is None
 
 
 async def test_nobody_else_is_asked_while_it_may_only_be_slow(opened):
@@ -230,7 +230,7 @@ async def test_one_that_has_no_room_is_not_waited_for(opened):
         await asyncio.sleep(0)
 
     assert bench.asked("mistral") == [False]
-    assert bench.gateway.engine.waiting_room.waiting == 0
+    assert bench.gateway.engine.queue.waiting == 0
     await leave(busy, asking)
 
 
@@ -240,7 +240,7 @@ async def test_what_others_wait_for_is_left_to_them(opened):
     asking = bench.ask()
     await eventually(lambda: bench.asked("groq"))
     waiting = bench.ask(wait="120", provider={"only": ["groq"]})
-    await eventually(lambda: bench.gateway.engine.waiting_room.waiting)
+    await eventually(lambda: bench.gateway.engine.queue.waiting)
 
     await bench.silence("groq")
     await bench.alone(asking, "mistral", "google")
@@ -285,7 +285,7 @@ async def test_one_that_failed_before_is_not_asked_as_well(opened):
 async def test_one_that_has_not_recovered_is_not_asked_as_well(opened, ago):
     bench = await opened()
     groq, mistral, google = (bench.first_of(name) for name in bench.names)
-    bench.gateway.engine.health.failed(mistral, "down", 30.0, bench.clock() - ago)
+    bench.gateway.engine.view.health.failed(mistral, "down", 30.0, bench.clock() - ago)
     bench.world.providers["groq"].fail("hang")
 
     asking = bench.ask(model=groq, models=[mistral, google], provider={})

@@ -111,10 +111,10 @@ async def test_a_thousand_who_leave_leave_nothing_behind(gateway):
     assert (told, outcomes) == (LEAVERS, {"left"})
     assert cancelled == LEAVERS
     assert not gateway.ledger._held
-    levels = await gateway.ledger.levels(gateway.engine.catalog.buckets())
+    levels = await gateway.ledger.levels(gateway.engine.view.catalog.buckets())
     assert {level.used for level in levels.values() if level.unit == "in-flight"} == {0}
     assert len(asyncio.all_tasks()) <= tasks
-    assert gateway.engine.waiting_room.waiting == 0
+    assert gateway.engine.queue.waiting == 0
     assert (after - before) / LEAVERS < ROOM, f"{(after - before) / LEAVERS:.0f} bytes each"
 
 

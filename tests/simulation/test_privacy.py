@@ -19,7 +19,7 @@ async def test_no_training(tmp_path):
     gateway = Inside(world, clock, tmp_path)
     names = list(world.providers)
     await gateway.look(*names)
-    catalog = gateway.engine.catalog
+    catalog = gateway.engine.view.catalog
     asked = ["auto", "auto:fast", "auto:smart", "auto:vision", "auto:private", "gpt-4o-mini"]
     asked += sorted({d.model for d in catalog.deployments()}) + sorted(d.name for d in catalog.deployments())
     safe = {name for name in names if catalog.served_by(name)[0].policy.trains == "no"}

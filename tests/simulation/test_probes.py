@@ -79,7 +79,7 @@ async def test_a_probe_is_counted_like_any_request(gateway):
     prober = Prober(gateway.engine, gateway.parts.memory, 3)
     await prober.probe("groq")
 
-    levels = await gateway.ledger.levels(gateway.engine.catalog.buckets())
+    levels = await gateway.ledger.levels(gateway.engine.view.catalog.buckets())
     assert any(view.used for view in levels.values())
 
 

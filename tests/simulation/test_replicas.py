@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.routing.health import PROBE_FOR
+from gateway.routing.health import TRIAL_FOR
 from gateway.state.sqlite import EmbeddedKeeper
 from gateway.state.store import GATHER_EVERY, KeeperFailure
 from gateway.words import NoCapacity
@@ -80,8 +80,8 @@ async def all_ask(*gateways: Inside) -> list[bool]:
 
 
 def rests_until(gateway: Inside) -> float:
-    blocked = gateway.engine.health.blocked_until(MODEL, gateway.clock())
-    return blocked[0] - gateway.clock() if blocked else 0.0
+    blocked = gateway.engine.view.health.blocked(MODEL, gateway.clock())
+    return (blocked.until or gateway.clock()) - gateway.clock() if blocked else 0.0
 
 
 async def test_nobody_else_walks_into_an_outage_that_one_has_met(world, replicas):
@@ -122,26 +122,26 @@ async def test_of_all_replicas_one_probes_when_it_is_due_and_the_pause_grows_for
 
 async def test_a_replica_that_dies_while_it_probes_does_not_keep_others_away_for_good(world, replicas):
     one, other = replicas
-    one.engine.health.failed(MODEL, "down", 5, world.clock())
+    one.engine.view.health.failed(MODEL, "down", 5, world.clock())
     await exchanged(one, other)
     world.clock.advance(5)
-    assert await one.engine.health.claim(MODEL, world.clock())  # and is never heard of again
+    assert await one.engine.view.health.claim(MODEL, world.clock())  # and is never heard of again
 
     assert await all_ask(other, other) == [False, False]
     assert asked(world) == 0
-    world.clock.advance(PROBE_FOR)
+    world.clock.advance(TRIAL_FOR)
     assert await all_ask(other) == [True]
 
 
 async def test_what_was_not_sent_for_another_probes_was_given_back(world, replicas):
     one, other = replicas
-    one.engine.health.failed(MODEL, "down", 5, world.clock())
+    one.engine.view.health.failed(MODEL, "down", 5, world.clock())
     await exchanged(one, other)
     world.clock.advance(5)
-    await one.engine.health.claim(MODEL, world.clock())
+    await one.engine.view.health.claim(MODEL, world.clock())
     await all_ask(other)
 
-    levels = await other.ledger.levels(other.engine.catalog.buckets())
+    levels = await other.ledger.levels(other.engine.view.catalog.buckets())
     assert {level.used for level in levels.values()} == {0.0}
 
 
@@ -157,7 +157,7 @@ async def test_without_a_store_each_probes_for_itself(world, begin):
 async def test_who_leaves_before_a_probe_is_sent_lets_the_next_go(world, begin, tmp_path):
     keeper = EmbeddedKeeper(None, world.clock)
     one = await begin(keeper)
-    one.engine.health.failed(MODEL, "down", 5, world.clock())
+    one.engine.view.health.failed(MODEL, "down", 5, world.clock())
     world.clock.advance(5)
     claim, asking = keeper.claim, asyncio.Event()
 
@@ -172,7 +172,7 @@ async def test_who_leaves_before_a_probe_is_sent_lets_the_next_go(world, begin, 
     await asyncio.gather(leaving, return_exceptions=True)
     keeper.claim = claim
 
-    levels = await one.ledger.levels(one.engine.catalog.buckets())
+    levels = await one.ledger.levels(one.engine.view.catalog.buckets())
     assert {level.used for level in levels.values()} == {0.0}
     assert await all_ask(one) == [True]
 
@@ -181,7 +181,7 @@ async def test_an_outage_and_a_pace_survive_a_restart(world, begin):
     before = await begin()
     world.seconds = {"groq": 2.0}
     await all_ask(before)
-    before.engine.health.failed(MODEL, "down", 60, world.clock())
+    before.engine.view.health.failed(MODEL, "down", 60, world.clock())
     await before.parts.memory.exchange()
     world.clock.advance(GATHER_EVERY)
     await before.parts.memory.exchange()
@@ -189,7 +189,7 @@ async def test_an_outage_and_a_pace_survive_a_restart(world, begin):
     after = await begin()
     await after.parts.memory.exchange()
     assert rests_until(after) == rests_until(before) > 0
-    assert after.engine.health.expected(MODEL) == before.engine.health.expected(MODEL)
+    assert after.engine.view.health.expected(MODEL) == before.engine.view.health.expected(MODEL)
 
 
 async def test_who_is_slow_for_one_comes_later_for_all(world, replicas):

@@ -36,14 +36,14 @@ async def test_one_that_a_list_no_longer_has(gateway, name):
 
     found = await gateway.answer(name, substitute=True)
 
-    assert found.needs.instead_of == name
+    assert found.slot.wants.instead_of == name
     assert found.deployment.model != GONE
 
 
 async def test_one_that_is_refused_as_gone_before_the_list_tells(gateway):
     found = await gateway.answer(GONE, substitute=True)
 
-    assert found.needs.instead_of == GONE
+    assert found.slot.wants.instead_of == GONE
     assert {attempt.deployment.model for attempt in found.attempts} == {GONE}
 
 
@@ -63,7 +63,7 @@ async def test_it_is_remembered_what_the_model_was_like(gateway, tmp_path):
     await later.parts.memory.exchange()
     await later.look("groq")
 
-    assert later.engine.catalog._gone[GONE].capabilities
+    assert later.engine.view.catalog._gone[GONE].capabilities
 
 
 async def test_a_model_that_never_was_there_has_no_substitute(gateway):
@@ -72,8 +72,8 @@ async def test_a_model_that_never_was_there_has_no_substitute(gateway):
 
 
 async def test_one_that_only_rests_is_waited_for_rather_than_replaced(gateway):
-    health = gateway.engine.health
-    for deployment in gateway.engine.catalog.deployments():
+    health = gateway.engine.view.health
+    for deployment in gateway.engine.view.catalog.deployments():
         if deployment.model == GONE:
             health.failed(deployment.name, "busy", 60, gateway.clock())
 
@@ -82,9 +82,9 @@ async def test_one_that_only_rests_is_waited_for_rather_than_replaced(gateway):
 
 
 async def test_one_that_is_out_for_another_reason_is_not_replaced(gateway):
-    for deployment in gateway.engine.catalog.deployments():
+    for deployment in gateway.engine.view.catalog.deployments():
         if deployment.model == GONE:
-            gateway.engine.catalog.experience.withdraw(deployment.name, gateway.clock() + 60, "not entitled")
+            gateway.engine.view.catalog.experience.withdraw(deployment.name, gateway.clock() + 60, "not entitled")
 
     with pytest.raises(GatewayError, match="not entitled"):
         await gateway.answer(GONE, substitute=True)

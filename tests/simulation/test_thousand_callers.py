@@ -69,7 +69,7 @@ async def test_each_is_served_or_told_the_truth(gateway):
     assert all(isinstance(error, NoCapacity) for error in told)
     # They were told in the minute that served the last of them, when it was known that the next is too late.
     assert Counter(error.retry_after for error in told) == {60.0: len(told)}
-    assert not [call for call in gateway.engine.catalog.deployments()[0].buckets if call.limit != A_MINUTE]
+    assert not [call for call in gateway.engine.view.catalog.deployments()[0].buckets if call.limit != A_MINUTE]
 
 
 async def test_nothing_was_refused_by_the_provider_and_no_round_trip_was_for_nothing(gateway):
@@ -93,11 +93,11 @@ async def test_waiting_costs_little(gateway):
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    waiting = gateway.engine.waiting_room.waiting
+    waiting = gateway.engine.queue.waiting
 
     assert waiting == len(tasks) - A_MINUTE
     assert (after - before) / waiting < ROOM, f"{(after - before) / waiting:.0f} bytes"
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert gateway.engine.waiting_room.waiting == 0
+    assert gateway.engine.queue.waiting == 0

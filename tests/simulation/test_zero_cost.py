@@ -148,7 +148,7 @@ async def test_it_is_not_forgotten_by_a_restart_and_a_person_may_lift_it(world, 
     after.discovery.know(after.discovery._providers)
     with pytest.raises(NoSource, match="although it was proved to be free"):
         await after.answer(FREE)
-    assert after.engine.catalog.experience.readmit("openrouter")
+    assert after.engine.view.catalog.experience.readmit("openrouter")
     await after.answer(FREE)
 
 

@@ -8,7 +8,7 @@ from hashlib import sha256
 
 import httpx
 
-from gateway.routing.rank import SHORTLIST
+from gateway.request.plan import SHORTLIST
 
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "hi there"}]}
 PINNED = ASK | {"model": "groq/openai/gpt-oss-20b", "max_tokens": 5}

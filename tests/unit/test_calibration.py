@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gateway.request import stream as relay
-from gateway.request.call import Wishes
+from gateway.request.call import Offers
 from gateway.routing.calibration import MOST, Calibration
-from gateway.words import FreeProof
+from gateway.words import Deployment, FreeProof
 from providers.chat import Usage
-from tests.unit.test_router import NEEDS, deployment
+from tests.calls import call
+from tests.deployments import deployment
 
 
 def taught(*counts: int, model: str = "m") -> Calibration:
@@ -67,25 +68,25 @@ def test_short_prompts_and_missing_counts_tell_nothing():
 
 
 def test_images_are_reserved_for_in_full_whatever_is_known_of_text():
-    needs = replace(NEEDS, prompt_tokens=3_100, media_tokens=3_000, output_tokens=7)
+    asked = call(prompt_tokens=3_100, media_tokens=3_000, output_tokens=7)
     calibration = taught(160, model="m")
 
-    (want,) = Wishes([deployment("groq/m")], needs, calibration)
+    (want,) = Offers([deployment("groq/m")], asked, calibration)
 
     assert (want.cost.prompt, want.cost.output) == (3_160, 7)
 
 
 def test_an_answer_teaches_unless_it_came_from_this_machine_or_to_an_image(monkeypatch):
-    monkeypatch.setattr(relay, "settle", lambda *_: None)
+    monkeypatch.setattr(relay.outcome, "settle", lambda *_: None)
     engine = SimpleNamespace(calibration=Calibration())
-    needs = replace(NEEDS, prompt_tokens=100)
     local = replace(deployment("ollama/m"), proof=FreeProof("local", "", "", 0, 1e12))
 
-    for one, asked in ((local, needs), (deployment("groq/m"), replace(needs, prompt_tokens=200, media_tokens=100))):
-        relay._settle(SimpleNamespace(deployment=one, held=None, needs=asked), Usage(prompt_tokens=180), (), engine)
-        assert engine.calibration.factor("m") == 1.0
+    def answered(one: Deployment, prompt_tokens: int, media_tokens: int = 0) -> float:
+        asked = call(prompt_tokens=prompt_tokens, media_tokens=media_tokens)
+        answer = SimpleNamespace(deployment=one, slot=None, call=asked)
+        relay._settle(answer, Usage(prompt_tokens=180), (), engine)
+        return engine.calibration.factor("m")
 
-    relay._settle(
-        SimpleNamespace(deployment=deployment("groq/m"), held=None, needs=needs), Usage(prompt_tokens=180), (), engine
-    )
-    assert engine.calibration.factor("m") == 1.8
+    assert answered(local, 100) == 1.0
+    assert answered(deployment("groq/m"), 200, media_tokens=100) == 1.0
+    assert answered(deployment("groq/m"), 100) == 1.8

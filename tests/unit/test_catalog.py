@@ -9,18 +9,15 @@ from hypothesis import strategies as st
 
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.proof import prove
-from gateway.settings import Settings, Virtual
-from gateway.state.sqlite import EmbeddedKeeper
-from gateway.state.store import Memory
+from gateway.request.plan import Tried, View, plan
+from gateway.request.rejections import after
+from gateway.routing.affinity import Sessions
 from gateway.words import NoSource, NotAllowed, NothingCapable, UnknownModel
 from providers.dialect import Listed
 from providers.spec import DataPolicy
-from tests.clock import FakeClock
+from tests.calls import call
+from tests.deployments import NOW, PROOF, catalog, deployment, unshared
 from tests.payloads import SPECS
-from tests.unit.test_router import NEEDS, PROOF, deployment
-
-NOW = 1000.0
-
 
 # ── free, or not ──
 
@@ -60,22 +57,15 @@ def test_a_proof_ends():
 # ── who may serve ──
 
 
-def catalog(*deployments) -> Catalog:
-    settings = Settings(
-        provider=SPECS,
-        alias={"mine": "auto:tools", "either": ("nobody", "b")},
-        virtual={"auto:tools": Virtual(needs=("tools",))},
-    )
-    clock = FakeClock(NOW)
-    made = Catalog(settings, Memory(EmbeddedKeeper(None, clock), clock))
-    for name in {d.provider.name for d in deployments}:
-        made.swap(name, [d for d in deployments if d.provider.name == name], NOW)
-    return made
+def serving(made: Catalog, *asked: str, now=NOW, **wanted) -> set[str]:
+    found = plan(call(*asked, **wanted), Tried(), view_of(made), now)
+    if not found.ranked:
+        raise after(call(*asked, **wanted), Tried(), spent=False, view=view_of(made), now=now)
+    return {d.name for d in found.ranked}
 
 
-def serving(made: Catalog, *asked: str, now=NOW, **needs) -> set[str]:
-    wanted = msgspec.structs.replace(NEEDS, models=asked or ("auto",), **needs)
-    return {one.deployment.name for one in made.candidates(wanted, now)}
+def view_of(made: Catalog) -> View:
+    return View(made, unshared(), dict, Sessions())
 
 
 A = deployment("groq/a", talents="tools")
@@ -157,14 +147,13 @@ def test_a_request_longer_than_the_context_goes_elsewhere():
 # ── what the request and its client's key leave out ──
 
 
-def first(made: Catalog, **needs) -> str:
-    wanted = msgspec.structs.replace(NEEDS, models=("auto",), **needs)
-    return next(made.candidates(wanted, NOW)).deployment.name
+def first(made: Catalog, **wanted) -> str:
+    return plan(call(**wanted), Tried(), view_of(made), NOW).ranked[0].name
 
 
-def kinds(made: Catalog, **needs) -> dict[str, str]:
-    wanted = msgspec.structs.replace(NEEDS, models=("auto",), **needs)
-    return {d.name: reason.kind for d, reason in made.exclusions(wanted, NOW)}
+def kinds(made: Catalog, **wanted) -> dict[str, str]:
+    asked = call(**wanted)
+    return {d.name: reason.kind for d, reason in made.exclusions(asked, asked.wants, NOW)}
 
 
 DROPS = deployment("cohere/quick", 0.6)  # takes no parallel_tool_calls

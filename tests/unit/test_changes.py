@@ -14,8 +14,8 @@ from gateway.observe.webhook import Webhook
 from gateway.state.sqlite import EmbeddedKeeper
 from gateway.state.store import Memory
 from tests.clock import FakeClock, eventually
+from tests.deployments import deployment
 from tests.unit.test_client import Canned
-from tests.unit.test_router import deployment
 
 AT = 1000.0
 

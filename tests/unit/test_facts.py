@@ -44,7 +44,7 @@ def test_the_database_says_what_the_list_does_not():
 
     assert found.capabilities == {"vision", "tools", "reasoning"}
     assert (found.context, found.max_output, found.released) == (1000, 100, "2026-05")
-    assert (found.worth.prompt, found.worth.output) == (1e-6, 2e-6)
+    assert (found.list_price.prompt, found.list_price.output) == (1e-6, 2e-6)
 
 
 def test_the_list_goes_before_the_database():
@@ -88,7 +88,7 @@ def test_quality_and_price_come_from_configuration_first():
 
     assert made(LISTED).quality == UNRATED
     found = made(LISTED, known(acme=[ENTRY]), Settings(model=rows))
-    assert (found.quality, found.worth.of(1_000_000, 0)) == (0.8, pytest.approx(10.0))
+    assert (found.quality, found.list_price.of(1_000_000, 0)) == (0.8, pytest.approx(10.0))
 
 
 @pytest.mark.parametrize("encoded", [b"", b"<html>", b"[]", b'{"acme": {"models": {"a": {}}}}'])

@@ -5,19 +5,20 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.routing.health import LONGEST, MAX_COOLING, Health
+from gateway.routing.health import LONGEST, MAX_COOLING
 from gateway.routing.latency import Point
-from gateway.state.store import Memory
-from tests.clock import FakeClock
+from gateway.words import Exclusion
+from tests.deployments import unshared
 
 
-def unshared() -> Health:
-    """Of a gateway that has nobody to tell."""
-    return Health(Memory(None, FakeClock()), "me")
+def until(blocked: Exclusion | None) -> float | None:
+    """The moment at which it may be tried again."""
+    assert blocked is not None
+    return blocked.until
 
 
 def test_what_never_failed_may_be_tried():
-    assert unshared().blocked_until("a", 0) is None
+    assert unshared().blocked("a", 0) is None
 
 
 def test_a_failure_cools_and_each_further_one_for_twice_as_long():
@@ -26,10 +27,10 @@ def test_a_failure_cools_and_each_further_one_for_twice_as_long():
     now = 0.0
     for _ in range(4):
         health.failed("a", "down", 10, now)
-        until, because = health.blocked_until("a", now)
-        assert because == "down"
-        waits.append(until - now)
-        now = until
+        blocked = health.blocked("a", now)
+        assert (blocked.kind, blocked.reason) == ("cooling", "cooling: down")
+        waits.append(blocked.until - now)
+        now = blocked.until
 
     assert waits == [10, 20, 40, 80]
 
@@ -40,19 +41,21 @@ def test_cooling_has_a_bound(failures, base):
     for _ in range(failures):
         health.failed("a", "down", base, 0)
 
-    assert health.blocked_until("a", 0)[0] <= MAX_COOLING
+    assert until(health.blocked("a", 0)) <= MAX_COOLING
 
 
 def test_after_cooling_one_probe_goes_and_others_wait_for_it():
     health = unshared()
     health.failed("a", "down", 10, 0)
-    assert health.blocked_until("a", 10) is None
+    assert health.blocked("a", 10) is None
 
     health.trying("a", 10)
 
-    assert health.blocked_until("a", 11) is not None
+    waiting = health.blocked("a", 11)
+    assert waiting is not None
+    assert (waiting.until, waiting.when_freed) == (None, True)  # how long a trial takes, it tells nobody
     health.served("a", 11)
-    assert health.blocked_until("a", 11) is None
+    assert health.blocked("a", 11) is None
 
 
 def test_a_probe_that_is_never_heard_of_again_does_not_block_for_good():
@@ -60,14 +63,14 @@ def test_a_probe_that_is_never_heard_of_again_does_not_block_for_good():
     health.failed("a", "down", 10, 0)
     health.trying("a", 10)
 
-    assert health.blocked_until("a", 10_000) is None
+    assert health.blocked("a", 10_000) is None
 
 
 def test_what_the_provider_says_counts_more_than_our_guess():
     health = unshared()
     health.failed("a", "down", 10, 0, until=99)
 
-    assert health.blocked_until("a", 50) == (99, "down")
+    assert until(health.blocked("a", 50)) == 99
 
 
 def test_success_forgets_the_failures():
@@ -77,7 +80,7 @@ def test_success_forgets_the_failures():
     health.served("a", 0)
     health.failed("a", "down", 10, 0)
 
-    assert health.blocked_until("a", 0) == (10, "down")
+    assert until(health.blocked("a", 0)) == 10
 
 
 def test_what_was_under_way_when_an_outage_began_is_part_of_it():
@@ -85,14 +88,14 @@ def test_what_was_under_way_when_an_outage_began_is_part_of_it():
     for _ in range(10):
         health.failed("a", "down", 10, 0)
 
-    assert health.blocked_until("a", 0) == (10, "down")
+    assert until(health.blocked("a", 0)) == 10
 
 
 def test_what_a_provider_says_is_believed_for_a_day():
     health = unshared()
     health.failed("a", "down", 10, 0, until=1e12)
 
-    assert health.blocked_until("a", 0) == (LONGEST, "down")
+    assert until(health.blocked("a", 0)) == LONGEST
 
 
 def test_a_probe_is_claimed_once_and_kept_if_its_caller_leaves():
@@ -101,7 +104,7 @@ def test_a_probe_is_claimed_once_and_kept_if_its_caller_leaves():
     health.failed("a", "down", 10, 0)
     assert health.trying("a", 10)
     health.left("a")
-    assert health.blocked_until("a", 11) is None
+    assert health.blocked("a", 11) is None
 
 
 def test_what_fails_often_is_expected_to_take_longer():

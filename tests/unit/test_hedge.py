@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.request.hedge import DEAR, LEAST, LEAST_WHOLE, may_hedge_to, patience
 from gateway.routing.latency import Pace, Point
-from tests.unit.test_router import PROOF, deployment
+from tests.deployments import PROOF, deployment
 
 NOW = 1_000.0
 FOREVER = 1e9

@@ -6,17 +6,21 @@ import pytest
 
 from gateway.api.auth import ANYBODY
 from gateway.api.openai_request import parse
-from gateway.api.options import Manner, manner_of
+from gateway.api.options import Options, options_of
 from gateway.settings import Client, Requests
-from gateway.words import Ask, BadRequest
+from gateway.words import BadRequest, Call
 from providers.chat import encode
 
-MANNER = Manner(max_wait=30, substitute=False, priority=0, resume=False, trace=False, spares=True)
+DEFAULTS = Requests()
 
 
-def parsed(client: Client = ANYBODY, **body) -> Ask:
+def options(client: Client, *headers: tuple[bytes, bytes]) -> Options:
+    return options_of(headers, DEFAULTS, client, "me", "r", 0.0)
+
+
+def parsed(client: Client = ANYBODY, **body) -> Call:
     body = {"messages": [{"role": "user", "content": "hi"}]} | body
-    return parse(encode(body), client, "me", MANNER, 0.0)
+    return parse(encode(body), options(client))
 
 
 @pytest.mark.parametrize(
@@ -41,21 +45,21 @@ def test_a_preference_of_the_wrong_type_is_told_with_its_name(provider, param):
 
 def test_a_preference_that_means_nothing_here_is_ignored_and_null_is_none():
     odd = {"zzz": 1, "quantizations": ["fp8"], "order": None, "only": None, "sort": None, "allow_fallbacks": None}
-    ask = parsed(models=None, provider=odd)
+    wants = parsed(models=None, provider=odd).wants
 
-    assert (ask.models, ask.order, ask.only, ask.fallbacks, ask.prefer) == (("auto",), (), (), True, None)
+    assert (wants.models, wants.order, wants.only, wants.fallbacks, wants.prefer) == (("auto",), (), (), True, None)
 
 
 def test_models_follow_the_model():
-    assert parsed(model="a", models=["b", "a", "c"]).models == ("a", "b", "c")
-    assert parsed(models=["b", "c"]).models == ("b", "c")
+    assert parsed(model="a", models=["b", "a", "c"]).wants.models == ("a", "b", "c")
+    assert parsed(models=["b", "c"]).wants.models == ("b", "c")
 
 
 @pytest.mark.parametrize(
     ("sort", "prefer"), [("throughput", "speed"), ("latency", "speed"), ("price", None), (None, None)]
 )
 def test_throughput_and_latency_are_speed_and_all_prices_are_the_same(sort, prefer):
-    assert parsed(provider={"sort": sort}).prefer == prefer
+    assert parsed(provider={"sort": sort}).wants.prefer == prefer
 
 
 @pytest.mark.parametrize(
@@ -69,25 +73,15 @@ def test_throughput_and_latency_are_speed_and_all_prices_are_the_same(sort, pref
     ],
 )
 def test_without_fallbacks_it_is_those_in_order_or_one_try(provider, only, fallbacks):
-    ask = parsed(provider=provider)
+    wants = parsed(provider=provider).wants
 
-    assert (ask.only, ask.fallbacks) == (only, fallbacks)
+    assert (wants.only, wants.fallbacks) == (only, fallbacks)
 
 
 def test_a_clients_key_bounds_what_it_may_ask_for():
     client = Client(name="c", key_sha256="0" * 64, models=("a*",), providers=("groq",), max_wait=5)
-    ask = parsed(client)
+    wants = parsed(client).wants
 
-    assert (ask.allowed_models, ask.allowed_providers) == (("a*",), ("groq",))
-    assert manner_of([(b"x-freeway-max-wait", b"60")], Requests(), client).max_wait == 5
-    assert manner_of([(b"x-freeway-max-wait", b"2")], Requests(), client).max_wait == 2
-
-
-@pytest.mark.parametrize(
-    ("spare", "priority", "spares"),
-    [(True, "normal", True), (True, "low", True), (True, "high", False), (False, "normal", False)],
-)
-def test_who_goes_before_others_need_not_spare_them(spare, priority, spares):
-    client = Client(name="me", key_sha256="0" * 64, priority=priority)
-
-    assert manner_of([], Requests(spare=spare), client).spares == spares
+    assert (wants.allowed_models, wants.allowed_providers) == (("a*",), ("groq",))
+    assert options(client, (b"x-freeway-max-wait", b"60")).deadline == 5
+    assert options(client, (b"x-freeway-max-wait", b"2")).deadline == 2

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.api.auth import ANYBODY
 from gateway.api.openai_request import parse
-from gateway.api.options import manner_of
+from gateway.api.options import options_of
 from gateway.routing.affinity import MOST, Sessions, session_of
 from gateway.settings import Requests
 from providers.chat import Message, Part, encode
@@ -51,10 +51,9 @@ def test_parts_begin_a_conversation_as_text_does():
     ],
 )
 def test_what_a_caller_names_is_one_whatever_it_begins_with(headers, fields):
-    manner = manner_of(headers, Requests(), ANYBODY)
+    options = options_of(headers, Requests(), ANYBODY, "me", "r", NOW)
     asked = [
-        parse(encode({"messages": [{"role": "user", "content": text}], **fields}), ANYBODY, "me", manner, NOW)
-        for text in ("One?", "Two?")
+        parse(encode({"messages": [{"role": "user", "content": text}], **fields}), options) for text in ("One?", "Two?")
     ]
 
     assert asked[0].session == asked[1].session

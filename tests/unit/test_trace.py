@@ -11,7 +11,7 @@ from gateway.api.trace import LONGEST, trace
 from gateway.request.engine import Attempt
 from gateway.words import Exclusion
 from providers import failures as f
-from tests.unit.test_router import deployment
+from tests.deployments import deployment
 
 
 def test_it_tells_who_failed_and_who_was_skipped():

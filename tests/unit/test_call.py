@@ -6,20 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.request.call import TOKENS_PER_IMAGE, requirements_of
-from gateway.words import Ask
-from providers.chat import decode_fields, decode_request, encode
+from gateway.request.call import TOKENS_PER_IMAGE
+from gateway.words import Call
+from tests.calls import call
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 400_000}}
 
 
-def needs(**body):
-    body = {"messages": [{"role": "user", "content": "hi"}]} | body
-    data = encode(body)
-    return requirements_of(
-        Ask(view=decode_request(data), fields=decode_fields(data), deadline=0, models=("auto",)), default_output=1000
-    )
+def needs(**body) -> Call:
+    return call(default_output=1000, **body)
 
 
 @pytest.mark.parametrize(
@@ -36,14 +32,14 @@ def needs(**body):
     ],
 )
 def test_what_is_asked_for_is_required(body, capability):
-    assert needs(**body).capabilities == {capability}
+    assert needs(**body).wants.capabilities == {capability}
 
 
 @pytest.mark.parametrize(
     "body", [{}, {"tools": []}, {"response_format": {"type": "text"}}, {"n": 1}, {"logprobs": False}]
 )
 def test_what_is_not_asked_for_is_not_required(body):
-    assert needs(**body).capabilities == frozenset()
+    assert needs(**body).wants.capabilities == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -61,7 +57,7 @@ def test_what_is_not_asked_for_is_not_required(body):
     ],
 )
 def test_what_can_be_done_without_is_a_parameter_and_no_capability(body, parameters):
-    found = needs(**body)
+    found = needs(**body).wants
 
     assert found.parameters == parameters
     assert found.capabilities <= {"tools"}

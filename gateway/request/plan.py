@@ -1,0 +1,180 @@
+"""
+The one place that says which deployments may serve a call, in which order, why the others may not, and when that changes.
+
+    names → deployments that fit → usable now? → has room, as far as is known? → ranked
+                                       │ no            │ no
+                                       └───────────────┴──► unavailable → when to try again
+
+Pure: the pipeline, hedging, explaining and the benches all ask it, and what it says can be replayed. It compares a short
+list, and goes on beyond it before it says that nobody can: while the ledger refuses those it names, the next plan names
+others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+from msgspec import Struct
+
+from gateway.catalog.catalog import Catalog
+from gateway.quota.nouns import NoRoom
+from gateway.quota.prices import Share
+from gateway.routing.affinity import LONG, Sessions
+from gateway.routing.health import Health
+from gateway.routing.rank import Bid, price_of, score
+from gateway.words import Call, Deployment, Exclusion, Wants
+from providers.failures import ProviderFailure
+
+SHORTLIST = 20
+"""
+Deployments that are compared with each other. The best two of each account come first, so that those beyond the first so
+many with room and health hardly ever win; and no decision costs more in a larger catalog.
+"""
+
+FOREVER = math.inf
+
+
+class View(Struct, frozen=True):
+    """What choosing goes by: what this process knows, without asking anybody. *prices* are by bucket key, at a moment."""
+
+    catalog: Catalog
+    health: Health
+    prices: Callable[[], Mapping[str, Share]]
+    affinity: Sessions
+
+    def bid(self, call: Call, wants: Wants, now: float) -> Bid:
+        """What *call* brings to the ranking."""
+        prefer = wants.prefer or self.catalog.prefers(wants.models[0])
+        warm = self.affinity.warm(call.session, now) if call.prompt_tokens >= LONG else ""
+        return Bid(prefer, call.tokens, warm)
+
+
+class Attempt(Struct, frozen=True):
+    """A deployment that was asked and failed, or was too slow, and the seconds that nothing else *took*."""
+
+    deployment: Deployment
+    failure: ProviderFailure
+    took: float = 0.0
+    again: bool = False  # it may be asked once more for the same call
+
+
+class Tried:
+    """
+    What a call found out by itself: its failed *attempts*, which deployments were full when the ledger was last asked, and
+    what it waited for. None of it is told to other calls.
+    """
+
+    def __init__(self, attempts: Iterable[Attempt] = ()) -> None:
+        self.attempts: list[Attempt] = []
+        self.over: frozenset[str] = frozenset()  # names of deployments that are not asked again
+        self.full: dict[str, Exclusion] = {}
+        self.waits: list[Wait] = []
+        self.hedged = False
+        for attempt in attempts:
+            self.add(attempt)
+
+    def add(self, attempt: Attempt) -> None:
+        """One more attempt failed."""
+        self.attempts.append(attempt)
+        if not attempt.again:
+            self.over |= {attempt.deployment.name}
+
+    def refused(self, offered: Iterable[Deployment], no_room: NoRoom) -> None:
+        """The ledger has no room for the first of *offered*, as *no_room* tells."""
+        for deployment, (bucket, opens_at) in zip(offered, no_room.refusals, strict=False):
+            if bucket.window == "in-flight":
+                busy = f"has {bucket.limit:g} requests under way already"
+                reason = Exclusion(deployment.name, "quota", busy, when_freed=True)
+            elif opens_at == FOREVER:
+                reason = Exclusion(deployment.name, "size", f"the request outgrows {bucket.limit:g} {bucket.key}")
+            else:
+                used = f"{bucket.limit:g} {bucket.unit} a {bucket.window_name} are used"
+                reason = Exclusion(deployment.name, "quota", used, opens_at)
+            self.full[deployment.name] = reason
+
+    def woke(self, wait: Wait) -> None:
+        """It waited: those that were full may have room now."""
+        self.full = {name: reason for name, reason in self.full.items() if reason.kind == "size"}
+        self.waits.append(wait)
+
+
+class Wait(Struct, frozen=True):
+    """So many *seconds* a call waited for one of *deployments*, *behind* so many others at first."""
+
+    seconds: float
+    behind: int
+    deployments: tuple[str, ...]
+    reason: str
+
+
+class Retry(Struct, frozen=True):
+    """When to try again: *at* a moment (unix seconds; infinity: at none), and, maybe before, *when_freed*; or never."""
+
+    at: float = FOREVER
+    when_freed: bool = False
+
+    @property
+    def never(self) -> bool:
+        return self.at == FOREVER and not self.when_freed
+
+
+class Plan(Struct, frozen=True):
+    """
+    The deployments that could serve a call now, best first, and why others could not for a while. *wants* is what was
+    looked for: with another model in place of one that is gone. *full* are those of the unavailable that look full by the
+    levels known here. *retry* is when one of the unavailable is worth another try; it is that of all of them where *ranked*
+    is empty.
+    """
+
+    wants: Wants
+    ranked: list[Deployment]
+    unavailable: list[Exclusion]
+    full: list[Deployment]
+    retry: Retry
+
+
+def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
+    """
+    The plan for *call* at *now*, after what was *tried* for it.
+
+    Those that look full are not ranked: whether the levels known here are still right is for the ledger to say, which is
+    asked before anybody is refused. The last resort comes after all others.
+    """
+    wants = view.catalog.standing_in(call, now)
+    prices, bid = view.prices(), view.bid(call, wants, now)
+    scored: list[tuple[tuple[int, int], float, int, Deployment]] = []
+    last: list[Deployment] = []
+    full: list[Deployment] = []
+    unavailable: list[Exclusion] = []
+    for candidate in view.catalog.fitting(wants, now):
+        deployment = candidate.deployment
+        if deployment.name in tried.over:
+            continue
+        reason = (
+            view.catalog.unusable(deployment, call, now)
+            or view.health.blocked(deployment.name, now)
+            or tried.full.get(deployment.name)
+        )
+        if reason is not None:
+            unavailable.append(reason)
+        elif deployment.last_resort:
+            last.append(deployment)
+        else:
+            price, busy = price_of(deployment, prices, now, bid.tokens)
+            if busy is not None:
+                full.append(deployment)
+                unavailable.append(busy)
+                continue
+            value = score(candidate, price, view.health.expected(deployment.name), bid)
+            scored.append((candidate.preference, -value, len(scored), deployment))
+            if len(scored) == SHORTLIST:
+                break
+    scored.sort()
+    ranked = [row[-1] for row in scored] + last
+    return Plan(wants, ranked, unavailable, full, _retry(unavailable))
+
+
+def _retry(unavailable: Iterable[Exclusion]) -> Retry:
+    moments = [reason.until for reason in unavailable if reason.until is not None]
+    return Retry(min(moments, default=FOREVER), any(reason.when_freed for reason in unavailable))
