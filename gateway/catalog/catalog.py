@@ -11,12 +11,12 @@ from itertools import chain
 import msgspec
 from msgspec import Struct
 
-from gateway.catalog.learned import Experience
+from gateway.catalog.learned import Learned
 from gateway.catalog.substitutes import Profile, nearest
 from gateway.quota.buckets import Bucket
 from gateway.routing.worth import worth
 from gateway.settings import Settings, Virtual
-from gateway.state.store import Memory, Notes
+from gateway.state.store import StateStore
 from gateway.words import (
     Candidate,
     Deployment,
@@ -59,11 +59,11 @@ class Catalog:
     fits a request of some shape, best first, is found once.
     """
 
-    def __init__(self, settings: Settings, memory: Memory) -> None:
+    def __init__(self, settings: Settings, state: StateStore) -> None:
         self._specs, self._aliases = settings.provider, settings.alias
         self._names = settings.names
         self._virtual = {AUTO: Virtual(), **settings.virtual}
-        self._memory = memory
+        self._state = state
         self._by_provider: dict[str, tuple[Deployment, ...]] = {}
         self._all: tuple[Deployment, ...] = ()
         self._by_name: dict[str, list[Deployment]] = {}
@@ -73,9 +73,9 @@ class Catalog:
         self._fitting_at = 0
         self._gone: dict[str, Profile] = {}
         self._awaited: set[str] = set()
-        self.experience = Experience(memory)
+        self.learned = Learned(state)
         self.complete = asyncio.Event()
-        memory.watch(_GONE, self._hear_gone)
+        state.watch(_GONE, Profile, self._hear_gone)
 
     # ── what is there ──
 
@@ -111,10 +111,10 @@ class Catalog:
     def _miss(self, profile: Profile) -> None:
         """Remember what a model that is gone was like."""
         self._gone[profile.model] = profile
-        self._memory.note(_GONE, profile.model, msgspec.json.encode(profile))
+        self._state.set(_GONE, profile.model, profile)
 
-    def _hear_gone(self, notes: Notes) -> None:
-        self._gone = {model: msgspec.json.decode(profile, type=Profile) for model, profile in notes.items()}
+    def _hear_gone(self, heard: dict[str, Profile]) -> None:
+        self._gone = heard
 
     def deployments(self) -> tuple[Deployment, ...]:
         return self._all
@@ -125,7 +125,7 @@ class Catalog:
 
     def serving(self, now: float) -> list[Deployment]:
         """Those that may be asked now."""
-        return [d for d in self._all if d.proof.fresh(now) and self.experience.withdrawn(d, now) is None]
+        return [d for d in self._all if d.proof.fresh(now) and self.learned.withdrawn(d, now) is None]
 
     def buckets(self) -> list[Bucket]:
         """Every bucket that some deployment debits."""
@@ -175,7 +175,7 @@ class Catalog:
         if not needs.substitute or len(needs.models) != 1 or needs.instead_of is not None:
             return needs
         served = self._resolve(needs.models[0], needs)[0]
-        out = [self.experience.withdrawn(d, now) for d in served]
+        out = [self.learned.withdrawn(d, now) for d in served]
         if any(withdrawal is None or not withdrawal.gone for withdrawal in out):
             return needs
         asked = needs.models[0]
@@ -212,9 +212,9 @@ class Catalog:
 
     def _fit(self, needs: Requirements, now: float) -> tuple[Candidate, ...]:
         """Those that fit for as long as no list changes, in order."""
-        if self._fitting_at != self.experience.edition or len(self._fitting) >= _SHAPES:
+        if self._fitting_at != self.learned.revision or len(self._fitting) >= _SHAPES:
             self._fitting.clear()
-            self._fitting_at = self.experience.edition
+            self._fitting_at = self.learned.revision
         shape = self.shape_of(needs)
         found = self._fitting.get(shape)
         if found is None:
@@ -287,7 +287,7 @@ class Catalog:
     def _lasting(self, deployment: Deployment, needs: Requirements, now: float) -> Exclusion | None:
         """Why *deployment* cannot serve any request like *needs*, or None."""
         provider, name = deployment.provider.name, deployment.name
-        missing = needs.capabilities and needs.capabilities - self.experience.capabilities(deployment, now)
+        missing = needs.capabilities and needs.capabilities - self.learned.capabilities(deployment, now)
         if not (_fits(provider, needs.allowed_providers) and _fits(deployment.model, needs.allowed_models)):
             return Exclusion(name, "policy", "the client's key does not allow it")
         if missing:
@@ -303,7 +303,7 @@ class Catalog:
     def _untaken(self, deployment: Deployment, needs: Requirements, now: float) -> set[str]:
         """The parameters of the request that *deployment* is known not to take."""
         untaken = set(needs.parameters.intersection(deployment.provider.spec.drop))
-        reasons = "reasoning" in self.experience.capabilities(deployment, now)
+        reasons = "reasoning" in self.learned.capabilities(deployment, now)
         if "reasoning_effort" in needs.parameters and not reasons:
             untaken.add("reasoning_effort")
         return untaken
@@ -315,7 +315,7 @@ class Catalog:
             return Exclusion(deployment.name, "context", reason)
         if not deployment.proof.fresh(now):
             return Exclusion(deployment.name, "proof", "its free proof has expired")
-        if withdrawal := self.experience.withdrawn(deployment, now):
+        if withdrawal := self.learned.withdrawn(deployment, now):
             return Exclusion(deployment.name, "withdrawn", withdrawal.because, withdrawal.until)
         return None
 

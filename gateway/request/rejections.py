@@ -62,7 +62,7 @@ def _failed(attempts: list[Attempt], engine: Engine) -> tuple[Exclusion, ...]:
     now, reasons = engine.clock.now(), []
     for one in attempts:
         name, why = one.deployment.name, f"{type(one.failure).__name__}: {one.failure.message}"
-        passes = CONSEQUENCES[type(one.failure)].cools and not engine.catalog.experience.withdrawn(one.deployment, now)
+        passes = CONSEQUENCES[type(one.failure)].cools and not engine.catalog.learned.withdrawn(one.deployment, now)
         cooling = engine.health.blocked_until(name, now) if passes else None
         reasons.append(Exclusion(name, "failed", why, None if cooling is None else cooling[0]))
     return tuple(reasons)

@@ -1,7 +1,7 @@
 """
 How each deployment fares: its outages, with growing back-off and one probe at a time, and its pace.
 
-Both reach every replica and survive a restart, through the memory. An outage is told at once; what is learned of pace is
+Both reach every replica and survive a restart, through the state store. An outage is told at once; what is learned of pace is
 gathered for some seconds, and each replica has a note of its own, so that nobody overwrites what another learned. No
 request waits for any of it, but the one that finds out whether an outage is over. All moments come in as arguments.
 """
@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import msgspec
 from msgspec import Struct
 
 from gateway.routing.latency import Pace, Point
-from gateway.state.store import Memory, Notes, decoded
+from gateway.state.store import StateStore
 
 MAX_COOLING = 600.0
 """Seconds that back-off grows to at most, so that a recovered source is found again."""
@@ -56,8 +55,8 @@ class _Probe(Struct, frozen=True):
 class Health:
     """Of every deployment that was ever tried, by name. *replica* is ours alone."""
 
-    def __init__(self, memory: Memory, replica: str) -> None:
-        self._memory, self._replica = memory, replica
+    def __init__(self, state: StateStore, replica: str) -> None:
+        self._state, self._replica = state, replica
         self._outages: dict[str, Outage] = {}
         self._probes: dict[str, _Probe] = {}
         self._mine: dict[str, Pace] = {}
@@ -65,9 +64,9 @@ class Health:
         self._paces: dict[str, Pace] = {}
         self._expected: dict[str, float | None] = {}
         self._untold = False
-        memory.watch(_OUTAGES, self._hear_outages)
-        memory.watch(_PACES, self._hear_paces)
-        memory.gather(self._gather)
+        state.watch(_OUTAGES, Outage, self._hear_outages)
+        state.watch(_PACES, dict[str, Pace], self._hear_paces)
+        state.gather(self._gather)
 
     # ── what is known: every request asks ──
 
@@ -114,7 +113,7 @@ class Health:
         outage = self._outages.get(name)
         if outage is None:
             return True
-        claimed = await self._memory.claim(f"probe {name} {outage.until!r}", PROBE_FOR)
+        claimed = await self._state.claim(f"probe {name} {outage.until!r}", PROBE_FOR)
         heard = self._outages.get(name)
         if heard != outage:  # while we asked
             return heard is None
@@ -167,10 +166,9 @@ class Health:
             self._outages[name] = outage
         else:
             self._outages.pop(name, None)
-        self._memory.note(_OUTAGES, name, None if outage is None else msgspec.json.encode(outage))
+        self._state.set(_OUTAGES, name, outage)
 
-    def _hear_outages(self, notes: Notes) -> None:
-        heard = decoded(notes, Outage)
+    def _hear_outages(self, heard: dict[str, Outage]) -> None:
         self._probes = {name: one for name, one in self._probes.items() if heard.get(name) == self._outages.get(name)}
         self._outages = heard
 
@@ -182,8 +180,7 @@ class Health:
         self._untold = True
         self._add_up(name)
 
-    def _hear_paces(self, notes: Notes) -> None:
-        heard = decoded(notes, dict[str, Pace])
+    def _hear_paces(self, heard: dict[str, dict[str, Pace]]) -> None:
         heard.pop(self._replica, None)
         self._others = heard
         for name in {*self._paces, *(name for known in heard.values() for name in known)}:
@@ -208,7 +205,7 @@ class Health:
             self._untold = False
             latest = sorted(self._mine.items(), key=lambda item: item[1].at)[-MOST_NAMES:]
             self._mine = dict(latest)
-            self._memory.note(_PACES, self._replica, msgspec.json.encode(self._mine))
+            self._state.set(_PACES, self._replica, self._mine)
         for name, outage in list(self._outages.items()):
             if not now - FORGET_AFTER <= outage.until <= now + LONGEST:
                 self._tell_outage(name, None)
@@ -218,4 +215,4 @@ class Health:
         for place, replica in enumerate(sorted(told, key=lambda replica: -told[replica]), 1):
             if place >= MOST_REPLICAS or not now - PACE_FOR <= told[replica] <= now + LONGEST:
                 del self._others[replica]  # what it taught is out of the sum when that is next made
-                self._memory.note(_PACES, replica, None)
+                self._state.set(_PACES, replica, None)

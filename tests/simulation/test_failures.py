@@ -56,9 +56,9 @@ class Bench:
             provider.meters.clear()
         engine = self.gateway.engine
         self.recover()
-        for name in engine.catalog.experience.out(self.clock()):
-            engine.catalog.experience.readmit(name)
-        engine.catalog.experience._hear_able({})
+        for name in engine.catalog.learned.out(self.clock()):
+            engine.catalog.learned.readmit(name)
+        engine.catalog.learned._hear_able({})
         self.gateway.failed.clear()
         self.gateway.ended.clear()
 
@@ -90,12 +90,10 @@ class Bench:
         return self.gateway.engine.health.blocked_until(pinned, self.clock()) is not None
 
     def withdrawn(self, pinned: str) -> bool:
-        return bool(
-            {pinned, pinned.partition("/")[0]} & self.gateway.engine.catalog.experience.out(self.clock()).keys()
-        )
+        return bool({pinned, pinned.partition("/")[0]} & self.gateway.engine.catalog.learned.out(self.clock()).keys())
 
     def lacks(self, pinned: str, capability: str) -> bool:
-        return self.gateway.engine.catalog.experience.known(pinned, capability, self.clock()) is False
+        return self.gateway.engine.catalog.learned.known(pinned, capability, self.clock()) is False
 
 
 @pytest.fixture
@@ -337,7 +335,7 @@ async def test_what_must_hold_together_is_not_continued_by_another(opened, more,
     bench = await opened("nvidia")
     for deployment in bench.gateway.engine.catalog.deployments():  # any of them could go on
         for capability in ("n", "logprobs"):
-            bench.gateway.engine.catalog.experience.learn(deployment.name, capability, bench.clock(), has=True)
+            bench.gateway.engine.catalog.learned.learn(deployment.name, capability, bench.clock(), has=True)
     nvidia = bench.world.providers["nvidia"]
     nvidia.brain = lambda view: saying
     nvidia.fail("cut")

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from gateway.routing.health import LONGEST, MAX_COOLING, Health
 from gateway.routing.latency import Point
-from gateway.state.store import Memory
+from gateway.state.store import StateStore
 from tests.clock import FakeClock
 
 
 def unshared() -> Health:
     """Of a gateway that has nobody to tell."""
-    return Health(Memory(None, FakeClock()), "me")
+    return Health(StateStore(None, FakeClock()), "me")
 
 
 def test_what_never_failed_may_be_tried():
