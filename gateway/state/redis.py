@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from redis.exceptions import RedisError
 
 from gateway.redis_client import disconnect
-from gateway.state.store import StateFailure
+from gateway.state.store import BACKEND, StateFailure
 
 _PATIENCE = 1.0
 """Seconds for one operation. No request waits for it."""
@@ -37,6 +38,7 @@ class RedisState:
         if kept:
             pipe.hset(_ENTRIES + topic, mapping=kept)
         pipe.hincrby(_REVISIONS, topic, 1)
+        pipe.hsetnx(_REVISIONS, BACKEND, uuid4().hex)
         await _soon(pipe.execute())
 
     async def read(self, topic: str) -> dict[str, bytes]:

@@ -34,7 +34,8 @@ MIGRATIONS = (
     """
     ALTER TABLE note RENAME TO entry;
     ALTER TABLE topic RENAME COLUMN edition TO revision;
-    """,
+    INSERT OR IGNORE INTO topic VALUES ('', random());
+    """,  # the topic '' names the file: see BACKEND
 )
 """What brings a file from one schema version (``PRAGMA user_version``, from 0) to the next."""
 

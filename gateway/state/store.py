@@ -31,6 +31,9 @@ EVERY = 1.0
 GATHER_EVERY = 5.0
 """Seconds for which those who learn with every request gather before they set it."""
 
+BACKEND = ""
+"""No topic: the name under which a backend tells which one it is."""
+
 _T = TypeVar("_T")
 
 Gatherer = Callable[[float], None]
@@ -50,7 +53,10 @@ class StateBackend(Protocol):
         """All of *topic*."""
 
     async def revisions(self) -> dict[str, str]:
-        """Of each topic another text whenever an entry of it was set or taken away by anybody; none if there never was."""
+        """
+        Of each topic another text whenever an entry of it was set or taken away by anybody; none if there never was.
+        Under ``BACKEND`` a text that is another one once the backend has forgotten everything.
+        """
 
     async def count(self, amounts: Mapping[str, float]) -> None:
         """Add to counters, all or none."""
@@ -207,17 +213,17 @@ class StateStore:
             self._call(lambda gatherer=gatherer: gatherer(self._gathered_at))  # type: ignore[misc]
 
     async def _hear_what_changed(self) -> None:
-        revisions = await self._backend.revisions()
-        if revisions == self._revisions:
+        revisions, before = await self._backend.revisions(), self._revisions
+        if revisions == before:
             return
-        if not revisions:  # the backend has forgotten everything, or never knew any: ours is the best there is
+        forgot = before is not None and before.get(BACKEND) != revisions.get(BACKEND)
+        if forgot:  # what we know is the best there is
             for topic, entries in self._known.items():
                 self._unsent[topic] = {**entries, **self._unsent.get(topic, {})}
             await self._send()
             revisions = await self._backend.revisions()
-        before = self._revisions
         for topic in self._watchers:
-            if before is None or revisions.get(topic) != before.get(topic):
+            if before is None or forgot or revisions.get(topic) != before.get(topic):
                 await self._hear(topic, at_first=before is None)
         self._revisions = revisions
 
