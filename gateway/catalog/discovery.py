@@ -186,7 +186,7 @@ class Discovery:
             timer.cancel()
 
     async def _read_forever(self, url: str, wire: Wire) -> None:
-        """Read the models database once a day. What cannot be had or read leaves the one that we have."""
+        """Read the models database once a day. One that cannot be had or read leaves the one that we have."""
         while True:
             try:
                 answer = await wire.send(Call("GET", url, {}), _DATABASE_TIMEOUTS)
@@ -198,7 +198,7 @@ class Discovery:
                     self._database = await asyncio.to_thread(Database, encoded, self._settings.names)
                     for name, kept in self._kept.items():
                         self._take_in(name, kept)
-            except (ProviderFailure, msgspec.DecodeError):
+            except (ProviderFailure, ValueError):
                 pass
             await self._clock.sleep(_about(_DAY))
 
