@@ -29,6 +29,7 @@ from gateway.events import Announcer, Event, Observer, StoreChanged
 from gateway.observe.metrics import Metrics
 from gateway.observe.usage import Costs
 from gateway.observe.webhook import Webhook
+from gateway.private_files import private_file
 from gateway.quota.exchange import Store, StoreFailure
 from gateway.quota.ledger import Condition, Ledger
 from gateway.quota.sqlite import EmbeddedStore
@@ -66,9 +67,11 @@ def make_store(settings: Settings) -> Store:
     Raises BadSettings if the address is none, or the file cannot be used.
     """
     if settings.redis_url is None:
+        path = settings.state_dir / "ledger.sqlite"
         try:
-            return EmbeddedStore(settings.state_dir / "ledger.sqlite")
-        except StoreFailure as exc:
+            private_file(path)
+            return EmbeddedStore(path)
+        except (OSError, StoreFailure) as exc:
             raise BadSettings(f"FREEWAY_STATE_DIR: {exc}") from exc
     from gateway.quota.redis import open_store  # noqa: PLC0415 - a tenth of a second, for those who have Redis
 
