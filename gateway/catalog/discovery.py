@@ -138,12 +138,13 @@ class Discovery:
         except Exception as exc:
             self._missed(name, f"its list could not be read ({type(exc).__name__}; the log says more)")
             raise
-        self.looked[name] = None
         limits = {f"{said.unit}/{said.window}": said.limit for said in listing.observed if said.limit is not None}
         known, before = self._kept.get(name), self._by_name(name)
         kept = KeptList(now, listing.models, limits)
-        self._take_in(name, kept)
         self._state.set(_LISTS, name, kept)
+        await self._state.flush()  # a process that is killed once it has answered by this list has not learned in vain
+        self._take_in(name, kept)
+        self.looked[name] = None
         if known is not None:
             listed = [model.id for model in listing.models]
             for change in (
@@ -153,9 +154,6 @@ class Discovery:
                 self._tell(change)
         self._ledger.observe(_of_account(provider), listing.observed, now)
         self._catalog.learned.sweep(now)
-        await (
-            self._state.flush()
-        )  # before any request is answered by it: a process that is killed has not learned in vain
         self._tell(Discovered(name, len(self._catalog.served_by(name)), None))
         return listing
 

@@ -134,7 +134,9 @@ class StateStore:
 
     async def flush(self) -> None:
         """Send what is unsent now, if the backend is there, rather than soon."""
-        await self._try()
+        async with self._exchanging:
+            with suppress(StateFailure):
+                await self._send()
 
     def count(self, counter: str, amount: float) -> None:
         """Add to a counter."""

@@ -136,6 +136,23 @@ async def test_what_raises_at_the_first_list_does_not_keep_requests_waiting_for_
     await gateway.parts.background.stop()
 
 
+async def test_a_list_is_on_the_disk_before_a_request_is_answered_by_it(stage):
+    """A process that is killed once it has served has not learned in vain."""
+    backend, groq = stage.gateway.parts.state._backend, stage.world.providers["groq"]
+    groq.models = groq.models[:1]
+    write, served_while_writing = backend.write, []
+
+    async def slow(topic: str, entries: dict[str, bytes | None]) -> None:
+        await asyncio.sleep(0)
+        served_while_writing.append(len(stage.catalog.served_by("groq")))
+        await write(topic, entries)
+
+    backend.write = slow
+    await stage.gateway.look("groq")
+
+    assert served_while_writing[0] > len(stage.catalog.served_by("groq"))
+
+
 # ── a request that meets an expired proof ──
 
 
