@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from litestar import Litestar
 from litestar.di import Provide
@@ -19,18 +20,20 @@ from gateway.api import metrics as metrics_page
 from gateway.api.auth import Doorkeeper
 from gateway.api.drain import Drain
 from gateway.api.openai_chat import Surface, chat_completions
+from gateway.background import Background
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.changes import History
 from gateway.catalog.discovery import Discovery
 from gateway.clock import Clock, WallClock
-from gateway.events import Announcer, Observer, StoreChanged
+from gateway.events import Announcer, Event, Observer, StoreChanged
 from gateway.observe.metrics import Metrics
 from gateway.observe.usage import Costs
 from gateway.observe.webhook import Webhook
+from gateway.private_files import private_file
 from gateway.quota.exchange import Store, StoreFailure
 from gateway.quota.ledger import Condition, Ledger
 from gateway.quota.sqlite import EmbeddedStore
-from gateway.request.checks import Prober
+from gateway.request.checks import CapabilityChecker
 from gateway.request.engine import Engine
 from gateway.request.plan import View
 from gateway.request.queue import Queue
@@ -38,13 +41,16 @@ from gateway.routing.affinity import Sessions
 from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
 from gateway.settings import BadSettings, Settings
-from gateway.state.sqlite import EmbeddedKeeper
-from gateway.state.store import Keeper, KeeperFailure, Memory
+from gateway.state.sqlite import SqliteState
+from gateway.state.store import StateBackend, StateFailure, StateStore
 from providers.client import Prepare, Provider
 from providers.dialect import Account
 from providers.wire import HttpWire, Wire
 
 USER_AGENT = f"Freeway/{__version__}"
+
+STATE_FILE = "memory.sqlite"
+"""In the state folder. The first version called it so, and what it learned goes on being known."""
 
 
 def make_providers(settings: Settings, wire: Wire, prepare: Mapping[str, Prepare]) -> dict[str, Provider]:
@@ -62,9 +68,11 @@ def make_store(settings: Settings) -> Store:
     Raises BadSettings if the address is none, or the file cannot be used.
     """
     if settings.redis_url is None:
+        path = settings.state_dir / "ledger.sqlite"
         try:
-            return EmbeddedStore(settings.state_dir / "ledger.sqlite")
-        except StoreFailure as exc:
+            private_file(path)
+            return EmbeddedStore(path)
+        except (OSError, StoreFailure) as exc:
             raise BadSettings(f"FREEWAY_STATE_DIR: {exc}") from exc
     from gateway.quota.redis import open_store  # noqa: PLC0415 - a tenth of a second, for those who have Redis
 
@@ -74,21 +82,21 @@ def make_store(settings: Settings) -> Store:
         raise BadSettings(f"FREEWAY_REDIS_URL: {exc}") from exc
 
 
-def make_keeper(settings: Settings, clock: Clock) -> Keeper:
+def make_state(settings: Settings, clock: Clock, tell: Callable[[Event], None]) -> StateBackend:
     """
-    What remembers everything else: the same Redis, or another file.
+    What remembers everything else: the same Redis, or another file. *tell* hears of one that was damaged.
 
     Raises BadSettings if the file cannot be used.
     """
     if settings.redis_url is None:
         try:
-            return EmbeddedKeeper(settings.state_dir / "memory.sqlite", clock)
-        except KeeperFailure as exc:
+            return SqliteState(settings.state_dir / STATE_FILE, clock, tell)
+        except StateFailure as exc:
             raise BadSettings(f"FREEWAY_STATE_DIR: {exc}") from exc
-    from gateway.quota.redis import connect  # noqa: PLC0415 - see make_store
-    from gateway.state.redis import SharedKeeper  # noqa: PLC0415
+    from gateway.redis_client import connect  # noqa: PLC0415 - see make_store
+    from gateway.state.redis import RedisState  # noqa: PLC0415
 
-    return SharedKeeper(connect(settings.redis_url)[0])
+    return RedisState(connect(settings.redis_url)[0])
 
 
 class Parts(Struct, frozen=True):
@@ -96,46 +104,54 @@ class Parts(Struct, frozen=True):
 
     engine: Engine
     discovery: Discovery
-    memory: Memory
+    state: StateStore
     history: History
+    background: Background
 
     async def open(self, providers: Mapping[str, Provider]) -> None:
         """Recall what is known, of *providers* too: a restart answers at once."""
-        await self.memory.serve()
+        self.background.run("state exchange", self.state.exchange_forever)
+        await self.state.tried.wait()
         self.discovery.know(providers)
 
+    def serve(self, wire: Wire, webhook: Webhook | None, checks_a_day: int) -> None:
+        """Start all that runs beside requests and needs *wire*: stop ``background`` before that goes."""
+        self.discovery.serve(self.background, wire)
+        CapabilityChecker(self.engine, self.state, checks_a_day).serve(self.background, list(self.discovery.names))
+        if webhook is not None:
+            self.background.run("webhook", partial(webhook.tell_forever, wire, self.state))
+
     async def aclose(self) -> None:
+        await self.background.stop()
         await self.engine.ledger.aclose()
-        await self.memory.aclose()
+        await self.state.aclose()
 
 
-def make_parts(
-    settings: Settings, clock: Clock, store: Store, keeper: Keeper, observers: Sequence[Observer] = ()
-) -> Parts:
-    """The parts, put together."""
-    memory = Memory(keeper, clock)
-    history = History(memory)
-    tell = Announcer((*observers, history))
+def make_parts(settings: Settings, clock: Clock, store: Store, backend: StateBackend, tell: Announcer) -> Parts:
+    """The parts, put together. *tell* hears of what happens; the history of changes is added to its observers."""
+    state = StateStore(backend, clock, tell)
+    history = History(state)
+    tell.add(history)
 
     def tell_condition(condition: Condition) -> None:
         tell(StoreChanged(condition.store, condition.lost, condition.replicas))
 
-    catalog = Catalog(settings, memory)
+    catalog = Catalog(settings, state)
     queue = Queue(clock, settings.requests.max_waiting)
     replicas = settings.ledger.replicas
     ledger = Ledger(store, clock, buckets=catalog.buckets, replicas=replicas, tell=tell_condition, freed=queue.freed)
     engine = Engine(
-        view=View(catalog, Health(memory, secrets.token_hex(4), queue.freed), ledger.shares, Sessions()),
+        view=View(catalog, Health(state, secrets.token_hex(4), queue.freed), ledger.shares, Sessions()),
         ledger=ledger,
         queue=queue,
-        costs=Costs(memory),
+        costs=Costs(state),
         calibration=Calibration(),
         clock=clock,
         limits=settings.requests,
         tell=tell,
     )
-    discovery = Discovery(catalog, ledger, settings, memory=memory, clock=clock, tell=tell)
-    return Parts(engine, discovery, memory, history)
+    discovery = Discovery(catalog, ledger, settings, state=state, clock=clock, tell=tell)
+    return Parts(engine, discovery, state, history, Background(clock, tell))
 
 
 def create_app(
@@ -154,14 +170,12 @@ def create_app(
     drain = drain or Drain()
     clock = clock or WallClock()
     store = store or make_store(settings)
-    keeper = make_keeper(settings, clock)
     webhook = Webhook(settings.catalog.webhook, clock) if settings.catalog.webhook else None
     metrics = Metrics(__version__)
-    watching: tuple[Observer, ...] = (*observers, metrics, webhook) if webhook is not None else (*observers, metrics)
-    parts = make_parts(settings, clock, store, keeper, watching)
-    engine, discovery = parts.engine, parts.discovery
+    tell = Announcer([*observers, metrics, *([webhook] if webhook is not None else [])])
+    parts = make_parts(settings, clock, store, make_state(settings, clock, tell), tell)
+    engine, discovery, background = parts.engine, parts.discovery, parts.background
     scrape = metrics_page.Scrape(engine, metrics)
-    prober = Prober(engine, parts.memory, settings.catalog.probes)
     drain.on_begin(engine.queue.close)
     doorkeeper = Doorkeeper(settings, drain)
 
@@ -173,13 +187,8 @@ def create_app(
             stack.push_async_callback(drain.end)
             wire = await stack.enter_async_context(HttpWire(user_agent=USER_AGENT))
             await parts.open(make_providers(settings, wire, prepare or {}))
-            stack.push_async_callback(discovery.stop)
-            discovery.serve(wire)
-            stack.push_async_callback(prober.stop)
-            prober.serve(list(discovery.names))
-            if webhook is not None:
-                stack.push_async_callback(webhook.stop)
-                webhook.serve(wire, parts.memory)
+            stack.push_async_callback(background.stop)  # before the wire goes
+            parts.serve(wire, webhook, settings.catalog.probes)
             yield
 
     return Litestar(
@@ -190,7 +199,15 @@ def create_app(
             admin.router(),
             metrics_page.router(),
         ],
-        dependencies=_given(engine=engine, doorkeeper=doorkeeper, scrape=scrape, drain=drain, discovery=discovery),
+        dependencies=_given(
+            engine=engine,
+            doorkeeper=doorkeeper,
+            scrape=scrape,
+            drain=drain,
+            discovery=discovery,
+            background=background,
+            state_store=parts.state,
+        ),
         exception_handlers={HTTPException: openai_errors.on_http_exception},
         lifespan=[lifespan],
         openapi_config=None,

@@ -109,7 +109,49 @@ class StoreChanged(Struct, frozen=True):
     replicas: int
 
 
-Event = Attempted | Hedged | Ended | Withdrawn | Discovered | Changed | StoreChanged
+class LoopFailed(Struct, frozen=True):
+    """
+    A background loop raised *error* (with its traceback): *failures* times in a row by now. It starts again in
+    *restarts_in* seconds.
+    """
+
+    loop: str
+    error: str
+    failures: int
+    restarts_in: float
+
+
+class EntriesUnreadable(Struct, frozen=True):
+    """
+    What another version, or a fault, wrote under *keys* of a topic of the state cannot be read. It stays where it is,
+    and is left out here. *because* is what is wrong with the first of them.
+    """
+
+    topic: str
+    keys: tuple[str, ...]
+    because: str
+
+
+class StateSetAside(Struct, frozen=True):
+    """The state file was damaged: it is kept under the name *kept_as*, and an empty one has taken its place."""
+
+    file: str
+    kept_as: str
+    because: str
+
+
+Event = (
+    Attempted
+    | Hedged
+    | Ended
+    | Withdrawn
+    | Discovered
+    | Changed
+    | StoreChanged
+    | LoopFailed
+    | EntriesUnreadable
+    | StateSetAside
+)
 Observer = Callable[[Event], None]
 
 
@@ -118,6 +160,10 @@ class Announcer:
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = tuple(observers)
+
+    def add(self, observer: Observer) -> None:
+        """From now on *observer* is told, too."""
+        self._observers = (*self._observers, observer)
 
     def __call__(self, event: Event) -> None:
         for observer in self._observers:

@@ -94,6 +94,10 @@ class Call(Struct, frozen=True, kw_only=True):
         return "stream" in self.wants.capabilities
 
 
+CLOCKS_APART = 60.0
+"""Seconds that the clocks of two gateways may differ by: what is known from later than that is not known yet."""
+
+
 class FreeProof(Struct, frozen=True):
     """Why a deployment costs nothing now, who says so, and since and until when (unix seconds) that is known."""
 
@@ -104,7 +108,8 @@ class FreeProof(Struct, frozen=True):
     until: float
 
     def fresh(self, now: float) -> bool:
-        return now < self.until
+        """Whether it holds now. One from the future does not: where a clock was set back, it would hold for too long."""
+        return self.since - CLOCKS_APART <= now < self.until
 
 
 class ListPrice(Struct, frozen=True):

@@ -40,6 +40,13 @@ class FakeClock:
                 woken.set()
         self._sleepers = [(at, woken) for at, woken in self._sleepers if at > self._now]
 
+    def set_by(self, seconds: float) -> None:
+        """It is set, or the machine slept: it shows another time, but for those who wait none has passed."""
+        self._now += seconds
+        self._sleepers = [(at + seconds, woken) for at, woken in self._sleepers]
+        for timer in self._timers:
+            timer.at += seconds
+
     @property
     def sleeping(self) -> int:
         return len(self._sleepers)

@@ -11,8 +11,7 @@ from gateway.request.plan import View
 from gateway.routing.affinity import Sessions
 from gateway.routing.health import Health
 from gateway.settings import Settings, Virtual
-from gateway.state.sqlite import EmbeddedKeeper
-from gateway.state.store import Memory
+from gateway.state.store import StateStore
 from gateway.words import Deployment, FreeProof
 from providers.client import Provider
 from providers.dialect import Account, Target
@@ -48,7 +47,7 @@ def catalog(*deployments: Deployment, virtual: Mapping[str, Virtual] | None = No
         virtual={"auto:tools": Virtual(needs=("tools",)), **(virtual or {})},
     )
     clock = FakeClock(NOW)
-    made = Catalog(settings, Memory(EmbeddedKeeper(None, clock), clock))
+    made = Catalog(settings, StateStore(None, clock))
     for name in dict.fromkeys(d.provider.name for d in deployments):
         made.swap(name, [d for d in deployments if d.provider.name == name], NOW)
     return made
@@ -56,7 +55,7 @@ def catalog(*deployments: Deployment, virtual: Mapping[str, Virtual] | None = No
 
 def unshared() -> Health:
     """Of a gateway that has nobody to tell."""
-    return Health(Memory(None, FakeClock()), "me")
+    return Health(StateStore(None, FakeClock()), "me")
 
 
 def view(

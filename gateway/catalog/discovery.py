@@ -1,8 +1,8 @@
 """
 Ask each provider for its models, in the background; keep the last good list, also across restarts.
 
-A list that cannot be had leaves the old one in place until its free proofs expire. What one gateway read, the others of
-the same store hear.
+A list that cannot be had leaves the old one in place until its free proofs expire, and ``looked`` says why. What one
+gateway read, the others of the same store hear. A request that meets an expired proof has its provider asked at once.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import msgspec
 from msgspec import Struct
 
+from gateway.background import Background
 from gateway.catalog import changes
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.database import Database, bundled
@@ -24,8 +26,8 @@ from gateway.quota.buckets import Bucket
 from gateway.quota.configured import buckets_of
 from gateway.quota.ledger import Ledger
 from gateway.settings import Settings
-from gateway.state.store import Memory, Notes
-from gateway.words import Deployment
+from gateway.state.store import StateStore
+from gateway.words import CLOCKS_APART, Deployment
 from providers.client import Provider
 from providers.dialect import Call, Listed, Listing
 from providers.failures import CredentialRejected, ProviderFailure
@@ -37,8 +39,11 @@ _FIRST_RETRY, _JITTER = 15.0, 0.1
 _DAY = 86_400.0
 _DATABASE_TIMEOUTS = Timeouts(connect=10.0, head=60.0, silence=30.0)
 
+WAKE_PAUSE = 5.0
+"""Seconds after the end of a look for which the provider is not asked again, whoever wakes us."""
 
-class Kept(Struct):
+
+class KeptList(Struct):
     """
     A provider's last good list, as it is remembered. *at* is in unix seconds. *limits* are what it said of the account,
     by ``unit/window``.
@@ -58,78 +63,88 @@ class Discovery:
         ledger: Ledger,
         settings: Settings,
         *,
-        memory: Memory,
+        state: StateStore,
         clock: Clock,
         tell: Callable[[Event], None],
     ) -> None:
         self._catalog, self._ledger, self._settings = catalog, ledger, settings
-        self._memory, self._database = memory, bundled(settings.names)
+        self._state, self._database = state, bundled(settings.names)
         self._providers: Mapping[str, Provider] = {}
         self._clock, self._tell = clock, tell
-        self._kept: dict[str, Kept] = {}
-        memory.watch(_LISTS, self._recall)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._kept: dict[str, KeptList] = {}
+        self._woken: dict[str, asyncio.Event] = {}
+        self._looked_at: dict[str, float] = {}  # when the last look ended, in unix seconds
         self.looked: dict[str, str | None] = {}  # provider → why its list could not be had, or None
+        state.watch(_LISTS, KeptList, self._recall)
 
     def know(self, providers: Mapping[str, Provider]) -> None:
         """From now on *providers* can be asked; their last known lists are taken in, now and as others read them."""
         self._providers = providers
-        self._recall(self._memory.notes(_LISTS))
+        self._woken = {name: asyncio.Event() for name in providers}
+        self._recall(self._state.entries(_LISTS, KeptList))
 
-    def _recall(self, notes: Notes) -> None:
-        """A damaged note is as good as none."""
+    def _recall(self, heard: Mapping[str, KeptList]) -> None:
+        now = self._clock.now()
         for name in self._providers:
-            try:
-                kept = msgspec.json.decode(notes[name], type=Kept)
-            except (KeyError, msgspec.DecodeError):
+            kept, known = heard.get(name), self._kept.get(name)
+            if kept is None or kept.at > now + CLOCKS_APART:  # it would prove things for longer than it may
                 continue
-            known = self._kept.get(name)
-            if known is None or kept.at > known.at:
+            if known is None or kept.at > known.at or known.at > now + CLOCKS_APART:
                 self._take_in(name, kept)
-            elif kept.at < known.at:  # somebody who had not heard of ours told an older one
-                self._memory.note(_LISTS, name, msgspec.json.encode(known))
+            elif kept.at < known.at:  # another gateway, which had not heard of ours, told an older one
+                self._state.set(_LISTS, name, known)
 
     @property
     def names(self) -> Iterable[str]:
         """The providers that can be asked."""
         return self._providers.keys()
 
-    def serve(self, wire: Wire) -> None:
-        """Look at every list now and from time to time, until ``stop``; at the models database once a day."""
+    def serve(self, background: Background, wire: Wire) -> None:
+        """Look at every list now and from time to time; at the models database once a day."""
         self._catalog.await_lists(self._providers)
-        self._tasks = [asyncio.create_task(self._keep_looking(name)) for name in self._providers]
-        if self._settings.catalog.database:
-            self._tasks.append(asyncio.create_task(self._keep_reading(self._settings.catalog.database, wire)))
+        for name in self._providers:
+            background.run(f"model list of {name}", partial(self._look_forever, name))
+        if url := self._settings.catalog.database:
+            background.run("models database", partial(self._read_forever, url, wire))
 
-    async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    def wake(self, provider: str) -> None:
+        """
+        Have *provider* asked for its list now rather than when it is due, as a request met a proof of it that has expired.
+
+        Many calls are one: a look that is under way, or ended less than ``WAKE_PAUSE`` seconds ago, will do.
+        """
+        woken, looked_at = self._woken.get(provider), self._looked_at.get(provider)
+        if woken is None or looked_at is None:
+            return
+        if not 0 <= self._clock.now() - looked_at < WAKE_PAUSE:
+            woken.set()
 
     async def look(self, name: str) -> Listing:
         """
         Ask *name* for its list and take it in.
 
-        Raises a ProviderFailure if it cannot be had; the last good list stays.
+        Raises a ProviderFailure if it cannot be had, and what a faulty dialect raises; the last good list stays.
         """
         provider = self._providers[name]
         now = self._clock.now()
         try:
-            listing = await provider.discover()
+            listing = _sound(await provider.discover())
         except ProviderFailure as failure:
-            self.looked[name] = failure.message
-            self._catalog.heard_of(name)
             if isinstance(failure, CredentialRejected):
                 until = now + self._settings.catalog.refresh
-                self._catalog.experience.withdraw(name, until, f"key refused: {failure.message}")
-            self._tell(Discovered(name, 0, failure.message))
+                self._catalog.learned.withdraw(name, until, f"key refused: {failure.message}")
+            self._missed(name, failure.message)
             raise
-        self.looked[name] = None
+        except Exception as exc:
+            self._missed(name, f"its list could not be read ({type(exc).__name__}; the log says more)")
+            raise
         limits = {f"{said.unit}/{said.window}": said.limit for said in listing.observed if said.limit is not None}
         known, before = self._kept.get(name), self._by_name(name)
-        kept = Kept(now, listing.models, limits)
+        kept = KeptList(now, listing.models, limits)
+        self._state.set(_LISTS, name, kept)
+        await self._state.flush()  # a process that is killed once it has answered by this list has not learned in vain
         self._take_in(name, kept)
-        self._memory.note(_LISTS, name, msgspec.json.encode(kept))
+        self.looked[name] = None
         if known is not None:
             listed = [model.id for model in listing.models]
             for change in (
@@ -138,12 +153,16 @@ class Discovery:
             ):
                 self._tell(change)
         self._ledger.observe(_of_account(provider), listing.observed, now)
-        self._catalog.experience.sweep(now)
-        await self._memory.tell()  # before anybody is answered by it: a process that is killed has not learned in vain
+        self._catalog.learned.sweep(now)
         self._tell(Discovered(name, len(self._catalog.served_by(name)), None))
         return listing
 
-    async def _keep_looking(self, name: str) -> None:
+    def _missed(self, name: str, problem: str) -> None:
+        self.looked[name] = problem
+        self._catalog.heard_of(name)
+        self._tell(Discovered(name, 0, problem))
+
+    async def _look_forever(self, name: str) -> None:
         retry = _FIRST_RETRY
         while True:
             try:
@@ -151,10 +170,21 @@ class Discovery:
                 wait, retry = self._settings.catalog.refresh, _FIRST_RETRY
             except ProviderFailure:
                 wait, retry = retry, min(2 * retry, self._settings.catalog.refresh)
-            await self._clock.sleep(wait * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - not a secret
+            finally:
+                self._looked_at[name] = self._clock.now()
+                self._woken[name].clear()
+            await self._rest(name, wait)
 
-    async def _keep_reading(self, url: str, wire: Wire) -> None:
-        """Read the models database once a day. What cannot be had or read leaves the one that we have."""
+    async def _rest(self, name: str, seconds: float) -> None:
+        """Return after some *seconds*, or when somebody wakes us."""
+        timer = self._clock.call_later(_about(seconds), self._woken[name].set)
+        try:
+            await self._woken[name].wait()
+        finally:
+            timer.cancel()
+
+    async def _read_forever(self, url: str, wire: Wire) -> None:
+        """Read the models database once a day. One that cannot be had or read leaves the one that we have."""
         while True:
             try:
                 answer = await wire.send(Call("GET", url, {}), _DATABASE_TIMEOUTS)
@@ -166,14 +196,14 @@ class Discovery:
                     self._database = await asyncio.to_thread(Database, encoded, self._settings.names)
                     for name, kept in self._kept.items():
                         self._take_in(name, kept)
-            except (ProviderFailure, msgspec.DecodeError):
+            except (ProviderFailure, ValueError):
                 pass
-            await self._clock.sleep(_DAY * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - not a secret
+            await self._clock.sleep(_about(_DAY))
 
     def _by_name(self, name: str) -> dict[str, Deployment]:
         return {d.name: d for d in self._catalog.served_by(name)}
 
-    def _take_in(self, name: str, kept: Kept) -> None:
+    def _take_in(self, name: str, kept: KeptList) -> None:
         self._kept[name] = kept
         provider, free, not_free = self._providers[name], [], []
         for listed in kept.models:
@@ -183,6 +213,21 @@ class Discovery:
             else:
                 not_free.append(listed.id)
         self._catalog.swap(name, free, kept.at, not_free)
+
+
+def _about(seconds: float) -> float:
+    return seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - not a secret
+
+
+def _sound(listing: Listing) -> Listing:
+    """*listing* without entries that hold values of a wrong type: they could be neither compared nor remembered."""
+    models = []
+    for listed in listing.models:
+        try:
+            models.append(msgspec.convert(msgspec.to_builtins(listed), Listed))
+        except msgspec.ValidationError:
+            continue
+    return msgspec.structs.replace(listing, models=tuple(models))
 
 
 def _of_account(provider: Provider) -> list[Bucket]:

@@ -7,10 +7,9 @@ by itself, for providers change.
 
 from __future__ import annotations
 
-import msgspec
 from msgspec import Struct
 
-from gateway.state.store import Memory, Notes, decoded
+from gateway.state.store import StateStore
 from gateway.words import Deployment
 
 LEARNED_FOR = 7 * 86_400.0
@@ -36,27 +35,27 @@ class Ability(Struct, frozen=True):
     until: float
 
 
-class Experience:
-    """Lookups are plain dictionaries, for every request makes some. All moments come in as arguments."""
+class Learned:
+    """Withdrawals and abilities, by name. Lookups are plain dictionaries: every request makes some. Moments are arguments."""
 
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
+    def __init__(self, state: StateStore) -> None:
+        self._state = state
         self._out: dict[str, Withdrawal] = {}
         self._able: dict[str, dict[str, Ability]] = {}
-        self.edition = 0  # changes with what is known of abilities
-        memory.watch(_OUT, self._hear_out)
-        memory.watch(_ABLE, self._hear_able)
+        self.revision = 0  # changes with what is known of abilities
+        state.watch(_OUT, Withdrawal, self._hear_out)
+        state.watch(_ABLE, dict[str, Ability], self._hear_able)
 
     # ── who is out ──
 
     def withdraw(self, name: str, until: float, because: str, *, gone: bool = False) -> None:
         """Take out the deployment, or all of the account, that goes by *name*."""
         self._out[name] = Withdrawal(until, because, gone)
-        self._memory.note(_OUT, name, msgspec.json.encode(self._out[name]))
+        self._state.set(_OUT, name, self._out[name])
 
     def readmit(self, name: str) -> bool:
         """Let *name* in again; whether it was out."""
-        self._memory.note(_OUT, name, None)
+        self._state.set(_OUT, name, None)
         return self._out.pop(name, None) is not None
 
     def withdrawn(self, deployment: Deployment, now: float) -> Withdrawal | None:
@@ -79,16 +78,16 @@ class Experience:
         """*deployment* turned out to have *capability*, or to lack it."""
         known = self._able.setdefault(deployment, {})
         known[capability] = Ability(has, now + LEARNED_FOR)
-        self._memory.note(_ABLE, deployment, msgspec.json.encode(known))
-        self.edition += 1
+        self._state.set(_ABLE, deployment, known)
+        self.revision += 1
 
     def known(self, deployment: str, capability: str, now: float) -> bool | None:
-        """Whether *deployment* was found to have *capability*; None: nobody has found out lately."""
+        """Whether *deployment* was found to have *capability*; None: that was not found out lately."""
         ability = self._able.get(deployment, {}).get(capability)
         return ability.has if ability is not None and now < ability.until else None
 
     def capabilities(self, deployment: Deployment, now: float) -> frozenset[str]:
-        """What *deployment* can do, as far as is known. All can stream of whom nobody found out otherwise."""
+        """What *deployment* can do, as far as is known. All can stream unless it was found out otherwise."""
         known = self._able.get(deployment.name)
         if not known:
             return deployment.capabilities | _ALL
@@ -104,14 +103,14 @@ class Experience:
             fresh = {capability: ability for capability, ability in known.items() if now < ability.until}
             if fresh != known:
                 self._able[name] = fresh
-                self._memory.note(_ABLE, name, msgspec.json.encode(fresh) if fresh else None)
-                self.edition += 1
+                self._state.set(_ABLE, name, fresh or None)
+                self.revision += 1
 
     # ── what others learned ──
 
-    def _hear_out(self, notes: Notes) -> None:
-        self._out = decoded(notes, Withdrawal)
+    def _hear_out(self, heard: dict[str, Withdrawal]) -> None:
+        self._out = heard
 
-    def _hear_able(self, notes: Notes) -> None:
-        self._able = decoded(notes, dict[str, Ability])
-        self.edition += 1
+    def _hear_able(self, heard: dict[str, dict[str, Ability]]) -> None:
+        self._able = heard
+        self.revision += 1

@@ -57,7 +57,7 @@ async def _check(settings: Settings, ask: bool) -> bool:
         with Console(stderr=True).status(f"asking {', '.join(inside.providers) or 'nobody'} …"):
             found = await inside.look_everywhere()
             asked = {name: await _ask(inside, name) for name in found} if ask else {}
-        out = inside.catalog.experience.out(inside.clock.now())
+        out = inside.catalog.learned.out(inside.clock.now())
         for name, spec in settings.provider.items():
             if name == EMBEDDED:
                 continue

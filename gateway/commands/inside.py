@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 
 from msgspec import Struct
 
-from gateway.app import USER_AGENT, Parts, make_keeper, make_parts, make_providers, make_store
+from gateway.app import USER_AGENT, Parts, make_parts, make_providers, make_state, make_store
 from gateway.catalog.catalog import Catalog
 from gateway.clock import Clock, WallClock
+from gateway.events import Announcer
 from gateway.quota.ledger import Ledger
 from gateway.settings import Settings
 from providers.client import Provider
@@ -52,7 +53,8 @@ class Inside(Struct, frozen=True):
 async def opened(settings: Settings) -> AsyncIterator[Inside]:
     """The parts, with what is known from earlier; nothing is asked yet."""
     clock = WallClock()
-    parts = make_parts(settings, clock, make_store(settings), make_keeper(settings, clock))
+    tell = Announcer(())
+    parts = make_parts(settings, clock, make_store(settings), make_state(settings, clock, tell), tell)
     async with HttpWire(user_agent=USER_AGENT) as wire:
         providers = make_providers(settings, wire, {})
         try:

@@ -102,13 +102,13 @@ async def _changes(settings: Settings) -> Sequence[Changed]:
 
 async def _out(settings: Settings) -> Sequence[Out]:
     async with opened(settings) as inside:
-        out = inside.catalog.experience.out(inside.clock.now())
+        out = inside.catalog.learned.out(inside.clock.now())
         return [Out(name, found.until, found.because) for name, found in sorted(out.items())]
 
 
 async def _readmit(settings: Settings, name: str) -> None:
     async with opened(settings) as inside:
-        if not inside.catalog.experience.readmit(name):
+        if not inside.catalog.learned.readmit(name):
             raise click.ClickException(f"{name!r} is not out of service; `freeway models --out` names what is")
         for bucket in inside.catalog.buckets():
             if bucket.account == name:

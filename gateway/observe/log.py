@@ -10,7 +10,19 @@ from typing import Any
 import msgspec
 import structlog
 
-from gateway.events import Attempted, Changed, Discovered, Ended, Event, Hedged, StoreChanged, Withdrawn
+from gateway.events import (
+    Attempted,
+    Changed,
+    Discovered,
+    Ended,
+    EntriesUnreadable,
+    Event,
+    Hedged,
+    LoopFailed,
+    StateSetAside,
+    StoreChanged,
+    Withdrawn,
+)
 
 
 def configure(*, json: bool, secrets: Iterable[str] = ()) -> None:
@@ -90,6 +102,11 @@ class LogObserver:
                 self._log.info(
                     "another was asked, too", id=event.request, deployment=event.deployment, outcome=event.outcome
                 )
+            case _:
+                self._of_sources(event)
+
+    def _of_sources(self, event: Event) -> None:
+        match event:
             case Withdrawn():
                 write = self._log.error if event.alarm else self._log.warning
                 write("withdrawn", name=event.name, because=event.because[:200], until=event.until)
@@ -101,6 +118,11 @@ class LogObserver:
             case Changed():
                 write = self._log.error if event.kind == "charged" else self._log.info
                 write("changed", kind=event.kind, name=event.name, detail=event.detail[:200])
+            case _:
+                self._of_the_gateway(event)
+
+    def _of_the_gateway(self, event: Event) -> None:
+        match event:
             case StoreChanged():
                 if event.lost is None:
                     self._log.warning("the ledger's store is back", store=event.store, replicas=event.replicas)
@@ -111,6 +133,29 @@ class LogObserver:
                         replicas=event.replicas,
                         because=event.lost[:200],
                     )
+            case LoopFailed():
+                self._log.error(
+                    "a background loop failed and will be started again",
+                    loop=event.loop,
+                    failures=event.failures,
+                    restarts_in=event.restarts_in,
+                    traceback=event.error,
+                )
+            case EntriesUnreadable():
+                self._log.warning(
+                    "entries of the state cannot be read: they are left as they are and not used",
+                    topic=event.topic,
+                    count=len(event.keys),
+                    keys=", ".join(event.keys)[:200],
+                    because=event.because[:200],
+                )
+            case StateSetAside():
+                self._log.error(
+                    "the state file was damaged: it is kept under another name, and an empty one is used",
+                    file=event.file,
+                    kept_as=event.kept_as,
+                    because=event.because[:200],
+                )
 
 
 def _rounded(seconds: float | None) -> float | None:

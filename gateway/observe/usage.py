@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from gateway.state.store import Memory
+from gateway.state.store import StateStore
 from gateway.words import Deployment
 from providers.chat import Usage
 
@@ -35,27 +35,27 @@ class Cost(Struct, kw_only=True):
 class Costs:
     """Adds up. Lasts across restarts."""
 
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
+    def __init__(self, state: StateStore) -> None:
+        self._state = state
 
     def add(self, deployment: Deployment, usage: Usage, at: float) -> None:
         """A request was answered by *deployment*."""
         where = f"{datetime.fromtimestamp(at, UTC):%Y-%m}|{deployment.provider.name}|{deployment.model}"
-        self._memory.count(f"{where}|requests", 1)
+        self._state.count(f"{where}|requests", 1)
         if deployment.proof.kind == "credit":
             dollars = usage.prompt_tokens * deployment.prompt_price + usage.completion_tokens * deployment.output_price
-            self._memory.count(f"{where}|credit", dollars)
+            self._state.count(f"{where}|credit", dollars)
         elif usage.cost:
-            self._memory.count(f"{where}|spent", usage.cost)
+            self._state.count(f"{where}|spent", usage.cost)
         saved = saved_by(deployment, usage)
         if saved is None:
-            self._memory.count(f"{where}|unpriced", 1)
+            self._state.count(f"{where}|unpriced", 1)
         else:
-            self._memory.count(f"{where}|saved", saved)
+            self._state.count(f"{where}|saved", saved)
 
     async def report(self) -> list[Cost]:
-        """All there is, the latest month first. Raises KeeperFailure."""
-        return _costs(await self._memory.counters())
+        """All there is, the latest month first. Raises StateFailure."""
+        return _costs(await self._state.counters())
 
 
 def saved_by(deployment: Deployment, usage: Usage) -> float | None:

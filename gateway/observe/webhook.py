@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.clock import Clock
 from gateway.events import Changed, Event
-from gateway.state.store import Memory
+from gateway.state.store import StateStore
 from providers.dialect import Call
 from providers.failures import ProviderFailure
 from providers.spec import Timeouts
@@ -31,25 +31,16 @@ class Webhook:
     def __init__(self, url: str, clock: Clock) -> None:
         self._url, self._clock = url, clock
         self._waiting: asyncio.Queue[Changed] = asyncio.Queue(_UNTOLD)
-        self._task: asyncio.Task[None] | None = None
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Changed) and not self._waiting.full():
             self._waiting.put_nowait(event)
 
-    def serve(self, wire: Wire, memory: Memory) -> None:
-        """Tell what there is to tell, until ``stop``."""
-        self._task = asyncio.create_task(self._keep_telling(wire, memory))
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _keep_telling(self, wire: Wire, memory: Memory) -> None:
+    async def tell_forever(self, wire: Wire, state: StateStore) -> None:
+        """The background loop: tell what there is to tell."""
         while True:
             change = await self._waiting.get()
-            if await memory.claim(f"tell {change.key}", _ONCE_WITHIN):
+            if await state.claim(f"tell {change.key}", _ONCE_WITHIN):
                 await self._tell(change, wire)
 
     async def _tell(self, change: Changed, wire: Wire) -> None:

@@ -1,170 +1,72 @@
 """
-Find out, with a few requests a day, what models can really do: lists promise, answers prove.
+Find out, with a few requests a day, what models can really do: ask what ``gateway/catalog/checks.py`` wants to know.
 
-Off unless ``[catalog] probes`` gives a daily number for each provider. A probe is an ordinary small request: it is
-reserved and settled like any other, and what follows from its failure is the same.
+Off unless ``[catalog] probes`` gives a daily number for each provider. A capability check is an ordinary small request:
+it is reserved and settled like any other, and what follows from its failure is the same.
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
-import msgspec
-from msgspec import Struct
-
-from gateway.catalog.catalog import Catalog
+from gateway.background import Background
+from gateway.catalog.checks import OUTPUT, PROMPT, CapabilityCheck, cost_of, next_check
 from gateway.events import Changed, ChangeKind
-from gateway.quota.nouns import Cost, NoRoom, Reservation, Wanted
+from gateway.quota.nouns import NoRoom, Reservation, Wanted
 from gateway.request import outcome
 from gateway.request.engine import Engine, Slot
-from gateway.state.store import Memory
+from gateway.state.store import StateStore
 from gateway.words import Call, Deployment, Wants
 from providers import failures as f
-from providers.chat import Completion, Usage, decode_fields, decode_request, encode
+from providers.chat import Usage, decode_fields, decode_request, encode
 from providers.dialect import Request
 
 DAY = 86_400.0
-_PROMPT, _OUTPUT = 400, 200
-"""Tokens of a probe, at most."""
 _JITTER = 0.3
 
-_RED = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAIAAAD8GO2jAAAAJ0lEQVR42u3NsQkAAAjAsP7/tF7hIASy"
-    "p6lTCQQCgUAgEAgEgi/BAjLD/C5w/SM9AAAAAElFTkSuQmCC"
-)
-"""A red square of 32 by 32 pixels."""
 
-_SCHEMA = {
-    "type": "object",
-    "properties": {"planet": {"type": "string"}, "moons": {"type": "integer"}},
-    "required": ["planet", "moons"],
-    "additionalProperties": False,
-}
-_TOOL = {
-    "type": "function",
-    "function": {
-        "name": "weather",
-        "description": "The weather in a city",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-    },
-}
-
-
-class _Planet(Struct, forbid_unknown_fields=True):
-    planet: str
-    moons: int
-
-
-class Probe(Struct, frozen=True):
-    """A question, and what its answer shows: True, False, or None if it shows nothing."""
-
-    capability: str
-    fields: dict[str, Any]
-    shows: Callable[[Completion], bool | None]
-
-
-def _calls(completion: Completion) -> bool | None:
-    return bool(completion.choices[0].message.tool_calls)
-
-
-def _conforms(completion: Completion) -> bool | None:
-    try:
-        msgspec.json.decode(completion.choices[0].message.content or "", type=_Planet)
-    except msgspec.DecodeError:
-        return None if completion.choices[0].finish_reason == "length" else False
-    return True
-
-
-def _sees(completion: Completion) -> bool | None:
-    return True if "red" in (completion.choices[0].message.content or "").lower() else None
-
-
-def _said(text: str) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": text}]
-
-
-PROBES = (
-    Probe(
-        "tools",
-        {"messages": _said("What is the weather in Rome?"), "tools": [_TOOL], "tool_choice": "required"},
-        _calls,
-    ),
-    Probe(
-        "json_schema",
-        {
-            "messages": _said("Mars and its moons, as JSON."),
-            "response_format": {"type": "json_schema", "json_schema": {"name": "planet", "schema": _SCHEMA}},
-        },
-        _conforms,
-    ),
-    Probe(
-        "vision",
-        {
-            "messages": [
-                {
-                    "role": "user",
-                    "content": [
-                        {"type": "text", "text": "Which colour is this? One word."},
-                        {"type": "image_url", "image_url": {"url": _RED}},
-                    ],
-                }
-            ]
-        },
-        _sees,
-    ),
-    Probe("stream", {"messages": _said("Say: yes"), "stream": True}, lambda _: True),
-)
-
-
-class Prober:
+class CapabilityChecker:
     """Asks, spread over the day, what nobody has found out lately. All gateways of one store share one budget."""
 
-    def __init__(self, engine: Engine, memory: Memory, a_day: int) -> None:
-        self._engine, self._memory, self._a_day = engine, memory, a_day
-        self._tasks: list[asyncio.Task[None]] = []
+    def __init__(self, engine: Engine, state: StateStore, a_day: int) -> None:
+        self._engine, self._state, self._a_day = engine, state, a_day
 
-    def serve(self, providers: list[str]) -> None:
-        """Go on until ``stop``."""
+    def serve(self, background: Background, providers: list[str]) -> None:
+        """Check each of *providers* as often as is wanted."""
         if self._a_day:
-            self._tasks = [asyncio.create_task(self._keep_probing(name)) for name in providers]
+            for name in providers:
+                background.run(f"capability checks of {name}", partial(self._check_forever, name))
 
-    async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _keep_probing(self, provider: str) -> None:
+    async def _check_forever(self, provider: str) -> None:
         while True:
             pause = DAY / self._a_day * random.uniform(1 - _JITTER, 1)  # noqa: S311 - not a secret
             await self._engine.clock.sleep(pause)
-            await self.probe(provider)
+            await self.check(provider)
 
-    async def probe(self, provider: str) -> str | None:
+    async def check(self, provider: str) -> str | None:
         """Ask one question of one model of *provider*, if there is budget: which capability of which was asked for."""
-        found = _unknown(self._engine.view.catalog, provider, self._engine.clock.now())
+        found = next_check(self._engine.view.catalog, provider, self._engine.clock.now())
         if found is None or not await self._in_budget(provider):
             return None
-        deployment, probe = found
-        held = await self._engine.ledger.reserve([Wanted(deployment.name, deployment.buckets, _cost(deployment))])
+        deployment, check = found
+        held = await self._engine.ledger.reserve([Wanted(deployment.name, deployment.buckets, cost_of(deployment))])
         if isinstance(held, NoRoom):
             return None
-        await self._ask(deployment, probe, held)
-        return f"{probe.capability} of {deployment.name}"
+        await self._ask(deployment, check, held)
+        return f"{check.capability} of {deployment.name}"
 
     async def _in_budget(self, provider: str) -> bool:
-        """Whether one of the day's probes is still to be had."""
+        """Whether one of the day's checks is still to be had."""
         for number in range(self._a_day):
-            if await self._memory.claim(f"probe {provider} {number}", DAY):
+            if await self._state.claim(f"capability check {provider} {number}", DAY):
                 return True
         return False
 
-    async def _ask(self, deployment: Deployment, probe: Probe, held: Reservation) -> None:
+    async def _ask(self, deployment: Deployment, check: CapabilityCheck, held: Reservation) -> None:
         engine = self._engine
-        body = encode({"model": deployment.target.model, "max_tokens": _OUTPUT, **probe.fields})
-        request = Request(decode_request(body), decode_fields(body), _PROMPT)
+        body = encode({"model": deployment.target.model, "max_tokens": OUTPUT, **check.fields})
+        request = Request(decode_request(body), decode_fields(body), PROMPT)
         slot = _slot(deployment, request, held, engine.clock.now())
         try:
             reply = await deployment.provider.send(deployment.target, request)
@@ -176,24 +78,24 @@ class Prober:
             else:
                 assert reply.whole is not None  # a reply has one or the other
                 usage = reply.whole.completion.usage
-                has = probe.shows(reply.whole.completion)
+                has = check.shows(reply.whole.completion)
             reply.close()
         except f.Unsupported as failure:
             engine.ledger.refund(held, "failed", failure.observed)
-            self._learn(deployment, probe.capability, has=False)
+            self._learn(deployment, check.capability, has=False)
         except f.ProviderFailure as failure:
             outcome.report(failure, slot, 0.0, engine)
-            if isinstance(failure, f.CallersFault) or probe.capability == "stream":
-                self._learn(deployment, probe.capability, has=False)
+            if isinstance(failure, f.CallersFault) or check.capability == "stream":
+                self._learn(deployment, check.capability, has=False)
         else:
             outcome.settle(slot, usage, reply.observed, engine)
             if has is not None:
-                self._learn(deployment, probe.capability, has=has)
+                self._learn(deployment, check.capability, has=has)
 
     def _learn(self, deployment: Deployment, capability: str, *, has: bool) -> None:
         engine, now = self._engine, self._engine.clock.now()
-        had = capability in engine.view.catalog.experience.capabilities(deployment, now) or capability == "stream"
-        engine.view.catalog.experience.learn(deployment.name, capability, now, has=has)
+        had = capability in engine.view.catalog.learned.capabilities(deployment, now) or capability == "stream"
+        engine.view.catalog.learned.learn(deployment.name, capability, now, has=has)
         if had != has:
             kind: ChangeKind = "capability gained" if has else "capability lost"
             engine.tell(Changed(kind, deployment.name, f"{capability}, found out by asking", now))
@@ -206,28 +108,8 @@ def _slot(deployment: Deployment, request: Request, held: Reservation, now: floa
         wants=Wants(models=(deployment.name,)),
         view=request.view,
         fields=request.fields,
-        prompt_tokens=_PROMPT,
-        output_tokens=_OUTPUT,
+        prompt_tokens=PROMPT,
+        output_tokens=OUTPUT,
         deadline=now,
     )
     return Slot(call, call.wants, deployment, held, ())
-
-
-def _cost(deployment: Deployment) -> Cost:
-    dollars = _PROMPT * deployment.prompt_price + _OUTPUT * deployment.output_price
-    return Cost(_PROMPT, _OUTPUT, dollars)
-
-
-def _unknown(catalog: Catalog, provider: str, now: float) -> tuple[Deployment, Probe] | None:
-    """What to find out next: what is believed of the best models first."""
-    served = [d for d in catalog.serving(now) if d.provider.name == provider]
-    open_questions = [
-        (capability.capability not in d.capabilities, -d.quality, number, d, capability)
-        for d in served
-        for number, capability in enumerate(PROBES)
-        if catalog.experience.known(d.name, capability.capability, now) is None
-    ]
-    if not open_questions:
-        return None
-    *_, deployment, probe = min(open_questions, key=lambda question: question[:3])
-    return deployment, probe

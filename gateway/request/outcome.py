@@ -109,12 +109,12 @@ def _learn(failure: f.ProviderFailure, deployment: Deployment, engine: Engine, n
     if follows.withdraws:
         name = deployment.provider.name if failure.account_wide else deployment.name
         gone = isinstance(failure, f.ModelGone)
-        engine.view.catalog.experience.withdraw(name, now + follows.withdraws, failure.message, gone=gone)
+        engine.view.catalog.learned.withdraw(name, now + follows.withdraws, failure.message, gone=gone)
         alarm = isinstance(failure, f.WouldCost | f.CredentialRejected)
         engine.tell(Withdrawn(name, failure.message, now + follows.withdraws, alarm))
         engine.tell(Changed("withdrawn", name, f"{type(failure).__name__}: {failure.message[:200]}", now))
     if follows.loses_capability and isinstance(failure, f.Unsupported) and failure.capability:
-        engine.view.catalog.experience.learn(deployment.name, failure.capability, now, has=False)
+        engine.view.catalog.learned.learn(deployment.name, failure.capability, now, has=False)
         engine.tell(Changed("capability lost", deployment.name, failure.capability, now))
 
 
@@ -136,7 +136,7 @@ def check(deployment: Deployment, usage: Usage | None, said: Iterable[Observatio
     if sign is None:
         return
     account, now = deployment.provider.name, engine.clock.now()
-    engine.view.catalog.experience.withdraw(account, now + QUARANTINE, sign)
+    engine.view.catalog.learned.withdraw(account, now + QUARANTINE, sign)
     for bucket in engine.view.catalog.buckets():
         if bucket.account == account:
             engine.ledger.close(bucket, QUARANTINE, sign)

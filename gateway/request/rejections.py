@@ -71,7 +71,7 @@ def _failed(attempts: Iterable[Attempt], view: View, now: float) -> tuple[Exclus
     reasons = []
     for one in attempts:
         name, why = one.deployment.name, f"{type(one.failure).__name__}: {one.failure.message}"
-        passes = CONSEQUENCES[type(one.failure)].cools and not view.catalog.experience.withdrawn(one.deployment, now)
+        passes = CONSEQUENCES[type(one.failure)].cools and not view.catalog.learned.withdrawn(one.deployment, now)
         cooling = view.health.blocked(name, now) if passes else None
         reasons.append(Exclusion(name, "failed", why, cooling.until if cooling else None))
     return tuple(reasons)

@@ -1,7 +1,7 @@
 """
 How each deployment fares: its cooldowns, with growing back-off and one recovery trial at a time, and its pace.
 
-Both reach every replica and survive a restart, through the memory. An cooldown is told at once; what is learned of pace is
+Both reach every replica and survive a restart, through the state store. A cooldown is told at once; what is learned of pace is
 gathered for some seconds, and each replica has a note of its own, so that nobody overwrites what another learned. No
 request waits for any of it, but the one that finds out whether a cooldown is over. All moments come in as arguments.
 """
@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import msgspec
 from msgspec import Struct
 
 from gateway.routing.latency import Pace, Point
-from gateway.state.store import Memory, Notes, decoded
+from gateway.state.store import StateStore
 from gateway.words import Exclusion
 
 MAX_COOLING = 600.0
@@ -57,8 +56,8 @@ class _Trial(Struct, frozen=True):
 class Health:
     """Of every deployment that was ever tried, by name. *replica* is ours alone; *freed* hears of the end of a trial."""
 
-    def __init__(self, memory: Memory, replica: str, freed: Callable[[], None] = lambda: None) -> None:
-        self._memory, self._replica, self._freed = memory, replica, freed
+    def __init__(self, state: StateStore, replica: str, freed: Callable[[], None] = lambda: None) -> None:
+        self._state, self._replica, self._freed = state, replica, freed
         self._cooldowns: dict[str, Cooldown] = {}
         self._trials: dict[str, _Trial] = {}
         self._mine: dict[str, Pace] = {}
@@ -66,9 +65,9 @@ class Health:
         self._paces: dict[str, Pace] = {}
         self._expected: dict[str, float | None] = {}
         self._untold = False
-        memory.watch(_COOLDOWNS, self._hear_cooldowns)
-        memory.watch(_PACES, self._hear_paces)
-        memory.gather(self._gather)
+        state.watch(_COOLDOWNS, Cooldown, self._hear_cooldowns)
+        state.watch(_PACES, dict[str, Pace], self._hear_paces)
+        state.gather(self._gather)
 
     # ── what is known: every request asks ──
 
@@ -120,7 +119,7 @@ class Health:
         cooldown = self._cooldowns.get(name)
         if cooldown is None:
             return True
-        claimed = await self._memory.claim(f"probe {name} {cooldown.until!r}", TRIAL_FOR)
+        claimed = await self._state.claim(f"probe {name} {cooldown.until!r}", TRIAL_FOR)
         heard = self._cooldowns.get(name)
         if heard != cooldown:  # while we asked
             return heard is None
@@ -176,10 +175,9 @@ class Health:
             self._cooldowns.pop(name, None)
         if tried or cooldown is None:
             self._freed()
-        self._memory.note(_COOLDOWNS, name, None if cooldown is None else msgspec.json.encode(cooldown))
+        self._state.set(_COOLDOWNS, name, cooldown)
 
-    def _hear_cooldowns(self, notes: Notes) -> None:
-        heard = decoded(notes, Cooldown)
+    def _hear_cooldowns(self, heard: dict[str, Cooldown]) -> None:
         changed = heard != self._cooldowns
         self._trials = {name: one for name, one in self._trials.items() if heard.get(name) == self._cooldowns.get(name)}
         self._cooldowns = heard
@@ -194,8 +192,7 @@ class Health:
         self._untold = True
         self._add_up(name)
 
-    def _hear_paces(self, notes: Notes) -> None:
-        heard = decoded(notes, dict[str, Pace])
+    def _hear_paces(self, heard: dict[str, dict[str, Pace]]) -> None:
         heard.pop(self._replica, None)
         self._others = heard
         for name in {*self._paces, *(name for known in heard.values() for name in known)}:
@@ -220,7 +217,7 @@ class Health:
             self._untold = False
             latest = sorted(self._mine.items(), key=lambda item: item[1].at)[-MOST_NAMES:]
             self._mine = dict(latest)
-            self._memory.note(_PACES, self._replica, msgspec.json.encode(self._mine))
+            self._state.set(_PACES, self._replica, self._mine)
         for name, cooldown in list(self._cooldowns.items()):
             if not now - FORGET_AFTER <= cooldown.until <= now + LONGEST:
                 self._tell_cooldown(name, None)
@@ -230,4 +227,4 @@ class Health:
         for place, replica in enumerate(sorted(told, key=lambda replica: -told[replica]), 1):
             if place >= MOST_REPLICAS or not now - PACE_FOR <= told[replica] <= now + LONGEST:
                 del self._others[replica]  # what it taught is out of the sum when that is next made
-                self._memory.note(_PACES, replica, None)
+                self._state.set(_PACES, replica, None)

@@ -1,50 +1,53 @@
-"""The memory of several gateways: hashes in Redis (or Valkey), all with one hash tag, so that a cluster keeps them together."""
+"""The state of several gateways: hashes in Redis (or Valkey), all with one hash tag, so that a cluster keeps them together."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from redis.exceptions import RedisError
 
-from gateway.quota.redis import disconnect
-from gateway.state.store import KeeperFailure
+from gateway.redis_client import disconnect
+from gateway.state.store import BACKEND, StateFailure
 
 _PATIENCE = 1.0
 """Seconds for one operation. No request waits for it."""
 
-_NOTES, _COUNTERS, _EDITIONS, _CLAIM = (
+# The names of the first version: replicas of two versions share them while one replaces the other.
+_ENTRIES, _COUNTERS, _REVISIONS, _CLAIM = (
     f"freeway:{{memory}}:{name}" for name in ("notes:", "counters", "editions", "claim:")
 )
 
 _T = TypeVar("_T")
 
 
-class SharedKeeper:
-    """See ``Keeper``. *client* is redis-py's, of whatever kind."""
+class RedisState:
+    """See ``StateBackend``. *client* is redis-py's, of whatever kind."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    async def note(self, topic: str, notes: Mapping[str, bytes | None]) -> None:
-        gone = [key for key, value in notes.items() if value is None]
-        kept = {key: value for key, value in notes.items() if value is not None}
+    async def write(self, topic: str, entries: Mapping[str, bytes | None]) -> None:
+        gone = [key for key, value in entries.items() if value is None]
+        kept = {key: value for key, value in entries.items() if value is not None}
         pipe = self._client.pipeline(transaction=True)
         if gone:
-            pipe.hdel(_NOTES + topic, *gone)
+            pipe.hdel(_ENTRIES + topic, *gone)
         if kept:
-            pipe.hset(_NOTES + topic, mapping=kept)
-        pipe.hincrby(_EDITIONS, topic, 1)
+            pipe.hset(_ENTRIES + topic, mapping=kept)
+        pipe.hincrby(_REVISIONS, topic, 1)
+        pipe.hsetnx(_REVISIONS, BACKEND, uuid4().hex)
         await _soon(pipe.execute())
 
-    async def notes(self, topic: str) -> dict[str, bytes]:
-        found = await _soon(self._client.hgetall(_NOTES + topic))
-        return {key.decode(): value for key, value in found.items()}
+    async def read(self, topic: str) -> dict[str, bytes]:
+        found = await _soon(self._client.hgetall(_ENTRIES + topic))
+        return {key.decode(errors="replace"): value for key, value in found.items()}
 
-    async def editions(self) -> dict[str, str]:
-        found = await _soon(self._client.hgetall(_EDITIONS))
-        return {topic.decode(): number.decode() for topic, number in found.items()}
+    async def revisions(self) -> dict[str, str]:
+        found = await _soon(self._client.hgetall(_REVISIONS))
+        return {topic.decode(errors="replace"): number.decode(errors="replace") for topic, number in found.items()}
 
     async def count(self, amounts: Mapping[str, float]) -> None:
         pipe = self._client.pipeline(transaction=True)
@@ -54,7 +57,7 @@ class SharedKeeper:
 
     async def counters(self) -> dict[str, float]:
         found = await _soon(self._client.hgetall(_COUNTERS))
-        return {key.decode(): float(value) for key, value in found.items()}
+        return {key.decode(errors="replace"): float(value) for key, value in found.items()}
 
     async def claim(self, what: str, seconds: float) -> bool:
         return bool(await _soon(self._client.set(_CLAIM + what, b"1", nx=True, px=max(1, round(seconds * 1000)))))
@@ -68,6 +71,6 @@ async def _soon(operation: Awaitable[_T]) -> _T:
         async with asyncio.timeout(_PATIENCE):
             return await operation
     except TimeoutError as exc:
-        raise KeeperFailure(f"no answer within {_PATIENCE:g} s") from exc
+        raise StateFailure(f"no answer within {_PATIENCE:g} s") from exc
     except (RedisError, OSError) as exc:
-        raise KeeperFailure(f"{type(exc).__name__}: {exc}") from exc
+        raise StateFailure(f"{type(exc).__name__}: {exc}") from exc

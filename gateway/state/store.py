@@ -1,70 +1,65 @@
 """
-What the gateways of one store know besides quotas: lists of models, who is out and why, what a refusal taught, what
+What the gateways of one store know besides quotas: lists of models, what is out and why, what a refusal taught, what
 things cost. It survives restarts and reaches every replica.
 
-A *topic* holds small notes by key. They are few (bounded by the number of models), change seldom, and are read as a
-whole; whoever writes one has it at once, the others within a second or so. Beside them stand *counters*, which only grow.
+A *topic* holds small entries by key. They are few (bounded by the number of models), change seldom, and are read as a
+whole; the process that sets one has it at once, the others within a second or so. Beside them stand *counters*, which
+only grow. An entry that cannot be read, as another version wrote it or something damaged it, is left out and left alone.
 
-Losing the keeper loses nothing that is known here: what was noted meanwhile is told when it is back.
+Losing the backend loses nothing that is known here: what was set meanwhile is sent when it is back.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from gateway.clock import Clock
+from gateway.clock import Clock, Timer
+from gateway.events import EntriesUnreadable, Event
 
 _GATHER = 0.05
-"""Seconds for which notes are gathered before they are told."""
+"""Seconds for which entries are gathered before they are sent."""
 
 EVERY = 1.0
-"""Seconds between two looks at what others noted."""
+"""Seconds between two looks at what others set."""
 
 GATHER_EVERY = 5.0
-"""Seconds for which those who learn with every request gather before they note it."""
+"""Seconds for which those who learn with every request gather before they set it."""
+
+BACKEND = ""
+"""No topic: the name under which a backend tells which one it is."""
 
 _T = TypeVar("_T")
 
-Notes = Mapping[str, bytes]
-Watcher = Callable[[Notes], None]
 Gatherer = Callable[[float], None]
 
 
-def decoded(notes: Notes, kind: type[_T]) -> dict[str, _T]:
-    """*notes* as values; what another version wrote and this one cannot read is left out."""
-    found = {}
-    for key, value in notes.items():
-        try:
-            found[key] = msgspec.json.decode(value, type=kind)
-        except msgspec.DecodeError:
-            continue
-    return found
+class StateFailure(Exception):
+    """The backend cannot be reached now."""
 
 
-class KeeperFailure(Exception):
-    """The keeper cannot be reached now."""
+class StateBackend(Protocol):
+    """Where entries are kept. Only ``StateFailure`` is raised, and soon; the event loop is never blocked."""
 
+    async def write(self, topic: str, entries: Mapping[str, bytes | None]) -> None:
+        """Set entries of *topic*, all or none; None takes one away."""
 
-class Keeper(Protocol):
-    """Where notes are kept. Only ``KeeperFailure`` is raised, and soon."""
-
-    async def note(self, topic: str, notes: Mapping[str, bytes | None]) -> None:
-        """Set notes of *topic*; None takes one away."""
-
-    async def notes(self, topic: str) -> dict[str, bytes]:
+    async def read(self, topic: str) -> dict[str, bytes]:
         """All of *topic*."""
 
-    async def editions(self) -> dict[str, str]:
-        """Of each topic something else whenever a note of it was set or taken away by anybody; none if there never was."""
+    async def revisions(self) -> dict[str, str]:
+        """
+        Of each topic another text whenever an entry of it was set or taken away by anybody; none if there never was.
+        Under ``BACKEND`` a text that is another one once the backend has forgotten everything.
+        """
 
     async def count(self, amounts: Mapping[str, float]) -> None:
-        """Add to counters."""
+        """Add to counters, all or none."""
 
     async def counters(self) -> dict[str, float]:
         """All counters."""
@@ -76,149 +71,209 @@ class Keeper(Protocol):
         """Give everything back."""
 
 
-class Memory:
-    """One for each process. *keeper* is what it shares with others."""
+class StateStore:
+    """One for each process. *backend* is what it shares with others; *tell* hears of entries that cannot be read."""
 
-    def __init__(self, keeper: Keeper, clock: Clock) -> None:
-        self._keeper, self._clock = keeper, clock
-        self._watchers: dict[str, Watcher] = {}
+    def __init__(self, backend: StateBackend, clock: Clock, tell: Callable[[Event], None] = lambda _: None) -> None:
+        self._backend, self._clock, self._tell = backend, clock, tell
+        self._watchers: dict[str, Callable[[], None]] = {}
         self._known: dict[str, dict[str, bytes]] = defaultdict(dict)
-        self._untold: dict[str, dict[str, bytes | None]] = defaultdict(dict)
+        self._unsent: dict[str, dict[str, bytes | None]] = defaultdict(dict)
         self._uncounted: dict[str, float] = defaultdict(float)
+        self._unreadable: dict[str, set[str]] = defaultdict(set)
         self._gatherers: list[Gatherer] = []
         self._gathered_at = clock.now()
-        self._editions: dict[str, str] | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._soon: asyncio.TimerHandle | None = None
-        self._telling: asyncio.Task[None] | None = None
-        self._one_at_a_time = asyncio.Lock()
+        self._revisions: dict[str, str] | None = None
+        self._exchanging = asyncio.Lock()
+        self._bugs: list[Exception] = []
+        self._due = asyncio.Event()
+        self._soon: Timer | None = None
+        self._serving = False
+        self.tried = asyncio.Event()  # set once the first exchange came to its end, good or bad
 
     # ── for those who know something ──
 
-    def watch(self, topic: str, watcher: Watcher) -> None:
-        """*watcher* hears all notes of *topic* whenever somebody else changed one, and at the start."""
-        self._watchers[topic] = watcher
+    def watch(self, topic: str, kind: type[_T], watcher: Callable[[dict[str, _T]], None]) -> None:
+        """*watcher* hears all of *topic*, as values of *kind*, when somebody else changed it, and at the start."""
+        self._watchers[topic] = lambda: watcher(self.entries(topic, kind))
 
     def gather(self, gatherer: Gatherer) -> None:
-        """*gatherer* is told the time every few seconds and in the end, to note what changes with every request."""
+        """*gatherer* is told the time every few seconds and in the end, to set what changes with every request."""
         self._gatherers.append(gatherer)
 
-    def note(self, topic: str, key: str, value: bytes | None) -> None:
-        """Set a note; None takes it away. Here at once, elsewhere soon."""
-        if value is None:
+    def set(self, topic: str, key: str, value: object | None) -> None:
+        """Set an entry to anything that msgspec can encode; None takes it away. Here at once, elsewhere soon."""
+        encoded = None if value is None else msgspec.json.encode(value)
+        if encoded is None:
             self._known[topic].pop(key, None)
         else:
-            self._known[topic][key] = value
-        self._untold[topic][key] = value
-        if self._task is not None and self._soon is None:
-            self._soon = asyncio.get_running_loop().call_later(_GATHER, self._tell_soon)
+            self._known[topic][key] = encoded
+        self._unsent[topic][key] = encoded
+        if self._serving and self._soon is None:
+            self._soon = self._clock.call_later(_GATHER, self._due.set)
 
-    async def tell(self) -> None:
-        """Tell what is untold now, if anybody listens, rather than soon."""
-        await self._try()
+    def entries(self, topic: str, kind: type[_T]) -> dict[str, _T]:
+        """What is known of *topic* here, as far as it can be read as *kind*. What cannot is told once."""
+        found, unreadable, because = {}, [], ""
+        for key, value in self._known[topic].items():
+            try:
+                found[key] = msgspec.json.decode(value, type=kind)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+                unreadable.append(key)
+                because = because or str(exc)
+        news = tuple(key for key in unreadable if key not in self._unreadable[topic])
+        self._unreadable[topic] = set(unreadable)
+        if news:
+            self._tell(EntriesUnreadable(topic, news, because))
+        return found
 
-    def notes(self, topic: str) -> Notes:
-        """What is known of *topic* here."""
-        return self._known[topic]
+    @property
+    def unreadable(self) -> int:
+        """How many entries could not be read when they were last looked at."""
+        return sum(map(len, self._unreadable.values()))
+
+    async def flush(self) -> None:
+        """Send what is unsent now, if the backend is there, rather than soon."""
+        async with self._exchanging:
+            with suppress(StateFailure):
+                await self._send()
 
     def count(self, counter: str, amount: float) -> None:
         """Add to a counter."""
         self._uncounted[counter] += amount
 
     async def counters(self) -> dict[str, float]:
-        """All counters, of everybody. Raises KeeperFailure."""
+        """All counters, of everybody. Raises StateFailure."""
         await self.exchange()
-        return await self._keeper.counters()
+        return await self._backend.counters()
 
     async def claim(self, what: str, seconds: float) -> bool:
-        """Whether *what* is ours for so long. Without a keeper everybody has to help himself."""
+        """Whether *what* is ours for so long. Without a backend everybody has to help themselves."""
         try:
-            return await self._keeper.claim(what, seconds)
-        except KeeperFailure:
+            return await self._backend.claim(what, seconds)
+        except StateFailure:
             return True
 
     # ── with the others ──
 
-    async def serve(self) -> None:
-        """Hear what is known, and go on exchanging until ``aclose``."""
-        await self._try()
-        self._task = asyncio.create_task(self._keep_exchanging())
+    async def exchange_forever(self) -> None:
+        """The background loop: exchange now, then soon after something was set, and every ``EVERY`` seconds."""
+        self._serving = True
+        try:
+            while True:
+                await _to_its_end(self._try())
+                await self._rest()
+        finally:
+            self._serving = False
 
     async def exchange(self) -> None:
-        """Tell what is untold, hear what changed. Raises KeeperFailure; then all of it is for the next time."""
-        async with self._one_at_a_time:
-            if self._clock.now() >= self._gathered_at + GATHER_EVERY:
-                self._gather()
-            await self._tell()
-            editions = await self._keeper.editions()
-            if editions == self._editions:
-                return
-            if not editions:  # it has lost its memory, or never had any: ours is the best there is
-                for topic, notes in self._known.items():
-                    self._untold[topic] = {**notes, **self._untold.get(topic, {})}
-                await self._tell()
-                editions = await self._keeper.editions()
-            before = self._editions
-            for topic, watcher in self._watchers.items():
-                if before is None or editions.get(topic) != before.get(topic):
-                    await self._hear(topic, watcher, at_first=before is None)
-            self._editions = editions
+        """
+        Send what is unsent, hear what changed.
+
+        Raises StateFailure; then all of it is for the next time. What a watcher or gatherer raises is raised in the end,
+        once the others had their turn.
+        """
+        try:
+            async with self._exchanging:
+                if not 0 <= self._clock.now() - self._gathered_at < GATHER_EVERY:  # or the clock was set back
+                    self._gather()
+                await self._send()
+                await self._hear_what_changed()
+        finally:
+            self.tried.set()
+        self._raise_bug()
 
     async def aclose(self) -> None:
-        """Tell what is untold, if anybody listens, and stop."""
-        if self._soon is not None:
-            self._soon.cancel()
-        async with self._one_at_a_time:  # an exchange that is cut short would leave its connection open
-            tasks = [task for task in (self._task, self._telling) if task is not None]
-            for task in tasks:
-                task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._gather()
-        with suppress(KeeperFailure):
-            await self._tell()
-        await self._keeper.aclose()
+        """Send what is unsent, if the backend is there, and give it back."""
+        async with self._exchanging:
+            self._gather()
+            try:
+                with suppress(StateFailure):
+                    await self._send()
+            finally:
+                await self._backend.aclose()
+        self._raise_bug()
 
-    async def _keep_exchanging(self) -> None:
-        while True:
-            await self._clock.sleep(EVERY)
-            await self._try()
-
-    def _tell_soon(self) -> None:
-        self._soon = None
-        self._telling = asyncio.create_task(self._try())
+    async def _rest(self) -> None:
+        timer = self._clock.call_later(EVERY, self._due.set)
+        try:
+            await self._due.wait()
+        finally:
+            timer.cancel()
+            if self._soon is not None:
+                self._soon.cancel()
+            self._soon = None
+            self._due.clear()
 
     async def _try(self) -> None:
-        with suppress(KeeperFailure):
+        with suppress(StateFailure):
             await self.exchange()
 
     def _gather(self) -> None:
         self._gathered_at = self._clock.now()
         for gatherer in self._gatherers:
-            gatherer(self._gathered_at)
+            self._call(lambda gatherer=gatherer: gatherer(self._gathered_at))  # type: ignore[misc]
 
-    async def _hear(self, topic: str, watcher: Watcher, *, at_first: bool) -> None:
-        heard = await self._keeper.notes(topic)
-        for key, value in self._untold[topic].items():  # noted since we told
+    async def _hear_what_changed(self) -> None:
+        revisions, before = await self._backend.revisions(), self._revisions
+        if revisions == before:
+            return
+        forgot = before is not None and before.get(BACKEND) != revisions.get(BACKEND)
+        if forgot:  # what we know is the best there is
+            for topic, entries in self._known.items():
+                self._unsent[topic] = {**entries, **self._unsent.get(topic, {})}
+            await self._send()
+            revisions = await self._backend.revisions()
+        for topic in self._watchers:
+            if before is None or forgot or revisions.get(topic) != before.get(topic):
+                await self._hear(topic, at_first=before is None)
+        self._revisions = revisions
+
+    async def _hear(self, topic: str, *, at_first: bool) -> None:
+        heard = await self._backend.read(topic)
+        for key, value in self._unsent[topic].items():  # set since we sent
             heard.pop(key, None)
             if value is not None:
                 heard[key] = value
         if heard != self._known[topic] or at_first:
             self._known[topic] = heard
-            watcher(heard)
+            self._call(self._watchers[topic])
 
-    async def _tell(self) -> None:
-        for topic in [topic for topic, notes in self._untold.items() if notes]:
-            telling = self._untold.pop(topic)
+    async def _send(self) -> None:
+        for topic in [topic for topic, entries in self._unsent.items() if entries]:
+            sending = self._unsent.pop(topic)
             try:
-                await self._keeper.note(topic, telling)
-            except KeeperFailure:
-                self._untold[topic] = {**telling, **self._untold.get(topic, {})}
+                await self._backend.write(topic, sending)
+            except BaseException:
+                self._unsent[topic] = {**sending, **self._unsent.get(topic, {})}
                 raise
         if self._uncounted:
             counting, self._uncounted = self._uncounted, defaultdict(float)
             try:
-                await self._keeper.count(counting)
-            except KeeperFailure:
+                await self._backend.count(counting)
+            except BaseException:
                 for counter, amount in counting.items():
                     self._uncounted[counter] += amount
                 raise
+
+    def _call(self, watcher: Callable[[], None]) -> None:
+        """The error of one must not keep the others from hearing: it is raised after them."""
+        try:
+            watcher()
+        except Exception as exc:  # noqa: BLE001 - raised by _raise_bug
+            self._bugs.append(exc)
+
+    def _raise_bug(self) -> None:
+        bugs, self._bugs = self._bugs, []
+        if bugs:
+            raise bugs[0]
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await *work*, also if we are cancelled meanwhile: an exchange that is cut short would leave its connection open."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise

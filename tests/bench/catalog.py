@@ -23,10 +23,11 @@ from gateway import settings as s
 from gateway.app import Parts, make_parts
 from gateway.catalog.discovery import Discovery
 from gateway.clock import WallClock
+from gateway.events import Announcer
 from gateway.quota.prices import Share
 from gateway.quota.sqlite import EmbeddedStore
 from gateway.routing.rank import rank
-from gateway.state.sqlite import EmbeddedKeeper
+from gateway.state.sqlite import SqliteState
 from gateway.words import Deployment, Requirements
 from providers.client import Provider
 from providers.dialect import Account, Target
@@ -77,7 +78,7 @@ class Lists(Wire):
 def made(folder: Path) -> Parts:
     settings = s.load(CONFIG, {"FREEWAY_STATE_DIR": str(folder), "MODELS_DEV_URL": ""}, folder)
     clock = WallClock()
-    return make_parts(settings, clock, EmbeddedStore(None), EmbeddedKeeper(None, clock))
+    return make_parts(settings, clock, EmbeddedStore(None), SqliteState(None, clock), Announcer(()))
 
 
 async def of_refresh(parts: Parts) -> tuple[int, float]:

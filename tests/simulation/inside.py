@@ -10,14 +10,14 @@ from msgspec import Struct
 
 from gateway import settings as s
 from gateway.app import make_parts, make_providers
-from gateway.events import Attempted, Changed, Ended, Event
+from gateway.events import Announcer, Attempted, Changed, Ended, Event
 from gateway.quota.exchange import Store
 from gateway.quota.sqlite import EmbeddedStore
 from gateway.request.engine import Answer
 from gateway.request.pipeline import answer
 from gateway.request.stream import arrivals, whole
-from gateway.state.sqlite import EmbeddedKeeper
-from gateway.state.store import Keeper
+from gateway.state.sqlite import SqliteState
+from gateway.state.store import StateBackend
 from gateway.words import Call, GatewayError
 from providers import dialect
 from providers.simulator.world import World
@@ -79,7 +79,7 @@ class InProcess:
 
 class Inside:
     """
-    A gateway without a server, before *world*. Replicas are several with one *store* and one *keeper*.
+    A gateway without a server, before *world*. Replicas are several with one *store* and one *state*.
 
     *changed* are the events that tell of changes, as they came, *failed* the classes of failed attempts, *ended* the
     requests that are over.
@@ -92,7 +92,7 @@ class Inside:
         folder: Path,
         *,
         store: Store | None = None,
-        keeper: Keeper | None = None,
+        state: StateBackend | None = None,
         wire: Wire | None = None,
         **environ: str,
     ) -> None:
@@ -103,8 +103,8 @@ class Inside:
         self.changed: list[Changed] = []
         self.failed: list[str] = []
         self.ended: list[Ended] = []
-        store, keeper = store or EmbeddedStore(None), keeper or EmbeddedKeeper(None, clock)
-        self.parts = make_parts(settings, clock, store, keeper, [self._hear])
+        store, state = store or EmbeddedStore(None), state or SqliteState(None, clock)
+        self.parts = make_parts(settings, clock, store, state, Announcer([self._hear]))
         self.engine, self.discovery = self.parts.engine, self.parts.discovery
         self.ledger = self.engine.ledger
         providers = {

@@ -56,9 +56,9 @@ class Bench:
             provider.meters.clear()
         engine = self.gateway.engine
         self.recover()
-        for name in engine.view.catalog.experience.out(self.clock()):
-            engine.view.catalog.experience.readmit(name)
-        engine.view.catalog.experience._hear_able({})
+        for name in engine.view.catalog.learned.out(self.clock()):
+            engine.view.catalog.learned.readmit(name)
+        engine.view.catalog.learned._hear_able({})
         self.gateway.failed.clear()
         self.gateway.ended.clear()
 
@@ -91,11 +91,11 @@ class Bench:
 
     def withdrawn(self, pinned: str) -> bool:
         return bool(
-            {pinned, pinned.partition("/")[0]} & self.gateway.engine.view.catalog.experience.out(self.clock()).keys()
+            {pinned, pinned.partition("/")[0]} & self.gateway.engine.view.catalog.learned.out(self.clock()).keys()
         )
 
     def lacks(self, pinned: str, capability: str) -> bool:
-        return self.gateway.engine.view.catalog.experience.known(pinned, capability, self.clock()) is False
+        return self.gateway.engine.view.catalog.learned.known(pinned, capability, self.clock()) is False
 
 
 @pytest.fixture
@@ -337,7 +337,7 @@ async def test_what_must_hold_together_is_not_continued_by_another(opened, more,
     bench = await opened("nvidia")
     for deployment in bench.gateway.engine.view.catalog.deployments():  # any of them could go on
         for capability in ("n", "logprobs"):
-            bench.gateway.engine.view.catalog.experience.learn(deployment.name, capability, bench.clock(), has=True)
+            bench.gateway.engine.view.catalog.learned.learn(deployment.name, capability, bench.clock(), has=True)
     nvidia = bench.world.providers["nvidia"]
     nvidia.brain = lambda view: saying
     nvidia.fail("cut")

@@ -277,7 +277,7 @@ async def test_what_the_one_says_that_is_closed_is_heard_if_it_has_cost_money(st
 
     assert (await asking).deployment.provider.name == "groq"
     await turns()
-    assert "mistral" in stage.gateway.engine.view.catalog.experience.out(stage.clock())
+    assert "mistral" in stage.gateway.engine.view.catalog.learned.out(stage.clock())
 
 
 async def test_who_leaves_at_the_moment_at_which_the_second_answers_has_left(stage):

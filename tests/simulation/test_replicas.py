@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from gateway.routing.health import TRIAL_FOR
-from gateway.state.sqlite import EmbeddedKeeper
-from gateway.state.store import GATHER_EVERY, KeeperFailure
+from gateway.state.sqlite import SqliteState
+from gateway.state.store import GATHER_EVERY, StateFailure
 from gateway.words import NoCapacity
 from providers.simulator.world import World
 from tests.clock import FakeClock
@@ -37,7 +37,7 @@ class Absent:
         return self._refuse
 
     async def _refuse(self, *_: object) -> None:
-        raise KeeperFailure("away")
+        raise StateFailure("away")
 
     async def aclose(self) -> None: ...
 
@@ -50,10 +50,10 @@ def world() -> World:
 @pytest.fixture
 def begin(world, tmp_path) -> Callable:
     """Another replica, or one after a restart."""
-    shared = EmbeddedKeeper(tmp_path / "memory.sqlite", world.clock)
+    shared = SqliteState(tmp_path / "memory.sqlite", world.clock)
 
-    async def started(keeper=shared) -> Inside:
-        made = Inside(world, world.clock, tmp_path, keeper=keeper)
+    async def started(state=shared) -> Inside:
+        made = Inside(world, world.clock, tmp_path, state=state)
         await made.look("groq", "openrouter")
         return made
 
@@ -67,7 +67,7 @@ async def replicas(begin) -> tuple[Inside, Inside]:
 
 async def exchanged(*gateways: Inside) -> None:
     for gateway in (*gateways, *gateways):
-        await gateway.parts.memory.exchange()
+        await gateway.parts.state.exchange()
 
 
 def asked(world: World) -> int:
@@ -155,22 +155,22 @@ async def test_without_a_store_each_probes_for_itself(world, begin):
 
 
 async def test_who_leaves_before_a_probe_is_sent_lets_the_next_go(world, begin, tmp_path):
-    keeper = EmbeddedKeeper(None, world.clock)
-    one = await begin(keeper)
+    state = SqliteState(None, world.clock)
+    one = await begin(state)
     one.engine.view.health.failed(MODEL, "down", 5, world.clock())
     world.clock.advance(5)
-    claim, asking = keeper.claim, asyncio.Event()
+    claim, asking = state.claim, asyncio.Event()
 
     async def hangs(*_: object) -> bool:
         asking.set()
         return await asyncio.Future()
 
-    keeper.claim = hangs
+    state.claim = hangs
     leaving = asyncio.create_task(one.answer(MODEL))
     await asking.wait()
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
-    keeper.claim = claim
+    state.claim = claim
 
     levels = await one.ledger.levels(one.engine.view.catalog.buckets())
     assert {level.used for level in levels.values()} == {0.0}
@@ -182,12 +182,12 @@ async def test_an_outage_and_a_pace_survive_a_restart(world, begin):
     world.seconds = {"groq": 2.0}
     await all_ask(before)
     before.engine.view.health.failed(MODEL, "down", 60, world.clock())
-    await before.parts.memory.exchange()
+    await before.parts.state.exchange()
     world.clock.advance(GATHER_EVERY)
-    await before.parts.memory.exchange()
+    await before.parts.state.exchange()
 
     after = await begin()
-    await after.parts.memory.exchange()
+    await after.parts.state.exchange()
     assert rests_until(after) == rests_until(before) > 0
     assert after.engine.view.health.expected(MODEL) == before.engine.view.health.expected(MODEL)
 

@@ -58,9 +58,9 @@ async def test_it_can_do_what_the_request_needs(gateway):
 
 async def test_it_is_remembered_what_the_model_was_like(gateway, tmp_path):
     await gateway.look("openrouter", "groq")
-    await gateway.parts.memory.exchange()
-    later = Inside(World(gateway.clock, names=["groq"]), gateway.clock, tmp_path, keeper=gateway.parts.memory._keeper)
-    await later.parts.memory.exchange()
+    await gateway.parts.state.exchange()
+    later = Inside(World(gateway.clock, names=["groq"]), gateway.clock, tmp_path, state=gateway.parts.state._backend)
+    await later.parts.state.exchange()
     await later.look("groq")
 
     assert later.engine.view.catalog._gone[GONE].capabilities
@@ -84,7 +84,7 @@ async def test_one_that_only_rests_is_waited_for_rather_than_replaced(gateway):
 async def test_one_that_is_out_for_another_reason_is_not_replaced(gateway):
     for deployment in gateway.engine.view.catalog.deployments():
         if deployment.model == GONE:
-            gateway.engine.view.catalog.experience.withdraw(deployment.name, gateway.clock() + 60, "not entitled")
+            gateway.engine.view.catalog.learned.withdraw(deployment.name, gateway.clock() + 60, "not entitled")
 
     with pytest.raises(GatewayError, match="not entitled"):
         await gateway.answer(GONE, substitute=True)

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from gateway.quota.sqlite import EmbeddedStore
-from gateway.state.sqlite import EmbeddedKeeper
+from gateway.state.sqlite import SqliteState
 from gateway.words import GatewayError, NoSource, UnknownModel
 from providers.simulator.base import Simulated
 from providers.simulator.openrouter import PAID
@@ -115,8 +115,8 @@ async def test_other_sources_go_on_when_one_is_shut(gateway, world):
 
 
 async def test_no_replica_asks_again_after_the_first_charge(world, clock, tmp_path):
-    store, keeper = EmbeddedStore(tmp_path / "ledger"), EmbeddedKeeper(tmp_path / "memory", clock)
-    one, other = (Inside(world, clock, tmp_path, store=store, keeper=keeper) for _ in range(2))
+    store, state = EmbeddedStore(tmp_path / "ledger"), SqliteState(tmp_path / "memory", clock)
+    one, other = (Inside(world, clock, tmp_path, store=store, state=state) for _ in range(2))
     for replica in (one, other):
         await replica.look("openrouter")
     world.providers["openrouter"].fail("price_turned", times=1000)
@@ -127,15 +127,15 @@ async def test_no_replica_asks_again_after_the_first_charge(world, clock, tmp_pa
         await other.answer(FREE)  # it has not heard of it yet: its buckets are shut all the same
 
     assert asked(world.providers["openrouter"]) == 1
-    await one.parts.memory.exchange()
-    await other.parts.memory.exchange()
+    await one.parts.state.exchange()
+    await other.parts.state.exchange()
     with pytest.raises(NoSource, match="although it was proved to be free"):
         await other.answer(FREE)
 
 
 async def test_it_is_not_forgotten_by_a_restart_and_a_person_may_lift_it(world, clock, tmp_path):
     def start() -> Inside:
-        return Inside(world, clock, tmp_path, keeper=EmbeddedKeeper(tmp_path / "memory", clock))
+        return Inside(world, clock, tmp_path, state=SqliteState(tmp_path / "memory", clock))
 
     before = start()
     await before.look("openrouter")
@@ -144,11 +144,11 @@ async def test_it_is_not_forgotten_by_a_restart_and_a_person_may_lift_it(world, 
     await before.parts.aclose()
 
     after = start()
-    await after.parts.memory.exchange()
+    await after.parts.state.exchange()
     after.discovery.know(after.discovery._providers)
     with pytest.raises(NoSource, match="although it was proved to be free"):
         await after.answer(FREE)
-    assert after.engine.view.catalog.experience.readmit("openrouter")
+    assert after.engine.view.catalog.learned.readmit("openrouter")
     await after.answer(FREE)
 
 
@@ -204,10 +204,10 @@ async def test_who_names_the_paid_variant_of_a_model_gets_the_free_one(gateway, 
 
 
 async def test_two_gateways_with_different_lists(world, clock, tmp_path):
-    keeper = EmbeddedKeeper(tmp_path / "memory", clock)
-    fresh, stale = (Inside(world, clock, tmp_path, keeper=keeper) for _ in range(2))
+    state = SqliteState(tmp_path / "memory", clock)
+    fresh, stale = (Inside(world, clock, tmp_path, state=state) for _ in range(2))
     await stale.look("openrouter")
-    await stale.parts.memory.exchange()
+    await stale.parts.state.exchange()
     router = world.providers["openrouter"]
     turn(router, FREE, PAID)
     clock.advance(60)
@@ -217,22 +217,22 @@ async def test_two_gateways_with_different_lists(world, clock, tmp_path):
         await stale.answer(FREE)
     assert (asked(router), charged(router)) == (1, 0)
 
-    await fresh.parts.memory.exchange()
-    await stale.parts.memory.exchange()
+    await fresh.parts.state.exchange()
+    await stale.parts.state.exchange()
     with pytest.raises(UnknownModel, match="nothing proves"):
         await stale.answer(FREE)
     assert asked(router) == 1
 
 
 async def test_a_list_that_is_told_late_does_not_take_the_place_of_a_newer_one(world, clock, tmp_path):
-    keeper = EmbeddedKeeper(tmp_path / "memory", clock)
-    fresh, slow = (Inside(world, clock, tmp_path, keeper=keeper) for _ in range(2))
+    state = SqliteState(tmp_path / "memory", clock)
+    fresh, slow = (Inside(world, clock, tmp_path, state=state) for _ in range(2))
     await slow.look("openrouter")
     turn(world.providers["openrouter"], FREE, PAID)
     clock.advance(60)
     await fresh.look("openrouter")
     for gateway in (fresh, slow, fresh, fresh, slow):
-        await gateway.parts.memory.exchange()
+        await gateway.parts.state.exchange()
 
     for gateway in (fresh, slow):
         with pytest.raises(UnknownModel, match="nothing proves"):

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from typing import Any
+
 import httpx
 
+from gateway import background
 from gateway.commands.demo import SIX
+from gateway.observe import log
+from providers.client import Provider
+from providers.dialect import Listing
 
 
 async def get(demo, path, **headers) -> httpx.Response:
@@ -80,3 +88,32 @@ async def test_a_source_with_trouble_says_which(start):
     assert google["models"] == 0
     assert "connect" in google["problem"]
     assert "127.0.0.1" not in google["problem"] or "9" in google["problem"]
+
+
+async def test_a_loop_that_keeps_dying_is_named_and_its_error_is_in_the_log_alone(start, monkeypatch, capfd):
+    discover = Provider.discover
+
+    async def breaks(self: Provider) -> Listing:
+        if self.name == "google":
+            raise KeyError("what the bug says")
+        return await discover(self)
+
+    monkeypatch.setattr(Provider, "discover", breaks)
+    monkeypatch.setattr(background, "FIRST_PAUSE", 0.01)
+    log.configure(json=True)
+    demo = await start(("groq",), GEMINI_API_KEY="k", observers=[log.LogObserver()])
+    report: dict[str, Any] = {}
+    async with asyncio.timeout(10):
+        while report.get("status") != "degraded":
+            report = (await get(demo, "/health")).json()
+    logged = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    found = next(line for line in logged if line.get("loop") == "model list of google")
+
+    (loop,) = report["failing_loops"]
+    assert (loop["loop"], loop["failures"] >= 2) == ("model list of google", True)
+    assert loop["failure"].startswith("KeyError at ")
+    assert "what the bug says" not in str(report)
+    assert (found["level"], found["event"]) == ("error", "a background loop failed and will be started again")
+    assert "Traceback" in found["traceback"]
+    assert "what the bug says" in found["traceback"]
+    assert (await get(demo, "/health/readiness")).status_code == 200

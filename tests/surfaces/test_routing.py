@@ -131,7 +131,7 @@ async def test_an_explanation_names_who_would_be_chosen_and_reserves_and_sends_n
     assert pinned["chosen"] == "groq/openai/gpt-oss-20b"  # 30 a minute are free there
     assert completions(demo, "groq") + completions(demo, "google") == 0
     assert found["chosen"] == found["ranked"][0]["deployment"]
-    assert {"score", "worth", "price", "seconds"} <= found["ranked"][0].keys()
+    assert {"score", "fitness", "price", "seconds"} <= found["ranked"][0].keys()
     assert (await post(demo)).headers["x-freeway-provider"] == found["ranked"][0]["provider"]
 
 

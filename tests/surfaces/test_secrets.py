@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from typing import Any
 
 import httpx
@@ -93,6 +94,16 @@ async def test_the_log_blots_out_what_it_must_not_say_whoever_says_it(capsys):
 
     assert line["problem"] == "tried *** and *** at ***"
     assert (line["event"], line["level"]) == ("no model list", "warning")
+
+
+async def test_what_is_kept_on_the_disk_is_for_the_user_who_runs_the_gateway_only(start, tmp_path):
+    await start(("groq",))
+    folder = tmp_path / "state"
+
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    databases = {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.glob("*.sqlite*")}
+    assert databases.keys() >= {"ledger.sqlite", "memory.sqlite"}
+    assert set(databases.values()) == {0o600}
 
 
 def test_a_secret_shows_itself_to_nobody():

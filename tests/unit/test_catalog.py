@@ -99,7 +99,7 @@ def test_who_lacks_something_is_left_out_and_named():
 
 def test_what_a_deployment_turned_out_to_lack_is_remembered():
     made = catalog(A, B)
-    made.experience.learn(A.name, "tools", NOW, has=False)
+    made.learned.learn(A.name, "tools", NOW, has=False)
 
     with pytest.raises(NothingCapable):
         serving(made, capabilities=frozenset({"tools"}))
@@ -107,7 +107,7 @@ def test_what_a_deployment_turned_out_to_lack_is_remembered():
 
 def test_who_is_withdrawn_is_out_until_then_and_it_is_no_fault_of_the_request():
     made = catalog(A)
-    made.experience.withdraw("groq", NOW + 60, "key refused")
+    made.learned.withdraw("groq", NOW + 60, "key refused")
 
     with pytest.raises(NoSource, match="key refused") as caught:
         serving(made)
@@ -209,7 +209,7 @@ def test_every_reason_has_its_kind():
         deployment("groq/able", talents="tools"),
         B,
     )
-    made.experience.withdraw("groq/out", NOW + 60, "gone")
+    made.learned.withdraw("groq/out", NOW + 60, "gone")
 
     assert kinds(made) == {"groq/short": "context", "groq/old": "proof", "groq/out": "withdrawn"}
     assert kinds(made, capabilities=frozenset({"tools"}))["google/b"] == "capability"

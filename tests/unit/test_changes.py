@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import msgspec
 import pytest
 
+from gateway.background import Background
 from gateway.catalog.changes import KEPT, History, between, of_limits
 from gateway.catalog.substitutes import Profile, nearest
 from gateway.events import Changed
 from gateway.observe.webhook import Webhook
-from gateway.state.sqlite import EmbeddedKeeper
-from gateway.state.store import Memory
+from gateway.state.sqlite import SqliteState
+from gateway.state.store import StateStore
 from tests.clock import FakeClock, eventually
 from tests.deployments import deployment
 from tests.unit.test_client import Canned
@@ -58,7 +61,7 @@ def test_the_limits_of_an_account():
 
 def history() -> History:
     clock = FakeClock()
-    return History(Memory(EmbeddedKeeper(None, clock), clock))
+    return History(StateStore(SqliteState(None, clock), clock))
 
 
 def test_the_latest_comes_first_and_the_oldest_is_forgotten():
@@ -94,40 +97,45 @@ class Listening:
         return Canned(self.statuses.pop(0) if self.statuses else 204, {}, [])
 
 
-async def started(clock, wire, memory=None) -> Webhook:
-    webhook = Webhook("https://hook.example/x", clock)
-    webhook.serve(wire, memory or Memory(EmbeddedKeeper(None, clock), clock))
-    return webhook
+@pytest.fixture
+async def begin(clock) -> AsyncIterator[Callable[..., Webhook]]:
+    """A webhook at the other end of a wire, told in the background until the test ends."""
+    background, alone = Background(clock, lambda _: None), StateStore(SqliteState(None, clock), clock)
+
+    def started(wire: Listening, state: StateStore = alone) -> Webhook:
+        webhook = Webhook("https://hook.example/x", clock)
+        background.run(f"webhook {id(webhook)}", partial(webhook.tell_forever, wire, state))
+        return webhook
+
+    yield started
+    await background.stop()
 
 
-async def test_a_webhook_hears_of_each_change():
-    clock, wire = FakeClock(), Listening()
-    webhook = await started(clock, wire)
+async def test_a_webhook_hears_of_each_change(begin):
+    wire = Listening()
+    webhook = begin(wire)
     webhook(Changed("became paid", "groq/a", "why", AT))
     await eventually(lambda: wire.heard)
 
     assert wire.heard == [
         ("https://hook.example/x", {"kind": "became paid", "name": "groq/a", "detail": "why", "at": AT})
     ]
-    await webhook.stop()
 
 
-async def test_a_webhook_that_fails_is_told_again():
-    clock, wire = FakeClock(), Listening(500, 503)
-    webhook = await started(clock, wire)
+async def test_a_webhook_that_fails_is_told_again(begin, clock):
+    wire = Listening(500, 503)
+    webhook = begin(wire)
     webhook(Changed("appeared", "groq/a", "", AT))
     for seconds in (5, 10):
         await eventually(lambda: clock._sleepers)
         clock.advance(seconds)
         await asyncio.sleep(0)
     await eventually(lambda: len(wire.heard) == 3)
-    await webhook.stop()
 
 
-async def test_only_one_of_several_gateways_tells():
-    clock, wire = FakeClock(), Listening()
-    memory = Memory(EmbeddedKeeper(None, clock), clock)
-    webhooks = [await started(clock, wire, memory) for _ in range(3)]
+async def test_only_one_of_several_gateways_tells(begin, clock):
+    wire, state = Listening(), StateStore(SqliteState(None, clock), clock)
+    webhooks = [begin(wire, state) for _ in range(3)]
     for webhook in webhooks:
         webhook(Changed("appeared", "groq/a", "", AT))
         webhook(Changed("appeared", f"groq/{id(webhook)}", "", AT))
@@ -135,8 +143,6 @@ async def test_only_one_of_several_gateways_tells():
     await asyncio.sleep(0)
 
     assert len(wire.heard) == 4
-    for webhook in webhooks:
-        await webhook.stop()
 
 
 # ── substitutes ──

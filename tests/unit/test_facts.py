@@ -93,8 +93,15 @@ def test_quality_and_price_come_from_configuration_first():
 
 @pytest.mark.parametrize("encoded", [b"", b"<html>", b"[]", b'{"acme": {"models": {"a": {}}}}'])
 def test_what_is_no_database_is_refused(encoded):
-    with pytest.raises(msgspec.DecodeError):
+    with pytest.raises(ValueError, match=r"JSON|truncated|object|entry"):
         Database(encoded, Names())
+
+
+@pytest.mark.parametrize("odd", [{}, {**ENTRY, "id": 5}, {**ENTRY, "limit": "all"}, 7, None])
+def test_an_entry_that_cannot_be_read_costs_no_other(odd):
+    encoded = {"acme": {"models": {"odd": odd, "acme-1": ENTRY}}, "odd": odd, "older": {"models": []}}
+
+    assert Database(msgspec.json.encode(encoded), Names()).at("acme", "acme-1").context == 1000
 
 
 def test_the_bundled_copy_knows_the_models_of_the_field():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gateway.request.checks import DAY, PROBES, Prober
+from gateway.catalog.checks import CHECKS
+from gateway.request.checks import DAY, CapabilityChecker
 from gateway.words import NothingCapable
 from providers.simulator.base import Simulated
 from providers.simulator.world import World
@@ -34,24 +35,24 @@ def asked(provider: Simulated) -> int:
     return sum(call.method == "POST" for call in provider.calls)
 
 
-async def all_probed(gateway: Inside, a_day: int = 100) -> list[str]:
-    prober, found = Prober(gateway.engine, gateway.parts.memory, a_day), []
-    while (done := await prober.probe("groq")) is not None:
+async def all_checked(gateway: Inside, a_day: int = 100) -> list[str]:
+    checker, found = CapabilityChecker(gateway.engine, gateway.parts.state, a_day), []
+    while (done := await checker.check("groq")) is not None:
         gateway.clock.advance(120)
         found.append(done)
     return found
 
 
 async def test_what_is_claimed_is_asked_first_and_all_is_asked_once(gateway):
-    found = await all_probed(gateway)
+    found = await all_checked(gateway)
 
-    assert len(found) == len(set(found)) == 2 * len(PROBES)
+    assert len(found) == len(set(found)) == 2 * len(CHECKS)
     assert found[0].startswith("tools of groq/openai/gpt-oss-20b")
 
 
 async def test_what_was_found_out_decides_who_may_serve(gateway):
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
-    await all_probed(gateway)
+    await all_checked(gateway)
     before = asked(gateway.groq)
 
     with pytest.raises(NothingCapable, match="lacks json_schema"):
@@ -64,37 +65,39 @@ async def test_what_was_found_out_decides_who_may_serve(gateway):
 
 
 async def test_the_budget_of_a_day_is_kept_by_all_gateways_together(gateway):
-    one, other = (Prober(gateway.engine, gateway.parts.memory, 3) for _ in range(2))
-    for prober in (one, other) * 4:
-        await prober.probe("groq")
+    one, other = (CapabilityChecker(gateway.engine, gateway.parts.state, 3) for _ in range(2))
+    for checker in (one, other) * 4:
+        await checker.check("groq")
     assert asked(gateway.groq) == 3
 
     gateway.clock.advance(DAY)
     await gateway.look("groq")
-    await one.probe("groq")
+    await one.check("groq")
     assert asked(gateway.groq) == 4
 
 
-async def test_a_probe_is_counted_like_any_request(gateway):
-    prober = Prober(gateway.engine, gateway.parts.memory, 3)
-    await prober.probe("groq")
+async def test_a_check_is_counted_like_any_request(gateway):
+    checker = CapabilityChecker(gateway.engine, gateway.parts.state, 3)
+    await checker.check("groq")
 
     levels = await gateway.ledger.levels(gateway.engine.view.catalog.buckets())
     assert any(view.used for view in levels.values())
 
 
 async def test_without_a_budget_nothing_is_asked(gateway):
-    prober = Prober(gateway.engine, gateway.parts.memory, 0)
-    prober.serve(["groq"])
+    checker = CapabilityChecker(gateway.engine, gateway.parts.state, 0)
+    background = gateway.parts.background
+    checker.serve(background, ["groq"])
 
-    assert await prober.probe("groq") is None
+    assert await checker.check("groq") is None
     assert asked(gateway.groq) == 0
-    await prober.stop()
+    await background.stop()
 
 
-async def test_probes_are_spread_over_the_day(gateway):
-    prober = Prober(gateway.engine, gateway.parts.memory, 2)
-    prober.serve(["groq"])
+async def test_checks_are_spread_over_the_day(gateway):
+    checker = CapabilityChecker(gateway.engine, gateway.parts.state, 2)
+    background = gateway.parts.background
+    checker.serve(background, ["groq"])
     await eventually(lambda: gateway.clock._sleepers)
     gateway.clock.advance(DAY / 2 * 0.6)
     await eventually(lambda: True)
@@ -104,4 +107,4 @@ async def test_probes_are_spread_over_the_day(gateway):
     gateway.clock.advance(DAY / 2 * 0.4)
     await gateway.look("groq")
     await eventually(lambda: asked(gateway.groq) == 1)
-    await prober.stop()
+    await background.stop()

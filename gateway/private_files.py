@@ -1,0 +1,33 @@
+"""Files and folders that only the user who runs the gateway may read: what it learned and counted is nobody else's business."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+_BESIDE = ("-wal", "-shm")
+"""What SQLite keeps beside a database. It gives them the permissions of the database when it makes them."""
+
+
+def private_folder(folder: Path) -> None:
+    """
+    Make *folder*, readable for its owner only, if it is not there. The permissions of one that is there are its owner's
+    choice: it may be a volume, or hold other things too. Raises OSError.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def private_file(path: Path) -> None:
+    """
+    Make *path* an empty file for its owner only if it is not there; else take away what others may do with it, if it is
+    ours to take. Raises OSError.
+    """
+    private_folder(path.parent)
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        for file in (path, *(path.with_name(path.name + end) for end in _BESIDE)):
+            if file.is_file():
+                with suppress(PermissionError, FileNotFoundError):
+                    file.chmod(0o600)
