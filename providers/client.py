@@ -16,7 +16,7 @@ from msgspec import Struct
 from providers import dialects
 from providers import failures as f
 from providers.chat import Step, Whole
-from providers.dialect import Account, Call, Dialect, Listing, Request, Response, StreamReader, Target
+from providers.dialect import Account, Dialect, HttpRequest, HttpResponse, Listing, Request, StreamReader, Target
 from providers.observations import Observation
 from providers.redaction import redacted
 from providers.sse import EventTooLong, Lines, ServerSentEvents
@@ -60,7 +60,7 @@ class Provider:
         self.dialect: Dialect = dialects.by_name(account.spec.dialect)
         self._wire = wire
         self._prepare = prepare
-        self._lists: dict[str, Response] = {}  # by address, those that can be asked for with a condition
+        self._lists: dict[str, HttpResponse] = {}  # by address, those that can be asked for with a condition
 
     async def send(self, target: Target, request: Request) -> Reply:
         """
@@ -128,10 +128,12 @@ class Provider:
         texts = [message.text() for message in request.view.messages] if request is not None else []
         failure.args = (redacted(failure.message, self.account.key, texts),)
 
-    async def _ask(self, call: Call) -> Response:
+    async def _ask(self, call: HttpRequest) -> HttpResponse:
         known = self._lists.get(call.url) if call.method == "GET" else None
         if known is not None:
-            call = Call(call.method, call.url, {**call.headers, "if-none-match": known.headers["etag"]}, call.body)
+            call = HttpRequest(
+                call.method, call.url, {**call.headers, "if-none-match": known.headers["etag"]}, call.body
+            )
         incoming = await self._wire.send(call, self.spec.timeouts)
         try:
             async with asyncio.timeout(self.spec.timeouts.head):
@@ -218,9 +220,9 @@ async def _body(incoming: Incoming) -> bytes:
     return b"".join([piece async for piece in incoming.pieces()])
 
 
-async def _rest_of(incoming: Incoming) -> Response:
-    return Response(incoming.status, incoming.headers, await _body(incoming))
+async def _rest_of(incoming: Incoming) -> HttpResponse:
+    return HttpResponse(incoming.status, incoming.headers, await _body(incoming))
 
 
 def _at(account: Account, target: Target) -> Target:
-    return Target(account, target.model, target.capabilities, target.context, target.opens_in_thought)
+    return Target(account, target.model, target.capabilities, target.context, target.opens_in_reasoning)

@@ -43,10 +43,10 @@ class Target(Struct, frozen=True):
     model: str
     capabilities: frozenset[str] = frozenset()
     context: int | None = None
-    opens_in_thought: bool = False
+    opens_in_reasoning: bool = False
 
 
-class Call(Struct, frozen=True):
+class HttpRequest(Struct, frozen=True):
     """An HTTP request to be made."""
 
     method: Literal["GET", "POST"]
@@ -55,10 +55,10 @@ class Call(Struct, frozen=True):
     body: bytes | None = None
 
     def __repr__(self) -> str:  # headers hold the key
-        return f"Call({self.method} {self.url})"
+        return f"HttpRequest({self.method} {self.url})"
 
 
-class Response(Struct, frozen=True):
+class HttpResponse(Struct, frozen=True):
     """A whole HTTP answer."""
 
     status: int
@@ -93,7 +93,7 @@ class Listing(Struct, frozen=True):
     remarks: tuple[str, ...] = ()  # for people: what `freeway check` should say
 
 
-Discovery = Generator[Call, Response, Listing]
+Discovery = Generator[HttpRequest, HttpResponse, Listing]
 """Yields the calls to make, is sent their answers, returns the list: discovery without I/O."""
 
 
@@ -112,7 +112,7 @@ class Dialect(Protocol):
 
     framing: Literal["sse", "lines"]
 
-    def build(self, target: Target, request: Request) -> Call:
+    def build(self, target: Target, request: Request) -> HttpRequest:
         """The HTTP call that asks *target* for *request*."""
 
     def read(self, target: Target, body: bytes) -> Whole:
@@ -121,7 +121,7 @@ class Dialect(Protocol):
     def reader(self, target: Target) -> StreamReader:
         """A reader for one streamed answer."""
 
-    def classify(self, account: Account, response: Response) -> ProviderFailure:
+    def classify(self, account: Account, response: HttpResponse) -> ProviderFailure:
         """Which failure an error answer is."""
 
     def observe(self, account: Account, headers: Headers) -> tuple[Observation, ...]:

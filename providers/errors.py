@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from providers import failures as f
-from providers.dialect import Account, Response
+from providers.dialect import Account, HttpResponse
 from providers.observations import Wait, exhausted, wait_of
 from providers.spec import ErrorSign
 
@@ -50,7 +50,7 @@ def read_error(body: bytes) -> ErrorBody:
     return ErrorBody(str(message)[:_SHOWN], frozenset(codes), inner)
 
 
-def from_signs(signs: Iterable[ErrorSign], response: Response, body: ErrorBody) -> f.ProviderFailure | None:
+def from_signs(signs: Iterable[ErrorSign], response: HttpResponse, body: ErrorBody) -> f.ProviderFailure | None:
     """The failure that the first fitting sign of the provider's configuration means, or None."""
     for sign in signs:
         if sign.status is not None and sign.status != response.status:
@@ -100,7 +100,7 @@ _BY_CODE: dict[str, type[f.ProviderFailure]] = {
 _ACCOUNT_WIDE = (401, 402)
 
 
-def from_status(response: Response, body: ErrorBody) -> f.ProviderFailure:
+def from_status(response: HttpResponse, body: ErrorBody) -> f.ProviderFailure:
     """What the HTTP status says where nothing more particular is known."""
     status = response.status
     for code, failure in _BY_CODE.items():
@@ -116,7 +116,7 @@ def from_status(response: Response, body: ErrorBody) -> f.ProviderFailure:
     )
 
 
-def classify(account: Account, response: Response) -> f.ProviderFailure:
+def classify(account: Account, response: HttpResponse) -> f.ProviderFailure:
     """
     Signs of the provider's configuration first, then the status.
 

@@ -15,7 +15,7 @@ What can go wrong at a provider, as a closed family.
   x ContentRefused       moderation said no
   x Unreachable          refused, timed out, or not an answer at all
   x Interrupted          the stream broke after content was sent
-  x Overtaken            it was slow: another that was asked, too, began first
+  x Superseded            it was slow: another that was asked, too, began first
 
 A dialect picks the class. What follows from it is decided by whoever sends, never here.
 """
@@ -140,7 +140,7 @@ class Interrupted(ProviderFailure):
         return interrupted
 
 
-class Overtaken(ProviderFailure):
+class Superseded(ProviderFailure):
     """Another source that was asked, too, began to answer first. No dialect says so: whoever sends does."""
 
 

@@ -117,7 +117,7 @@ class ModelFact(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     context: int | None = None
     max_output: int | None = None
     data_policy: DataPolicy | None = None  # where it is another than the provider's
-    opens_in_thought: bool = False  # its answers begin inside a thought that only a closing tag ends
+    opens_in_reasoning: bool = False  # its answers begin inside a thought that only a closing tag ends
 
 
 class Timeouts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

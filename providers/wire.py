@@ -19,7 +19,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 
-from providers.dialect import Call
+from providers.dialect import HttpRequest
 from providers.failures import Unreachable
 from providers.observations import Headers
 from providers.spec import Timeouts
@@ -47,7 +47,7 @@ class Incoming(Protocol):
 class Wire(Protocol):
     """Sends calls."""
 
-    async def send(self, call: Call, timeouts: Timeouts) -> Incoming:
+    async def send(self, call: HttpRequest, timeouts: Timeouts) -> Incoming:
         """Return once the head of an answer is here; raises Unreachable."""
 
     async def aclose(self) -> None:
@@ -78,7 +78,7 @@ class HttpWire:
             read_bufsize=2**18,
         )
 
-    async def send(self, call: Call, timeouts: Timeouts) -> Incoming:
+    async def send(self, call: HttpRequest, timeouts: Timeouts) -> Incoming:
         parts = urlsplit(call.url)
         try:
             async with asyncio.timeout(timeouts.head):

@@ -45,7 +45,7 @@ def deployment_of(
     return Deployment(
         model=model,
         provider=provider,
-        target=Target(provider.account, listed.id, capabilities, context, fact.opens_in_thought),
+        target=Target(provider.account, listed.id, capabilities, context, fact.opens_in_reasoning),
         proof=proof,
         buckets=buckets_of(spec, listed.id),
         capabilities=capabilities,

@@ -47,5 +47,5 @@ CONSEQUENCES: dict[type[f.ProviderFailure], Consequence] = {
     f.ContentRefused: Consequence(tells=Refused),
     f.Unreachable: Consequence(debit="failed", cools=10.0),
     f.Interrupted: Consequence(debit="kept", cools=10.0),
-    f.Overtaken: Consequence(debit="kept", again=True),
+    f.Superseded: Consequence(debit="kept", again=True),
 }

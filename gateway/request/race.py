@@ -24,7 +24,7 @@ from gateway.request.outcome import settle
 from gateway.routing.latency import Point
 from gateway.routing.rank import price, rank
 from gateway.words import Deployment, GatewayError
-from providers.failures import Overtaken
+from providers.failures import Superseded
 
 Send = Callable[[Found], Coroutine[Any, Any, Answer | None]]
 """Gives an answer that has begun; or None if there is none, and what follows from the failure is done."""
@@ -186,7 +186,7 @@ class Racing:
         if now - asked_at >= self._patience(loser, asked_at):
             point = Point(float(_tokens(loser)), now - asked_at)
             self._engine.health.timed(loser.deployment.name, [point], now)
-        lost = Attempt(loser.deployment, Overtaken(said), took)
+        lost = Attempt(loser.deployment, Superseded(said), took)
         return msgspec.structs.replace(begun, attempts=(*begun.attempts, lost))
 
 

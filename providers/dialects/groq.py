@@ -14,7 +14,7 @@ from msgspec import Raw
 from providers import errors
 from providers import failures as f
 from providers.chat import Message, raw
-from providers.dialect import Account, Request, Response, Target
+from providers.dialect import Account, HttpResponse, Request, Target
 from providers.dialects.openai import OpenAI
 from providers.observations import seconds
 
@@ -45,7 +45,7 @@ class Groq(OpenAI):
         plain.name = None
         return plain
 
-    def classify(self, account: Account, response: Response) -> f.ProviderFailure:
+    def classify(self, account: Account, response: HttpResponse) -> f.ProviderFailure:
         body = errors.read_error(response.body)
         if response.status == 413:  # its retry-after is meaningless: the request outgrew the bucket
             return f.TooLarge(body.message, status=413)

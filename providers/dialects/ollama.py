@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from providers import errors
 from providers import failures as f
 from providers.chat import Message, Step, ToolCall, Usage, Whole, encode
-from providers.dialect import Account, Call, Discovery, Listed, Listing, Request, Response, Target
+from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Listed, Listing, Request, Target
 from providers.observations import Headers, Observation, from_headers
 from providers.translation import (
     arguments_of,
@@ -98,7 +98,7 @@ class Ollama:
             headers["authorization"] = f"Bearer {account.key}"
         return headers
 
-    def build(self, target: Target, request: Request) -> Call:
+    def build(self, target: Target, request: Request) -> HttpRequest:
         view, drop = request.view, target.account.spec.drop
         body: dict[str, Any] = {
             "model": target.model,
@@ -115,7 +115,7 @@ class Ollama:
             body["format"] = (wanted.json_schema.schema if wanted.json_schema else None) or "json"
         if "reasoning" in target.capabilities and view.reasoning_effort is not None:
             body["think"] = _EFFORTS.get(view.reasoning_effort, view.reasoning_effort != "none")
-        return Call("POST", f"{target.account.base_url}/api/chat", self.headers(target.account), encode(body))
+        return HttpRequest("POST", f"{target.account.base_url}/api/chat", self.headers(target.account), encode(body))
 
     # ── answers ──
 
@@ -134,7 +134,7 @@ class Ollama:
     def reader(self, target: Target) -> OllamaReader:
         return OllamaReader(target)
 
-    def classify(self, account: Account, response: Response) -> f.ProviderFailure:
+    def classify(self, account: Account, response: HttpResponse) -> f.ProviderFailure:
         """Which failure an error answer is. Models in the cloud answer 401 and 403 to who is not entitled to them."""
         body = errors.read_error(response.body)
         text, status = body.message.lower(), response.status
@@ -159,7 +159,7 @@ class Ollama:
 
         A model that merely stands for one elsewhere says where it runs: it is neither local nor free.
         """
-        response = yield Call("GET", f"{account.base_url}/api/tags", self.headers(account))
+        response = yield HttpRequest("GET", f"{account.base_url}/api/tags", self.headers(account))
         if response.status >= 400:
             raise self.classify(account, response)
         listed = []
@@ -169,12 +169,12 @@ class Ollama:
                 listed.append((yield from self._described(account, name, model)))
         return Listing(tuple(listed))
 
-    def _described(self, account: Account, name: str, model: _Model) -> Generator[Call, Response, Listed]:
+    def _described(self, account: Account, name: str, model: _Model) -> Generator[HttpRequest, HttpResponse, Listed]:
         capabilities, context = model.capabilities, _positive(model.details, "context_length")
         elsewhere = model.remote_host or ("ollama.com" if model.remote_model or _CLOUD.search(name) else None)
         if capabilities is None or (context is None and elsewhere is None and "completion" in capabilities):
             body = encode({"model": name})
-            response = yield Call("POST", f"{account.base_url}/api/show", self.headers(account), body)
+            response = yield HttpRequest("POST", f"{account.base_url}/api/show", self.headers(account), body)
             shown = _shown(response)
             if shown is not None:
                 capabilities = shown.capabilities if capabilities is None else capabilities
@@ -310,7 +310,7 @@ def _told(account: Account, body: bytes) -> _Answer:
     """An answer or a line of one; raises a ProviderFailure if it tells of one."""
     answer = _decoded(_Answer, body)
     if answer.error is not None:
-        raise Ollama().classify(account, Response(500, {}, encode({"error": answer.error})))
+        raise Ollama().classify(account, HttpResponse(500, {}, encode({"error": answer.error})))
     return answer
 
 
@@ -342,7 +342,7 @@ def usage_of(answer: ollama.ChatResponse) -> Usage | None:
 # ── the model list ──
 
 
-def _shown(response: Response) -> ollama.ShowResponse | None:
+def _shown(response: HttpResponse) -> ollama.ShowResponse | None:
     """What a model is, or None if it cannot be told: one that cannot be read keeps no other from being listed."""
     if response.status != 200:
         return None

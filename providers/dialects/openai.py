@@ -14,10 +14,10 @@ from msgspec import UNSET, Raw, UnsetType
 from providers import errors
 from providers import failures as f
 from providers.chat import AnswerMessage, Chunk, Completion, Message, Step, ToolCall, Whole, encode, raw
-from providers.dialect import Account, Call, Discovery, Listed, Listing, Request, Response, Target
-from providers.lenient import decode_mended
+from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Listed, Listing, Request, Target
+from providers.lenient import decode_leniently
 from providers.observations import Headers, Observation, from_headers
-from providers.reasoning import ThoughtSplitter, split_thought
+from providers.reasoning import ReasoningSplitter, split_reasoning
 
 PASSED = frozenset(
     {
@@ -61,7 +61,7 @@ class OpenAI:
             headers["authorization"] = f"Bearer {account.key}"
         return headers
 
-    def build(self, target: Target, request: Request) -> Call:
+    def build(self, target: Target, request: Request) -> HttpRequest:
         spec, view = target.account.spec, request.view
         fields = {k: v for k, v in request.fields.items() if k in PASSED or k in self.accepts}
         for old, new in spec.rename.items():
@@ -86,7 +86,7 @@ class OpenAI:
                 fields[name] = raw(value)
         self.adapt(fields, target, request)
         url = f"{target.account.base_url}/chat/completions"
-        return Call("POST", url, self.headers(target.account), encode(fields))
+        return HttpRequest("POST", url, self.headers(target.account), encode(fields))
 
     def message(self, message: Message) -> Message:
         """*message* with only what every provider takes: clients replay fields that strict ones refuse."""
@@ -101,7 +101,7 @@ class OpenAI:
 
     def read(self, target: Target, body: bytes) -> Whole:
         try:
-            found, body = decode_mended(body, _decode_completion, "chat.completion")
+            found, body = decode_leniently(body, _decode_completion, "chat.completion")
         except msgspec.DecodeError as exc:
             raise f.Unreachable(f"the answer is not a chat completion: {exc}") from exc
         if found.error is not UNSET and found.error is not None:
@@ -109,7 +109,7 @@ class OpenAI:
         for choice in found.choices:
             if choice.finish_reason == "error":
                 raise self.in_band(target.account, body)
-        splits = any(_thinks_aloud(target, choice.message) for choice in found.choices)
+        splits = any(_has_inline_reasoning(target, choice.message) for choice in found.choices)
         renamed = any(choice.message.reasoning is not None for choice in found.choices)
         foreign_tier = found.service_tier is not UNSET and found.service_tier not in SERVICE_TIERS
         if not (splits or renamed or foreign_tier):
@@ -118,9 +118,9 @@ class OpenAI:
         for choice, seen in zip(edited["choices"], found.choices, strict=True):
             message = choice["message"]
             _rename_reasoning(message)
-            if _thinks_aloud(target, seen.message):
-                thought, message["content"] = split_thought(
-                    message["content"], "</think>" in message["content"] or target.opens_in_thought,
+            if _has_inline_reasoning(target, seen.message):
+                thought, message["content"] = split_reasoning(
+                    message["content"], "</think>" in message["content"] or target.opens_in_reasoning,
                     cut=seen.finish_reason == "length",
                 )  # fmt: skip
                 if thought:
@@ -139,9 +139,11 @@ class OpenAI:
         error = answer.get("error") or next((c["error"] for c in answer.get("choices") or () if c.get("error")), None)
         code = str(error.get("code")) if isinstance(error, dict) else ""
         status = int(code) if code.isdigit() and 400 <= int(code) < 600 else 502
-        return self.classify(account, Response(status, {}, encode({"error": error or "the provider gave up midway"})))
+        return self.classify(
+            account, HttpResponse(status, {}, encode({"error": error or "the provider gave up midway"}))
+        )
 
-    def classify(self, account: Account, response: Response) -> f.ProviderFailure:
+    def classify(self, account: Account, response: HttpResponse) -> f.ProviderFailure:
         return errors.classify(account, response)
 
     def observe(self, account: Account, headers: Headers) -> tuple[Observation, ...]:
@@ -156,10 +158,10 @@ class OpenAI:
         known = {model.id for model in listed}
         return Listing((*listed, *(Listed(id=model) for model in spec.static_models if model not in known)))
 
-    def get(self, account: Account, path: str) -> Call:
-        return Call("GET", f"{account.base_url}{path}", self.headers(account))
+    def get(self, account: Account, path: str) -> HttpRequest:
+        return HttpRequest("GET", f"{account.base_url}{path}", self.headers(account))
 
-    def list_models(self, account: Account, response: Response) -> tuple[Listed, ...]:
+    def list_models(self, account: Account, response: HttpResponse) -> tuple[Listed, ...]:
         """The entries of a list, without aliases of one another; raises a ProviderFailure if it is none."""
         if response.status >= 400:
             raise self.classify(account, response)
@@ -195,7 +197,7 @@ class OpenAIReader:
         self._open: set[int] = set()
         self._closed: set[int] = set()
         self._calls: dict[tuple[int, str], int] = {}
-        self._thoughts: dict[int, ThoughtSplitter] = {}
+        self._splitters: dict[int, ReasoningSplitter] = {}
 
     def finished(self) -> bool:
         return bool(self._closed) and self._open <= self._closed
@@ -204,7 +206,7 @@ class OpenAIReader:
         if event == b"[DONE]":
             return []
         try:
-            chunk, event = decode_mended(event, _decode_chunk, "chat.completion.chunk")
+            chunk, event = decode_leniently(event, _decode_chunk, "chat.completion.chunk")
         except msgspec.DecodeError as exc:
             raise f.Unreachable(f"an event is not a chat completion chunk: {exc}") from exc
         if chunk.error is not UNSET and chunk.error is not None:
@@ -225,19 +227,19 @@ class OpenAIReader:
         passes = chunk.service_tier is UNSET or chunk.service_tier in SERVICE_TIERS
         for choice in chunk.choices:
             delta = choice.delta
-            thoughts = self._thoughts_of(choice.index)
+            splitter = self._splitter_of(choice.index)
             if delta.reasoning or delta.reasoning_content:
-                thoughts.comes_apart()
+                splitter.comes_apart()
             unplaced = any(not isinstance(call.index, int) for call in delta.tool_calls or ())
-            if unplaced or delta.reasoning is not None or thoughts.concerned(delta.content):
+            if unplaced or delta.reasoning is not None or splitter.concerned(delta.content):
                 passes = False
         return passes
 
-    def _thoughts_of(self, choice: int) -> ThoughtSplitter:
-        thoughts = self._thoughts.get(choice)
-        if thoughts is None:
-            thoughts = self._thoughts[choice] = ThoughtSplitter(self._target.opens_in_thought)
-        return thoughts
+    def _splitter_of(self, choice: int) -> ReasoningSplitter:
+        splitter = self._splitters.get(choice)
+        if splitter is None:
+            splitter = self._splitters[choice] = ReasoningSplitter(self._target.opens_in_reasoning)
+        return splitter
 
     def _rewritten(self, event: bytes) -> list[Step]:
         edited = msgspec.json.decode(event)
@@ -255,10 +257,10 @@ class OpenAIReader:
 
     def _split(self, choice: int, delta: dict[str, Any], finish: str | None) -> None:
         """Take the thought out of what *delta* says."""
-        thoughts = self._thoughts_of(choice)
-        if not thoughts.concerned(delta.get("content")):
+        splitter = self._splitter_of(choice)
+        if not splitter.concerned(delta.get("content")):
             return
-        thought, said = thoughts.feed(delta.get("content") or "", last=finish is not None, cut=finish == "length")
+        thought, said = splitter.feed(delta.get("content") or "", last=finish is not None, cut=finish == "length")
         delta["content"] = said
         if thought:
             delta["reasoning_content"] = thought
@@ -271,12 +273,12 @@ class OpenAIReader:
         return self._calls.setdefault(key, sum(1 for of, _ in self._calls if of == choice))
 
 
-def _thinks_aloud(target: Target, message: AnswerMessage) -> bool:
+def _has_inline_reasoning(target: Target, message: AnswerMessage) -> bool:
     """Whether the content holds a thought. A model that merely writes about the tag is left alone."""
     content = message.content
     if not content or message.reasoning_content or message.reasoning:
         return False
-    if target.opens_in_thought or content.lstrip().startswith("<think>"):
+    if target.opens_in_reasoning or content.lstrip().startswith("<think>"):
         return True
     return "</think>" in content and "reasoning" in target.capabilities
 

@@ -20,7 +20,7 @@ from msgspec import Raw
 from providers import errors
 from providers import failures as f
 from providers.chat import Message, raw
-from providers.dialect import Account, Call, Discovery, Listed, Listing, Request, Response, Target
+from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Listed, Listing, Request, Target
 from providers.dialects.openai import OpenAI
 from providers.observations import Observation, number_of, wait_of
 
@@ -77,7 +77,7 @@ class OpenRouter(OpenAI):
 
     # ── failures ──
 
-    def classify(self, account: Account, response: Response) -> f.ProviderFailure:
+    def classify(self, account: Account, response: HttpResponse) -> f.ProviderFailure:
         body = errors.read_error(response.body)
         failure = (
             _from_limit_source(response, body)
@@ -102,7 +102,7 @@ class OpenRouter(OpenAI):
 
     def discover(self, account: Account) -> Discovery:
         listed: dict[str, Listed] = {}
-        call: Call | None = self.get(account, account.spec.listed_at)
+        call: HttpRequest | None = self.get(account, account.spec.listed_at)
         for _ in range(_MAX_PAGES):
             if call is None:
                 break
@@ -120,7 +120,7 @@ class OpenRouter(OpenAI):
         state = _object(_object(response.body).get("data"))
         return Listing(models, tuple(_daily(state)), tuple(_remarks(state)))
 
-    def _next_page(self, account: Account, call: Call, response: Response) -> Call | None:
+    def _next_page(self, account: Account, call: HttpRequest, response: HttpResponse) -> HttpRequest | None:
         """The call for the page after this one: only at the same host, for it carries the key."""
         link = _object(_object(response.body).get("links")).get("next")
         if not isinstance(link, str) or not link:
@@ -128,7 +128,7 @@ class OpenRouter(OpenAI):
         url = urljoin(call.url, link)
         if urlsplit(url)[:2] != urlsplit(call.url)[:2] or url == call.url:
             return None
-        return Call("GET", url, self.headers(account))
+        return HttpRequest("GET", url, self.headers(account))
 
     def list_model(self, entry: dict[str, Any]) -> Listed:
         top = _object(entry.get("top_provider"))
@@ -248,7 +248,7 @@ _LACKS = re.compile(r"no endpoints found that support ([a-z ]+)")
 _LACKING = {"tool use": "tools", "image input": "vision", "input audio": "audio", "audio input": "audio"}
 
 
-def _from_limit_source(response: Response, body: errors.ErrorBody) -> f.ProviderFailure | None:
+def _from_limit_source(response: HttpResponse, body: errors.ErrorBody) -> f.ProviderFailure | None:
     """Whose limit it is. The strings are OpenRouter's own and not documented; older bodies have only the text."""
     metadata = _object(body.error.get("metadata"))
     source = metadata.get("limit_source")
@@ -272,7 +272,7 @@ def _from_limit_source(response: Response, body: errors.ErrorBody) -> f.Provider
     return None
 
 
-def _from_availability(response: Response, body: errors.ErrorBody) -> f.ProviderFailure | None:
+def _from_availability(response: HttpResponse, body: errors.ErrorBody) -> f.ProviderFailure | None:
     """What became of the model: the newer bodies have a code for it, the older ones a sentence."""
     availability = _object(body.error.get("availability"))
     failure = _AVAILABILITY.get(str(availability.get("code")))
@@ -291,7 +291,7 @@ def _from_availability(response: Response, body: errors.ErrorBody) -> f.Provider
     return f.Unsupported(body.message, status=404)  # of what this one request asked for
 
 
-def _from_upstream(response: Response, body: errors.ErrorBody) -> f.ProviderFailure | None:
+def _from_upstream(response: HttpResponse, body: errors.ErrorBody) -> f.ProviderFailure | None:
     """What an upstream refused. Its credentials, rates and models are not ours."""
     metadata = _object(body.error.get("metadata"))
     status = response.status
@@ -306,7 +306,7 @@ def _from_upstream(response: Response, body: errors.ErrorBody) -> f.ProviderFail
     return None
 
 
-def _from_error_type(response: Response, body: errors.ErrorBody) -> f.ProviderFailure | None:
+def _from_error_type(response: HttpResponse, body: errors.ErrorBody) -> f.ProviderFailure | None:
     kind = body.error.get("error_type") or _object(body.error.get("metadata")).get("error_type")
     failure = _ERROR_TYPE.get(str(kind))
     if failure is not None:

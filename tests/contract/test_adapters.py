@@ -98,7 +98,7 @@ class Stage(Struct):
         model: SimulatedModel | None = None,
         *,
         timeouts: Timeouts | None = None,
-        opens_in_thought: bool = False,
+        opens_in_reasoning: bool = False,
         **fields: Any,
     ) -> Reply:
         """Send *fields* to *model*, by default one that just chats."""
@@ -108,7 +108,7 @@ class Stage(Struct):
         capabilities = frozenset(
             name for name in ("tools", "vision", "reasoning", "json_schema") if getattr(model, name)
         )
-        known = (capabilities, model.context, opens_in_thought)
+        known = (capabilities, model.context, opens_in_reasoning)
         target = Target(self.provider.account, self.listed_as(model) or model.id, *known)
         return await self.by(timeouts).send(target, Request(decode_request(content), decode_fields(content)))
 
@@ -243,8 +243,8 @@ async def test_reasoning_comes_in_a_field_of_its_own(stage: Stage):
 async def test_a_thought_that_only_a_closing_tag_ends_is_no_part_of_what_is_said(stage: Stage):
     model = replace(stage.model(reasoning=True), think_tag=True)
     stage.other.models = [model]
-    (choice,) = (await whole(await stage.ask(model, opens_in_thought=True))).choices
-    message, _, _ = message_of(await steps_of(await stage.ask(model, opens_in_thought=True, stream=True)))
+    (choice,) = (await whole(await stage.ask(model, opens_in_reasoning=True))).choices
+    message, _, _ = message_of(await steps_of(await stage.ask(model, opens_in_reasoning=True, stream=True)))
 
     assert choice.message.content == message.content == "You said: Grüezi, wie geht's? 日本語 🙂"
     assert choice.message.reasoning_content == message.reasoning_content == "The user wrote 1 messages."

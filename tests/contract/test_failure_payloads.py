@@ -9,7 +9,7 @@ import pytest
 
 from providers import dialects
 from providers import failures as f
-from providers.dialect import Account, Response, Target
+from providers.dialect import Account, HttpResponse, Target
 from providers.spec import Free, ProviderSpec
 from providers.sse import ServerSentEvents
 from tests.failures import told
@@ -328,7 +328,7 @@ def test_a_known_wording_means_what_its_provider_means(provider, status, content
     encoded = content.encode() if isinstance(content, str) else msgspec.json.encode(content)
     of = account(provider)
 
-    failure = dialects.by_name(of.spec.dialect).classify(of, Response(status, headers, encoded))
+    failure = dialects.by_name(of.spec.dialect).classify(of, HttpResponse(status, headers, encoded))
 
     assert type(failure) is expected
     assert told(failure, marks) == pytest.approx(marks)
@@ -345,7 +345,7 @@ JUNK = (
 def test_junk_is_a_failure_like_any_other(provider: str, status: int):
     of = account(provider)
     for content in JUNK:
-        failure = dialects.by_name(of.spec.dialect).classify(of, Response(status, {}, content))
+        failure = dialects.by_name(of.spec.dialect).classify(of, HttpResponse(status, {}, content))
 
         assert isinstance(failure, f.ProviderFailure)
         assert failure.status == status
@@ -355,7 +355,7 @@ def test_junk_is_a_failure_like_any_other(provider: str, status: int):
 def test_a_retry_after_is_read_where_nothing_better_is_known(provider: str):
     of = account(provider)
 
-    failure = dialects.by_name(of.spec.dialect).classify(of, Response(503, {"retry-after": "7"}, b'{"error":{}}'))
+    failure = dialects.by_name(of.spec.dialect).classify(of, HttpResponse(503, {"retry-after": "7"}, b'{"error":{}}'))
 
     assert type(failure) is f.Busy
     assert failure.retry_in == 7

@@ -11,7 +11,7 @@ from gateway.catalog.proof import prove
 from gateway.quota.configured import buckets_of
 from providers import failures as f
 from providers.chat import Completion, Step, Usage, decode_fields, decode_request, encode
-from providers.dialect import Account, Listed, Listing, Request, Response, Target
+from providers.dialect import Account, HttpResponse, Listed, Listing, Request, Target
 from providers.dialects.google.dialect import Google
 from providers.dialects.google.request import NO_SIGNATURE
 from providers.sse import ServerSentEvents
@@ -464,7 +464,7 @@ class TestAStream:
 
 def refused(message: str, status: int, code: str = "", **more: Any) -> f.ProviderFailure:
     content = encode({"error": {"code": status, "message": message, "status": code, **more}})
-    return DIALECT.classify(account("google"), Response(status, {}, content))
+    return DIALECT.classify(account("google"), HttpResponse(status, {}, content))
 
 
 class TestARefusal:
@@ -559,7 +559,7 @@ def discovered(*pages: bytes) -> tuple[list[str], Listing]:
     for page in pages:
         asked_for.append(call.url)
         try:
-            call = discovery.send(Response(200, {}, page))
+            call = discovery.send(HttpResponse(200, {}, page))
         except StopIteration as stop:
             return asked_for, stop.value
     raise AssertionError("more pages are wanted")
@@ -624,7 +624,7 @@ class TestTheList:
         discovery = DIALECT.discover(account("google"))
         next(discovery)
         with pytest.raises(f.Unreachable):
-            discovery.send(Response(200, {}, b"<html>"))
+            discovery.send(HttpResponse(200, {}, b"<html>"))
 
 
 def test_no_key_no_header():

@@ -10,7 +10,7 @@ import pytest
 
 from providers import failures as f
 from providers.chat import Completion, Step, decode_fields, decode_request
-from providers.dialect import Listed, Listing, Request, Response, Target
+from providers.dialect import HttpResponse, Listed, Listing, Request, Target
 from providers.dialects.ollama import OUTPUT_ALLOWANCE, SMALLEST_CONTEXT, Ollama
 from providers.sse import Lines
 from tests.payloads import account, answer, body
@@ -215,7 +215,7 @@ def test_what_a_model_lacks_is_named():
 # ── the list ──
 
 
-def listed(*answers: Response) -> Listing:
+def listed(*answers: HttpResponse) -> Listing:
     discovery = Ollama().discover(account("ollama", None))
     try:
         next(discovery)
@@ -227,12 +227,12 @@ def listed(*answers: Response) -> Listing:
 
 
 def test_the_list_tells_what_each_model_can_and_asks_where_it_does_not():
-    shown = Response(200, {}, body("ollama/ollama_show.json"))
+    shown = HttpResponse(200, {}, body("ollama/ollama_show.json"))
     found: dict[str, Listed] = {}
     discovery = Ollama().discover(account("ollama", None))
     call = next(discovery)
     assert call.url.endswith("/api/tags")
-    told = Response(200, {}, body("ollama/ollama_tags.json"))
+    told = HttpResponse(200, {}, body("ollama/ollama_tags.json"))
     asked = []
     try:
         while True:
@@ -251,6 +251,6 @@ def test_the_list_tells_what_each_model_can_and_asks_where_it_does_not():
 
 def test_what_runs_elsewhere_says_so():
     tags = {"models": [{"name": "gpt-oss:120b-cloud", "model": "gpt-oss:120b-cloud", "capabilities": ["completion"]}]}
-    (model,) = listed(Response(200, {}, msgspec.json.encode(tags))).models
+    (model,) = listed(HttpResponse(200, {}, msgspec.json.encode(tags))).models
 
     assert model.runs_at == "ollama.com"

@@ -11,7 +11,7 @@ import pytest
 from providers import dialects
 from providers import failures as f
 from providers.chat import Completion, Step, decode_fields, decode_request
-from providers.dialect import Listed, Listing, Request, Response, Target
+from providers.dialect import HttpResponse, Listed, Listing, Request, Target
 from providers.dialects.openai import OpenAIReader
 from providers.sse import ServerSentEvents
 from tests.payloads import SPECS, account, answer, body
@@ -178,7 +178,7 @@ def test_a_streamed_tool_call_has_one_place_one_id_and_one_name(name: str):
 
 @pytest.mark.parametrize("opens", [True, False])
 def test_a_thought_that_only_a_closing_tag_ends_is_set_apart_where_it_is_known_to_be_one(opens: bool):
-    steps, reader = streamed("nvidia/nvidia_stream_thinktag.sse", opens_in_thought=opens)
+    steps, reader = streamed("nvidia/nvidia_stream_thinktag.sse", opens_in_reasoning=opens)
 
     assert reader.finished()
     assert joined(steps, "content") == ("Hello." if opens else "The user greets.\n</think>\n\nHello.")
@@ -186,7 +186,7 @@ def test_a_thought_that_only_a_closing_tag_ends_is_set_apart_where_it_is_known_t
 
 
 def test_thoughts_in_a_field_of_their_own_are_believed_before_what_is_known_of_the_model():
-    steps, _ = streamed("nvidia/nvidia_stream.sse", opens_in_thought=True)
+    steps, _ = streamed("nvidia/nvidia_stream.sse", opens_in_reasoning=True)
 
     assert joined(steps, "content") == "Hello."
     assert joined(steps, "reasoning_content") == "Greet."
@@ -482,7 +482,7 @@ class TestNvidia:
 # ── lists ──
 
 
-def discovered(provider: str, *pages: Response | bytes | str, key: str | None = "key") -> tuple[Listing, list[str]]:
+def discovered(provider: str, *pages: HttpResponse | bytes | str, key: str | None = "key") -> tuple[Listing, list[str]]:
     """What *provider*'s discovery makes of these answers, and the addresses that it asked."""
     of = account(provider, key)
     discovery = dialects.by_name(of.spec.dialect).discover(of)
@@ -493,7 +493,9 @@ def discovered(provider: str, *pages: Response | bytes | str, key: str | None = 
             asked.append(call.url.removeprefix(of.base_url))
             page = waiting.pop(0)
             content = (
-                page if isinstance(page, Response) else Response(200, {}, body(page) if isinstance(page, str) else page)
+                page
+                if isinstance(page, HttpResponse)
+                else HttpResponse(200, {}, body(page) if isinstance(page, str) else page)
             )
             call = discovery.send(content)
     except StopIteration as stop:
@@ -501,7 +503,7 @@ def discovered(provider: str, *pages: Response | bytes | str, key: str | None = 
         return listing, asked
 
 
-def listed(provider: str, *pages: Response | bytes | str, key: str | None = "key") -> dict[str, Listed]:
+def listed(provider: str, *pages: HttpResponse | bytes | str, key: str | None = "key") -> dict[str, Listed]:
     return {model.id: model for model in discovered(provider, *pages, key=key)[0].models}
 
 
@@ -619,7 +621,7 @@ def test_a_key_that_is_refused_is_told_though_the_list_is_public():
 
 
 def test_a_list_stands_where_the_keys_state_cannot_be_had():
-    listing, _ = discovered("openrouter", "openrouter/openrouter_models.json", Response(500, {}, b""))
+    listing, _ = discovered("openrouter", "openrouter/openrouter_models.json", HttpResponse(500, {}, b""))
 
     assert listing.models
     assert listing.remarks == ("GET /key: HTTP 500",)

@@ -20,7 +20,7 @@ from gateway.state.sqlite import EmbeddedKeeper
 from gateway.state.store import Keeper
 from gateway.words import Ask, GatewayError
 from providers.chat import decode_fields, decode_request, encode
-from providers.dialect import Call
+from providers.dialect import HttpRequest
 from providers.simulator.world import World
 from providers.spec import Timeouts
 from providers.wire import Wire
@@ -43,7 +43,7 @@ class Arrived(Struct):
     def close(self) -> None: ...
 
 
-def scope_of(call: Call) -> dict[str, Any]:
+def scope_of(call: HttpRequest) -> dict[str, Any]:
     """*call* as an ASGI application sees it."""
     path, _, query = call.url.removeprefix(ORIGIN).partition("?")
     return {
@@ -61,7 +61,7 @@ class InProcess:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def send(self, call: Call, timeouts: Timeouts) -> Arrived:
+    async def send(self, call: HttpRequest, timeouts: Timeouts) -> Arrived:
         sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from providers.chat import decode_fields, decode_request
 from providers.client import Provider, Reply
-from providers.dialect import Account, Call, Request, Target
+from providers.dialect import Account, HttpRequest, Request, Target
 from providers.failures import CredentialRejected, Interrupted, ProviderFailure, Unreachable
 from providers.spec import Timeouts
 from tests.payloads import SPECS
@@ -39,7 +39,7 @@ class Wire:
     def __init__(self, answer: Canned) -> None:
         self.answer = answer
 
-    async def send(self, call: Call, timeouts: Timeouts) -> Canned:
+    async def send(self, call: HttpRequest, timeouts: Timeouts) -> Canned:
         return self.answer
 
     async def aclose(self) -> None: ...
@@ -130,7 +130,7 @@ async def test_a_stream_that_says_something_and_finishes_is_whole():
 class Conditional(Wire):
     """A list that is told once, and as unchanged to whoever knows it."""
 
-    async def send(self, call: Call, timeouts: Timeouts) -> Canned:
+    async def send(self, call: HttpRequest, timeouts: Timeouts) -> Canned:
         self.calls = [*getattr(self, "calls", []), call]
         if call.headers.get("if-none-match") == '"v1"':
             return Canned(304, {"etag": '"v1"'}, [])

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from providers.dialect import Call
+from providers.dialect import HttpRequest
 from providers.spec import Timeouts
 from providers.wire import HttpWire
 from tests.clock import eventually
@@ -97,7 +97,9 @@ async def test_with_tls_a_connection_is_left_without_waiting_for_the_other_side(
     monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", ssl.create_default_context(cafile=certificate))
     provider = Deaf()
     async with provider.serving(certificate, said), HttpWire(user_agent="freeway") as wire:
-        asking = asyncio.create_task(_first(wire, Call("POST", f"https://localhost:{provider.port}/", {}, b"{}")))
+        asking = asyncio.create_task(
+            _first(wire, HttpRequest("POST", f"https://localhost:{provider.port}/", {}, b"{}"))
+        )
         await eventually(lambda: provider.asked)
         provider.deaf = True
         asking.cancel()
@@ -106,7 +108,7 @@ async def test_with_tls_a_connection_is_left_without_waiting_for_the_other_side(
         await eventually(lambda: provider.closed)
 
 
-async def _first(wire: HttpWire, call: Call) -> None:
+async def _first(wire: HttpWire, call: HttpRequest) -> None:
     incoming = await wire.send(call, Timeouts())
     try:
         async for _ in incoming.pieces():
@@ -136,7 +138,7 @@ async def test_what_is_not_sent_yet_of_a_long_request_is_not_sent_any_more():
         HttpWire(user_agent="freeway") as wire,
     ):
         port = provider.sockets[0].getsockname()[1]
-        asking = asyncio.create_task(_first(wire, Call("POST", f"http://127.0.0.1:{port}/", {}, bytes(size))))
+        asking = asyncio.create_task(_first(wire, HttpRequest("POST", f"http://127.0.0.1:{port}/", {}, bytes(size))))
         await eventually(begun.is_set)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)

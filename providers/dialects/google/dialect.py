@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 
 from providers import failures as f
 from providers.chat import CompletionDetails, PromptDetails, Step, Usage, Whole, encode
-from providers.dialect import Account, Call, Discovery, Listed, Listing, Request, Response, Target
+from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Listed, Listing, Request, Target
 from providers.dialects.google.failures import classify
 from providers.dialects.google.request import body_of
 from providers.observations import Headers, Observation, from_headers
@@ -120,10 +120,10 @@ class Google:
             headers["x-goog-api-key"] = account.key
         return headers
 
-    def build(self, target: Target, request: Request) -> Call:
+    def build(self, target: Target, request: Request) -> HttpRequest:
         verb = "streamGenerateContent?alt=sse" if request.view.stream else "generateContent"
         url = f"{target.account.base_url}/models/{quote(target.model, safe='')}:{verb}"
-        return Call("POST", url, self.headers(target.account), encode(body_of(target, request)))
+        return HttpRequest("POST", url, self.headers(target.account), encode(body_of(target, request)))
 
     # ── answers ──
 
@@ -148,7 +148,7 @@ class Google:
     def reader(self, target: Target) -> GoogleReader:
         return GoogleReader(target)
 
-    def classify(self, account: Account, response: Response) -> f.ProviderFailure:
+    def classify(self, account: Account, response: HttpResponse) -> f.ProviderFailure:
         return classify(account, response)
 
     def observe(self, account: Account, headers: Headers) -> tuple[Observation, ...]:
@@ -161,7 +161,7 @@ class Google:
         token: str | None = None
         for _ in range(_PAGES):
             query = f"?pageSize=1000&pageToken={quote(token, safe='')}" if token else "?pageSize=1000"
-            response = yield Call("GET", f"{account.base_url}/models{query}", self.headers(account))
+            response = yield HttpRequest("GET", f"{account.base_url}/models{query}", self.headers(account))
             if response.status >= 400:
                 raise self.classify(account, response)
             try:
@@ -251,7 +251,7 @@ def _decoded(account: Account, body: bytes) -> _Answer:
     if answer.error is not None:
         code = answer.error.get("code") if isinstance(answer.error, dict) else None
         status = code if isinstance(code, int) and 400 <= code < 600 else 502
-        raise classify(account, Response(status, {}, encode({"error": answer.error})))
+        raise classify(account, HttpResponse(status, {}, encode({"error": answer.error})))
     return answer
 
 
