@@ -112,11 +112,14 @@ class OpenAI:
         splits = any(_has_inline_reasoning(target, choice.message) for choice in found.choices)
         renamed = any(choice.message.reasoning is not None for choice in found.choices)
         foreign_tier = found.service_tier is not UNSET and found.service_tier not in SERVICE_TIERS
-        if not (splits or renamed or foreign_tier):
+        unfinished = any(not choice.finish_reason for choice in found.choices)
+        if not (splits or renamed or foreign_tier or unfinished):
             return Whole(found, body)
         edited = msgspec.json.decode(body)
         for choice, seen in zip(edited["choices"], found.choices, strict=True):
             message = choice["message"]
+            if not seen.finish_reason:  # the body came to its end, and so did the answer
+                choice["finish_reason"] = "tool_calls" if seen.message.tool_calls else "stop"
             _rename_reasoning(message)
             if _has_inline_reasoning(target, seen.message):
                 thought, message["content"] = split_reasoning(
@@ -217,7 +220,7 @@ class OpenAIReader:
             self._open.add(choice.index)
             if choice.finish_reason == "error":
                 raise self._dialect.in_band(self._target.account, event)
-            if choice.finish_reason is not None:
+            if choice.finish_reason:  # some write "" where OpenAI writes null: no reason yet
                 self._closed.add(choice.index)
         if self._may_pass(chunk):
             return [Step(chunk, event)]
@@ -231,7 +234,12 @@ class OpenAIReader:
             if delta.reasoning or delta.reasoning_content:
                 splitter.comes_apart()
             unplaced = any(not isinstance(call.index, int) for call in delta.tool_calls or ())
-            if unplaced or delta.reasoning is not None or splitter.concerned(delta.content):
+            if (
+                unplaced
+                or delta.reasoning is not None
+                or choice.finish_reason == ""
+                or splitter.concerned(delta.content)
+            ):
                 passes = False
         return passes
 
@@ -247,6 +255,7 @@ class OpenAIReader:
             edited.pop("service_tier", None)
         for choice in edited.get("choices", ()):
             delta = choice.get("delta") or {}
+            choice["finish_reason"] = choice.get("finish_reason") or None
             _rename_reasoning(delta)
             self._split(choice.get("index", 0), delta, choice.get("finish_reason"))
             for call in delta.get("tool_calls") or ():

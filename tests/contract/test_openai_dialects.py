@@ -119,6 +119,27 @@ def test_an_answer_that_needs_no_change_is_passed_on_byte_for_byte():
     assert dialects.by_name("openai").read(target("mistral"), content).data == content
 
 
+EMPTY_REASON = b'data: {"choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":""}]}\n\n'
+
+
+def test_only_a_reason_to_finish_ends_a_stream():
+    """SGLang writes "" where OpenAI writes null (sgl-project/sglang#3912): it is sent on as null, and is no end."""
+    begun = EMPTY_REASON % b"Hel" + EMPTY_REASON % b"lo"
+    steps, reader = streamed("nvidia/x", begun)
+    assert not reader.finished()
+    assert [msgspec.json.decode(step.data)["choices"][0]["finish_reason"] for step in steps] == [None, None]
+
+    _, reader = streamed("nvidia/x", begun + b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n')
+    assert reader.finished()
+
+
+@pytest.mark.parametrize("reason", [b'""', b"null"])
+def test_a_whole_answer_without_a_reason_to_finish_came_to_its_end(reason: bytes):
+    content = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":%s}]}' % reason
+
+    assert whole("nvidia/x", content).choices[0].finish_reason == "stop"
+
+
 def test_a_partial_answer_that_ends_in_an_error_is_no_answer():
     content = (
         b'{"choices":[{"finish_reason":"error","error":{"code":503,"message":"gone"},"message":{"content":"He"}}]}'
