@@ -19,6 +19,19 @@ _T = TypeVar("_T")
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
+def decodable(data: bytes) -> bytes:
+    """
+    *data* as it is if it is UTF-8, else with U+FFFD for what is not.
+
+    An answer that its bound cut within a character ends in half of one (unslothai/llama.cpp#202).
+    """
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return data.decode(errors="replace").encode()
+    return data
+
+
 def decode_leniently(data: bytes, decode: Callable[[bytes], _T], kind: str) -> tuple[_T, bytes]:
     """
     *data* decoded, and its bytes, both set right if need be. *kind* is the ``object`` that it should be.
@@ -27,6 +40,8 @@ def decode_leniently(data: bytes, decode: Callable[[bytes], _T], kind: str) -> t
     """
     try:
         return decode(data), data
+    except UnicodeDecodeError:
+        return decode_leniently(decodable(data), decode, kind)
     except msgspec.ValidationError:
         found = msgspec.json.decode(data)
         if not isinstance(found, dict):

@@ -31,9 +31,9 @@ def deployment_of(
     """The deployment that *listed* is, or None if it does not chat or is not proved to be free."""
     spec = provider.spec
     fact = _fact(spec, listed.id)
-    chats = fact.chat if fact.chat is not None else listed.chat
+    operations = fact.operations if fact.operations is not None else listed.operations
     proof = prove(spec, listed, listed_at, settings.catalog.proof)
-    if chats is False or proof is None:
+    if (operations is not None and "chat" not in operations) or proof is None:
         return None
     model = settings.names.canonical(listed.id, provider.name)
     here = database.at(spec.database or spec.name, listed.id)

@@ -24,7 +24,7 @@ from gateway.request.outcome import bear, settle
 from gateway.state.store import Memory
 from gateway.words import Deployment, GatewayError
 from providers import failures as f
-from providers.chat import Completion, Usage, decode_fields, decode_request, encode
+from providers.chat import Completion, Usage, Whole, decode_fields, decode_request, encode
 from providers.dialect import Request
 
 DAY = 86_400.0
@@ -165,7 +165,7 @@ class Prober:
     async def _ask(self, deployment: Deployment, probe: Probe, held: Reservation) -> None:
         engine = self._engine
         body = encode({"model": deployment.target.model, "max_tokens": _OUTPUT, **probe.fields})
-        request = Request(decode_request(body), decode_fields(body), _PROMPT)
+        request = Request(decode_request(body), decode_fields(body), _PROMPT, _OUTPUT, bounded_by_caller=True)
         try:
             reply = await deployment.provider.send(deployment.target, request)
             usage: Usage | None = None
@@ -174,7 +174,7 @@ class Prober:
                     usage = next((s.chunk.usage for s in steps if s.chunk.usage is not None), usage)
                 has: bool | None = True
             else:
-                assert reply.whole is not None  # a reply has one or the other
+                assert isinstance(reply.whole, Whole)  # a reply has one or the other
                 usage = reply.whole.completion.usage
                 has = probe.shows(reply.whole.completion)
             reply.close()
@@ -184,7 +184,7 @@ class Prober:
         except f.ProviderFailure as failure:
             with suppress(GatewayError):  # there is no caller to hear it
                 bear(failure, deployment, held, engine)
-            if isinstance(failure, f.CallersFault) or probe.capability == "stream":
+            if isinstance(failure, f.CallersFault | f.RefusedHere) or probe.capability == "stream":
                 self._learn(deployment, probe.capability, has=False)
         else:
             settle(deployment, held, usage, reply.observed, engine)

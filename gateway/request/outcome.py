@@ -61,7 +61,8 @@ def _learn(failure: f.ProviderFailure, deployment: Deployment, engine: Engine, n
         alarm = isinstance(failure, f.WouldCost | f.CredentialRejected)
         engine.tell(Withdrawn(name, failure.message, now + follows.withdraws, alarm))
         engine.tell(Changed("withdrawn", name, f"{type(failure).__name__}: {failure.message[:200]}", now))
-    if follows.loses_capability and isinstance(failure, f.Unsupported) and failure.capability:
+    ours = failure.reached == "unsent"  # our own refusal to build it says nothing about the deployment
+    if follows.loses_capability and isinstance(failure, f.Unsupported) and failure.capability and not ours:
         engine.catalog.experience.learn(deployment.name, failure.capability, now, has=False)
         engine.tell(Changed("capability lost", deployment.name, failure.capability, now))
 

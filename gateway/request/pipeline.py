@@ -107,7 +107,9 @@ async def _send(ask: Ask, request: str, attempts: list[Attempt], engine: Engine,
     """
     deployment, held, needs, now = found.deployment, found.held, found.needs, engine.clock.now()
     try:
-        reply = await deployment.provider.send(deployment.target, Request(ask.view, ask.fields, needs.prompt_tokens))
+        bounded = ask.view.output_tokens is not None
+        sent = Request(ask.view, ask.fields, needs.prompt_tokens, needs.output_tokens, bounded)
+        reply = await deployment.provider.send(deployment.target, sent)
     except f.ProviderFailure as failure:
         attempts.append(Attempt(deployment, failure, engine.clock.now() - now))
         engine.tell(Attempted(request, deployment.name, type(failure).__name__, failure.message))

@@ -167,7 +167,7 @@ class Racing:
         if answer is not None:
             answer.reply.close()
             whole = answer.reply.whole
-            usage = None if whole is None else whole.completion.usage
+            usage = None if whole is None else whole.usage
             settle(answer.deployment, answer.held, usage, answer.reply.observed, self._engine)
 
     # ── the one that lost ──

@@ -13,9 +13,11 @@ from msgspec import UNSET, Raw, UnsetType
 
 from providers import errors
 from providers import failures as f
-from providers.chat import AnswerMessage, Chunk, Completion, Message, Step, ToolCall, Whole, encode, raw
-from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Listed, Listing, Request, Target
-from providers.lenient import decode_leniently
+from providers.chat import AnswerMessage, Choice, Chunk, Completion, Message, Step, ToolCall, Whole, encode, raw
+from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Listed, Listing, Operation, Request, Target
+from providers.embeddings import Embeddings, EmbedRequest, decode_embeddings
+from providers.lenient import decodable, decode_leniently
+from providers.listing import first_tokens_of, object_of, read_entries, strings_of, tokens_of
 from providers.observations import Headers, Observation, from_headers
 from providers.reasoning import ReasoningSplitter, split_reasoning
 
@@ -27,6 +29,9 @@ PASSED = frozenset(
     }
 )  # fmt: skip
 """Fields that mean the same to every provider. What else a caller sends stays here: an unknown field is never a 400."""
+
+EMBED_PASSED = frozenset({"dimensions", "encoding_format", "input", "user"})
+"""What of a request for embeddings is sent on; what a provider refuses of it is dropped by its configuration."""
 
 SERVICE_TIERS = frozenset({"auto", "default", "flex", "scale", "priority"})
 """The tiers that OpenAI's SDKs accept in an answer."""
@@ -53,6 +58,7 @@ class OpenAI:
     """The lingua franca. Subclasses override what differs, usually ``adapt``, ``classify`` and ``list_model``."""
 
     framing: Literal["sse", "lines"] = "sse"
+    operations: frozenset[Operation] = frozenset({"chat", "embed"})
     accepts: frozenset[str] = frozenset()  # fields beyond PASSED that this provider understands
 
     def headers(self, account: Account) -> dict[str, str]:
@@ -97,9 +103,30 @@ class OpenAI:
     def adapt(self, fields: dict[str, Raw], target: Target, request: Request) -> None:
         """Change *fields* to what this provider wants."""
 
+    # ── embeddings ──
+
+    def build_embed(self, target: Target, request: EmbedRequest) -> HttpRequest:
+        spec = target.account.spec
+        fields = {k: v for k, v in request.fields.items() if k in EMBED_PASSED and v != b"null" and k not in spec.drop}
+        fields["model"] = raw(target.model)
+        url = f"{target.account.base_url}/embeddings"
+        return HttpRequest("POST", url, self.headers(target.account), encode(fields))
+
+    def read_embed(self, target: Target, request: EmbedRequest, body: bytes) -> Embeddings:
+        try:
+            found = decode_embeddings(body)
+        except msgspec.DecodeError as exc:
+            told = errors.read_error(body)
+            if told.error.get("error") or told.codes:
+                raise self.in_band(target.account, body) from exc
+            raise f.Unreachable(f"the answer is not a list of embeddings: {exc}") from exc
+        if len(found.data) != request.view.count():
+            raise f.NoAnswer(f"{len(found.data)} vectors for {request.view.count()} texts")
+        return Embeddings(body, len(found.data), found.model or target.model, found.usage)
+
     # ── answers ──
 
-    def read(self, target: Target, body: bytes) -> Whole:
+    def read(self, target: Target, request: Request, body: bytes) -> Whole:  # noqa: ARG002
         try:
             found, body = decode_leniently(body, _decode_completion, "chat.completion")
         except msgspec.DecodeError as exc:
@@ -117,23 +144,13 @@ class OpenAI:
             return Whole(found, body)
         edited = msgspec.json.decode(body)
         for choice, seen in zip(edited["choices"], found.choices, strict=True):
-            message = choice["message"]
-            if not seen.finish_reason:  # the body came to its end, and so did the answer
-                choice["finish_reason"] = "tool_calls" if seen.message.tool_calls else "stop"
-            _rename_reasoning(message)
-            if _has_inline_reasoning(target, seen.message):
-                thought, message["content"] = split_reasoning(
-                    message["content"], "</think>" in message["content"] or target.opens_in_reasoning,
-                    cut=seen.finish_reason == "length",
-                )  # fmt: skip
-                if thought:
-                    message["reasoning_content"] = thought
+            _edit(choice, seen, target)
         if foreign_tier:
             del edited["service_tier"]
         body = encode(edited)
         return Whole(msgspec.json.decode(body, type=Completion), body)
 
-    def reader(self, target: Target) -> OpenAIReader:
+    def reader(self, target: Target, request: Request) -> OpenAIReader:  # noqa: ARG002
         return OpenAIReader(self, target)
 
     def in_band(self, account: Account, body: bytes) -> f.ProviderFailure:
@@ -155,38 +172,49 @@ class OpenAI:
     # ── the model list ──
 
     def discover(self, account: Account) -> Discovery:
-        spec, listed = account.spec, tuple[Listed, ...]()
+        spec, listed, skipped = account.spec, tuple[Listed, ...](), 0
         if spec.listed_at:
-            listed = self.list_models(account, (yield self.get(account, spec.listed_at)))
+            listed, skipped = self.list_models(account, (yield self.get(account, spec.listed_at)))
         known = {model.id for model in listed}
-        return Listing((*listed, *(Listed(id=model) for model in spec.static_models if model not in known)))
+        static = tuple(Listed(id=model) for model in spec.static_models if model not in known)
+        return Listing((*listed, *static), skipped=skipped)
 
     def get(self, account: Account, path: str) -> HttpRequest:
         return HttpRequest("GET", f"{account.base_url}{path}", self.headers(account))
 
-    def list_models(self, account: Account, response: HttpResponse) -> tuple[Listed, ...]:
-        """The entries of a list, without aliases of one another; raises a ProviderFailure if it is none."""
+    def list_models(self, account: Account, response: HttpResponse) -> tuple[tuple[Listed, ...], int]:
+        """
+        The entries of a list, without aliases of one another, and how many cannot be read.
+
+        Raises a ProviderFailure if it is no list.
+        """
         if response.status >= 400:
             raise self.classify(account, response)
-        found: list[Listed] = []
-        aliases: set[str] = set()  # a model under another name, whose quota is the same one
         try:
-            for entry in msgspec.json.decode(response.body)["data"]:
-                name = entry.get("id")
-                if not isinstance(name, str) or name in aliases or (model := self.list_model(entry)) is None:
-                    continue
-                found.append(model)
-                aliases.update(entry.get("aliases") or ())
-        except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as exc:
+            found = msgspec.json.decode(decodable(response.body))
+        except (msgspec.DecodeError, RecursionError) as exc:
             raise f.Unreachable(f"the model list cannot be read: {exc!r}") from exc
-        return tuple(found)
+        aliases: set[str] = set()  # a model under another name, whose quota is the same one
+
+        def read(entry: dict[str, Any]) -> Listed | None:
+            if entry["id"] in aliases:
+                return None
+            model = self.list_model(entry)
+            if model is not None:
+                aliases.update(strings_of(entry.get("aliases")))
+            return model
+
+        return read_entries(object_of(found).get("data"), read)
 
     def list_model(self, entry: dict[str, Any]) -> Listed | None:
-        """One entry; None leaves it out. Many providers add the sizes under one of these names."""
+        """
+        One entry; None leaves it out. Many providers add the sizes under one of these names.
+
+        Raises ``KeyError``, ``TypeError`` or ``ValueError`` for one that cannot be read.
+        """
+        sizes = (entry.get(name) for name in ("context_window", "context_length", "max_context_length"))
         return Listed(
-            id=entry["id"],
-            context=entry.get("context_window") or entry.get("context_length") or entry.get("max_context_length"),
-            max_output=entry.get("max_completion_tokens"),
+            id=entry["id"], context=first_tokens_of(*sizes), max_output=tokens_of(entry.get("max_completion_tokens"))
         )
 
 
@@ -196,7 +224,7 @@ class OpenAIReader:
     def __init__(self, dialect: OpenAI, target: Target) -> None:
         self._dialect = dialect
         self._target = target
-        self._done = False
+        self._ended = False
         self._open: set[int] = set()
         self._closed: set[int] = set()
         self._calls: dict[tuple[int, str], int] = {}
@@ -205,8 +233,12 @@ class OpenAIReader:
     def finished(self) -> bool:
         return bool(self._closed) and self._open <= self._closed
 
+    def ended(self) -> bool:
+        return self._ended
+
     def feed(self, event: bytes) -> list[Step]:
         if event == b"[DONE]":
+            self._ended = True
             return []
         try:
             chunk, event = decode_leniently(event, _decode_chunk, "chat.completion.chunk")
@@ -280,6 +312,21 @@ class OpenAIReader:
         if not key[1] and self._calls:
             return max(place for (of, _), place in self._calls.items() if of == choice)
         return self._calls.setdefault(key, sum(1 for of, _ in self._calls if of == choice))
+
+
+def _edit(choice: dict[str, Any], seen: Choice, target: Target) -> None:
+    """Spell *choice* as OpenAI does; *seen* is the same, typed."""
+    message = choice["message"]
+    if not seen.finish_reason:  # the body came to its end, and so did the answer
+        choice["finish_reason"] = "tool_calls" if seen.message.tool_calls else "stop"
+    _rename_reasoning(message)
+    if _has_inline_reasoning(target, seen.message):
+        thought, message["content"] = split_reasoning(
+            message["content"], "</think>" in message["content"] or target.opens_in_reasoning,
+            cut=seen.finish_reason == "length",
+        )  # fmt: skip
+        if thought:
+            message["reasoning_content"] = thought
 
 
 def _has_inline_reasoning(target: Target, message: AnswerMessage) -> bool:

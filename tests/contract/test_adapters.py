@@ -354,7 +354,7 @@ FAULTS: dict[str, type[f.ProviderFailure]] = {
     "server_error": f.Unreachable,
     "html": f.Unreachable,
     "bad_json": f.Unreachable,
-    "empty": f.Unreachable,
+    "empty": f.NoAnswer,
     "reset": f.Unreachable,
 }
 OWN_WAY: dict[tuple[str, str], type[f.ProviderFailure]] = {

@@ -9,11 +9,15 @@ import pytest
 
 from providers import dialects
 from providers import failures as f
-from providers.dialect import Account, HttpResponse, Target
+from providers.chat import decode_fields, decode_request
+from providers.dialect import Account, HttpResponse, Request, Target
 from providers.spec import Free, ProviderSpec
 from providers.sse import ServerSentEvents
 from tests.failures import told
 from tests.payloads import FOLDER, SPECS, account, answer, body, is_envelope
+
+ASK = b'{"messages": [{"role": "user", "content": "hi"}]}'
+ASKED = Request(decode_request(ASK), decode_fields(ASK))
 
 PROVIDERS = ("cerebras", "cloudflare", "groq", "huggingface", "mistral", "nvidia", "openrouter", "zai")
 
@@ -29,7 +33,7 @@ RECORDED: dict[str, Expectation] = {
         f.RateLimited,
         {"unit": "neurons", "window": "day", "account_wide": True},
     ),
-    "groq/groq_400_json_validate_failed.json": (f.Unreachable, {}),
+    "groq/groq_400_json_validate_failed.json": (f.NoAnswer, {}),
     "groq/groq_400_model_decommissioned.json": (f.ModelGone, {}),
     "groq/groq_401.json": (f.CredentialRejected, {"account_wide": True}),
     "groq/groq_404.json": (f.ModelGone, {}),
@@ -101,7 +105,7 @@ WORDED: list[tuple[str, int, Any, dict[str, str], type[f.ProviderFailure], dict[
     ("groq", 403, "error code: 1010", {}, f.Unreachable, {}),
     ("groq", 498, {"error": {"message": "flex tier capacity exceeded"}}, {}, f.Busy, {}),
     ("groq", 400, {"error": {"message": "too long", "code": "context_length_exceeded"}}, {}, f.ContextTooLong, {}),
-    ("groq", 400, {"error": {"message": "bad call", "code": "tool_use_failed"}}, {}, f.Unreachable, {}),
+    ("groq", 400, {"error": {"message": "bad call", "code": "tool_use_failed"}}, {}, f.NoAnswer, {}),
     (
         "groq",
         400,
@@ -184,7 +188,7 @@ WORDED: list[tuple[str, int, Any, dict[str, str], type[f.ProviderFailure], dict[
         {"capability": "parallel_tools"},
     ),
     ("nvidia", 400, {"error": {"message": "The maximum context length is 32768 tokens."}}, {}, f.ContextTooLong, {}),
-    ("nvidia", 422, {"detail": [{"loc": ["body"], "msg": "field required"}]}, {}, f.CallersFault, {}),
+    ("nvidia", 422, {"detail": [{"loc": ["body"], "msg": "field required"}]}, {}, f.RefusedHere, {}),
     ("nvidia", 500, {"error": {"message": "ResourceExhausted: Worker local (267/32)"}}, {}, f.Busy, {}),
     ("nvidia", 529, {"error": {"message": "overloaded"}}, {}, f.Busy, {}),
     ("nvidia", 500, {"error": {"message": "internal"}}, {}, f.Unreachable, {}),
@@ -266,7 +270,7 @@ WORDED: list[tuple[str, int, Any, dict[str, str], type[f.ProviderFailure], dict[
     ("zai", 429, {"error": {"code": "1308", "message": "used up"}}, {}, f.RateLimited, {"retry_in": 3600.0}),
     ("zai", 429, {"error": {"code": "1310", "message": "used up"}}, {}, f.RateLimited, {"window": "month"}),
     ("zai", 429, {"error": {"code": "1311", "message": "plan"}}, {}, f.NotEntitled, {}),
-    ("zai", 400, {"error": {"code": "1210", "message": "bad"}}, {}, f.CallersFault, {}),
+    ("zai", 400, {"error": {"code": "1210", "message": "bad"}}, {}, f.RefusedHere, {}),
 ]
 
 
@@ -292,13 +296,13 @@ def failure_in(name: str) -> f.ProviderFailure:
     target = Target(of, "acme/model")
     try:
         if name.endswith(".sse"):
-            reader, framing = dialect.reader(target), ServerSentEvents()
+            reader, framing = dialect.reader(target, ASKED), ServerSentEvents()
             for event in (*framing.feed(body(name)), *framing.end()):
                 reader.feed(event)
         recorded = answer(name)
         if recorded.status != 200:
             return dialect.classify(of, recorded)
-        dialect.read(target, recorded.body)
+        dialect.read(target, ASKED, recorded.body)
     except f.ProviderFailure as failure:
         return failure
     raise AssertionError(f"{name} was taken for an answer")

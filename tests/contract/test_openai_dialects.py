@@ -23,13 +23,17 @@ def target(provider: str, model: str = "acme/model", **known: Any) -> Target:
     return Target(account(provider), model, **known)
 
 
+def asked(**fields: Any) -> Request:
+    content = msgspec.json.encode({"messages": [{"role": "user", "content": "hi"}], **fields})
+    return Request(decode_request(content), decode_fields(content))
+
+
 def built(
     provider: str, model: str = "acme/model", capabilities: frozenset[str] = frozenset(), /, **fields: Any
 ) -> Any:
     """The body of the call that asks *provider* for *fields*."""
-    content = msgspec.json.encode({"messages": [{"role": "user", "content": "hi"}], **fields})
-    request = Request(decode_request(content), decode_fields(content))
-    call = dialects.by_name(SPECS[provider].dialect).build(target(provider, model, capabilities=capabilities), request)
+    dialect = dialects.by_name(SPECS[provider].dialect)
+    call = dialect.build(target(provider, model, capabilities=capabilities), asked(**fields))
     assert call.url == f"{SPECS[provider].base_url}/chat/completions"
     assert call.headers["authorization"] == "Bearer key"
     return msgspec.json.decode(call.body or b"")
@@ -38,7 +42,9 @@ def built(
 def whole(name: str, content: bytes | None = None, **known: Any) -> Completion:
     """The answer in the payload *name*; what is sent on says the same."""
     provider = name.partition("/")[0]
-    found = dialects.by_name(SPECS[provider].dialect).read(target(provider, **known), content or answer_body(name))
+    found = dialects.by_name(SPECS[provider].dialect).read(
+        target(provider, **known), asked(), content or answer_body(name)
+    )
     sent_on = msgspec.json.decode(found.data, type=Completion, strict=True)
     assert sent_on.choices == found.completion.choices
     assert msgspec.json.decode(found.data)["choices"][0]["message"].get("reasoning") is None
@@ -52,7 +58,7 @@ def answer_body(name: str) -> bytes:
 
 def streamed(name: str, content: bytes | None = None, **known: Any) -> tuple[list[Step], OpenAIReader]:
     provider = name.partition("/")[0]
-    reader = dialects.by_name(SPECS[provider].dialect).reader(target(provider, **known))
+    reader = dialects.by_name(SPECS[provider].dialect).reader(target(provider, **known), asked())
     framing = ServerSentEvents()
     events = [*framing.feed(content or body(name)), *framing.end()]
     steps = [step for event in events for step in reader.feed(event)]
@@ -108,7 +114,7 @@ def test_openrouter_says_what_an_answer_cost():
 
 
 def test_a_tier_that_no_sdk_knows_is_left_out():
-    found = dialects.by_name("groq").read(target("groq"), answer("groq/groq_200.json").body)
+    found = dialects.by_name("groq").read(target("groq"), asked(), answer("groq/groq_200.json").body)
 
     assert b"on_demand" not in found.data
 
@@ -116,7 +122,7 @@ def test_a_tier_that_no_sdk_knows_is_left_out():
 def test_an_answer_that_needs_no_change_is_passed_on_byte_for_byte():
     content = answer("mistral/mistral_200_headers.json").body
 
-    assert dialects.by_name("openai").read(target("mistral"), content).data == content
+    assert dialects.by_name("openai").read(target("mistral"), asked(), content).data == content
 
 
 EMPTY_REASON = b'data: {"choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":""}]}\n\n'
@@ -145,7 +151,7 @@ def test_a_partial_answer_that_ends_in_an_error_is_no_answer():
         b'{"choices":[{"finish_reason":"error","error":{"code":503,"message":"gone"},"message":{"content":"He"}}]}'
     )
     with pytest.raises(f.Busy, match="gone"):
-        dialects.by_name("openrouter").read(target("openrouter"), content)
+        dialects.by_name("openrouter").read(target("openrouter"), asked(), content)
 
 
 def test_a_thought_in_the_content_is_set_apart():
@@ -214,7 +220,7 @@ def test_thoughts_in_a_field_of_their_own_are_believed_before_what_is_known_of_t
 
 
 def test_an_error_in_mid_stream_is_raised_after_what_was_said():
-    reader = dialects.by_name("openrouter").reader(target("openrouter"))
+    reader = dialects.by_name("openrouter").reader(target("openrouter"), asked())
     events = list(ServerSentEvents().feed(body("openrouter/openrouter_stream_error.sse")))
     said = [step for event in events[:-1] for step in reader.feed(event)]
 
@@ -312,9 +318,9 @@ def test_a_chunk_spelled_a_little_off_is_mended():
 def test_what_is_no_answer_is_unreachable(content: bytes):
     dialect = dialects.by_name("openai")
     with pytest.raises(f.Unreachable):
-        dialect.read(target("zai"), content)
+        dialect.read(target("zai"), asked(), content)
     with pytest.raises(f.Unreachable):
-        dialect.reader(target("zai")).feed(content.replace(b"message", b"delta"))
+        dialect.reader(target("zai"), asked()).feed(content.replace(b"message", b"delta"))
 
 
 # ── requests ──
@@ -547,7 +553,7 @@ def test_openrouter_tells_prices_abilities_and_sizes():
     assert models["liquid/lfm-2.5-2.6b:free"].capabilities == frozenset()
     assert models["qwen/qwen3.8-27b:free"] == Listed(
         id="qwen/qwen3.8-27b:free",
-        chat=True,
+        operations=frozenset({"chat"}),
         capabilities=frozenset({"tools", "json_object", "json_schema", "reasoning", "vision"}),
         context=131072,
         max_output=32768,
@@ -659,7 +665,7 @@ def test_hugging_face_pins_the_cheapest_live_provider_with_tools():
     }
     assert models["openai/gpt-oss-120b:groq"] == Listed(
         id="openai/gpt-oss-120b:groq",
-        chat=True,
+        operations=frozenset({"chat"}),
         capabilities=frozenset({"tools", "json_object", "json_schema"}),
         context=131072,
         prompt_price=pytest.approx(0.15e-6),

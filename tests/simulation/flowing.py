@@ -47,6 +47,8 @@ class Flow:
                 return
         raise Unreachable("the connection broke in mid-answer")
 
+    def finish(self) -> None: ...
+
     def close(self) -> None:
         self._left.set()
 

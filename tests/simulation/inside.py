@@ -40,6 +40,8 @@ class Arrived(Struct):
     async def pieces(self) -> AsyncIterator[bytes]:
         yield self.body
 
+    def finish(self) -> None: ...
+
     def close(self) -> None: ...
 
 
