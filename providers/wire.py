@@ -93,7 +93,7 @@ class HttpWire:
             timeout=aiohttp.ClientTimeout(total=None),
             read_bufsize=2**18,
         )
-        self._finishing: set[asyncio.Task[None]] = set()
+        self.finishing: set[asyncio.Task[None]] = set()  # answers that are read to their end
 
     async def send(self, request: HttpRequest, timeouts: Timeouts) -> Incoming:
         parts = urlsplit(request.url)
@@ -116,12 +116,12 @@ class HttpWire:
             raise _unsent(_reason(exc)) from exc
         except _BROKEN as exc:
             raise Unreachable(_reason(exc)) from exc
-        return _HttpIncoming(response, self._finishing)
+        return _HttpIncoming(response, self.finishing)
 
     async def aclose(self) -> None:
-        for task in self._finishing:
+        for task in self.finishing:
             task.cancel()
-        await asyncio.gather(*self._finishing, return_exceptions=True)
+        await asyncio.gather(*self.finishing, return_exceptions=True)
         await self._session.close()
 
     async def __aenter__(self) -> Self:
