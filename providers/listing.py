@@ -51,7 +51,7 @@ def tokens_of(value: object) -> int | None:
         isinstance(value, str)
         and value.strip().isascii()
         and value.strip().isdigit()
-        and len(value) < len("1000000000")
+        and len(value) <= len(str(_MOST_TOKENS))
     ):
         value = int(value)
     if isinstance(value, float) and value.is_integer():

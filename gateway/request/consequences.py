@@ -46,7 +46,7 @@ CONSEQUENCES: dict[type[f.ProviderFailure], Consequence] = {
     f.ContextTooLong: Consequence(last=TooLong),
     f.Unsupported: Consequence(loses_capability=True, last=BadRequest),
     f.ContentRefused: Consequence(tells=Refused),
-    f.NoAnswer: Consequence(debit="kept"),
+    f.NoAnswer: Consequence(debit="kept", cools=10.0),
     f.Unreachable: Consequence(debit="failed", cools=10.0),
     f.Interrupted: Consequence(debit="kept", cools=10.0),
     f.Superseded: Consequence(debit="kept", again=True),

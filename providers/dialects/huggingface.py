@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from providers.dialect import Listed
+from providers.dialect import Listed, Operation
 from providers.dialects.openai import OpenAI
-from providers.listing import object_of, strings_of, tokens_of
+from providers.listing import is_model_id, object_of, strings_of, tokens_of
 from providers.observations import number_of
 
 _MILLION = 1e6
@@ -20,9 +20,14 @@ _PROMPT_SHARE = 3
 
 
 class HuggingFace(OpenAI):
+    operations: frozenset[Operation] = frozenset(
+        {"chat"}
+    )  # its router serves embeddings elsewhere, in a shape of its own
     accepts = frozenset({"repetition_penalty", "top_k"})
 
     def list_model(self, entry: dict[str, Any]) -> Listed | None:
+        if not is_model_id(entry["id"]):
+            raise ValueError("an id that names no model")
         found = entry.get("providers")
         offers = [offer for offer in found if _usable(offer)] if isinstance(found, list) else []
         if not offers:

@@ -106,8 +106,15 @@ class OpenAI:
     # ── embeddings ──
 
     def build_embed(self, target: Target, request: EmbedRequest) -> HttpRequest:
-        spec = target.account.spec
-        fields = {k: v for k, v in request.fields.items() if k in EMBED_PASSED and v != b"null" and k not in spec.drop}
+        """A number of dimensions that cannot be had is refused: vectors of another length cannot be compared."""
+        dropped = target.account.spec.drop
+        if request.view.dimensions is not None and "dimensions" in dropped:
+            raise f.Unsupported("the number of dimensions cannot be chosen here").of("dimensions")
+        fields = {
+            name: value
+            for name, value in request.fields.items()
+            if name in EMBED_PASSED and name not in dropped and bytes(value) != b"null"
+        }
         fields["model"] = raw(target.model)
         url = f"{target.account.base_url}/embeddings"
         return HttpRequest("POST", url, self.headers(target.account), encode(fields))

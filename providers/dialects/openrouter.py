@@ -60,6 +60,7 @@ _CAPABILITIES = {
 
 
 class OpenRouter(OpenAI):
+    operations: frozenset[Operation] = frozenset({"chat"})  # there is no ceiling of zero for embeddings
     accepts = frozenset(
         {
             "include_reasoning", "min_p", "reasoning", "repetition_penalty", "top_a", "top_k", "usage", "verbosity",

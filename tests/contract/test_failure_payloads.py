@@ -89,6 +89,7 @@ RECORDED: dict[str, Expectation] = {
     "zai/zai_429_1302.json": (f.RateLimited, {"unit": "in-flight", "window": "in-flight", "retry_in": 1.0}),
 }
 
+UPSTREAM = '{"error":{"message":"At most 1 image may be provided","type":"BadRequestError","code":400}}'
 GROQ_DAY = (
     "Rate limit reached for model `m` in organization `o` service tier `on_demand` on tokens per day (TPD): "
     "Limit 200000, Used 199000, Requested 3000. Please try again in 9m38.016s."
@@ -97,6 +98,23 @@ HARNESS = "acme/model:free is only available on agentic harnesses"
 
 # Wordings that are known, without a whole payload: provider, status, body, headers → what it means.
 WORDED: list[tuple[str, int, Any, dict[str, str], type[f.ProviderFailure], dict[str, Any]]] = [
+    (
+        "openrouter",
+        400,
+        {
+            "error": {
+                "message": "Provider returned error",
+                "code": 400,
+                "metadata": {"raw": UPSTREAM, "provider_name": "A"},
+            }
+        },
+        {},
+        f.RefusedHere,
+        {"message": "At most 1 image may be provided", "parameter": None},
+    ),
+    ("groq", 400, {"error": {"message": "at most 4", "param": "stop"}}, {}, f.RefusedHere, {"parameter": "stop"}),
+    ("nvidia", 400, {"message": "too many (parameter=n, value=9)"}, {}, f.RefusedHere, {"parameter": "n"}),
+    ("mistral", 415, {"message": "no such media"}, {}, f.RefusedHere, {}),
     ("cerebras", 402, {"message": "Payment required"}, {}, f.WouldCost, {"account_wide": True}),
     ("cerebras", 403, "error code: 1010", {}, f.Unreachable, {}),
     ("cloudflare", 429, {"errors": [{"code": 3036, "message": "limit"}]}, {}, f.RateLimited, {"unit": "neurons"}),

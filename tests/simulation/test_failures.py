@@ -145,7 +145,7 @@ MEANT = {
     "html": {"Unreachable"},
     "bad_json": {"Unreachable"},
     "reset": {"Unreachable"},
-    "empty": {"Unreachable"},
+    "empty": {"NoAnswer"},
     "rate_limited:minute": {"RateLimited"},
 }
 

@@ -65,6 +65,7 @@ class Wire:
 
 
 ACCOUNT = Account(SPECS["groq"], "https://groq.example", KEY)
+MISTRAL = Account(SPECS["mistral"], "https://mistral.example", KEY)
 TARGET = Target(ACCOUNT, "acme/model")
 
 
@@ -452,7 +453,7 @@ def embed(**fields: Any) -> EmbedRequest:
 
 async def test_embeddings_come_back_as_they_were_sent():
     data = VECTORS % VECTOR
-    reply = await Provider(ACCOUNT, Wire(Canned(200, JSON, [data]))).send(TARGET, embed())
+    reply = await Provider(MISTRAL, Wire(Canned(200, JSON, [data]))).send(TARGET, embed())
 
     assert isinstance(reply.whole, Embeddings)
     assert reply.whole.data == data
@@ -472,7 +473,7 @@ async def test_embeddings_come_back_as_they_were_sent():
 )
 async def test_fewer_or_more_vectors_than_texts_are_no_answer(body: bytes, expected: type[ProviderFailure]):
     with pytest.raises(expected) as caught:
-        await Provider(ACCOUNT, Wire(Canned(200, JSON, [body]))).send(TARGET, embed())
+        await Provider(MISTRAL, Wire(Canned(200, JSON, [body]))).send(TARGET, embed())
 
     assert caught.value.reached == "accepted"
 
