@@ -8,14 +8,12 @@ from typing import Literal
 from msgspec import Struct
 
 from gateway.quota.buckets import Bucket
-from providers.chat import ChatRequest, Fields
 from providers.client import Provider
-from providers.dialect import Target
+from providers.dialect import AnyRequest, Operation, Target
 from providers.spec import DataPolicy
 
 FreeKind = Literal["prices", "plan", "trial", "credit", "local"]
 Preference = Literal["balance", "quality", "speed"]
-Operation = Literal["chat", "embed"]
 Kind = Literal[
     "capability",  # it cannot do what is needed
     "context",  # the request is longer than it can hold
@@ -69,8 +67,7 @@ class Call(Struct, frozen=True, kw_only=True):
 
     id: str
     wants: Wants
-    view: ChatRequest
-    fields: Fields
+    request: AnyRequest  # what is sent, in the neutral form of its operation
     prompt_tokens: int
     output_tokens: int  # reserved for the answer
     media_tokens: int = 0  # those of *prompt_tokens* that stand for images and sound

@@ -225,12 +225,20 @@ class Chunk(Struct, omit_defaults=True, kw_only=True):
     usage: Usage | None = None
 
     def speaks(self) -> bool:
-        """Whether the caller would see something of it: text, thought, refusal or a tool call."""
+        """Whether the caller would see something of it: text, reasoning, refusal or a tool call."""
         for choice in self.choices:
             delta = choice.delta
             if delta.content or delta.reasoning_content or delta.reasoning or delta.refusal or delta.tool_calls:
                 return True
         return False
+
+    def says(self) -> bool:
+        """Whether something of it is an answer: reasoning alone is none."""
+        return any(choice.delta.content or choice.delta.tool_calls or choice.delta.refusal for choice in self.choices)
+
+    def is_cut(self) -> bool:
+        """Whether it tells that the answer ended at a bound on its length."""
+        return any(choice.finish_reason == "length" for choice in self.choices)
 
 
 class Step(Struct):
@@ -265,12 +273,15 @@ class Completion(Struct, kw_only=True):
     choices: list[Choice] = []
     usage: Usage | None = None
 
-    def speaks(self) -> bool:
-        """Whether it is an answer at all."""
+    def says(self) -> bool:
+        """Whether it is an answer at all: reasoning alone is none."""
         return any(
-            m.content or m.tool_calls or m.refusal or m.reasoning_content or m.reasoning
-            for m in (choice.message for choice in self.choices)
+            choice.message.content or choice.message.tool_calls or choice.message.refusal for choice in self.choices
         )
+
+    def is_cut(self) -> bool:
+        """Whether it ended at a bound on its length."""
+        return any(choice.finish_reason == "length" for choice in self.choices)
 
 
 class Whole(Struct):
@@ -278,3 +289,7 @@ class Whole(Struct):
 
     completion: Completion
     data: bytes
+
+    @property
+    def usage(self) -> Usage | None:
+        return self.completion.usage

@@ -9,21 +9,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
+import msgspec
 from msgspec import Struct
 
 from providers import dialects
 from providers import failures as f
 from providers.chat import Step, Whole
-from providers.dialect import Account, Call, Dialect, Listing, Request, Response, StreamReader, Target
+from providers.dialect import (
+    Account,
+    AnyRequest,
+    Dialect,
+    HttpRequest,
+    HttpResponse,
+    Listing,
+    Request,
+    Target,
+)
+from providers.embeddings import Embeddings, EmbedRequest
 from providers.observations import Observation
 from providers.redaction import redacted
-from providers.sse import EventTooLong, Lines, ServerSentEvents
+from providers.spec import Timeouts
+from providers.sse import Lines, ServerSentEvents
+from providers.streaming import arriving, unreadable
 from providers.wire import Incoming, Wire
 
 _HEAD_STEPS = 10_000
 """Pieces without content that may precede the first with some: a bound against a stream that never says anything."""
+
+ERROR_SECONDS = 10.0
+ERROR_BYTES = 1024 * 1024
+"""What an error body may take. What has come by then is read: the status says most of it anyway."""
 
 
 class Prepare(Protocol):
@@ -43,7 +61,7 @@ class Reply(Struct):
     """
 
     observed: tuple[Observation, ...]
-    whole: Whole | None
+    whole: Whole | Embeddings | None
     head: list[Step]
     rest: AsyncIterator[list[Step]] | None
     close: Callable[[], None]
@@ -60,50 +78,23 @@ class Provider:
         self.dialect: Dialect = dialects.by_name(account.spec.dialect)
         self._wire = wire
         self._prepare = prepare
-        self._lists: dict[str, Response] = {}  # by address, those that can be asked for with a condition
+        self._lists: dict[str, HttpResponse] = {}  # by address, those that can be asked for with a condition
 
-    async def send(self, target: Target, request: Request) -> Reply:
+    async def send(self, target: Target, request: AnyRequest) -> Reply:
         """
         Ask *target* for *request*.
 
-        Raises a ProviderFailure if no answer has begun. Cancelling closes the connection, which cancels the work.
+        Raises a ProviderFailure if no answer has begun; its *reached* says how far the request came, and *observed* has
+        what the headers say, if there were any. Cancelling closes the connection, which cancels the work.
         """
         try:
-            return await self._send(target, request)
+            if self._prepare is not None:
+                target = await self._prepared(target)
+            incoming = await self._wire.send(self._build(target, request), self._timeouts(request))
+            return await self._begun(incoming, target, request)
         except f.ProviderFailure as failure:
-            self._censor(failure, request)
+            self._censor(failure, request.prompts)
             raise
-
-    async def _send(self, target: Target, request: Request) -> Reply:
-        if self._prepare is not None:
-            target = _at(await self._prepare(), target)
-        incoming = await self._wire.send(self.dialect.build(target, request), self.spec.timeouts)
-        kept = False
-        try:
-            if incoming.status != 200:
-                failure = self.dialect.classify(self.account, await _rest_of(incoming))
-                failure.observed += self.dialect.observe(self.account, incoming.headers)
-                raise failure
-            observed = self.dialect.observe(self.account, incoming.headers)
-            served_by = incoming.headers.get("x-inference-provider")
-            if request.view.stream and not _is_json(incoming, self.dialect):
-                steps = self._steps(incoming, target, request)
-                head = await self._head(steps)
-                kept = True
-                return Reply(observed, None, head, steps, incoming.close, served_by)
-            async with asyncio.timeout(self.spec.timeouts.head):
-                body = await _body(incoming)
-            whole = self.dialect.read(target, body)
-            if request.view.stream:
-                raise f.Unreachable("asked for a stream, it answered in one piece")
-            if not whole.completion.speaks():
-                raise f.Unreachable("the answer is empty")
-            return Reply(observed, whole, [], None, incoming.close, served_by)
-        except TimeoutError as exc:
-            raise f.Unreachable(f"no whole answer within {self.spec.timeouts.head:g} s") from exc
-        finally:
-            if not kept:
-                incoming.close()
 
     async def discover(self) -> Listing:
         """
@@ -113,9 +104,12 @@ class Provider:
         """
         discovery = self.dialect.discover(self.account)
         try:
-            call = next(discovery)
+            with _reading():
+                question = next(discovery)
             while True:
-                call = discovery.send(await self._ask(call))
+                answer = await self._ask(question)
+                with _reading():
+                    question = discovery.send(answer)
         except StopIteration as stop:
             listing: Listing = stop.value
             return listing
@@ -123,31 +117,116 @@ class Provider:
             self._censor(failure)
             raise
 
-    def _censor(self, failure: f.ProviderFailure, request: Request | None = None) -> None:
-        """Some providers repeat the key or the prompt in what they say; what is said is logged, and told to others."""
-        texts = [message.text() for message in request.view.messages] if request is not None else []
-        failure.args = (redacted(failure.message, self.account.key, texts),)
+    # ── before the head ──
 
-    async def _ask(self, call: Call) -> Response:
-        known = self._lists.get(call.url) if call.method == "GET" else None
-        if known is not None:
-            call = Call(call.method, call.url, {**call.headers, "if-none-match": known.headers["etag"]}, call.body)
-        incoming = await self._wire.send(call, self.spec.timeouts)
+    async def _prepared(self, target: Target) -> Target:
+        assert self._prepare is not None
         try:
+            account = await self._prepare()
+        except f.ProviderFailure as failure:
+            failure.reached = "unsent"
+            raise
+        return msgspec.structs.replace(target, account=account)
+
+    def _build(self, target: Target, request: AnyRequest) -> HttpRequest:
+        try:
+            if request.operation not in self.dialect.operations:
+                raise f.Unsupported(f"{self.name} is not asked to {request.operation} here").of(request.operation)
+            if isinstance(request, EmbedRequest):
+                return self.dialect.build_embed(target, request)
+            return self.dialect.build(target, request)
+        except f.ProviderFailure as failure:
+            failure.reached = "unsent"
+            raise
+
+    def _timeouts(self, request: AnyRequest) -> Timeouts:
+        """The head of an answer in one piece comes when all of it was made."""
+        timeouts = self.spec.timeouts
+        if request.streams or not request.output_tokens:
+            return timeouts
+        return msgspec.structs.replace(timeouts, head=timeouts.whole(request.output_tokens))
+
+    async def _begun(self, incoming: Incoming, target: Target, request: AnyRequest) -> Reply:
+        """The answer whose HTTP head is *incoming*, once something was said."""
+        observed: tuple[Observation, ...] = ()
+        kept = False
+        try:
+            with _reading():
+                observed = self.dialect.observe(self.account, incoming.headers)
+            if incoming.status != 200:
+                raise await self._refusal(incoming)
+            served_by = incoming.headers.get("x-inference-provider")
+            if isinstance(request, Request) and request.streams and not _is_json(incoming, self.dialect):
+                steps = self._steps(incoming, target, request)
+                head = await self._head(steps)
+                kept = True
+                return Reply(observed, None, head, steps, incoming.close, served_by)
+            whole = await self._whole(incoming, target, request)
+            return Reply(observed, whole, [], None, incoming.close, served_by)
+        except f.ProviderFailure as failure:
+            failure.observed += observed
+            raise
+        finally:
+            if not kept:
+                incoming.close()
+
+    async def _refusal(self, incoming: Incoming) -> f.ProviderFailure:
+        """The failure that an error answer is."""
+        response = await _refused(incoming)
+        try:
+            failure = self.dialect.classify(self.account, response)
+        except Exception as exc:  # noqa: BLE001 - whatever a dialect stumbles over, the status stands
+            failure = unreadable(exc)
+            failure.status = response.status
+        failure.reached = "refused"
+        return failure
+
+    # ── answers in one piece ──
+
+    async def _whole(self, incoming: Incoming, target: Target, request: AnyRequest) -> Whole | Embeddings:
+        seconds = self.spec.timeouts.whole(request.output_tokens)
+        try:
+            async with asyncio.timeout(seconds):
+                body = await _body(incoming)
+        except TimeoutError as exc:
+            raise f.Unreachable(f"no whole answer within {seconds:g} s") from exc
+        with _reading():
+            if isinstance(request, EmbedRequest):
+                return self.dialect.read_embed(target, request, body)
+            whole = self.dialect.read(target, request, body)
+        if request.streams:
+            raise f.Unreachable("asked for a stream, it answered in one piece")
+        completion = whole.completion
+        if not (completion.says() or (request.bounded_by_caller and completion.is_cut())):
+            raise f.NoAnswer
+        return whole
+
+    async def _ask(self, question: HttpRequest) -> HttpResponse:
+        """The answer to one request of a discovery."""
+        known = self._lists.get(question.url) if question.method == "GET" else None
+        if known is not None:
+            headers = {**question.headers, "if-none-match": known.headers["etag"]}
+            question = msgspec.structs.replace(question, headers=headers)
+        incoming = await self._wire.send(question, self.spec.timeouts)
+        try:
+            if incoming.status >= 400:
+                return await _refused(incoming)
             async with asyncio.timeout(self.spec.timeouts.head):
-                response = await _rest_of(incoming)
+                response = HttpResponse(incoming.status, incoming.headers, await _body(incoming))
         except TimeoutError as exc:
             raise f.Unreachable(f"no whole answer within {self.spec.timeouts.head:g} s") from exc
         finally:
             incoming.close()
         if response.status == 304 and known is not None:
             return known
-        if response.status == 200 and call.method == "GET" and "etag" in response.headers:
-            self._lists[call.url] = response
+        if response.status == 200 and question.method == "GET" and "etag" in response.headers:
+            self._lists[question.url] = response
         return response
 
+    # ── streams ──
+
     async def _head(self, arrivals: AsyncIterator[list[Step]]) -> list[Step]:
-        """Read until something is said: only then has an answer begun."""
+        """Read until something is said: only then has an answer begun. One that was cut before it said anything has."""
         head: list[Step] = []
         try:
             async with asyncio.timeout(self.spec.timeouts.head):
@@ -156,57 +235,50 @@ class Provider:
                     if any(step.chunk.speaks() for step in steps):
                         return head
                     if len(head) > _HEAD_STEPS:
-                        break
+                        raise f.NoAnswer
         except f.Interrupted as exc:
             raise f.Unreachable(exc.message) from exc
         except TimeoutError as exc:
             raise f.Unreachable(f"no first token within {self.spec.timeouts.head:g} s") from exc
-        raise f.Unreachable("the answer is empty")
+        return head
 
     async def _steps(self, incoming: Incoming, target: Target, request: Request) -> AsyncIterator[list[Step]]:
-        """The steps of a stream; raises Interrupted if it ends before the answer said that it was finished."""
+        """
+        The steps of a stream.
+
+        Raises Interrupted if it ends before the answer said that it was finished, NoAnswer if nothing was said by then,
+        unless its caller's bound explains it.
+        """
         framing = ServerSentEvents() if self.dialect.framing == "sse" else Lines()
-        reader = self.dialect.reader(target)
+        said = cut = False
         try:
-            async for steps in _arriving(incoming, framing, reader):
+            with _reading():
+                reader = self.dialect.reader(target, request)
+            async for steps in arriving(incoming, framing, reader, self.spec.timeouts):
+                if not said:
+                    said = any(step.chunk.says() for step in steps)
+                    cut = cut or any(step.chunk.is_cut() for step in steps)
                 yield steps
-        except EventTooLong as exc:
-            raise f.Unreachable("an event of the stream has no end") from exc
+            if not (said or (cut and request.bounded_by_caller)):
+                raise f.NoAnswer
         except f.ProviderFailure as failure:
-            # What breaks after the answer said its end leaves it whole.
-            if not (isinstance(failure, f.Unreachable) and reader.finished()):
-                self._censor(failure, request)
-                raise
-        if not reader.finished():
-            raise f.Interrupted("the stream ended before the answer was finished")
+            self._censor(failure, request.prompts)
+            raise
+
+    def _censor(self, failure: f.ProviderFailure, prompts: list[str] | None = None) -> None:
+        """Some providers repeat the key or the prompt in what they say; what is said is logged, and told to others."""
+        failure.args = (redacted(failure.message, self.account.key, prompts or ()),)
 
 
-async def _arriving(
-    incoming: Incoming, framing: ServerSentEvents | Lines, reader: StreamReader
-) -> AsyncIterator[list[Step]]:
-    """The steps as they come, up to what says that things went wrong."""
-    async for piece in incoming.pieces():
-        steps, trouble = _read(reader, framing.feed(piece))
-        if steps:
-            yield steps
-        if trouble is not None:
-            raise trouble
-    steps, trouble = _read(reader, framing.end())
-    if steps:
-        yield steps
-    if trouble is not None:
-        raise trouble
-
-
-def _read(reader: StreamReader, events: Iterator[bytes]) -> tuple[list[Step], f.ProviderFailure | None]:
-    """The steps in *events*, up to one that says that things went wrong: what came before it still counts."""
-    steps: list[Step] = []
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Whatever a dialect stumbles over while it reads is no answer, and never a caller's crash."""
     try:
-        for event in events:
-            steps += reader.feed(event)
-    except f.ProviderFailure as failure:
-        return steps, failure
-    return steps, None
+        yield
+    except (f.ProviderFailure, StopIteration):
+        raise
+    except Exception as exc:
+        raise unreadable(exc) from exc
 
 
 def _is_json(incoming: Incoming, dialect: Dialect) -> bool:
@@ -218,9 +290,16 @@ async def _body(incoming: Incoming) -> bytes:
     return b"".join([piece async for piece in incoming.pieces()])
 
 
-async def _rest_of(incoming: Incoming) -> Response:
-    return Response(incoming.status, incoming.headers, await _body(incoming))
-
-
-def _at(account: Account, target: Target) -> Target:
-    return Target(account, target.model, target.capabilities, target.context, target.opens_in_thought)
+async def _refused(incoming: Incoming) -> HttpResponse:
+    """An error answer, as far as its body comes within the limits."""
+    pieces, size = list[bytes](), 0
+    try:
+        async with asyncio.timeout(ERROR_SECONDS):
+            async for piece in incoming.pieces():
+                pieces.append(piece)
+                size += len(piece)
+                if size >= ERROR_BYTES:
+                    break
+    except (TimeoutError, f.Unreachable):
+        pass  # its status is known
+    return HttpResponse(incoming.status, incoming.headers, b"".join(pieces)[:ERROR_BYTES])

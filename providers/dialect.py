@@ -7,22 +7,47 @@ Every dialect offers the same few verbs. What follows from a failure, and when t
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from msgspec import Struct
 
 from providers.chat import ChatRequest, Fields, Step, Whole
+from providers.embeddings import Embeddings, EmbedRequest
 from providers.failures import ProviderFailure
 from providers.observations import Headers, Observation
 from providers.spec import ProviderSpec
 
+Operation = Literal["chat", "embed"]
+"""What a model is asked to do."""
+
 
 class Request(Struct, frozen=True):
-    """A chat request: understood, and as it was spelled."""
+    """
+    A chat request: understood, and as it was spelled.
+
+    *prompt_tokens* is an estimate. *output_tokens* is the most that may come, which a whole answer is given time for;
+    0: not known. *bounded_by_caller*: an answer that ends at its bound ends where its caller said, even an empty one.
+    """
+
+    operation: ClassVar[Literal["chat"]] = "chat"
 
     view: ChatRequest
     fields: Fields
-    prompt_tokens: int = 0  # estimated
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    bounded_by_caller: bool = False
+
+    @property
+    def streams(self) -> bool:
+        return bool(self.view.stream)
+
+    @property
+    def prompts(self) -> list[str]:
+        """The caller's own words, which must not be repeated in an error."""
+        return [message.text() for message in self.view.messages]
+
+
+AnyRequest = Request | EmbedRequest
 
 
 class Account(Struct, frozen=True):
@@ -43,10 +68,10 @@ class Target(Struct, frozen=True):
     model: str
     capabilities: frozenset[str] = frozenset()
     context: int | None = None
-    opens_in_thought: bool = False
+    opens_in_reasoning: bool = False
 
 
-class Call(Struct, frozen=True):
+class HttpRequest(Struct, frozen=True):
     """An HTTP request to be made."""
 
     method: Literal["GET", "POST"]
@@ -55,10 +80,10 @@ class Call(Struct, frozen=True):
     body: bytes | None = None
 
     def __repr__(self) -> str:  # headers hold the key
-        return f"Call({self.method} {self.url})"
+        return f"HttpRequest({self.method} {self.url})"
 
 
-class Response(Struct, frozen=True):
+class HttpResponse(Struct, frozen=True):
     """A whole HTTP answer."""
 
     status: int
@@ -70,11 +95,12 @@ class Listed(Struct, frozen=True, kw_only=True):
     """
     One entry of a provider's model list. None: the list does not say.
 
-    Prices are US dollars for one token. *runs_at* names the host that really serves it, where that is another one.
+    *operations* are those that the model can be asked for; an empty set: none that we know. Prices are US dollars for
+    one token. *runs_at* names the host that really serves it, where that is another one.
     """
 
     id: str
-    chat: bool | None = None
+    operations: frozenset[Operation] | None = None
     capabilities: frozenset[str] | None = None
     context: int | None = None
     max_output: int | None = None
@@ -86,15 +112,16 @@ class Listed(Struct, frozen=True, kw_only=True):
 
 
 class Listing(Struct, frozen=True):
-    """What a provider offers, and what it said of our quota by the way."""
+    """What a provider offers, and what it said of our quota by the way. *skipped* entries could not be read."""
 
     models: tuple[Listed, ...]
     observed: tuple[Observation, ...] = ()
     remarks: tuple[str, ...] = ()  # for people: what `freeway check` should say
+    skipped: int = 0
 
 
-Discovery = Generator[Call, Response, Listing]
-"""Yields the calls to make, is sent their answers, returns the list: discovery without I/O."""
+Discovery = Generator[HttpRequest, HttpResponse, Listing]
+"""Yields the requests to make, is sent their answers, returns the list: discovery without I/O."""
 
 
 class StreamReader(Protocol):
@@ -104,24 +131,38 @@ class StreamReader(Protocol):
         """The steps in one event; raises a ProviderFailure if the event says that things went wrong."""
 
     def finished(self) -> bool:
-        """Whether the answer said that it ended."""
+        """Whether the answer said that it ended. Something may still follow, such as the usage."""
+
+    def ended(self) -> bool:
+        """Whether nothing follows any more. A dialect without such a mark never says so: its body ends."""
 
 
 class Dialect(Protocol):
-    """What an adapter knows."""
+    """What an adapter knows. One whose *operations* lack ``embed`` need not have the two verbs for it."""
 
     framing: Literal["sse", "lines"]
+    operations: frozenset[Operation]
 
-    def build(self, target: Target, request: Request) -> Call:
-        """The HTTP call that asks *target* for *request*."""
+    def build(self, target: Target, request: Request) -> HttpRequest:
+        """
+        The HTTP request that asks *target* for *request*.
 
-    def read(self, target: Target, body: bytes) -> Whole:
+        Raises a ProviderFailure for what cannot be said in this dialect.
+        """
+
+    def read(self, target: Target, request: Request, body: bytes) -> Whole:
         """A whole answer; raises a ProviderFailure if the body says that things went wrong."""
 
-    def reader(self, target: Target) -> StreamReader:
+    def reader(self, target: Target, request: Request) -> StreamReader:
         """A reader for one streamed answer."""
 
-    def classify(self, account: Account, response: Response) -> ProviderFailure:
+    def build_embed(self, target: Target, request: EmbedRequest) -> HttpRequest:
+        """The HTTP request that asks *target* for embeddings."""
+
+    def read_embed(self, target: Target, request: EmbedRequest, body: bytes) -> Embeddings:
+        """The answer to it; raises a ProviderFailure if the body says that things went wrong."""
+
+    def classify(self, account: Account, response: HttpResponse) -> ProviderFailure:
         """Which failure an error answer is."""
 
     def observe(self, account: Account, headers: Headers) -> tuple[Observation, ...]:
@@ -129,3 +170,15 @@ class Dialect(Protocol):
 
     def discover(self, account: Account) -> Discovery:
         """The model list, and our quota where the provider tells it."""
+
+
+class ChatOnly:
+    """The two verbs of a dialect that speaks no embeddings; nobody asks it for them."""
+
+    operations: frozenset[Operation] = frozenset({"chat"})
+
+    def build_embed(self, target: Target, request: EmbedRequest) -> HttpRequest:
+        raise NotImplementedError
+
+    def read_embed(self, target: Target, request: EmbedRequest, body: bytes) -> Embeddings:
+        raise NotImplementedError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,10 +10,12 @@ import msgspec
 from msgspec import Struct
 
 from providers import failures as f
-from providers.dialect import Account, Response
+from providers.dialect import Account, HttpResponse
+from providers.lenient import decodable
 from providers.observations import Wait, exhausted, wait_of
 from providers.spec import ErrorSign
 
+_PARAMETER = re.compile(r"\(parameter=([a-z_.]+)")
 _SHOWN = 600  # characters of a message that are kept
 
 
@@ -30,8 +33,8 @@ def read_error(body: bytes) -> ErrorBody:
     ``{errors: [{…}]}``, ``{errors: {…}}``, ``{detail}``, ``{status, title}``, or no JSON at all.
     """
     try:
-        found = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+        found = msgspec.json.decode(decodable(body))
+    except (msgspec.DecodeError, RecursionError):
         return ErrorBody(body[:_SHOWN].decode(errors="replace").strip(), frozenset(), {})
     if isinstance(found, list) and found:
         found = found[0]
@@ -50,7 +53,7 @@ def read_error(body: bytes) -> ErrorBody:
     return ErrorBody(str(message)[:_SHOWN], frozenset(codes), inner)
 
 
-def from_signs(signs: Iterable[ErrorSign], response: Response, body: ErrorBody) -> f.ProviderFailure | None:
+def from_signs(signs: Iterable[ErrorSign], response: HttpResponse, body: ErrorBody) -> f.ProviderFailure | None:
     """The failure that the first fitting sign of the provider's configuration means, or None."""
     for sign in signs:
         if sign.status is not None and sign.status != response.status:
@@ -71,20 +74,22 @@ def from_signs(signs: Iterable[ErrorSign], response: Response, body: ErrorBody) 
             failure.of(sign.unit, sign.window)
         if isinstance(failure, f.Unsupported) and sign.capability:
             failure.of(sign.capability)
+        if isinstance(failure, f.RefusedHere):
+            failure.of(sign.capability, parameter_of(body))
         return failure
     return None
 
 
 _BY_STATUS: dict[int, type[f.ProviderFailure]] = {
-    400: f.CallersFault,
+    400: f.RefusedHere,
     401: f.CredentialRejected,
     402: f.WouldCost,
     403: f.NotEntitled,
     404: f.ModelGone,
     410: f.ModelGone,
     413: f.TooLarge,
-    415: f.CallersFault,
-    422: f.CallersFault,
+    415: f.RefusedHere,
+    422: f.RefusedHere,
     429: f.RateLimited,
     498: f.Busy,
     503: f.Busy,
@@ -100,30 +105,44 @@ _BY_CODE: dict[str, type[f.ProviderFailure]] = {
 _ACCOUNT_WIDE = (401, 402)
 
 
-def from_status(response: Response, body: ErrorBody) -> f.ProviderFailure:
+def from_status(response: HttpResponse, body: ErrorBody) -> f.ProviderFailure:
     """What the HTTP status says where nothing more particular is known."""
     status = response.status
     for code, failure in _BY_CODE.items():
         if code in body.codes:
             return failure(body.message, status=status)
     wait = wait_of(response.headers)
-    return _BY_STATUS.get(status, f.Unreachable)(
+    found = _BY_STATUS.get(status, f.Unreachable)(
         body.message or f"HTTP {status}",
         status=status,
         retry_in=wait.retry_in,
         until=wait.until,
         account_wide=status in _ACCOUNT_WIDE,
     )
+    return found.of(parameter=parameter_of(body)) if isinstance(found, f.RefusedHere) else found
 
 
-def classify(account: Account, response: Response) -> f.ProviderFailure:
+def parameter_of(body: ErrorBody) -> str | None:
+    """The request's field that an error is about, where it names one: OpenAI's ``param``, or vLLM's in words."""
+    named = body.error.get("param")
+    if isinstance(named, str) and named:
+        return named
+    in_words = _PARAMETER.search(body.message)
+    return in_words[1] if in_words else None
+
+
+def classify(account: Account, response: HttpResponse) -> f.ProviderFailure:
+    """Which failure *response* is, by ``classified``."""
+    return classified(account, response, read_error(response.body))
+
+
+def classified(account: Account, response: HttpResponse, body: ErrorBody) -> f.ProviderFailure:
     """
     Signs of the provider's configuration first, then the status.
 
     A refused rate whose bucket the body does not name is that of the headers that are used up. One that never holds
     anything is no quota: the account may not use the model.
     """
-    body = read_error(response.body)
     failure = from_signs(account.spec.errors, response, body) or from_status(response, body)
     if not isinstance(failure, f.RateLimited) or failure.unit is not None:
         return failure

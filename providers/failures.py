@@ -10,19 +10,29 @@ What can go wrong at a provider, as a closed family.
   x CredentialRejected   the key is wrong, revoked or not allowed
   x NotEntitled          this account may not use this model
   x CallersFault         the request itself is bad; no other source would take it
+  x RefusedHere          a 400 that this source means, and another might not
   x ContextTooLong       more tokens than this model can hold
   x Unsupported          the model lacks a capability we thought it had
   x ContentRefused       moderation said no
+  x NoAnswer             answered in good order, with nothing that is an answer
   x Unreachable          refused, timed out, or not an answer at all
   x Interrupted          the stream broke after content was sent
-  x Overtaken            it was slow: another that was asked, too, began first
+  x Superseded            it was slow: another that was asked, too, began first
 
 A dialect picks the class. What follows from it is decided by whoever sends, never here.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 from providers.observations import Observation
+
+Reached = Literal["unsent", "refused", "accepted"]
+"""
+How far a request came, by which its provider counts it: *unsent*, nothing left this machine; *refused*, an HTTP error
+came back; *accepted*, an answer had begun, or the request was sent and what became of it is not known.
+"""
 
 
 class ProviderFailure(Exception):
@@ -31,8 +41,11 @@ class ProviderFailure(Exception):
 
     *status* is the HTTP status, if there was one. *retry_in* (seconds) and *until* (unix seconds) are set only
     where the provider says truthfully when it will answer again. *account_wide* tells whether the whole account
-    is concerned rather than the one model that was asked for. *observed* is what the answer says of our buckets.
+    is concerned rather than the one model that was asked for. *observed* is what the answer, its headers included,
+    says of our buckets. *reached* is how far the request came; whoever sends it knows, no dialect does.
     """
+
+    reached: Reached = "accepted"
 
     def __init__(
         self,
@@ -119,8 +132,25 @@ class Unsupported(ProviderFailure):
         return self
 
 
+class RefusedHere(ProviderFailure):
+    """The source does not take the request; another may."""
+
+    # What of it, as far as the answer tells: the capability that would be needed, the request's field.
+    capability: str | None = None
+    parameter: str | None = None
+
+    def of(self, capability: str | None = None, parameter: str | None = None) -> RefusedHere:
+        """The same failure, saying what it is about."""
+        self.capability, self.parameter = capability, parameter
+        return self
+
+
 class ContentRefused(ProviderFailure):
     """The provider's moderation refused the content."""
+
+
+class NoAnswer(ProviderFailure):
+    """The answer is empty."""
 
 
 class Unreachable(ProviderFailure):
@@ -140,7 +170,7 @@ class Interrupted(ProviderFailure):
         return interrupted
 
 
-class Overtaken(ProviderFailure):
+class Superseded(ProviderFailure):
     """Another source that was asked, too, began to answer first. No dialect says so: whoever sends does."""
 
 
@@ -156,6 +186,8 @@ BY_NAME: dict[str, type[ProviderFailure]] = {
     "callers_fault": CallersFault,
     "context_too_long": ContextTooLong,
     "unsupported": Unsupported,
+    "refused_here": RefusedHere,
     "content_refused": ContentRefused,
+    "no_answer": NoAnswer,
     "unreachable": Unreachable,
 }

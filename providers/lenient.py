@@ -1,9 +1,9 @@
 """
 Answers that mean what OpenAI's mean and are spelled a little off, made right.
 
-Only what a strict reader refuses comes here, so that the common answer costs nothing. What is mended: nulls where a
+Only what a strict reader refuses comes here, so that the common answer costs nothing. What is set right: nulls where a
 value should be left out, numbers of the wrong kind, content that is a number (Cloudflare) or a list of parts (Mistral's
-thoughts), tool arguments that are an object. What cannot be mended is refused as before.
+thoughts), tool arguments that are an object. What cannot be set right is refused as before.
 """
 
 from __future__ import annotations
@@ -19,24 +19,39 @@ _T = TypeVar("_T")
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
-def decode_mended(data: bytes, decode: Callable[[bytes], _T], kind: str) -> tuple[_T, bytes]:
+def decodable(data: bytes) -> bytes:
     """
-    *data* decoded, and its bytes, both mended if need be. *kind* is the ``object`` that it should be.
+    *data* as it is if it is UTF-8, else with U+FFFD for what is not.
 
-    Raises ``msgspec.DecodeError`` for what cannot be mended.
+    An answer that its bound cut within a character ends in half of one (unslothai/llama.cpp#202).
+    """
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return data.decode(errors="replace").encode()
+    return data
+
+
+def decode_leniently(data: bytes, decode: Callable[[bytes], _T], kind: str) -> tuple[_T, bytes]:
+    """
+    *data* decoded, and its bytes, both set right if need be. *kind* is the ``object`` that it should be.
+
+    Raises ``msgspec.DecodeError`` for what cannot be set right.
     """
     try:
         return decode(data), data
+    except UnicodeDecodeError:
+        return decode_leniently(decodable(data), decode, kind)
     except msgspec.ValidationError:
         found = msgspec.json.decode(data)
         if not isinstance(found, dict):
             raise
-        _mend(found, kind)
+        _fix(found, kind)
         data = encode(found)
         return decode(data), data
 
 
-def _mend(answer: dict[str, Any], kind: str) -> None:
+def _fix(answer: dict[str, Any], kind: str) -> None:
     for name in ("id", "model", "created"):
         if answer.get(name, "") is None:
             del answer[name]
@@ -45,23 +60,23 @@ def _mend(answer: dict[str, Any], kind: str) -> None:
     if isinstance(answer.get("created"), float | str):
         answer["created"] = _whole(answer["created"])
     if isinstance(answer.get("usage"), dict):
-        _mend_usage(answer["usage"])
+        _fix_usage(answer["usage"])
     answer["choices"] = _objects(answer.get("choices"))
     for choice in answer["choices"]:
-        _mend_choice(choice)
+        _fix_choice(choice)
 
 
-def _mend_choice(choice: dict[str, Any]) -> None:
+def _fix_choice(choice: dict[str, Any]) -> None:
     if choice.get("index", 0) is None:
         del choice["index"]
     for part in ("message", "delta"):
         if choice.get(part, {}) is None:
             choice[part] = {}
         if isinstance(choice.get(part), dict):
-            _mend_message(choice[part])
+            _fix_message(choice[part])
 
 
-def _mend_usage(usage: dict[str, Any]) -> None:
+def _fix_usage(usage: dict[str, Any]) -> None:
     for name in _COUNTS:
         if name in usage:
             usage[name] = _whole(usage[name])
@@ -70,7 +85,7 @@ def _mend_usage(usage: dict[str, Any]) -> None:
             usage[name] = {key: count for key, count in usage[name].items() if isinstance(count, int)}
 
 
-def _mend_message(message: dict[str, Any]) -> None:
+def _fix_message(message: dict[str, Any]) -> None:
     content = message.get("content")
     if isinstance(content, list):
         message["content"] = "".join(_text(part) for part in content if not _is_thought(part))
@@ -84,10 +99,10 @@ def _mend_message(message: dict[str, Any]) -> None:
             if call.get(name, "") is None:
                 del call[name]
         if isinstance(call.get("function"), dict):
-            _mend_function(call["function"])
+            _fix_function(call["function"])
 
 
-def _mend_function(function: dict[str, Any]) -> None:
+def _fix_function(function: dict[str, Any]) -> None:
     arguments = function.get("arguments", "")
     if arguments is None:
         function["arguments"] = ""

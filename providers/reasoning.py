@@ -2,7 +2,7 @@
 Thoughts that a model writes into its answer, between ``<think>`` and ``</think>``, taken apart from what it says.
 
 Some chat templates open the thought themselves, so that only the closing tag is ever written. In a whole answer that
-is plain to see; in a stream it must be known beforehand (``opens_in_thought``).
+is plain to see; in a stream it must be known beforehand (``opens_in_reasoning``).
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from __future__ import annotations
 OPENING, CLOSING = "<think>", "</think>"
 
 
-def split_thought(content: str, opens_in_thought: bool = False, *, cut: bool = False) -> tuple[str, str]:
+def split_reasoning(content: str, opens_in_reasoning: bool = False, *, cut: bool = False) -> tuple[str, str]:
     """A whole answer as (thought, said). *cut*: its length was bounded, so a thought may lack its closing tag."""
-    return ThoughtSplitter(opens_in_thought).feed(content, last=True, cut=cut)
+    return ReasoningSplitter(opens_in_reasoning).feed(content, last=True, cut=cut)
 
 
-class ThoughtSplitter:
+class ReasoningSplitter:
     """
     The same for an answer that comes in pieces, whose tags may be cut anywhere.
 
-    Joined, the pieces are what ``split_thought`` makes of the whole. One case has no such answer: where a thought was
+    Joined, the pieces are what ``split_reasoning`` makes of the whole. One case has no such answer: where a thought was
     taken for open and no tag ever closes it, the model did not think, and what was passed on as thought is said at the
     end, so that what is said is right in any case.
     """
 
-    def __init__(self, opens_in_thought: bool = False) -> None:
-        self._assumed = opens_in_thought
+    def __init__(self, opens_in_reasoning: bool = False) -> None:
+        self._assumed = opens_in_reasoning
         self._state = "before"  # before, thinking, after (a thought), plain (there is none)
         self._held = ""  # blanks and what may be the beginning of a tag
         self._began = False  # something of the thought, or of what is said after it, was not blank

@@ -112,20 +112,31 @@ class ModelFact(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the provider's list does not say about the models whose id matches one of *ids*. First match wins."""
 
     ids: tuple[str, ...]
-    chat: bool | None = None
+    operations: tuple[Literal["chat", "embed"], ...] | None = None  # []: none that is served here
     capabilities: tuple[str, ...] | None = None
     context: int | None = None
     max_output: int | None = None
     data_policy: DataPolicy | None = None  # where it is another than the provider's
-    opens_in_thought: bool = False  # its answers begin inside a thought that only a closing tag ends
+    opens_in_reasoning: bool = False  # its answers begin inside a thought that only a closing tag ends
 
 
 class Timeouts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Seconds: to connect, to the head of an answer, and between two pieces of it."""
+    """
+    Seconds: to connect, to the first token of an answer, and between two pieces of it.
+
+    *per_token* is what each token of an answer in one piece may take on top, since its head comes last. A tenth of a
+    second is slower than any hosted free source was seen to be (OpenRouter's slowest free endpoints took 80 to 144 s
+    for long answers, 2026-09).
+    """
 
     connect: float = 5.0
     head: float = 90.0
     silence: float = 60.0
+    per_token: float = 0.1
+
+    def whole(self, tokens: int) -> float:
+        """Seconds within which an answer of *tokens* comes in one piece."""
+        return self.head + tokens * self.per_token
 
 
 class ProviderSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import lru_cache
 from types import TracebackType
 from typing import Protocol, Self
@@ -18,14 +19,22 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.http_exceptions import HttpProcessingError
 
-from providers.dialect import Call
+from providers.dialect import HttpRequest
 from providers.failures import Unreachable
 from providers.observations import Headers
 from providers.spec import Timeouts
 
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes that one answer may have."""
+
+_TO_THE_END = 1.0
+_LEFT_OVER = 64 * 1024
+"""Seconds and bytes that the rest of an answer may take that said its end: a new connection costs less than more."""
+
+_BROKEN = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
+"""What aiohttp raises for connections that break and for bytes that are no HTTP."""
 
 
 class Incoming(Protocol):
@@ -38,17 +47,24 @@ class Incoming(Protocol):
     def headers(self) -> Headers: ...
 
     def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes; raises Unreachable when it breaks or falls silent."""
+        """The body as it comes; raises Unreachable when it breaks, and when it is closed while one waits for more."""
+
+    def finish(self) -> None:
+        """Stop reading an answer that said its end: its connection is kept if its body ends in a moment, too."""
 
     def close(self) -> None:
         """Stop reading. An unfinished answer is cancelled at the provider by closing its connection."""
 
 
 class Wire(Protocol):
-    """Sends calls."""
+    """Sends requests."""
 
-    async def send(self, call: Call, timeouts: Timeouts) -> Incoming:
-        """Return once the head of an answer is here; raises Unreachable."""
+    async def send(self, request: HttpRequest, timeouts: Timeouts) -> Incoming:
+        """
+        Return once the head of an answer is here.
+
+        Raises Unreachable, whose *reached* is ``unsent`` if no connection could be made.
+        """
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -77,27 +93,35 @@ class HttpWire:
             timeout=aiohttp.ClientTimeout(total=None),
             read_bufsize=2**18,
         )
+        self.finishing: set[asyncio.Task[None]] = set()  # answers that are read to their end
 
-    async def send(self, call: Call, timeouts: Timeouts) -> Incoming:
-        parts = urlsplit(call.url)
+    async def send(self, request: HttpRequest, timeouts: Timeouts) -> Incoming:
+        parts = urlsplit(request.url)
         try:
             async with asyncio.timeout(timeouts.head):
                 response = await self._session.request(
-                    call.method,
-                    call.url,
-                    data=call.body,
-                    headers=call.headers,
-                    timeout=_timeout(timeouts),
+                    request.method,
+                    request.url,
+                    data=request.body,
+                    headers=request.headers,
+                    timeout=_timeout(timeouts.connect),
                     allow_redirects=False,
                     proxy=_proxy(parts.scheme, parts.netloc),
                 )
+        except aiohttp.ConnectionTimeoutError as exc:
+            raise _unsent(f"cannot connect within {timeouts.connect:g} s") from exc
         except TimeoutError as exc:
             raise Unreachable(f"no answer within {timeouts.head:g} s") from exc
-        except (aiohttp.ClientError, OSError, ValueError) as exc:
+        except _NEVER_SENT as exc:
+            raise _unsent(_reason(exc)) from exc
+        except _BROKEN as exc:
             raise Unreachable(_reason(exc)) from exc
-        return _HttpIncoming(response, timeouts.silence)
+        return _HttpIncoming(response, self.finishing)
 
     async def aclose(self) -> None:
+        for task in self.finishing:
+            task.cancel()
+        await asyncio.gather(*self.finishing, return_exceptions=True)
         await self._session.close()
 
     async def __aenter__(self) -> Self:
@@ -110,45 +134,50 @@ class HttpWire:
 
 
 class _HttpIncoming:
-    def __init__(self, response: aiohttp.ClientResponse, silence: float) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, finishing: set[asyncio.Task[None]]) -> None:
         self.status = response.status
         self.headers: Headers = {name.lower(): value for name, value in response.headers.items()}
         self._response = response
-        self._silence = silence
-        self._heard_at = 0.0
-        self._watch: asyncio.TimerHandle | None = None
-        self._fell_silent = False
+        self._finishing = finishing
+        self._left = False
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        size, clock = 0, asyncio.get_running_loop()
-        self._heard_at = clock.time()
-        self._watch = clock.call_later(self._silence, self._listen)
+        size = 0
         try:
             async for piece in self._response.content.iter_any():
-                self._heard_at = clock.time()
                 size += len(piece)
                 if size > MAX_ANSWER:
                     raise Unreachable(f"the answer is longer than {MAX_ANSWER} bytes")
                 yield piece
-        except (aiohttp.ClientError, OSError) as exc:
-            if self._fell_silent:
-                raise Unreachable(f"nothing came for {self._silence:g} s") from exc
+        except _BROKEN as exc:
             raise Unreachable(_reason(exc)) from exc
-        finally:
-            self._watch.cancel()
 
-    def _listen(self) -> None:
-        """Break an answer that has said nothing for too long; else look again when that may be so."""
-        clock = asyncio.get_running_loop()
-        left = self._heard_at + self._silence - clock.time()
-        if left > 0:
-            self._watch = clock.call_later(left, self._listen)
-        else:
-            self._fell_silent = True
-            self._response.close()
+    def finish(self) -> None:
+        if self._left or self._response.content.at_eof():
+            self.close()
+            return
+        self._left = True
+        task = asyncio.get_running_loop().create_task(self._read_to_the_end())
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
+
+    async def _read_to_the_end(self) -> None:
+        size = 0
+        try:
+            with suppress(TimeoutError, *_BROKEN):
+                async with asyncio.timeout(_TO_THE_END):
+                    async for piece in self._response.content.iter_any():
+                        size += len(piece)
+                        if size > _LEFT_OVER:
+                            break
+        finally:
+            self._left = False
+            self.close()
 
     def close(self) -> None:
         # Gives the connection back if the answer was read to its end, and closes it if not.
+        if self._left:
+            return  # it is being read to its end
         if self._response.content.at_eof():
             self._response.release()
         else:
@@ -156,15 +185,27 @@ class _HttpIncoming:
 
 
 @lru_cache(maxsize=64)
-def _timeout(timeouts: Timeouts) -> aiohttp.ClientTimeout:
-    """Silence is ours to notice: aiohttp would set a timer for each piece."""
-    return aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect)
+def _timeout(connect: float) -> aiohttp.ClientTimeout:
+    """Silence is the client's to notice: aiohttp would set a timer for each piece. Looking up a name is connecting."""
+    return aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect)
 
 
 @lru_cache(maxsize=256)
 def _proxy(scheme: str, host: str) -> str | None:
     """The proxy that the environment names for *host*; aiohttp would look it up anew, in a thread, for each call."""
     return None if proxy_bypass(host) else getproxies().get(scheme)
+
+
+_NEVER_SENT = (
+    aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError,
+)  # fmt: skip
+"""Before these, no connection was there that a request could have gone out by."""
+
+
+def _unsent(message: str) -> Unreachable:
+    failure = Unreachable(message)
+    failure.reached = "unsent"
+    return failure
 
 
 def _reason(exc: Exception) -> str:
@@ -175,4 +216,6 @@ def _reason(exc: Exception) -> str:
         return "the connection was closed before an answer came"
     if isinstance(exc, aiohttp.ClientPayloadError):
         return "the connection broke in mid-answer"
+    if isinstance(exc, HttpProcessingError | aiohttp.ClientResponseError):
+        return "what came is not HTTP"
     return type(exc).__name__

@@ -7,6 +7,7 @@ from typing import Any
 from gateway.request.call import capabilities_of, media_tokens, parameters_of, text_tokens
 from gateway.words import Call, Wants
 from providers.chat import decode_fields, decode_request, encode
+from providers.dialect import Request
 
 _OF_WANTS = frozenset(Wants.__struct_fields__) - {"models"}  # which is one of the body's, too
 
@@ -30,4 +31,6 @@ def call(*models: str, deadline: float = 0.0, default_output: int = 1024, **more
         "output_tokens": (view.output_tokens or default_output) * (view.n or 1),
         "media_tokens": media,
     }
-    return Call(wants=Wants(**wants | wanted), view=view, fields=fields, deadline=deadline, **made | ours)
+    made |= ours
+    sent = Request(view, fields, made["prompt_tokens"], made["output_tokens"], view.output_tokens is not None)
+    return Call(wants=Wants(**wants | wanted), request=sent, deadline=deadline, **made)

@@ -35,6 +35,7 @@ from gateway.request.resume import StreamSession
 from gateway.settings import Client, Server
 from gateway.words import BadRequest, Broken, Call, GatewayError, Stopping, TooBig, WrongMethod
 from providers.chat import Chunk, Fields, Step, Usage, Whole, encode
+from providers.dialect import Request
 from providers.failures import Interrupted
 
 DONE = b"data: [DONE]\n\n"
@@ -279,7 +280,8 @@ class _Stream:
 def _shown(step: Step, call: Call, exchange: _Exchange) -> bytes | None:
     """The chunk as the caller may see it: with usage only if they asked for it."""
     chunk = step.chunk
-    hides_usage = chunk.usage is not None and not call.view.wants_usage
+    asked = call.request
+    hides_usage = chunk.usage is not None and not (isinstance(asked, Request) and asked.view.wants_usage)
     if hides_usage and not chunk.choices:
         return None
     if chunk.created and chunk.id and not hides_usage:

@@ -13,6 +13,7 @@ from gateway.request.call import capabilities_of, media_tokens, parameters_of, t
 from gateway.routing.affinity import session_of
 from gateway.words import BadRequest, Call, Wants
 from providers.chat import decode_fields, decode_request
+from providers.dialect import Request
 
 
 class Preferences(Struct):
@@ -87,13 +88,14 @@ def parse(body: bytes, options: Options) -> Call:
     )
     given = options.session or routing.session_id or routing.prompt_cache_key or ""
     media = media_tokens(view)
+    prompt, bound = text_tokens(view, fields) + media, view.output_tokens
+    output = (bound or options.output_tokens) * (view.n or 1)
     return Call(
         id=options.id,
         wants=wants,
-        view=view,
-        fields=fields,
-        prompt_tokens=text_tokens(view, fields) + media,
-        output_tokens=(view.output_tokens or options.output_tokens) * (view.n or 1),
+        request=Request(view, fields, prompt, output, bounded_by_caller=bound is not None),
+        prompt_tokens=prompt,
+        output_tokens=output,
         media_tokens=media,
         deadline=options.deadline,
         client=options.caller,

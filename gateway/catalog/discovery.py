@@ -29,7 +29,7 @@ from gateway.settings import Settings
 from gateway.state.store import StateStore
 from gateway.words import CLOCKS_APART, Deployment
 from providers.client import Provider
-from providers.dialect import Call, Listed, Listing
+from providers.dialect import HttpRequest, Listed, Listing
 from providers.failures import CredentialRejected, ProviderFailure
 from providers.spec import Timeouts
 from providers.wire import Wire
@@ -187,7 +187,7 @@ class Discovery:
         """Read the models database once a day. One that cannot be had or read leaves the one that we have."""
         while True:
             try:
-                answer = await wire.send(Call("GET", url, {}), _DATABASE_TIMEOUTS)
+                answer = await wire.send(HttpRequest("GET", url, {}), _DATABASE_TIMEOUTS)
                 try:
                     encoded = b"".join([piece async for piece in answer.pieces()])
                 finally:

@@ -16,24 +16,25 @@ from gateway.quota.configured import buckets_of
 from gateway.settings import EMBEDDED, ModelQuality, Settings
 from gateway.words import Deployment, ListPrice
 from providers.client import Provider
-from providers.dialect import Listed, Target
+from providers.dialect import Listed, Operation, Target
 from providers.spec import ModelFact, ProviderSpec
 
 UNRATED = 0.4
 """Quality of a model that no row of configuration rates: a little below the middle."""
 
 _NOTHING = Known()
+_CHAT: frozenset[Operation] = frozenset({"chat"})
 
 
 def deployment_of(
     listed: Listed, provider: Provider, listed_at: float, settings: Settings, database: Database
 ) -> Deployment | None:
-    """The deployment that *listed* is, or None if it does not chat or is not proved to be free."""
+    """The deployment that *listed* is, or None if it does nothing that we can ask for, or is not proved to be free."""
     spec = provider.spec
     fact = _fact(spec, listed.id)
-    chats = fact.chat if fact.chat is not None else listed.chat
+    operations = _operations(fact, listed) & provider.dialect.operations
     proof = prove(spec, listed, listed_at, settings.catalog.proof)
-    if chats is False or proof is None:
+    if not operations or proof is None:
         return None
     model = settings.names.canonical(listed.id, provider.name)
     here = database.at(spec.database or spec.name, listed.id)
@@ -45,9 +46,10 @@ def deployment_of(
     return Deployment(
         model=model,
         provider=provider,
-        target=Target(provider.account, listed.id, capabilities, context, fact.opens_in_thought),
+        target=Target(provider.account, listed.id, capabilities, context, fact.opens_in_reasoning),
         proof=proof,
         buckets=buckets_of(spec, listed.id),
+        operations=operations,
         capabilities=capabilities,
         context=context,
         max_output=fact.max_output or listed.max_output or near.max_output,
@@ -59,6 +61,13 @@ def deployment_of(
         output_price=listed.output_price or 0.0,
         list_price=_list_price(rated, known),
     )
+
+
+def _operations(fact: ModelFact, listed: Listed) -> frozenset[Operation]:
+    """What the model does: chat, unless configuration or the list says otherwise."""
+    if fact.operations is not None:
+        return frozenset(fact.operations)
+    return listed.operations if listed.operations is not None else _CHAT
 
 
 def _rating(model: str, rows: tuple[ModelQuality, ...]) -> ModelQuality | None:

@@ -124,7 +124,7 @@ async def _ask(inside: Inside, name: str) -> str | None:
     try:
         reply = await deployment.provider.send(deployment.target, Request(_QUESTION, decode_fields(body), 20))
         reply.close()
-        usage = reply.whole.completion.usage if reply.whole else None
+        usage = reply.whole.usage if reply.whole else None
         aftermath.check(deployment, usage, reply.observed, inside.parts.engine)
     except ProviderFailure as failure:
         return f"{deployment.target.model}: {type(failure).__name__}: {failure.message}"

@@ -9,7 +9,7 @@ import msgspec
 from gateway.clock import Clock
 from gateway.events import Changed, Event
 from gateway.state.store import StateStore
-from providers.dialect import Call
+from providers.dialect import HttpRequest
 from providers.failures import ProviderFailure
 from providers.spec import Timeouts
 from providers.wire import Wire
@@ -44,7 +44,7 @@ class Webhook:
                 await self._tell(change, wire)
 
     async def _tell(self, change: Changed, wire: Wire) -> None:
-        call = Call("POST", self._url, {"content-type": "application/json"}, msgspec.json.encode(change))
+        call = HttpRequest("POST", self._url, {"content-type": "application/json"}, msgspec.json.encode(change))
         for number in range(_TRIES):
             try:
                 answer = await wire.send(call, _TIMEOUTS)

@@ -19,7 +19,7 @@ from gateway.request.engine import Engine, Slot
 from gateway.state.store import StateStore
 from gateway.words import Call, Deployment, Wants
 from providers import failures as f
-from providers.chat import Usage, decode_fields, decode_request, encode
+from providers.chat import Usage, Whole, decode_fields, decode_request, encode
 from providers.dialect import Request
 
 DAY = 86_400.0
@@ -66,7 +66,7 @@ class CapabilityChecker:
     async def _ask(self, deployment: Deployment, check: CapabilityCheck, held: Reservation) -> None:
         engine = self._engine
         body = encode({"model": deployment.target.model, "max_tokens": OUTPUT, **check.fields})
-        request = Request(decode_request(body), decode_fields(body), PROMPT)
+        request = Request(decode_request(body), decode_fields(body), PROMPT, OUTPUT, bounded_by_caller=True)
         slot = _slot(deployment, request, held, engine.clock.now())
         try:
             reply = await deployment.provider.send(deployment.target, request)
@@ -76,7 +76,7 @@ class CapabilityChecker:
                     usage = next((s.chunk.usage for s in steps if s.chunk.usage is not None), usage)
                 has: bool | None = True
             else:
-                assert reply.whole is not None  # a reply has one or the other
+                assert isinstance(reply.whole, Whole)  # a reply has one or the other
                 usage = reply.whole.completion.usage
                 has = check.shows(reply.whole.completion)
             reply.close()
@@ -85,7 +85,7 @@ class CapabilityChecker:
             self._learn(deployment, check.capability, has=False)
         except f.ProviderFailure as failure:
             outcome.report(failure, slot, 0.0, engine)
-            if isinstance(failure, f.CallersFault) or check.capability == "stream":
+            if isinstance(failure, f.CallersFault | f.RefusedHere) or check.capability == "stream":
                 self._learn(deployment, check.capability, has=False)
         else:
             outcome.settle(slot, usage, reply.observed, engine)
@@ -106,8 +106,7 @@ def _slot(deployment: Deployment, request: Request, held: Reservation, now: floa
     call = Call(
         id="check",
         wants=Wants(models=(deployment.name,)),
-        view=request.view,
-        fields=request.fields,
+        request=request,
         prompt_tokens=PROMPT,
         output_tokens=OUTPUT,
         deadline=now,

@@ -26,8 +26,7 @@ from gateway.routing.latency import Pace, Point
 from gateway.routing.rank import price_of
 from gateway.settings import Hedge
 from gateway.words import Deployment
-from providers.dialect import Request
-from providers.failures import Overtaken, ProviderFailure
+from providers.failures import ProviderFailure, Superseded
 
 FACTOR = 3.0
 """How many times the expected time to the first content a source may be silent."""
@@ -127,7 +126,7 @@ def _drop(task: asyncio.Future[Answer | None], begun: Answer | None, engine: Eng
         if answer is not None and answer is not begun:
             answer.reply.close()
             whole = answer.reply.whole
-            usage = None if whole is None else whole.completion.usage
+            usage = None if whole is None else whole.usage
             outcome.settle(answer.slot, usage, answer.reply.observed, engine)
 
     if task.done():
@@ -140,9 +139,8 @@ def _drop(task: asyncio.Future[Answer | None], begun: Answer | None, engine: Eng
 async def _attempt(slot: Slot, tried: Tried, engine: Engine) -> Answer | None:
     """Ask the deployment of *slot*: its answer once it has begun, or None if it failed, and that is reported."""
     deployment, call, sent_at = slot.deployment, slot.call, engine.clock.now()
-    request = Request(call.view, call.fields, call.prompt_tokens)
     try:
-        reply = await deployment.provider.send(deployment.target, request)
+        reply = await deployment.provider.send(deployment.target, call.request)
     except ProviderFailure as failure:
         took = engine.clock.now() - sent_at
         engine.tell(Attempted(call.id, deployment.name, type(failure).__name__, failure.message))
@@ -218,7 +216,7 @@ def _with_loser(
     if now - asked_at >= _patience(loser, asked_at, engine):
         point = Point(float(_tokens(loser)), now - asked_at)
         engine.view.health.timed(loser.deployment.name, [point], now)
-    lost = Attempt(loser.deployment, Overtaken(said), took, again=True)
+    lost = Attempt(loser.deployment, Superseded(said), took, again=True)
     return msgspec.structs.replace(begun, attempts=(*begun.attempts, lost))
 
 

@@ -6,12 +6,12 @@ call. The policy is one table; it is carried out here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 from msgspec import Struct
 
 from gateway.catalog.proof import disproof
 from gateway.events import Changed, Withdrawn
+from gateway.quota.ledger import Unserved
 from gateway.quota.nouns import Cost
 from gateway.request.engine import Engine, Slot
 from gateway.request.plan import Attempt
@@ -25,16 +25,14 @@ HOUR, DAY = 3600.0, 86_400.0
 
 class Consequence(Struct, frozen=True):
     """
-    *debit*: ``unsent`` returns all; ``refused`` and ``failed`` keep it in buckets that count refused or failed
-    requests; ``kept`` keeps it in all.
     *cools*: seconds for which the deployment is left alone, doubled with each failure; 0: not at all.
     *closes_bucket*: the bucket that the provider named closes.
     *withdraws*: seconds for which the deployment (or, if the failure is account-wide, all of the account) leaves.
+    *loses_capability*: the deployment is believed no more to have the capability that the failure names.
     *again*: the same deployment may be asked for the same call, once its pause is over.
     *tells*: the request is at fault and its caller hears it at once; *last*: if every deployment that was asked says so.
     """
 
-    debit: Literal["unsent", "refused", "failed", "kept"] = "unsent"
     cools: float = 0.0
     closes_bucket: bool = False
     withdraws: float = 0.0
@@ -45,22 +43,23 @@ class Consequence(Struct, frozen=True):
 
 
 CONSEQUENCES: dict[type[f.ProviderFailure], Consequence] = {
-    f.RateLimited: Consequence(debit="refused", closes_bucket=True, again=True),
-    f.Busy: Consequence(debit="failed", cools=5.0, again=True),
-    f.TooLarge: Consequence(debit="refused", last=NothingCapable),
+    f.RateLimited: Consequence(closes_bucket=True, again=True),
+    f.Busy: Consequence(cools=5.0, again=True),
+    f.TooLarge: Consequence(last=NothingCapable),
     f.WouldCost: Consequence(withdraws=DAY),
     f.ModelGone: Consequence(withdraws=DAY),
     f.CredentialRejected: Consequence(withdraws=HOUR),
     f.NotEntitled: Consequence(withdraws=DAY),
     f.CallersFault: Consequence(tells=Refused),
+    f.RefusedHere: Consequence(loses_capability=True, last=Refused),
     f.ContextTooLong: Consequence(last=TooLong),
     f.Unsupported: Consequence(loses_capability=True, last=BadRequest),
     f.ContentRefused: Consequence(tells=Refused),
-    f.Unreachable: Consequence(debit="failed", cools=10.0),
-    f.Interrupted: Consequence(debit="kept", cools=10.0),
-    f.Overtaken: Consequence(debit="kept", again=True),
+    f.NoAnswer: Consequence(cools=10.0),
+    f.Unreachable: Consequence(cools=10.0),
+    f.Interrupted: Consequence(cools=10.0),
+    f.Superseded: Consequence(again=True),
 }
-
 
 QUARANTINE = 7 * 86_400.0
 """Seconds that an account is out after it has cost money, unless a person lets it back in."""
@@ -74,11 +73,10 @@ def report(failure: f.ProviderFailure, slot: Slot, took: float, engine: Engine) 
     had been said at once.
     """
     deployment, now = slot.deployment, engine.clock.now()
-    follows = CONSEQUENCES[type(failure)]
-    if follows.debit == "kept":
+    if failure.reached == "accepted":  # whatever came of it, the provider has counted it
         engine.ledger.settle(slot.held, slot.held.wanted.cost, failure.observed)
     else:
-        engine.ledger.refund(slot.held, follows.debit, failure.observed)
+        engine.ledger.refund(slot.held, _unserved(failure), failure.observed)
     engine.view.health.left(deployment.name)
     check(deployment, None, failure.observed, engine)
     cause = failure.cause if isinstance(failure, f.Interrupted) else None
@@ -86,7 +84,7 @@ def report(failure: f.ProviderFailure, slot: Slot, took: float, engine: Engine) 
         _learn(failure, deployment, engine, now)
     if cause is not None:
         _learn(cause, deployment, engine, now)
-    return Attempt(deployment, failure, took, follows.again)
+    return Attempt(deployment, failure, took, CONSEQUENCES[type(failure)].again)
 
 
 def told(attempts: Sequence[Attempt]) -> GatewayError | None:
@@ -96,6 +94,13 @@ def told(attempts: Sequence[Attempt]) -> GatewayError | None:
         if tells is not None:
             return tells(attempt.failure.message)
     return None
+
+
+def _unserved(failure: f.ProviderFailure) -> Unserved:
+    """Which buckets keep their debit for an attempt that was not accepted: what a refused request counts, some count."""
+    if failure.reached == "unsent":
+        return "unsent"
+    return "refused" if isinstance(failure, f.RateLimited | f.TooLarge) else "failed"
 
 
 def _learn(failure: f.ProviderFailure, deployment: Deployment, engine: Engine, now: float) -> None:
@@ -113,9 +118,10 @@ def _learn(failure: f.ProviderFailure, deployment: Deployment, engine: Engine, n
         alarm = isinstance(failure, f.WouldCost | f.CredentialRejected)
         engine.tell(Withdrawn(name, failure.message, now + follows.withdraws, alarm))
         engine.tell(Changed("withdrawn", name, f"{type(failure).__name__}: {failure.message[:200]}", now))
-    if follows.loses_capability and isinstance(failure, f.Unsupported) and failure.capability:
-        engine.view.catalog.learned.learn(deployment.name, failure.capability, now, has=False)
-        engine.tell(Changed("capability lost", deployment.name, failure.capability, now))
+    named = failure.capability if isinstance(failure, f.Unsupported | f.RefusedHere) else None
+    if follows.loses_capability and named and failure.reached != "unsent":  # what we refuse to build teaches nothing
+        engine.view.catalog.learned.learn(deployment.name, named, now, has=False)
+        engine.tell(Changed("capability lost", deployment.name, named, now))
 
 
 def settle(slot: Slot, usage: Usage | None, said: tuple[Observation, ...], engine: Engine) -> None:

@@ -24,7 +24,7 @@ from gateway.routing.affinity import LONG, Sessions
 from gateway.routing.health import Health
 from gateway.routing.rank import Bid, price_of, score
 from gateway.words import Call, Deployment, Exclusion, Wants
-from providers.failures import ProviderFailure
+from providers.failures import ProviderFailure, Superseded
 
 SHORTLIST = 20
 """
@@ -68,6 +68,7 @@ class Tried:
     def __init__(self, attempts: Iterable[Attempt] = ()) -> None:
         self.attempts: list[Attempt] = []
         self.over: frozenset[str] = frozenset()  # names of deployments that are not asked again
+        self.failed_at: frozenset[str] = frozenset()  # providers: others are asked first
         self.full: dict[str, Exclusion] = {}
         self.waits: list[Wait] = []
         self.hedged = False
@@ -77,6 +78,8 @@ class Tried:
     def add(self, attempt: Attempt) -> None:
         """One more attempt failed."""
         self.attempts.append(attempt)
+        if not isinstance(attempt.failure, Superseded):  # that one was slow
+            self.failed_at |= {attempt.deployment.provider.name}
         if not attempt.again:
             self.over |= {attempt.deployment.name}
 
@@ -139,11 +142,13 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
     The plan for *call* at *now*, after what was *tried* for it.
 
     Those that look full are not ranked: whether the levels known here are still right is for the ledger to say, which is
-    asked before anybody is refused. The last resort comes after all others.
+    asked before anybody is refused. Where a provider has failed for this call, others are asked first, whatever the caller's
+    order; the last resort comes after all others.
     """
     wants = view.catalog.standing_in(call, now)
     prices, bid = view.prices(), view.bid(call, wants, now)
     scored: list[tuple[tuple[int, int], float, int, Deployment]] = []
+    later: list[tuple[tuple[int, int], float, int, Deployment]] = []
     last: list[Deployment] = []
     full: list[Deployment] = []
     unavailable: list[Exclusion] = []
@@ -167,11 +172,11 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
                 unavailable.append(busy)
                 continue
             value = score(candidate, price, view.health.expected(deployment.name), bid)
-            scored.append((candidate.preference, -value, len(scored), deployment))
+            rows = later if deployment.provider.name in tried.failed_at else scored
+            rows.append((candidate.preference, -value, len(rows), deployment))
             if len(scored) == SHORTLIST:
                 break
-    scored.sort()
-    ranked = [row[-1] for row in scored] + last
+    ranked = [*(row[-1] for row in sorted(scored)), *(row[-1] for row in sorted(later)), *last]
     return Plan(wants, ranked, unavailable, full, _retry(unavailable))
 
 

@@ -55,7 +55,8 @@ def starting() -> NoSource:
 def _in_vain(attempts: Sequence[Attempt], chosen: Plan, failed: tuple[Exclusion, ...], now: float) -> GatewayError:
     """What to say when all that were asked failed: what they agree on, if the request is at fault."""
     last = CONSEQUENCES[type(attempts[-1].failure)].last
-    if last is not None and all(CONSEQUENCES[type(one.failure)].last for one in attempts):
+    agreed = last is not None and all(CONSEQUENCES[type(one.failure)].last for one in attempts)
+    if last is not None and agreed and _heard_enough(attempts, chosen):
         return last(attempts[-1].failure.message, excluded=failed)
     tried = "; ".join(f"{reason.deployment}: {reason.reason}" for reason in failed)
     wait = 1.0 if chosen.ranked else _wait(chosen, failed, now)
@@ -64,6 +65,16 @@ def _in_vain(attempts: Sequence[Attempt], chosen: Plan, failed: tuple[Exclusion,
         retry_after=None if wait == math.inf else wait,
         excluded=failed,
     )
+
+
+def _heard_enough(attempts: Sequence[Attempt], chosen: Plan) -> bool:
+    """
+    Whether what all *attempts* say against the request may be believed: one provider alone may be odd, as long as another
+    could have been asked.
+    """
+    asked = {one.deployment.provider.name for one in attempts}
+    others = {d.provider.name for d in chosen.ranked} | {one.deployment.partition("/")[0] for one in chosen.unavailable}
+    return len(asked) > 1 or not others - asked
 
 
 def _failed(attempts: Iterable[Attempt], view: View, now: float) -> tuple[Exclusion, ...]:

@@ -25,6 +25,7 @@ from gateway.request.plan import Attempt
 from gateway.request.stream import arrivals
 from gateway.words import Call, GatewayError
 from providers.chat import ChatRequest, Chunk, Message, Step, Usage, encode, raw
+from providers.dialect import Request
 from providers.failures import Interrupted
 
 _GO_ON = (
@@ -84,27 +85,30 @@ class StreamSession:
 
 def resumable(call: Call) -> bool:
     """Whether the answer to *call* may be continued by another source than began it."""
-    view = call.view
+    if not isinstance(call.request, Request):
+        return False
+    view = call.request.view
     shaped = view.response_format is not None and view.response_format.type != "text"
     return call.resume and not shaped and not view.logprobs and (view.n or 1) == 1
 
 
 def continued(call: Call, text: str) -> Call:
-    """*call*, for what follows *text*."""
-    if not text:
+    """*call*, which is a chat, for what follows *text*."""
+    asked = call.request
+    if not text or not isinstance(asked, Request):
         return call
-    fields = dict(call.fields)
-    messages = [*call.view.messages, Message("assistant", text), Message("user", _GO_ON)]
+    fields = dict(asked.fields)
+    messages = [*asked.view.messages, Message("assistant", text), Message("user", _GO_ON)]
     changes: dict[str, Any] = {"messages": messages}
     # The caller's own messages stay as they were spelled.
     fields["messages"] = raw([*msgspec.json.decode(fields["messages"], type=list[msgspec.Raw]), *messages[-2:]])
     for name in ("max_tokens", "max_completion_tokens"):
-        bound = getattr(call.view, name)
+        bound = getattr(asked.view, name)
         if bound is not None:
             changes[name] = max(1, bound - len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN)
             fields[name] = raw(changes[name])
-    view: ChatRequest = msgspec.structs.replace(call.view, **changes)
-    return msgspec.structs.replace(call, view=view, fields=fields)
+    view: ChatRequest = msgspec.structs.replace(asked.view, **changes)
+    return msgspec.structs.replace(call, request=msgspec.structs.replace(asked, view=view, fields=fields))
 
 
 class _Said(Struct):

@@ -23,7 +23,7 @@ from providers.observations import Observation
 def whole(answer: Answer, engine: Engine) -> Whole:
     """The answer in one piece."""
     found = answer.reply.whole
-    assert found is not None  # the request did not ask for a stream
+    assert isinstance(found, Whole)  # the request did not ask for a stream
     answer.reply.close()
     _settle(answer, found.completion.usage, answer.reply.observed, engine)
     if found.completion.usage is not None:

@@ -14,7 +14,7 @@ from msgspec import Raw
 from providers import errors
 from providers import failures as f
 from providers.chat import Message, raw
-from providers.dialect import Account, Request, Response, Target
+from providers.dialect import Account, HttpResponse, Operation, Request, Target
 from providers.dialects.openai import OpenAI
 from providers.observations import seconds
 
@@ -26,6 +26,7 @@ _EFFORTS = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}
 
 
 class Groq(OpenAI):
+    operations: frozenset[Operation] = frozenset({"chat"})  # no model of its makes embeddings
     accepts = frozenset({"disable_tool_validation", "include_reasoning", "reasoning_format"})
 
     def adapt(self, fields: dict[str, Raw], target: Target, request: Request) -> None:
@@ -45,7 +46,7 @@ class Groq(OpenAI):
         plain.name = None
         return plain
 
-    def classify(self, account: Account, response: Response) -> f.ProviderFailure:
+    def classify(self, account: Account, response: HttpResponse) -> f.ProviderFailure:
         body = errors.read_error(response.body)
         if response.status == 413:  # its retry-after is meaningless: the request outgrew the bucket
             return f.TooLarge(body.message, status=413)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from providers.dialect import Listed
+from providers.dialect import Listed, Operation
 from providers.dialects.openai import OpenAI
+from providers.listing import is_model_id, object_of, strings_of, tokens_of
+from providers.observations import number_of
 
 _MILLION = 1e6
 _PROMPT_SHARE = 3
@@ -18,36 +20,47 @@ _PROMPT_SHARE = 3
 
 
 class HuggingFace(OpenAI):
+    operations: frozenset[Operation] = frozenset(
+        {"chat"}
+    )  # its router serves embeddings elsewhere, in a shape of its own
     accepts = frozenset({"repetition_penalty", "top_k"})
 
     def list_model(self, entry: dict[str, Any]) -> Listed | None:
-        offers = [offer for offer in entry.get("providers") or () if _usable(offer)]
+        if not is_model_id(entry["id"]):
+            raise ValueError("an id that names no model")
+        found = entry.get("providers")
+        offers = [offer for offer in found if _usable(offer)] if isinstance(found, list) else []
         if not offers:
             return None
         best = min(offers, key=_preference)
         prompt, output = _prices(best)
-        architecture = entry.get("architecture") or {}
+        architecture = object_of(entry.get("architecture"))
+        chats = "text" in (strings_of(architecture.get("output_modalities")) or ("text",))
         return Listed(
             id=f"{entry['id']}:{best['provider']}",
-            chat="text" in architecture.get("output_modalities", ("text",)),
-            capabilities=frozenset(_capabilities(best, architecture.get("input_modalities") or ())),
-            context=best.get("context_length"),
+            operations=frozenset({"chat"}) if chats else frozenset(),
+            capabilities=frozenset(_capabilities(best, strings_of(architecture.get("input_modalities")))),
+            context=tokens_of(best.get("context_length")),
             prompt_price=prompt,
             output_price=output,
         )
 
 
-def _usable(offer: dict[str, Any]) -> bool:
+def _usable(offer: object) -> bool:
     """Whether it answers now, and what it costs is known."""
-    if offer.get("status") != "live" or not offer.get("provider"):
+    if not isinstance(offer, dict) or offer.get("status") != "live" or not isinstance(offer.get("provider"), str):
         return False
-    pricing = offer.get("pricing") or {}
-    return bool(offer.get("is_free")) or all(isinstance(pricing.get(k), int | float) for k in ("input", "output"))
+    pricing = object_of(offer.get("pricing"))
+    return offer.get("is_free") is True or all(_is_price(pricing.get(name)) for name in ("input", "output"))
+
+
+def _is_price(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
 def _prices(offer: dict[str, Any]) -> tuple[float, float]:
     """Dollars for a token of the prompt and of the answer. What a provider gives away takes nothing of the credit."""
-    if offer.get("is_free"):
+    if offer.get("is_free") is True:
         return 0.0, 0.0
     return offer["pricing"]["input"] / _MILLION, offer["pricing"]["output"] / _MILLION
 
@@ -55,7 +68,11 @@ def _prices(offer: dict[str, Any]) -> tuple[float, float]:
 def _preference(offer: dict[str, Any]) -> tuple[bool, float, float]:
     """The cheapest of those with tools, the faster of equals."""
     prompt, output = _prices(offer)
-    return not offer.get("supports_tools"), _PROMPT_SHARE * prompt + output, -float(offer.get("throughput") or 0)
+    return (
+        not offer.get("supports_tools"),
+        _PROMPT_SHARE * prompt + output,
+        -(number_of(str(offer.get("throughput"))) or 0.0),
+    )
 
 
 def _capabilities(offer: dict[str, Any], inputs: Any) -> set[str]:

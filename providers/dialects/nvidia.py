@@ -12,9 +12,10 @@ from fnmatch import fnmatchcase
 import msgspec
 from msgspec import Raw
 
-from providers.chat import Message, raw
-from providers.dialect import Request, Target
+from providers.chat import Fields, Message, encode, raw
+from providers.dialect import HttpRequest, Request, Target
 from providers.dialects.openai import OpenAI
+from providers.embeddings import EmbedRequest
 
 _SWITCHES: tuple[tuple[str, str, object, object], ...] = (
     ("deepseek-ai/deepseek-v4*", "thinking", True, False),
@@ -37,6 +38,13 @@ _OFF = ("none", "minimal")
 
 class Nvidia(OpenAI):
     accepts = frozenset({"chat_template_kwargs"})
+
+    def build_embed(self, target: Target, request: EmbedRequest) -> HttpRequest:
+        """Models that tell questions from passages must be told which it is (``input_type``): unless said, a question."""
+        built = super().build_embed(target, request)
+        fields = msgspec.json.decode(built.body or b"{}", type=Fields)
+        fields["input_type"] = request.fields.get("input_type", Raw(b'"query"'))
+        return msgspec.structs.replace(built, body=encode(fields))
 
     def adapt(self, fields: dict[str, Raw], target: Target, request: Request) -> None:
         effort = request.view.reasoning_effort

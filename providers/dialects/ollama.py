@@ -10,13 +10,16 @@ import re
 from collections.abc import Generator, Sequence
 from typing import Any, Literal, TypeVar
 
+import msgspec
 import ollama
 from pydantic import BaseModel, ValidationError
 
 from providers import errors
 from providers import failures as f
 from providers.chat import Message, Step, ToolCall, Usage, Whole, encode
-from providers.dialect import Account, Call, Discovery, Listed, Listing, Request, Response, Target
+from providers.dialect import Account, ChatOnly, Discovery, HttpRequest, HttpResponse, Listed, Listing, Request, Target
+from providers.lenient import decodable
+from providers.listing import object_of, read_entries, strings_of, tokens_of
 from providers.observations import Headers, Observation, from_headers
 from providers.translation import (
     arguments_of,
@@ -65,29 +68,17 @@ class _Answer(ollama.ChatResponse):
     error: Any = None
 
 
-class _Model(ollama.ListResponse.Model):
-    name: str | None = None
-    details: Any = None  # newer servers tell the context in it
-    capabilities: list[str] | None = None
-    remote_model: str | None = None
-    remote_host: str | None = None
-
-
-class _Models(ollama.ListResponse):
-    models: Sequence[_Model]
-
-
 T = TypeVar("T", bound=BaseModel)
 
 
 def _decoded(kind: type[T], body: bytes) -> T:
     try:
-        return kind.model_validate_json(body)
+        return kind.model_validate_json(decodable(body))
     except ValidationError as exc:
         raise f.Unreachable(f"the answer is not one of Ollama's: {exc.errors(include_url=False)[:1]}") from exc
 
 
-class Ollama:
+class Ollama(ChatOnly):
     """Ollama's API."""
 
     framing: Literal["sse", "lines"] = "lines"
@@ -98,7 +89,7 @@ class Ollama:
             headers["authorization"] = f"Bearer {account.key}"
         return headers
 
-    def build(self, target: Target, request: Request) -> Call:
+    def build(self, target: Target, request: Request) -> HttpRequest:
         view, drop = request.view, target.account.spec.drop
         body: dict[str, Any] = {
             "model": target.model,
@@ -115,11 +106,11 @@ class Ollama:
             body["format"] = (wanted.json_schema.schema if wanted.json_schema else None) or "json"
         if "reasoning" in target.capabilities and view.reasoning_effort is not None:
             body["think"] = _EFFORTS.get(view.reasoning_effort, view.reasoning_effort != "none")
-        return Call("POST", f"{target.account.base_url}/api/chat", self.headers(target.account), encode(body))
+        return HttpRequest("POST", f"{target.account.base_url}/api/chat", self.headers(target.account), encode(body))
 
     # ── answers ──
 
-    def read(self, target: Target, body: bytes) -> Whole:
+    def read(self, target: Target, request: Request, body: bytes) -> Whole:  # noqa: ARG002
         answer = _told(target.account, body)
         calls = _calls(answer, 0, fingerprint(body))
         text = answer.message.content or ""
@@ -131,10 +122,10 @@ class Ollama:
         choice = {"index": 0, "message": message, "finish_reason": _finish(answer, called=bool(calls))}
         return whole_of("", answer.model or target.model, [choice], usage_of(answer))
 
-    def reader(self, target: Target) -> OllamaReader:
+    def reader(self, target: Target, request: Request) -> OllamaReader:  # noqa: ARG002
         return OllamaReader(target)
 
-    def classify(self, account: Account, response: Response) -> f.ProviderFailure:
+    def classify(self, account: Account, response: HttpResponse) -> f.ProviderFailure:
         """Which failure an error answer is. Models in the cloud answer 401 and 403 to who is not entitled to them."""
         body = errors.read_error(response.body)
         text, status = body.message.lower(), response.status
@@ -159,36 +150,44 @@ class Ollama:
 
         A model that merely stands for one elsewhere says where it runs: it is neither local nor free.
         """
-        response = yield Call("GET", f"{account.base_url}/api/tags", self.headers(account))
+        response = yield HttpRequest("GET", f"{account.base_url}/api/tags", self.headers(account))
         if response.status >= 400:
             raise self.classify(account, response)
+        try:
+            found = object_of(msgspec.json.decode(decodable(response.body)))
+        except (msgspec.DecodeError, RecursionError) as exc:
+            raise f.Unreachable(f"the model list cannot be read: {exc!r}") from exc
+        told, skipped = read_entries(found.get("models"), _entry)
+        rows = {row.get("model") or row.get("name"): row for row in map(object_of, found["models"])}
         listed = []
-        for model in _decoded(_Models, response.body).models:
-            name = model.model or model.name
-            if name:
-                listed.append((yield from self._described(account, name, model)))
-        return Listing(tuple(listed))
+        for model in told:
+            described = yield from self._described(account, model, rows[model.id])
+            listed.append(described)
+        return Listing(tuple(listed), skipped=skipped)
 
-    def _described(self, account: Account, name: str, model: _Model) -> Generator[Call, Response, Listed]:
-        capabilities, context = model.capabilities, _positive(model.details, "context_length")
-        elsewhere = model.remote_host or ("ollama.com" if model.remote_model or _CLOUD.search(name) else None)
-        if capabilities is None or (context is None and elsewhere is None and "completion" in capabilities):
-            body = encode({"model": name})
-            response = yield Call("POST", f"{account.base_url}/api/show", self.headers(account), body)
+    def _described(
+        self, account: Account, model: Listed, row: dict[str, Any]
+    ) -> Generator[HttpRequest, HttpResponse, Listed]:
+        """*model* with what its description adds to its *row*."""
+        told = row.get("capabilities")
+        capabilities = strings_of(told) if isinstance(told, list) else None
+        context = model.context
+        if capabilities is None or (context is None and model.runs_at is None and "completion" in capabilities):
+            body = encode({"model": model.id})
+            response = yield HttpRequest("POST", f"{account.base_url}/api/show", self.headers(account), body)
             shown = _shown(response)
             if shown is not None:
-                capabilities = shown.capabilities if capabilities is None else capabilities
+                capabilities = tuple(shown.capabilities or ()) if capabilities is None else capabilities
                 context = context or _context_of(shown)
         if capabilities is None:
-            return Listed(id=name, context=context, runs_at=elsewhere)
+            return msgspec.structs.replace(model, context=context)
         gives = {ours for theirs in capabilities for ours in _GIVES.get(theirs, ())}
         chats = "completion" in capabilities
-        return Listed(
-            id=name,
-            chat=chats,
+        return msgspec.structs.replace(
+            model,
+            operations=frozenset({"chat"}) if chats else frozenset(),
             capabilities=frozenset(gives.union(_COMPLETES) if chats else gives),
             context=context,
-            runs_at=elsewhere,
         )
 
 
@@ -203,6 +202,9 @@ class OllamaReader:
         self._done = False
 
     def finished(self) -> bool:
+        return self._done
+
+    def ended(self) -> bool:
         return self._done
 
     def feed(self, event: bytes) -> list[Step]:
@@ -310,7 +312,7 @@ def _told(account: Account, body: bytes) -> _Answer:
     """An answer or a line of one; raises a ProviderFailure if it tells of one."""
     answer = _decoded(_Answer, body)
     if answer.error is not None:
-        raise Ollama().classify(account, Response(500, {}, encode({"error": answer.error})))
+        raise Ollama().classify(account, HttpResponse(500, {}, encode({"error": answer.error})))
     return answer
 
 
@@ -342,7 +344,15 @@ def usage_of(answer: ollama.ChatResponse) -> Usage | None:
 # ── the model list ──
 
 
-def _shown(response: Response) -> ollama.ShowResponse | None:
+def _entry(row: dict[str, Any]) -> Listed:
+    """One row of the list. Newer servers tell the context in it, and where a model runs that is not here."""
+    name = row.get("model") or row["name"]
+    elsewhere = row.get("remote_host") or ("ollama.com" if row.get("remote_model") or _CLOUD.search(name) else None)
+    context = tokens_of(object_of(row.get("details")).get("context_length"))
+    return Listed(id=name, context=context, runs_at=None if elsewhere is None else str(elsewhere))
+
+
+def _shown(response: HttpResponse) -> ollama.ShowResponse | None:
     """What a model is, or None if it cannot be told: one that cannot be read keeps no other from being listed."""
     if response.status != 200:
         return None
@@ -353,10 +363,5 @@ def _shown(response: Response) -> ollama.ShowResponse | None:
 
 
 def _context_of(shown: ollama.ShowResponse) -> int | None:
-    facts = shown.modelinfo or {}
-    return _positive(facts, f"{facts.get('general.architecture')}.context_length")
-
-
-def _positive(found: object, key: str) -> int | None:
-    value = found.get(key) if isinstance(found, dict) else None
-    return value if isinstance(value, int) and value > 0 else None
+    facts = object_of(shown.modelinfo)
+    return tokens_of(facts.get(f"{facts.get('general.architecture')}.context_length"))

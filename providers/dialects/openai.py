@@ -13,11 +13,13 @@ from msgspec import UNSET, Raw, UnsetType
 
 from providers import errors
 from providers import failures as f
-from providers.chat import AnswerMessage, Chunk, Completion, Message, Step, ToolCall, Whole, encode, raw
-from providers.dialect import Account, Call, Discovery, Listed, Listing, Request, Response, Target
-from providers.lenient import decode_mended
+from providers.chat import AnswerMessage, Choice, Chunk, Completion, Message, Step, ToolCall, Whole, encode, raw
+from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Listed, Listing, Operation, Request, Target
+from providers.embeddings import Embeddings, EmbedRequest, decode_embeddings
+from providers.lenient import decodable, decode_leniently
+from providers.listing import first_tokens_of, object_of, read_entries, strings_of, tokens_of
 from providers.observations import Headers, Observation, from_headers
-from providers.reasoning import ThoughtSplitter, split_thought
+from providers.reasoning import ReasoningSplitter, split_reasoning
 
 PASSED = frozenset(
     {
@@ -27,6 +29,9 @@ PASSED = frozenset(
     }
 )  # fmt: skip
 """Fields that mean the same to every provider. What else a caller sends stays here: an unknown field is never a 400."""
+
+EMBED_PASSED = frozenset({"dimensions", "encoding_format", "input", "user"})
+"""What of a request for embeddings is sent on; what a provider refuses of it is dropped by its configuration."""
 
 SERVICE_TIERS = frozenset({"auto", "default", "flex", "scale", "priority"})
 """The tiers that OpenAI's SDKs accept in an answer."""
@@ -53,6 +58,7 @@ class OpenAI:
     """The lingua franca. Subclasses override what differs, usually ``adapt``, ``classify`` and ``list_model``."""
 
     framing: Literal["sse", "lines"] = "sse"
+    operations: frozenset[Operation] = frozenset({"chat", "embed"})
     accepts: frozenset[str] = frozenset()  # fields beyond PASSED that this provider understands
 
     def headers(self, account: Account) -> dict[str, str]:
@@ -61,7 +67,7 @@ class OpenAI:
             headers["authorization"] = f"Bearer {account.key}"
         return headers
 
-    def build(self, target: Target, request: Request) -> Call:
+    def build(self, target: Target, request: Request) -> HttpRequest:
         spec, view = target.account.spec, request.view
         fields = {k: v for k, v in request.fields.items() if k in PASSED or k in self.accepts}
         for old, new in spec.rename.items():
@@ -86,7 +92,7 @@ class OpenAI:
                 fields[name] = raw(value)
         self.adapt(fields, target, request)
         url = f"{target.account.base_url}/chat/completions"
-        return Call("POST", url, self.headers(target.account), encode(fields))
+        return HttpRequest("POST", url, self.headers(target.account), encode(fields))
 
     def message(self, message: Message) -> Message:
         """*message* with only what every provider takes: clients replay fields that strict ones refuse."""
@@ -97,11 +103,39 @@ class OpenAI:
     def adapt(self, fields: dict[str, Raw], target: Target, request: Request) -> None:
         """Change *fields* to what this provider wants."""
 
+    # ── embeddings ──
+
+    def build_embed(self, target: Target, request: EmbedRequest) -> HttpRequest:
+        """A number of dimensions that cannot be had is refused: vectors of another length cannot be compared."""
+        dropped = target.account.spec.drop
+        if request.view.dimensions is not None and "dimensions" in dropped:
+            raise f.Unsupported("the number of dimensions cannot be chosen here").of("dimensions")
+        fields = {
+            name: value
+            for name, value in request.fields.items()
+            if name in EMBED_PASSED and name not in dropped and bytes(value) != b"null"
+        }
+        fields["model"] = raw(target.model)
+        url = f"{target.account.base_url}/embeddings"
+        return HttpRequest("POST", url, self.headers(target.account), encode(fields))
+
+    def read_embed(self, target: Target, request: EmbedRequest, body: bytes) -> Embeddings:
+        try:
+            found = decode_embeddings(body)
+        except msgspec.DecodeError as exc:
+            told = errors.read_error(body)
+            if told.error.get("error") or told.codes:
+                raise self.in_band(target.account, body) from exc
+            raise f.Unreachable(f"the answer is not a list of embeddings: {exc}") from exc
+        if len(found.data) != request.view.count():
+            raise f.NoAnswer(f"{len(found.data)} vectors for {request.view.count()} texts")
+        return Embeddings(body, len(found.data), found.model or target.model, found.usage)
+
     # ── answers ──
 
-    def read(self, target: Target, body: bytes) -> Whole:
+    def read(self, target: Target, request: Request, body: bytes) -> Whole:  # noqa: ARG002
         try:
-            found, body = decode_mended(body, _decode_completion, "chat.completion")
+            found, body = decode_leniently(body, _decode_completion, "chat.completion")
         except msgspec.DecodeError as exc:
             raise f.Unreachable(f"the answer is not a chat completion: {exc}") from exc
         if found.error is not UNSET and found.error is not None:
@@ -109,28 +143,21 @@ class OpenAI:
         for choice in found.choices:
             if choice.finish_reason == "error":
                 raise self.in_band(target.account, body)
-        splits = any(_thinks_aloud(target, choice.message) for choice in found.choices)
+        splits = any(_has_inline_reasoning(target, choice.message) for choice in found.choices)
         renamed = any(choice.message.reasoning is not None for choice in found.choices)
         foreign_tier = found.service_tier is not UNSET and found.service_tier not in SERVICE_TIERS
-        if not (splits or renamed or foreign_tier):
+        unfinished = any(not choice.finish_reason for choice in found.choices)
+        if not (splits or renamed or foreign_tier or unfinished):
             return Whole(found, body)
         edited = msgspec.json.decode(body)
         for choice, seen in zip(edited["choices"], found.choices, strict=True):
-            message = choice["message"]
-            _rename_reasoning(message)
-            if _thinks_aloud(target, seen.message):
-                thought, message["content"] = split_thought(
-                    message["content"], "</think>" in message["content"] or target.opens_in_thought,
-                    cut=seen.finish_reason == "length",
-                )  # fmt: skip
-                if thought:
-                    message["reasoning_content"] = thought
+            _edit(choice, seen, target)
         if foreign_tier:
             del edited["service_tier"]
         body = encode(edited)
         return Whole(msgspec.json.decode(body, type=Completion), body)
 
-    def reader(self, target: Target) -> OpenAIReader:
+    def reader(self, target: Target, request: Request) -> OpenAIReader:  # noqa: ARG002
         return OpenAIReader(self, target)
 
     def in_band(self, account: Account, body: bytes) -> f.ProviderFailure:
@@ -139,9 +166,11 @@ class OpenAI:
         error = answer.get("error") or next((c["error"] for c in answer.get("choices") or () if c.get("error")), None)
         code = str(error.get("code")) if isinstance(error, dict) else ""
         status = int(code) if code.isdigit() and 400 <= int(code) < 600 else 502
-        return self.classify(account, Response(status, {}, encode({"error": error or "the provider gave up midway"})))
+        return self.classify(
+            account, HttpResponse(status, {}, encode({"error": error or "the provider gave up midway"}))
+        )
 
-    def classify(self, account: Account, response: Response) -> f.ProviderFailure:
+    def classify(self, account: Account, response: HttpResponse) -> f.ProviderFailure:
         return errors.classify(account, response)
 
     def observe(self, account: Account, headers: Headers) -> tuple[Observation, ...]:
@@ -150,38 +179,49 @@ class OpenAI:
     # ── the model list ──
 
     def discover(self, account: Account) -> Discovery:
-        spec, listed = account.spec, tuple[Listed, ...]()
+        spec, listed, skipped = account.spec, tuple[Listed, ...](), 0
         if spec.listed_at:
-            listed = self.list_models(account, (yield self.get(account, spec.listed_at)))
+            listed, skipped = self.list_models(account, (yield self.get(account, spec.listed_at)))
         known = {model.id for model in listed}
-        return Listing((*listed, *(Listed(id=model) for model in spec.static_models if model not in known)))
+        static = tuple(Listed(id=model) for model in spec.static_models if model not in known)
+        return Listing((*listed, *static), skipped=skipped)
 
-    def get(self, account: Account, path: str) -> Call:
-        return Call("GET", f"{account.base_url}{path}", self.headers(account))
+    def get(self, account: Account, path: str) -> HttpRequest:
+        return HttpRequest("GET", f"{account.base_url}{path}", self.headers(account))
 
-    def list_models(self, account: Account, response: Response) -> tuple[Listed, ...]:
-        """The entries of a list, without aliases of one another; raises a ProviderFailure if it is none."""
+    def list_models(self, account: Account, response: HttpResponse) -> tuple[tuple[Listed, ...], int]:
+        """
+        The entries of a list, without aliases of one another, and how many cannot be read.
+
+        Raises a ProviderFailure if it is no list.
+        """
         if response.status >= 400:
             raise self.classify(account, response)
-        found: list[Listed] = []
-        aliases: set[str] = set()  # a model under another name, whose quota is the same one
         try:
-            for entry in msgspec.json.decode(response.body)["data"]:
-                name = entry.get("id")
-                if not isinstance(name, str) or name in aliases or (model := self.list_model(entry)) is None:
-                    continue
-                found.append(model)
-                aliases.update(entry.get("aliases") or ())
-        except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as exc:
+            found = msgspec.json.decode(decodable(response.body))
+        except (msgspec.DecodeError, RecursionError) as exc:
             raise f.Unreachable(f"the model list cannot be read: {exc!r}") from exc
-        return tuple(found)
+        aliases: set[str] = set()  # a model under another name, whose quota is the same one
+
+        def read(entry: dict[str, Any]) -> Listed | None:
+            if entry["id"] in aliases:
+                return None
+            model = self.list_model(entry)
+            if model is not None:
+                aliases.update(strings_of(entry.get("aliases")))
+            return model
+
+        return read_entries(object_of(found).get("data"), read)
 
     def list_model(self, entry: dict[str, Any]) -> Listed | None:
-        """One entry; None leaves it out. Many providers add the sizes under one of these names."""
+        """
+        One entry; None leaves it out. Many providers add the sizes under one of these names.
+
+        Raises ``KeyError``, ``TypeError`` or ``ValueError`` for one that cannot be read.
+        """
+        sizes = (entry.get(name) for name in ("context_window", "context_length", "max_context_length"))
         return Listed(
-            id=entry["id"],
-            context=entry.get("context_window") or entry.get("context_length") or entry.get("max_context_length"),
-            max_output=entry.get("max_completion_tokens"),
+            id=entry["id"], context=first_tokens_of(*sizes), max_output=tokens_of(entry.get("max_completion_tokens"))
         )
 
 
@@ -191,20 +231,24 @@ class OpenAIReader:
     def __init__(self, dialect: OpenAI, target: Target) -> None:
         self._dialect = dialect
         self._target = target
-        self._done = False
+        self._ended = False
         self._open: set[int] = set()
         self._closed: set[int] = set()
         self._calls: dict[tuple[int, str], int] = {}
-        self._thoughts: dict[int, ThoughtSplitter] = {}
+        self._splitters: dict[int, ReasoningSplitter] = {}
 
     def finished(self) -> bool:
         return bool(self._closed) and self._open <= self._closed
 
+    def ended(self) -> bool:
+        return self._ended
+
     def feed(self, event: bytes) -> list[Step]:
         if event == b"[DONE]":
+            self._ended = True
             return []
         try:
-            chunk, event = decode_mended(event, _decode_chunk, "chat.completion.chunk")
+            chunk, event = decode_leniently(event, _decode_chunk, "chat.completion.chunk")
         except msgspec.DecodeError as exc:
             raise f.Unreachable(f"an event is not a chat completion chunk: {exc}") from exc
         if chunk.error is not UNSET and chunk.error is not None:
@@ -215,7 +259,7 @@ class OpenAIReader:
             self._open.add(choice.index)
             if choice.finish_reason == "error":
                 raise self._dialect.in_band(self._target.account, event)
-            if choice.finish_reason is not None:
+            if choice.finish_reason:  # some write "" where OpenAI writes null: no reason yet
                 self._closed.add(choice.index)
         if self._may_pass(chunk):
             return [Step(chunk, event)]
@@ -225,19 +269,24 @@ class OpenAIReader:
         passes = chunk.service_tier is UNSET or chunk.service_tier in SERVICE_TIERS
         for choice in chunk.choices:
             delta = choice.delta
-            thoughts = self._thoughts_of(choice.index)
+            splitter = self._splitter_of(choice.index)
             if delta.reasoning or delta.reasoning_content:
-                thoughts.comes_apart()
+                splitter.comes_apart()
             unplaced = any(not isinstance(call.index, int) for call in delta.tool_calls or ())
-            if unplaced or delta.reasoning is not None or thoughts.concerned(delta.content):
+            if (
+                unplaced
+                or delta.reasoning is not None
+                or choice.finish_reason == ""
+                or splitter.concerned(delta.content)
+            ):
                 passes = False
         return passes
 
-    def _thoughts_of(self, choice: int) -> ThoughtSplitter:
-        thoughts = self._thoughts.get(choice)
-        if thoughts is None:
-            thoughts = self._thoughts[choice] = ThoughtSplitter(self._target.opens_in_thought)
-        return thoughts
+    def _splitter_of(self, choice: int) -> ReasoningSplitter:
+        splitter = self._splitters.get(choice)
+        if splitter is None:
+            splitter = self._splitters[choice] = ReasoningSplitter(self._target.opens_in_reasoning)
+        return splitter
 
     def _rewritten(self, event: bytes) -> list[Step]:
         edited = msgspec.json.decode(event)
@@ -245,6 +294,7 @@ class OpenAIReader:
             edited.pop("service_tier", None)
         for choice in edited.get("choices", ()):
             delta = choice.get("delta") or {}
+            choice["finish_reason"] = choice.get("finish_reason") or None
             _rename_reasoning(delta)
             self._split(choice.get("index", 0), delta, choice.get("finish_reason"))
             for call in delta.get("tool_calls") or ():
@@ -255,10 +305,10 @@ class OpenAIReader:
 
     def _split(self, choice: int, delta: dict[str, Any], finish: str | None) -> None:
         """Take the thought out of what *delta* says."""
-        thoughts = self._thoughts_of(choice)
-        if not thoughts.concerned(delta.get("content")):
+        splitter = self._splitter_of(choice)
+        if not splitter.concerned(delta.get("content")):
             return
-        thought, said = thoughts.feed(delta.get("content") or "", last=finish is not None, cut=finish == "length")
+        thought, said = splitter.feed(delta.get("content") or "", last=finish is not None, cut=finish == "length")
         delta["content"] = said
         if thought:
             delta["reasoning_content"] = thought
@@ -271,12 +321,27 @@ class OpenAIReader:
         return self._calls.setdefault(key, sum(1 for of, _ in self._calls if of == choice))
 
 
-def _thinks_aloud(target: Target, message: AnswerMessage) -> bool:
+def _edit(choice: dict[str, Any], seen: Choice, target: Target) -> None:
+    """Spell *choice* as OpenAI does; *seen* is the same, typed."""
+    message = choice["message"]
+    if not seen.finish_reason:  # the body came to its end, and so did the answer
+        choice["finish_reason"] = "tool_calls" if seen.message.tool_calls else "stop"
+    _rename_reasoning(message)
+    if _has_inline_reasoning(target, seen.message):
+        thought, message["content"] = split_reasoning(
+            message["content"], "</think>" in message["content"] or target.opens_in_reasoning,
+            cut=seen.finish_reason == "length",
+        )  # fmt: skip
+        if thought:
+            message["reasoning_content"] = thought
+
+
+def _has_inline_reasoning(target: Target, message: AnswerMessage) -> bool:
     """Whether the content holds a thought. A model that merely writes about the tag is left alone."""
     content = message.content
     if not content or message.reasoning_content or message.reasoning:
         return False
-    if target.opens_in_thought or content.lstrip().startswith("<think>"):
+    if target.opens_in_reasoning or content.lstrip().startswith("<think>"):
         return True
     return "</think>" in content and "reasoning" in target.capabilities
 

@@ -8,6 +8,7 @@ what has become paid since the list was read is refused there, not billed. Error
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -20,8 +21,9 @@ from msgspec import Raw
 from providers import errors
 from providers import failures as f
 from providers.chat import Message, raw
-from providers.dialect import Account, Call, Discovery, Listed, Listing, Request, Response, Target
+from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Listed, Listing, Operation, Request, Target
 from providers.dialects.openai import OpenAI
+from providers.listing import strings_of, tokens_of
 from providers.observations import Observation, number_of, wait_of
 
 FREE_ONLY = {"prompt": 0, "completion": 0, "request": 0, "image": 0, "audio": 0}
@@ -58,6 +60,7 @@ _CAPABILITIES = {
 
 
 class OpenRouter(OpenAI):
+    operations: frozenset[Operation] = frozenset({"chat"})  # there is no ceiling of zero for embeddings
     accepts = frozenset(
         {
             "include_reasoning", "min_p", "reasoning", "repetition_penalty", "top_a", "top_k", "usage", "verbosity",
@@ -77,14 +80,14 @@ class OpenRouter(OpenAI):
 
     # ── failures ──
 
-    def classify(self, account: Account, response: Response) -> f.ProviderFailure:
-        body = errors.read_error(response.body)
+    def classify(self, account: Account, response: HttpResponse) -> f.ProviderFailure:
+        body = _in_the_upstreams_words(errors.read_error(response.body))
         failure = (
             _from_limit_source(response, body)
             or _from_availability(response, body)
             or _from_upstream(response, body)
             or _from_error_type(response, body)
-            or super().classify(account, response)
+            or errors.classified(account, response, body)
         )
         if failure.retry_in is None and failure.until is None:
             failure.retry_in = wait_of(response.headers).retry_in
@@ -101,26 +104,28 @@ class OpenRouter(OpenAI):
     # ── the model list, and our quota ──
 
     def discover(self, account: Account) -> Discovery:
-        listed: dict[str, Listed] = {}
-        call: Call | None = self.get(account, account.spec.listed_at)
+        listed, skipped = dict[str, Listed](), 0
+        call: HttpRequest | None = self.get(account, account.spec.listed_at)
         for _ in range(_MAX_PAGES):
             if call is None:
                 break
             response = yield call
-            listed |= {model.id: model for model in self.list_models(account, response)}
+            found, unread = self.list_models(account, response)
+            listed |= {model.id: model for model in found}
+            skipped += unread
             call = self._next_page(account, call, response)
         models = tuple(listed.values())
         if account.key is None:
-            return Listing(models)
+            return Listing(models, skipped=skipped)
         response = yield self.get(account, "/key")
         if response.status in (401, 403):
             raise self.classify(account, response)
         if response.status != 200:
-            return Listing(models, remarks=(f"GET /key: HTTP {response.status}",))
+            return Listing(models, remarks=(f"GET /key: HTTP {response.status}",), skipped=skipped)
         state = _object(_object(response.body).get("data"))
-        return Listing(models, tuple(_daily(state)), tuple(_remarks(state)))
+        return Listing(models, tuple(_daily(state)), tuple(_remarks(state)), skipped)
 
-    def _next_page(self, account: Account, call: Call, response: Response) -> Call | None:
+    def _next_page(self, account: Account, call: HttpRequest, response: HttpResponse) -> HttpRequest | None:
         """The call for the page after this one: only at the same host, for it carries the key."""
         link = _object(_object(response.body).get("links")).get("next")
         if not isinstance(link, str) or not link:
@@ -128,26 +133,33 @@ class OpenRouter(OpenAI):
         url = urljoin(call.url, link)
         if urlsplit(url)[:2] != urlsplit(call.url)[:2] or url == call.url:
             return None
-        return Call("GET", url, self.headers(account))
+        return HttpRequest("GET", url, self.headers(account))
 
     def list_model(self, entry: dict[str, Any]) -> Listed:
         top = _object(entry.get("top_provider"))
         architecture = _object(entry.get("architecture"))
-        offered = [*(entry.get("supported_parameters") or ()), *(architecture.get("input_modalities") or ())]
+        offered = (*strings_of(entry.get("supported_parameters")), *strings_of(architecture.get("input_modalities")))
         pricing = _object(entry.get("pricing"))
         prompt, output = _price(pricing.get("prompt")), _price(pricing.get("completion"))
-        sizes = [size for size in (entry.get("context_length"), top.get("context_length")) if size]
+        sizes = map(tokens_of, (entry.get("context_length"), top.get("context_length")))
         return Listed(
             id=entry["id"],
-            chat="text" in (architecture.get("output_modalities") or ("text",)),
+            operations=_operations(architecture.get("output_modalities")),
             capabilities=frozenset(_CAPABILITIES[name] for name in offered if name in _CAPABILITIES),
-            context=min(sizes, default=None),
-            max_output=top.get("max_completion_tokens"),
+            context=min(filter(None, sizes), default=None),
+            max_output=tokens_of(top.get("max_completion_tokens")),
             prompt_price=prompt,
             output_price=output,
             other_prices=prompt is None or output is None or any(_prices(pricing)),
             ends_at=_day_after(entry.get("expiration_date")),
         )
+
+
+def _operations(outputs: object) -> frozenset[Operation]:
+    """What a model with these output modalities is asked to do; one of which none are told makes text."""
+    made = strings_of(outputs) or ("text",)
+    found: dict[str, Operation] = {"text": "chat", "embeddings": "embed"}
+    return frozenset(found[name] for name in made if name in found)
 
 
 def _day_after(date: object) -> float | None:
@@ -168,7 +180,7 @@ def _prices(pricing: dict[str, Any]) -> Iterator[bool]:
     for name, value in pricing.items():
         if name == "overrides":
             for override in value or ():
-                yield any(
+                yield not isinstance(override, dict) or any(
                     _price(amount) != 0 for key, amount in override.items() if not key.startswith(("min_", "utc_"))
                 )
         elif name not in ("prompt", "completion", "discount"):
@@ -188,20 +200,24 @@ def _object(found: object) -> dict[str, Any]:
 def _daily(state: dict[str, Any]) -> Iterator[Observation]:
     """What is left of the day's free requests. Older servers do not tell; more may be used than there are."""
     daily = _object(state.get("free_model_daily_requests"))
-    limit, remaining = daily.get("limit"), daily.get("remaining")
-    if isinstance(limit, int | float) and isinstance(remaining, int | float):
-        yield Observation("requests", "day", float(limit), max(0.0, float(remaining)), by="GET /key")
+    limit, remaining = number_of(str(daily.get("limit"))), daily.get("remaining")
+    try:
+        left = float(remaining)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return
+    if limit is not None and math.isfinite(left):
+        yield Observation("requests", "day", limit, max(0.0, left), by="GET /key")
 
 
 def _remarks(state: dict[str, Any]) -> Iterator[str]:
     """What the key's owner should know. A cap on spending does not stop free models, so a tiny one is a safe lock."""
-    cap = state.get("limit")
+    cap, spent = state.get("limit"), number_of(str(state.get("usage", "")))
     if cap is None:
         yield "the key has no spending limit: set a tiny one (0.001 dollars), free models keep working"
-    elif isinstance(cap, int | float) and cap > _HARMLESS_CAP:
-        yield f"the key may spend up to {cap:g} dollars: set a tiny limit (0.001 dollars), free models keep working"
-    if state.get("usage"):
-        yield f"the key has spent {state['usage']:g} dollars so far"
+    elif (most := number_of(str(cap))) is None or most > _HARMLESS_CAP:
+        yield f"the key may spend up to {cap} dollars: set a tiny limit (0.001 dollars), free models keep working"
+    if spent:
+        yield f"the key has spent {spent:g} dollars so far"
     if state.get("is_free_tier") is False:
         yield "credits were bought on this account: nothing but the locks here keeps requests free"
     if state.get("is_management_key") or state.get("is_provisioning_key"):
@@ -248,7 +264,7 @@ _LACKS = re.compile(r"no endpoints found that support ([a-z ]+)")
 _LACKING = {"tool use": "tools", "image input": "vision", "input audio": "audio", "audio input": "audio"}
 
 
-def _from_limit_source(response: Response, body: errors.ErrorBody) -> f.ProviderFailure | None:
+def _from_limit_source(response: HttpResponse, body: errors.ErrorBody) -> f.ProviderFailure | None:
     """Whose limit it is. The strings are OpenRouter's own and not documented; older bodies have only the text."""
     metadata = _object(body.error.get("metadata"))
     source = metadata.get("limit_source")
@@ -262,7 +278,7 @@ def _from_limit_source(response: Response, body: errors.ErrorBody) -> f.Provider
         return limited.of("requests", window, limit, remaining=0.0)
     match source:
         case "upstream_provider_shared_pool":
-            return f.Busy(_raw_message(metadata) or body.message, status=status)
+            return f.Busy(body.message, status=status)
         case "openrouter_credits" | "openrouter_key_limit":
             return f.WouldCost(body.message, status=status, account_wide=True)
         case "openrouter_in_flight_budget":  # only what is paid for has one
@@ -272,7 +288,7 @@ def _from_limit_source(response: Response, body: errors.ErrorBody) -> f.Provider
     return None
 
 
-def _from_availability(response: Response, body: errors.ErrorBody) -> f.ProviderFailure | None:
+def _from_availability(response: HttpResponse, body: errors.ErrorBody) -> f.ProviderFailure | None:
     """What became of the model: the newer bodies have a code for it, the older ones a sentence."""
     availability = _object(body.error.get("availability"))
     failure = _AVAILABILITY.get(str(availability.get("code")))
@@ -291,7 +307,17 @@ def _from_availability(response: Response, body: errors.ErrorBody) -> f.Provider
     return f.Unsupported(body.message, status=404)  # of what this one request asked for
 
 
-def _from_upstream(response: Response, body: errors.ErrorBody) -> f.ProviderFailure | None:
+def _in_the_upstreams_words(body: errors.ErrorBody) -> errors.ErrorBody:
+    """*body* with the sentence that "Provider returned error" stands for, and the codes that came with it."""
+    told = _object(body.error.get("metadata")).get("raw")
+    if not isinstance(told, str | dict):
+        return body
+    upstream = errors.read_error(told.encode() if isinstance(told, str) else msgspec.json.encode(told))
+    codes = body.codes | (upstream.codes - {str(code) for code in range(400, 600)})
+    return errors.ErrorBody(upstream.message or body.message, codes, body.error)
+
+
+def _from_upstream(response: HttpResponse, body: errors.ErrorBody) -> f.ProviderFailure | None:
     """What an upstream refused. Its credentials, rates and models are not ours."""
     metadata = _object(body.error.get("metadata"))
     status = response.status
@@ -299,14 +325,14 @@ def _from_upstream(response: Response, body: errors.ErrorBody) -> f.ProviderFail
         if "flagged_input" in metadata or "reasons" in metadata:
             return f.ContentRefused(body.message, status=status)
         if metadata.get("raw"):
-            return f.Busy(_raw_message(metadata), status=status)
+            return f.Busy(body.message, status=status)
         return None
     if status in (401, 404, 429) and (metadata.get("raw") or body.message == "Provider returned error"):
-        return f.Busy(_raw_message(metadata) or body.message, status=status)
+        return f.Busy(body.message, status=status)
     return None
 
 
-def _from_error_type(response: Response, body: errors.ErrorBody) -> f.ProviderFailure | None:
+def _from_error_type(response: HttpResponse, body: errors.ErrorBody) -> f.ProviderFailure | None:
     kind = body.error.get("error_type") or _object(body.error.get("metadata")).get("error_type")
     failure = _ERROR_TYPE.get(str(kind))
     if failure is not None:
@@ -316,8 +342,3 @@ def _from_error_type(response: Response, body: errors.ErrorBody) -> f.ProviderFa
     if response.status == 429:
         return f.RateLimited(body.message, status=429, account_wide=True)
     return None
-
-
-def _raw_message(metadata: dict[str, Any]) -> str:
-    found = metadata.get("raw")
-    return found[:600] if isinstance(found, str) else ""

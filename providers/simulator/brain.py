@@ -105,6 +105,14 @@ def _bounded(saying: Saying, limit: int | None) -> Saying:
     return Saying(text, reasoning, [], cut=True)
 
 
+def vector_of(text: str, dimensions: int) -> list[float]:
+    """A direction for *text*: the same text, the same vector, of length 1."""
+    bits = hashlib.shake_128(text.encode("utf-8", "surrogatepass")).digest(2 * dimensions)
+    numbers = [int.from_bytes(bits[i : i + 2], "big") - 32_768 for i in range(0, len(bits), 2)]
+    length = math.hypot(*numbers) or 1.0
+    return [round(number / length, 8) for number in numbers]
+
+
 _SCALARS: dict[str, Any] = {"boolean": True, "null": None}
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import re
+import struct
 from typing import Any, NoReturn
 
 import msgspec
 
 from providers.simulator.base import BREAKING, Exchange, Refusal, Simulated, SimulatedModel
-from providers.simulator.brain import Saying, Turn, View, output_tokens, prompt_tokens
+from providers.simulator.brain import Saying, Turn, View, output_tokens, prompt_tokens, tokens, vector_of
 from providers.simulator.quotas import Meter
 
 CREATED = 1_795_440_000
+_DIMENSIONS = 32
 _PIECE = 12  # characters of text in one chunk
 _DATA_URL = re.compile(r"data:[^;,]+;base64,(.*)", re.DOTALL)
 
@@ -30,6 +32,8 @@ class OpenAILike(Simulated):
             await exchange.answer(200, self.listing())
         elif (method, path) == ("POST", "/chat/completions"):
             await self.chat(exchange)
+        elif (method, path) == ("POST", "/embeddings"):
+            await self.embed(exchange)
         else:
             raise Refusal(404, {"error": {"message": f"no such path: {path}", "code": 404}})
 
@@ -124,6 +128,38 @@ class OpenAILike(Simulated):
         if done:
             exchange.call.served = True
             self.served += 1
+
+    # ── embeddings ──
+
+    async def embed(self, exchange: Exchange) -> None:
+        body = exchange.json()
+        texts = inputs_of(body)
+        if not texts:
+            raise Refusal(400, {"error": {"message": "input: expected text", "code": 400}})
+        exchange.call.model = str(body.get("model"))
+        fault = self.due(exchange.call.model)
+        if fault and await self.spoil(exchange, fault):
+            return
+        model = self.model(exchange.call.model)
+        if not model.embedding:
+            raise Refusal(400, {"error": {"message": f"{model.id} makes no embeddings", "code": 400}})
+        if fault and fault not in _LATER:
+            self.refuse(fault, model)
+        prompt = sum(map(tokens, texts))
+        if max(map(tokens, texts)) > model.context:
+            self.refuse("context", model)
+        self.admit(model, prompt, 0)
+        self.settle(model, prompt, 0, 0)
+        vectors = [vector_of(text, body.get("dimensions") or _DIMENSIONS) for text in texts]
+        data = [
+            {"object": "embedding", "index": place, "embedding": _encoded(vector, body.get("encoding_format"))}
+            for place, vector in enumerate([] if fault == "empty" else vectors)
+        ]
+        usage = {"prompt_tokens": prompt, "total_tokens": prompt}
+        answer = {"object": "list", "data": data, "model": model.id, "usage": usage}
+        await exchange.answer(200, answer, self.headers(model))
+        exchange.call.served = fault is None
+        self.served += fault is None
 
     def bill(self, exchange: Exchange, model: SimulatedModel, usage: dict[str, Any], fault: str | None) -> None:
         """Charge what a priced model costs."""
@@ -244,6 +280,19 @@ def view_of(body: dict[str, Any], model: SimulatedModel) -> View:
         max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
         reasons=model.reasoning,
     )
+
+
+def inputs_of(body: Any) -> list[str]:
+    """What is to be embedded, token numbers as text; none if it cannot be."""
+    found = body.get("input") if isinstance(body, dict) else None
+    if isinstance(found, str) or (isinstance(found, list) and found and isinstance(found[0], int)):
+        found = [found]
+    return [str(item) for item in found] if isinstance(found, list) else []
+
+
+def _encoded(vector: list[float], form: str | None) -> list[float] | str:
+    """A vector as it was asked for: numbers, or little-endian floats of four bytes as base64."""
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode() if form == "base64" else vector
 
 
 def _turn(message: dict[str, Any]) -> Turn:

@@ -21,10 +21,16 @@ class Mistral(OpenAILike):
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock, (SimulatedModel(id="ministral-8b-latest", context=262_144, vision=True),
-                                 SimulatedModel(id="mistral-small-latest", vision=True)))  # fmt: skip
+                                 SimulatedModel(id="mistral-small-latest", vision=True),
+                                 SimulatedModel(id="mistral-embed", context=8192, embedding=True, tools=False)))  # fmt: skip
 
     def entry(self, model: SimulatedModel) -> dict[str, Any]:
-        can = {"completion_chat": True, "function_calling": model.tools, "vision": model.vision, "reasoning": False}
+        can = {
+            "completion_chat": not model.embedding,
+            "function_calling": model.tools,
+            "vision": model.vision,
+            "reasoning": False,
+        }
         return {**super().entry(model), "capabilities": can, "max_context_length": model.context, "aliases": []}
 
     def check(self, body: dict[str, Any], model: SimulatedModel, view: View) -> None:
@@ -130,7 +136,8 @@ class Cloudflare(OpenAILike):
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock, (SimulatedModel(id="@cf/openai/gpt-oss-120b", reasoning=True),
-                                 SimulatedModel(id="@cf/qwen/qwen3.8-27b")))  # fmt: skip
+                                 SimulatedModel(id="@cf/qwen/qwen3.8-27b"),
+                                 SimulatedModel(id="@cf/baai/bge-m3", context=8192, embedding=True, tools=False)))  # fmt: skip
         self.neurons = self.meter("account/neurons", lambda: Calendar(10_000))
 
     def listing(self) -> dict[str, Any]:

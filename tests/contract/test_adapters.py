@@ -17,10 +17,12 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
+from providers import dialects
 from providers import failures as f
 from providers.chat import AnswerMessage, Completion, Step, Usage, decode_fields, decode_request
 from providers.client import Provider, Reply
 from providers.dialect import Account, Listed, Request, Target
+from providers.embeddings import Embeddings, EmbedRequest, decode_embedding_request
 from providers.simulator.base import Simulated, SimulatedModel
 from providers.simulator.server import serve
 from providers.simulator.world import World
@@ -98,7 +100,7 @@ class Stage(Struct):
         model: SimulatedModel | None = None,
         *,
         timeouts: Timeouts | None = None,
-        opens_in_thought: bool = False,
+        opens_in_reasoning: bool = False,
         **fields: Any,
     ) -> Reply:
         """Send *fields* to *model*, by default one that just chats."""
@@ -108,7 +110,7 @@ class Stage(Struct):
         capabilities = frozenset(
             name for name in ("tools", "vision", "reasoning", "json_schema") if getattr(model, name)
         )
-        known = (capabilities, model.context, opens_in_thought)
+        known = (capabilities, model.context, opens_in_reasoning)
         target = Target(self.provider.account, self.listed_as(model) or model.id, *known)
         return await self.by(timeouts).send(target, Request(decode_request(content), decode_fields(content)))
 
@@ -243,8 +245,8 @@ async def test_reasoning_comes_in_a_field_of_its_own(stage: Stage):
 async def test_a_thought_that_only_a_closing_tag_ends_is_no_part_of_what_is_said(stage: Stage):
     model = replace(stage.model(reasoning=True), think_tag=True)
     stage.other.models = [model]
-    (choice,) = (await whole(await stage.ask(model, opens_in_thought=True))).choices
-    message, _, _ = message_of(await steps_of(await stage.ask(model, opens_in_thought=True, stream=True)))
+    (choice,) = (await whole(await stage.ask(model, opens_in_reasoning=True))).choices
+    message, _, _ = message_of(await steps_of(await stage.ask(model, opens_in_reasoning=True, stream=True)))
 
     assert choice.message.content == message.content == "You said: Grüezi, wie geht's? 日本語 🙂"
     assert choice.message.reasoning_content == message.reasoning_content == "The user wrote 1 messages."
@@ -354,7 +356,7 @@ FAULTS: dict[str, type[f.ProviderFailure]] = {
     "server_error": f.Unreachable,
     "html": f.Unreachable,
     "bad_json": f.Unreachable,
-    "empty": f.Unreachable,
+    "empty": f.NoAnswer,
     "reset": f.Unreachable,
 }
 OWN_WAY: dict[tuple[str, str], type[f.ProviderFailure]] = {
@@ -523,3 +525,57 @@ async def test_a_model_that_costs_refuses_a_request_with_our_ceiling(stage: Stag
         await stage.ask(paid, provider={"max_price": {"prompt": 100}})
 
     assert stage.other.charged == 0
+
+
+# ── embeddings ──
+
+
+async def embedded(stage: Stage, **fields: Any) -> Embeddings:
+    model = next(model for model in stage.other.models if model.embedding)
+    body = msgspec.json.encode({"model": "any", **fields})
+    request = EmbedRequest(decode_embedding_request(body), decode_fields(body))
+    reply = await stage.provider.send(Target(stage.provider.account, model.id), request)
+    assert isinstance(reply.whole, Embeddings)
+    return reply.whole
+
+
+EMBEDDING = pytest.mark.parametrize("stage", ["cloudflare", "mistral", "nvidia"], indirect=True)
+
+
+@EMBEDDING
+async def test_each_text_comes_back_as_a_vector(stage: Stage):
+    found = await embedded(stage, input=["Oslo", "Rome", "Oslo"])
+    oslo, rome, again = (entry["embedding"] for entry in msgspec.json.decode(found.data)["data"])
+
+    assert found.vectors == 3
+    assert oslo == again != rome
+    assert found.usage is not None
+    assert found.usage.prompt_tokens == 3
+
+
+@EMBEDDING
+async def test_vectors_come_as_base64_where_that_was_asked_for(stage: Stage):
+    found = await embedded(stage, input="Oslo", encoding_format="base64", dimensions=8)
+    (entry,) = msgspec.json.decode(found.data)["data"]
+
+    assert len(base64.b64decode(entry["embedding"])) == 8 * 4
+
+
+@EMBEDDING
+@pytest.mark.parametrize(("fault", "expected"), [("bad_key", f.CredentialRejected), ("empty", f.NoAnswer)])
+async def test_embeddings_that_fail_are_told_for_what_they_are(stage: Stage, fault: str, expected: type[Exception]):
+    stage.other.fail(fault)
+
+    with pytest.raises(expected):
+        await embedded(stage, input="Oslo")
+
+
+def test_models_that_embed_are_marked_and_do_not_chat():
+    marked = {
+        name: [pattern for fact in spec.models if fact.operations == ("embed",) for pattern in fact.ids]
+        for name, spec in SPECS.items()
+    }
+
+    assert {name for name, patterns in marked.items() if patterns} == {"cloudflare", "cohere", "mistral", "nvidia"}
+    for name in filter(marked.get, marked):
+        assert "embed" in dialects.by_name(SPECS[name].dialect).operations

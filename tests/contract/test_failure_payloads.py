@@ -9,11 +9,15 @@ import pytest
 
 from providers import dialects
 from providers import failures as f
-from providers.dialect import Account, Response, Target
+from providers.chat import decode_fields, decode_request
+from providers.dialect import Account, HttpResponse, Request, Target
 from providers.spec import Free, ProviderSpec
 from providers.sse import ServerSentEvents
 from tests.failures import told
 from tests.payloads import FOLDER, SPECS, account, answer, body, is_envelope
+
+ASK = b'{"messages": [{"role": "user", "content": "hi"}]}'
+ASKED = Request(decode_request(ASK), decode_fields(ASK))
 
 PROVIDERS = ("cerebras", "cloudflare", "groq", "huggingface", "mistral", "nvidia", "openrouter", "zai")
 
@@ -29,7 +33,7 @@ RECORDED: dict[str, Expectation] = {
         f.RateLimited,
         {"unit": "neurons", "window": "day", "account_wide": True},
     ),
-    "groq/groq_400_json_validate_failed.json": (f.Unreachable, {}),
+    "groq/groq_400_json_validate_failed.json": (f.NoAnswer, {}),
     "groq/groq_400_model_decommissioned.json": (f.ModelGone, {}),
     "groq/groq_401.json": (f.CredentialRejected, {"account_wide": True}),
     "groq/groq_404.json": (f.ModelGone, {}),
@@ -85,6 +89,7 @@ RECORDED: dict[str, Expectation] = {
     "zai/zai_429_1302.json": (f.RateLimited, {"unit": "in-flight", "window": "in-flight", "retry_in": 1.0}),
 }
 
+UPSTREAM = '{"error":{"message":"At most 1 image may be provided","type":"BadRequestError","code":400}}'
 GROQ_DAY = (
     "Rate limit reached for model `m` in organization `o` service tier `on_demand` on tokens per day (TPD): "
     "Limit 200000, Used 199000, Requested 3000. Please try again in 9m38.016s."
@@ -93,6 +98,23 @@ HARNESS = "acme/model:free is only available on agentic harnesses"
 
 # Wordings that are known, without a whole payload: provider, status, body, headers → what it means.
 WORDED: list[tuple[str, int, Any, dict[str, str], type[f.ProviderFailure], dict[str, Any]]] = [
+    (
+        "openrouter",
+        400,
+        {
+            "error": {
+                "message": "Provider returned error",
+                "code": 400,
+                "metadata": {"raw": UPSTREAM, "provider_name": "A"},
+            }
+        },
+        {},
+        f.RefusedHere,
+        {"message": "At most 1 image may be provided", "parameter": None},
+    ),
+    ("groq", 400, {"error": {"message": "at most 4", "param": "stop"}}, {}, f.RefusedHere, {"parameter": "stop"}),
+    ("nvidia", 400, {"message": "too many (parameter=n, value=9)"}, {}, f.RefusedHere, {"parameter": "n"}),
+    ("mistral", 415, {"message": "no such media"}, {}, f.RefusedHere, {}),
     ("cerebras", 402, {"message": "Payment required"}, {}, f.WouldCost, {"account_wide": True}),
     ("cerebras", 403, "error code: 1010", {}, f.Unreachable, {}),
     ("cloudflare", 429, {"errors": [{"code": 3036, "message": "limit"}]}, {}, f.RateLimited, {"unit": "neurons"}),
@@ -101,7 +123,7 @@ WORDED: list[tuple[str, int, Any, dict[str, str], type[f.ProviderFailure], dict[
     ("groq", 403, "error code: 1010", {}, f.Unreachable, {}),
     ("groq", 498, {"error": {"message": "flex tier capacity exceeded"}}, {}, f.Busy, {}),
     ("groq", 400, {"error": {"message": "too long", "code": "context_length_exceeded"}}, {}, f.ContextTooLong, {}),
-    ("groq", 400, {"error": {"message": "bad call", "code": "tool_use_failed"}}, {}, f.Unreachable, {}),
+    ("groq", 400, {"error": {"message": "bad call", "code": "tool_use_failed"}}, {}, f.NoAnswer, {}),
     (
         "groq",
         400,
@@ -184,7 +206,7 @@ WORDED: list[tuple[str, int, Any, dict[str, str], type[f.ProviderFailure], dict[
         {"capability": "parallel_tools"},
     ),
     ("nvidia", 400, {"error": {"message": "The maximum context length is 32768 tokens."}}, {}, f.ContextTooLong, {}),
-    ("nvidia", 422, {"detail": [{"loc": ["body"], "msg": "field required"}]}, {}, f.CallersFault, {}),
+    ("nvidia", 422, {"detail": [{"loc": ["body"], "msg": "field required"}]}, {}, f.RefusedHere, {}),
     ("nvidia", 500, {"error": {"message": "ResourceExhausted: Worker local (267/32)"}}, {}, f.Busy, {}),
     ("nvidia", 529, {"error": {"message": "overloaded"}}, {}, f.Busy, {}),
     ("nvidia", 500, {"error": {"message": "internal"}}, {}, f.Unreachable, {}),
@@ -266,7 +288,7 @@ WORDED: list[tuple[str, int, Any, dict[str, str], type[f.ProviderFailure], dict[
     ("zai", 429, {"error": {"code": "1308", "message": "used up"}}, {}, f.RateLimited, {"retry_in": 3600.0}),
     ("zai", 429, {"error": {"code": "1310", "message": "used up"}}, {}, f.RateLimited, {"window": "month"}),
     ("zai", 429, {"error": {"code": "1311", "message": "plan"}}, {}, f.NotEntitled, {}),
-    ("zai", 400, {"error": {"code": "1210", "message": "bad"}}, {}, f.CallersFault, {}),
+    ("zai", 400, {"error": {"code": "1210", "message": "bad"}}, {}, f.RefusedHere, {}),
 ]
 
 
@@ -292,13 +314,13 @@ def failure_in(name: str) -> f.ProviderFailure:
     target = Target(of, "acme/model")
     try:
         if name.endswith(".sse"):
-            reader, framing = dialect.reader(target), ServerSentEvents()
+            reader, framing = dialect.reader(target, ASKED), ServerSentEvents()
             for event in (*framing.feed(body(name)), *framing.end()):
                 reader.feed(event)
         recorded = answer(name)
         if recorded.status != 200:
             return dialect.classify(of, recorded)
-        dialect.read(target, recorded.body)
+        dialect.read(target, ASKED, recorded.body)
     except f.ProviderFailure as failure:
         return failure
     raise AssertionError(f"{name} was taken for an answer")
@@ -328,7 +350,7 @@ def test_a_known_wording_means_what_its_provider_means(provider, status, content
     encoded = content.encode() if isinstance(content, str) else msgspec.json.encode(content)
     of = account(provider)
 
-    failure = dialects.by_name(of.spec.dialect).classify(of, Response(status, headers, encoded))
+    failure = dialects.by_name(of.spec.dialect).classify(of, HttpResponse(status, headers, encoded))
 
     assert type(failure) is expected
     assert told(failure, marks) == pytest.approx(marks)
@@ -345,7 +367,7 @@ JUNK = (
 def test_junk_is_a_failure_like_any_other(provider: str, status: int):
     of = account(provider)
     for content in JUNK:
-        failure = dialects.by_name(of.spec.dialect).classify(of, Response(status, {}, content))
+        failure = dialects.by_name(of.spec.dialect).classify(of, HttpResponse(status, {}, content))
 
         assert isinstance(failure, f.ProviderFailure)
         assert failure.status == status
@@ -355,7 +377,7 @@ def test_junk_is_a_failure_like_any_other(provider: str, status: int):
 def test_a_retry_after_is_read_where_nothing_better_is_known(provider: str):
     of = account(provider)
 
-    failure = dialects.by_name(of.spec.dialect).classify(of, Response(503, {"retry-after": "7"}, b'{"error":{}}'))
+    failure = dialects.by_name(of.spec.dialect).classify(of, HttpResponse(503, {"retry-after": "7"}, b'{"error":{}}'))
 
     assert type(failure) is f.Busy
     assert failure.retry_in == 7

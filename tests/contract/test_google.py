@@ -11,7 +11,7 @@ from gateway.catalog.proof import prove
 from gateway.quota.configured import buckets_of
 from providers import failures as f
 from providers.chat import Completion, Step, Usage, decode_fields, decode_request, encode
-from providers.dialect import Account, Listed, Listing, Request, Response, Target
+from providers.dialect import Account, HttpResponse, Listed, Listing, Request, Target
 from providers.dialects.google.dialect import Google
 from providers.dialects.google.request import NO_SIGNATURE
 from providers.sse import ServerSentEvents
@@ -57,13 +57,13 @@ def config(*known: Any, **fields: Any) -> Any:
 
 def read(name: str) -> Completion:
     """The answer in the payload *name*; what is sent on says the same."""
-    whole = DIALECT.read(target(), body(f"google/{name}"))
+    whole = DIALECT.read(target(), asked(), body(f"google/{name}"))
     assert msgspec.json.decode(whole.data, type=Completion) == whole.completion
     return whole.completion
 
 
 def streamed(content: bytes) -> list[Step]:
-    reader, framing = DIALECT.reader(target()), ServerSentEvents()
+    reader, framing = DIALECT.reader(target(), asked()), ServerSentEvents()
     steps = [step for event in (*framing.feed(content), *framing.end()) for step in reader.feed(event)]
     assert reader.finished()
     for step in steps:
@@ -277,7 +277,7 @@ class TestAConversationWithTools:
         return {"id": call_id, "type": "function", "function": {"name": "get_weather", "arguments": arguments}}
 
     def test_goes_back_with_the_signature_it_came_with(self):
-        message = msgspec.json.decode(DIALECT.read(target(), body("google/gemini_generate_tools.json")).data)
+        message = msgspec.json.decode(DIALECT.read(target(), asked(), body("google/gemini_generate_tools.json")).data)
         call = message["choices"][0]["message"]["tool_calls"][0]
 
         _, model, user = self.replayed(
@@ -367,17 +367,17 @@ class TestAnAnswer:
 
     def test_keeps_the_id_that_a_call_has(self):
         content = event({"functionCall": {"id": "mine", "name": "now", "args": None}}, finishReason="STOP")
-        (call,) = DIALECT.read(target(), content).completion.choices[0].message.tool_calls or ()
+        (call,) = DIALECT.read(target(), asked(), content).completion.choices[0].message.tool_calls or ()
 
         assert (call.id, call.function.arguments) == ("mine", "{}")
 
     def test_that_was_cut_says_so(self):
-        found = DIALECT.read(target(), event({"text": "Hel"}, finishReason="MAX_TOKENS"))
+        found = DIALECT.read(target(), asked(), event({"text": "Hel"}, finishReason="MAX_TOKENS"))
 
         assert found.completion.choices[0].finish_reason == "length"
 
     def test_that_was_filtered_says_so_if_anything_was_said(self):
-        found = DIALECT.read(target(), event({"text": "Hel"}, finishReason="SAFETY"))
+        found = DIALECT.read(target(), asked(), event({"text": "Hel"}, finishReason="SAFETY"))
 
         assert found.completion.choices[0].finish_reason == "content_filter"
 
@@ -389,30 +389,30 @@ class TestAnAnswer:
         blocked = b'{"promptFeedback":{"blockReason":"PROHIBITED_CONTENT"},"usageMetadata":{"promptTokenCount":3}}'
 
         with pytest.raises(f.ContentRefused):
-            DIALECT.read(target(), blocked)
+            DIALECT.read(target(), asked(), blocked)
         with pytest.raises(f.ContentRefused):
-            DIALECT.reader(target()).feed(blocked)
+            DIALECT.reader(target(), asked()).feed(blocked)
 
     @pytest.mark.parametrize("reason", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MALFORMED_RESPONSE"])
     def test_that_the_model_could_not_form_is_none(self, reason: str):
-        with pytest.raises(f.Unreachable, match=reason):
-            DIALECT.read(target(), event(finishReason=reason))
-        with pytest.raises(f.Unreachable, match=reason):
-            DIALECT.reader(target()).feed(event(finishReason=reason))
+        with pytest.raises(f.NoAnswer, match=reason):
+            DIALECT.read(target(), asked(), event(finishReason=reason))
+        with pytest.raises(f.NoAnswer, match=reason):
+            DIALECT.reader(target(), asked()).feed(event(finishReason=reason))
 
     @pytest.mark.parametrize("content", [b"", b"<html>", b"{}", b"[]", b'{"candidates":"no"}', b'{"candidates":[]}'])
     def test_that_is_none_of_theirs_is_none(self, content: bytes):
-        with pytest.raises(f.Unreachable):
-            DIALECT.read(target(), content)
+        with pytest.raises((f.Unreachable, f.NoAnswer)):
+            DIALECT.read(target(), asked(), content)
 
     @pytest.mark.parametrize("wrapped", ["%s", "[%s]"])
     def test_may_be_an_error_of_status_200(self, wrapped: str):
         content = (wrapped % '{"error":{"code":503,"message":"overloaded","status":"UNAVAILABLE"}}').encode()
 
         with pytest.raises(f.Busy):
-            DIALECT.read(target(), content)
+            DIALECT.read(target(), asked(), content)
         with pytest.raises(f.Busy):
-            DIALECT.reader(target()).feed(content)
+            DIALECT.reader(target(), asked()).feed(content)
 
 
 class TestAStream:
@@ -444,7 +444,7 @@ class TestAStream:
         assert reasons == [None, None, "tool_calls"]
 
     def test_is_finished_when_every_candidate_is(self):
-        reader = DIALECT.reader(target())
+        reader = DIALECT.reader(target(), asked())
 
         reader.feed(event({"text": "a"}, index=0))
         reader.feed(event({"text": "b"}, index=1, finishReason="STOP"))
@@ -454,7 +454,7 @@ class TestAStream:
         assert reader.finished()
 
     def test_filtered_after_something_was_said_ends_so(self):
-        reader = DIALECT.reader(target())
+        reader = DIALECT.reader(target(), asked())
         reader.feed(event({"text": "a"}))
 
         (step,) = reader.feed(event(finishReason="SAFETY"))
@@ -464,7 +464,7 @@ class TestAStream:
 
 def refused(message: str, status: int, code: str = "", **more: Any) -> f.ProviderFailure:
     content = encode({"error": {"code": status, "message": message, "status": code, **more}})
-    return DIALECT.classify(account("google"), Response(status, {}, content))
+    return DIALECT.classify(account("google"), HttpResponse(status, {}, content))
 
 
 class TestARefusal:
@@ -538,7 +538,7 @@ class TestARefusal:
             ("Deadline expired", 504, f.Busy, False),
             ("The model is overloaded.", 503, f.Busy, False),
             ("This model models/x is no longer available to new users.", 404, f.ModelGone, False),
-            ("Invalid value", 400, f.CallersFault, False),
+            ("Invalid value", 400, f.RefusedHere, False),
         ],
     )  # fmt: skip
     def test_of_a_known_wording(self, message: str, status: int, expected: type[Exception], account_wide: bool):
@@ -559,7 +559,7 @@ def discovered(*pages: bytes) -> tuple[list[str], Listing]:
     for page in pages:
         asked_for.append(call.url)
         try:
-            call = discovery.send(Response(200, {}, page))
+            call = discovery.send(HttpResponse(200, {}, page))
         except StopIteration as stop:
             return asked_for, stop.value
     raise AssertionError("more pages are wanted")
@@ -580,8 +580,8 @@ class TestTheList:
     def test_tells_sizes_and_who_chats(self):
         models = self.models()
 
-        assert models[FLASH] == Listed(id=FLASH, chat=True, context=1_048_576, max_output=65_536)
-        assert models["gemini-embedding-001"].chat is False
+        assert models[FLASH] == Listed(id=FLASH, operations=frozenset({"chat"}), context=1_048_576, max_output=65_536)
+        assert models["gemini-embedding-001"].operations == frozenset()
 
     def test_holds_what_is_free_and_what_is_not(self):
         free = {name for name, model in self.models().items() if prove(SPECS["google"], model, 0.0, 1.0)}
@@ -596,7 +596,7 @@ class TestTheList:
         ["gemini-4-argon", "gemini-pro-latest", "gemini-3-pro", "gemini-2.5-flash-image", "gemini-3.1-flash-live"],
     )
     def test_never_takes_a_paid_one_for_free(self, name: str):
-        assert prove(SPECS["google"], Listed(id=name, chat=True), 0.0, 1.0) is None
+        assert prove(SPECS["google"], Listed(id=name, operations=frozenset({"chat"})), 0.0, 1.0) is None
 
     @pytest.mark.parametrize(
         ("model", "limits"),
@@ -624,7 +624,7 @@ class TestTheList:
         discovery = DIALECT.discover(account("google"))
         next(discovery)
         with pytest.raises(f.Unreachable):
-            discovery.send(Response(200, {}, b"<html>"))
+            discovery.send(HttpResponse(200, {}, b"<html>"))
 
 
 def test_no_key_no_header():

@@ -10,7 +10,7 @@ import pytest
 
 from providers import failures as f
 from providers.chat import Completion, Step, decode_fields, decode_request
-from providers.dialect import Listed, Listing, Request, Response, Target
+from providers.dialect import HttpResponse, Listed, Listing, Request, Target
 from providers.dialects.ollama import OUTPUT_ALLOWANCE, SMALLEST_CONTEXT, Ollama
 from providers.sse import Lines
 from tests.payloads import account, answer, body
@@ -23,23 +23,26 @@ def target(**known: Any) -> Target:
     return Target(account("ollama", None), "qwen3.8:8b", **known)
 
 
+def asked(prompt: int = 10, **fields: Any) -> Request:
+    content = msgspec.json.encode({"messages": [{"role": "user", "content": "hi"}], **fields})
+    return Request(decode_request(content), decode_fields(content), prompt)
+
+
 def built(
     capabilities: frozenset[str] = frozenset(), context: int | None = None, prompt: int = 10, **fields: Any
 ) -> Any:
-    content = msgspec.json.encode({"messages": [{"role": "user", "content": "hi"}], **fields})
-    request = Request(decode_request(content), decode_fields(content), prompt)
-    call = Ollama().build(target(capabilities=capabilities, context=context), request)
+    call = Ollama().build(target(capabilities=capabilities, context=context), asked(prompt, **fields))
     assert call.url.endswith("/api/chat")
     assert "authorization" not in call.headers
     return msgspec.json.decode(call.body or b"")
 
 
 def read(name: str) -> Completion:
-    return Ollama().read(target(), body(f"ollama/{name}")).completion
+    return Ollama().read(target(), asked(), body(f"ollama/{name}")).completion
 
 
 def streamed(name: str) -> list[Step]:
-    reader, framing = Ollama().reader(target()), Lines()
+    reader, framing = Ollama().reader(target(), asked()), Lines()
     lines = [*framing.feed(body(f"ollama/{name}")), *framing.end()]
     steps = [step for line in lines for step in reader.feed(line)]
     assert reader.finished()
@@ -179,7 +182,7 @@ def test_calls_of_a_stream_have_places_of_their_own():
 
 
 def test_a_stream_without_its_last_line_is_not_finished():
-    reader = Ollama().reader(target())
+    reader = Ollama().reader(target(), asked())
     reader.feed(b'{"model": "m", "message": {"role": "assistant", "content": "Hel"}, "done": false}')
 
     assert not reader.finished()
@@ -215,7 +218,7 @@ def test_what_a_model_lacks_is_named():
 # ── the list ──
 
 
-def listed(*answers: Response) -> Listing:
+def listed(*answers: HttpResponse) -> Listing:
     discovery = Ollama().discover(account("ollama", None))
     try:
         next(discovery)
@@ -227,12 +230,12 @@ def listed(*answers: Response) -> Listing:
 
 
 def test_the_list_tells_what_each_model_can_and_asks_where_it_does_not():
-    shown = Response(200, {}, body("ollama/ollama_show.json"))
+    shown = HttpResponse(200, {}, body("ollama/ollama_show.json"))
     found: dict[str, Listed] = {}
     discovery = Ollama().discover(account("ollama", None))
     call = next(discovery)
     assert call.url.endswith("/api/tags")
-    told = Response(200, {}, body("ollama/ollama_tags.json"))
+    told = HttpResponse(200, {}, body("ollama/ollama_tags.json"))
     asked = []
     try:
         while True:
@@ -246,11 +249,11 @@ def test_the_list_tells_what_each_model_can_and_asks_where_it_does_not():
     assert found["qwen3.8:8b"].capabilities == {"tools", "reasoning", "json_object", "json_schema"}
     assert "qwen3.8:8b" not in asked
     assert "gemma4:12b" in asked
-    assert found["nomic-embed-text:latest"].chat is False
+    assert found["nomic-embed-text:latest"].operations == frozenset()
 
 
 def test_what_runs_elsewhere_says_so():
     tags = {"models": [{"name": "gpt-oss:120b-cloud", "model": "gpt-oss:120b-cloud", "capabilities": ["completion"]}]}
-    (model,) = listed(Response(200, {}, msgspec.json.encode(tags))).models
+    (model,) = listed(HttpResponse(200, {}, msgspec.json.encode(tags))).models
 
     assert model.runs_at == "ollama.com"

@@ -11,7 +11,7 @@ import pytest
 from providers import dialects
 from providers import failures as f
 from providers.chat import Completion, Step, decode_fields, decode_request
-from providers.dialect import Listed, Listing, Request, Response, Target
+from providers.dialect import HttpResponse, Listed, Listing, Request, Target
 from providers.dialects.openai import OpenAIReader
 from providers.sse import ServerSentEvents
 from tests.payloads import SPECS, account, answer, body
@@ -23,13 +23,17 @@ def target(provider: str, model: str = "acme/model", **known: Any) -> Target:
     return Target(account(provider), model, **known)
 
 
+def asked(**fields: Any) -> Request:
+    content = msgspec.json.encode({"messages": [{"role": "user", "content": "hi"}], **fields})
+    return Request(decode_request(content), decode_fields(content))
+
+
 def built(
     provider: str, model: str = "acme/model", capabilities: frozenset[str] = frozenset(), /, **fields: Any
 ) -> Any:
     """The body of the call that asks *provider* for *fields*."""
-    content = msgspec.json.encode({"messages": [{"role": "user", "content": "hi"}], **fields})
-    request = Request(decode_request(content), decode_fields(content))
-    call = dialects.by_name(SPECS[provider].dialect).build(target(provider, model, capabilities=capabilities), request)
+    dialect = dialects.by_name(SPECS[provider].dialect)
+    call = dialect.build(target(provider, model, capabilities=capabilities), asked(**fields))
     assert call.url == f"{SPECS[provider].base_url}/chat/completions"
     assert call.headers["authorization"] == "Bearer key"
     return msgspec.json.decode(call.body or b"")
@@ -38,7 +42,9 @@ def built(
 def whole(name: str, content: bytes | None = None, **known: Any) -> Completion:
     """The answer in the payload *name*; what is sent on says the same."""
     provider = name.partition("/")[0]
-    found = dialects.by_name(SPECS[provider].dialect).read(target(provider, **known), content or answer_body(name))
+    found = dialects.by_name(SPECS[provider].dialect).read(
+        target(provider, **known), asked(), content or answer_body(name)
+    )
     sent_on = msgspec.json.decode(found.data, type=Completion, strict=True)
     assert sent_on.choices == found.completion.choices
     assert msgspec.json.decode(found.data)["choices"][0]["message"].get("reasoning") is None
@@ -52,7 +58,7 @@ def answer_body(name: str) -> bytes:
 
 def streamed(name: str, content: bytes | None = None, **known: Any) -> tuple[list[Step], OpenAIReader]:
     provider = name.partition("/")[0]
-    reader = dialects.by_name(SPECS[provider].dialect).reader(target(provider, **known))
+    reader = dialects.by_name(SPECS[provider].dialect).reader(target(provider, **known), asked())
     framing = ServerSentEvents()
     events = [*framing.feed(content or body(name)), *framing.end()]
     steps = [step for event in events for step in reader.feed(event)]
@@ -108,7 +114,7 @@ def test_openrouter_says_what_an_answer_cost():
 
 
 def test_a_tier_that_no_sdk_knows_is_left_out():
-    found = dialects.by_name("groq").read(target("groq"), answer("groq/groq_200.json").body)
+    found = dialects.by_name("groq").read(target("groq"), asked(), answer("groq/groq_200.json").body)
 
     assert b"on_demand" not in found.data
 
@@ -116,7 +122,28 @@ def test_a_tier_that_no_sdk_knows_is_left_out():
 def test_an_answer_that_needs_no_change_is_passed_on_byte_for_byte():
     content = answer("mistral/mistral_200_headers.json").body
 
-    assert dialects.by_name("openai").read(target("mistral"), content).data == content
+    assert dialects.by_name("openai").read(target("mistral"), asked(), content).data == content
+
+
+EMPTY_REASON = b'data: {"choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":""}]}\n\n'
+
+
+def test_only_a_reason_to_finish_ends_a_stream():
+    """SGLang writes "" where OpenAI writes null (sgl-project/sglang#3912): it is sent on as null, and is no end."""
+    begun = EMPTY_REASON % b"Hel" + EMPTY_REASON % b"lo"
+    steps, reader = streamed("nvidia/x", begun)
+    assert not reader.finished()
+    assert [msgspec.json.decode(step.data)["choices"][0]["finish_reason"] for step in steps] == [None, None]
+
+    _, reader = streamed("nvidia/x", begun + b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n')
+    assert reader.finished()
+
+
+@pytest.mark.parametrize("reason", [b'""', b"null"])
+def test_a_whole_answer_without_a_reason_to_finish_came_to_its_end(reason: bytes):
+    content = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":%s}]}' % reason
+
+    assert whole("nvidia/x", content).choices[0].finish_reason == "stop"
 
 
 def test_a_partial_answer_that_ends_in_an_error_is_no_answer():
@@ -124,7 +151,7 @@ def test_a_partial_answer_that_ends_in_an_error_is_no_answer():
         b'{"choices":[{"finish_reason":"error","error":{"code":503,"message":"gone"},"message":{"content":"He"}}]}'
     )
     with pytest.raises(f.Busy, match="gone"):
-        dialects.by_name("openrouter").read(target("openrouter"), content)
+        dialects.by_name("openrouter").read(target("openrouter"), asked(), content)
 
 
 def test_a_thought_in_the_content_is_set_apart():
@@ -178,7 +205,7 @@ def test_a_streamed_tool_call_has_one_place_one_id_and_one_name(name: str):
 
 @pytest.mark.parametrize("opens", [True, False])
 def test_a_thought_that_only_a_closing_tag_ends_is_set_apart_where_it_is_known_to_be_one(opens: bool):
-    steps, reader = streamed("nvidia/nvidia_stream_thinktag.sse", opens_in_thought=opens)
+    steps, reader = streamed("nvidia/nvidia_stream_thinktag.sse", opens_in_reasoning=opens)
 
     assert reader.finished()
     assert joined(steps, "content") == ("Hello." if opens else "The user greets.\n</think>\n\nHello.")
@@ -186,14 +213,14 @@ def test_a_thought_that_only_a_closing_tag_ends_is_set_apart_where_it_is_known_t
 
 
 def test_thoughts_in_a_field_of_their_own_are_believed_before_what_is_known_of_the_model():
-    steps, _ = streamed("nvidia/nvidia_stream.sse", opens_in_thought=True)
+    steps, _ = streamed("nvidia/nvidia_stream.sse", opens_in_reasoning=True)
 
     assert joined(steps, "content") == "Hello."
     assert joined(steps, "reasoning_content") == "Greet."
 
 
 def test_an_error_in_mid_stream_is_raised_after_what_was_said():
-    reader = dialects.by_name("openrouter").reader(target("openrouter"))
+    reader = dialects.by_name("openrouter").reader(target("openrouter"), asked())
     events = list(ServerSentEvents().feed(body("openrouter/openrouter_stream_error.sse")))
     said = [step for event in events[:-1] for step in reader.feed(event)]
 
@@ -291,9 +318,9 @@ def test_a_chunk_spelled_a_little_off_is_mended():
 def test_what_is_no_answer_is_unreachable(content: bytes):
     dialect = dialects.by_name("openai")
     with pytest.raises(f.Unreachable):
-        dialect.read(target("zai"), content)
+        dialect.read(target("zai"), asked(), content)
     with pytest.raises(f.Unreachable):
-        dialect.reader(target("zai")).feed(content.replace(b"message", b"delta"))
+        dialect.reader(target("zai"), asked()).feed(content.replace(b"message", b"delta"))
 
 
 # ── requests ──
@@ -482,7 +509,7 @@ class TestNvidia:
 # ── lists ──
 
 
-def discovered(provider: str, *pages: Response | bytes | str, key: str | None = "key") -> tuple[Listing, list[str]]:
+def discovered(provider: str, *pages: HttpResponse | bytes | str, key: str | None = "key") -> tuple[Listing, list[str]]:
     """What *provider*'s discovery makes of these answers, and the addresses that it asked."""
     of = account(provider, key)
     discovery = dialects.by_name(of.spec.dialect).discover(of)
@@ -493,7 +520,9 @@ def discovered(provider: str, *pages: Response | bytes | str, key: str | None = 
             asked.append(call.url.removeprefix(of.base_url))
             page = waiting.pop(0)
             content = (
-                page if isinstance(page, Response) else Response(200, {}, body(page) if isinstance(page, str) else page)
+                page
+                if isinstance(page, HttpResponse)
+                else HttpResponse(200, {}, body(page) if isinstance(page, str) else page)
             )
             call = discovery.send(content)
     except StopIteration as stop:
@@ -501,7 +530,7 @@ def discovered(provider: str, *pages: Response | bytes | str, key: str | None = 
         return listing, asked
 
 
-def listed(provider: str, *pages: Response | bytes | str, key: str | None = "key") -> dict[str, Listed]:
+def listed(provider: str, *pages: HttpResponse | bytes | str, key: str | None = "key") -> dict[str, Listed]:
     return {model.id: model for model in discovered(provider, *pages, key=key)[0].models}
 
 
@@ -524,7 +553,7 @@ def test_openrouter_tells_prices_abilities_and_sizes():
     assert models["liquid/lfm-2.5-2.6b:free"].capabilities == frozenset()
     assert models["qwen/qwen3.8-27b:free"] == Listed(
         id="qwen/qwen3.8-27b:free",
-        chat=True,
+        operations=frozenset({"chat"}),
         capabilities=frozenset({"tools", "json_object", "json_schema", "reasoning", "vision"}),
         context=131072,
         max_output=32768,
@@ -619,7 +648,7 @@ def test_a_key_that_is_refused_is_told_though_the_list_is_public():
 
 
 def test_a_list_stands_where_the_keys_state_cannot_be_had():
-    listing, _ = discovered("openrouter", "openrouter/openrouter_models.json", Response(500, {}, b""))
+    listing, _ = discovered("openrouter", "openrouter/openrouter_models.json", HttpResponse(500, {}, b""))
 
     assert listing.models
     assert listing.remarks == ("GET /key: HTTP 500",)
@@ -636,7 +665,7 @@ def test_hugging_face_pins_the_cheapest_live_provider_with_tools():
     }
     assert models["openai/gpt-oss-120b:groq"] == Listed(
         id="openai/gpt-oss-120b:groq",
-        chat=True,
+        operations=frozenset({"chat"}),
         capabilities=frozenset({"tools", "json_object", "json_schema"}),
         context=131072,
         prompt_price=pytest.approx(0.15e-6),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from providers.dialect import Account, Response
+from providers.dialect import Account, HttpResponse
 from providers.spec import load
 
 FOLDER = Path(__file__).parent
@@ -23,10 +23,10 @@ def body(name: str) -> bytes:
     return (FOLDER / name).read_bytes()
 
 
-def answer(name: str) -> Response:
+def answer(name: str) -> HttpResponse:
     """A payload that holds status, headers and body."""
     envelope = msgspec.json.decode(body(name))
-    return Response(envelope["status"], envelope["headers"], msgspec.json.encode(envelope["body"]))
+    return HttpResponse(envelope["status"], envelope["headers"], msgspec.json.encode(envelope["body"]))
 
 
 def is_envelope(name: str) -> bool:

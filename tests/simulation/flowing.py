@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from gateway.api.auth import Doorkeeper
 from gateway.api.drain import Drain
 from gateway.api.openai_chat import Surface, chat_completions
-from providers.dialect import Call
+from providers.dialect import HttpRequest
 from providers.failures import Unreachable
 from providers.simulator.world import World
 from providers.spec import Timeouts
@@ -22,7 +22,7 @@ from tests.simulation.inside import Inside, scope_of
 class Flow:
     """One call to *world* and its answer, as it comes."""
 
-    def __init__(self, world: World, call: Call, wire: Flowing) -> None:
+    def __init__(self, world: World, call: HttpRequest, wire: Flowing) -> None:
         self.status, self.headers = 0, dict[str, str]()
         self._said: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._left, self._asked = asyncio.Event(), False
@@ -47,6 +47,8 @@ class Flow:
                 return
         raise Unreachable("the connection broke in mid-answer")
 
+    def finish(self) -> None: ...
+
     def close(self) -> None:
         self._left.set()
 
@@ -68,7 +70,7 @@ class Flowing:
         self._world = world
         self.open: set[asyncio.Task[None]] = set()
 
-    async def send(self, call: Call, timeouts: Timeouts) -> Flow:
+    async def send(self, call: HttpRequest, timeouts: Timeouts) -> Flow:
         flow = Flow(self._world, call, self)
         try:
             async with asyncio.timeout(timeouts.head):

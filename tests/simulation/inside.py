@@ -40,10 +40,12 @@ class Arrived(Struct):
     async def pieces(self) -> AsyncIterator[bytes]:
         yield self.body
 
+    def finish(self) -> None: ...
+
     def close(self) -> None: ...
 
 
-def scope_of(call: dialect.Call) -> dict[str, Any]:
+def scope_of(call: dialect.HttpRequest) -> dict[str, Any]:
     """*call* as an ASGI application sees it."""
     path, _, query = call.url.removeprefix(ORIGIN).partition("?")
     return {
@@ -61,7 +63,7 @@ class InProcess:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def send(self, call: dialect.Call, timeouts: Timeouts) -> Arrived:
+    async def send(self, call: dialect.HttpRequest, timeouts: Timeouts) -> Arrived:
         sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:

@@ -128,6 +128,7 @@ SEEN = {
     "Unsupported": 400,
     "ContentRefused": 400,
     "Unreachable": 503,
+    "NoAnswer": 503,
 }
 """What a caller sees who named the one deployment that failed."""
 
@@ -145,7 +146,7 @@ MEANT = {
     "html": {"Unreachable"},
     "bad_json": {"Unreachable"},
     "reset": {"Unreachable"},
-    "empty": {"Unreachable"},
+    "empty": {"NoAnswer"},
     "rate_limited:minute": {"RateLimited"},
 }
 
@@ -180,7 +181,7 @@ async def test_each_failure_is_seen_and_learned_from(opened, name):
         match failed[0]:
             case "RateLimited":
                 assert await bench.closed(pinned) or bench.cooled(pinned), where
-            case "Busy" | "Unreachable":
+            case "Busy" | "Unreachable" | "NoAnswer":
                 assert bench.cooled(pinned), where
             case "ModelGone" | "WouldCost" | "CredentialRejected" | "NotEntitled":
                 assert bench.withdrawn(pinned), where

@@ -134,7 +134,7 @@ async def test_another_answers_what_hangs_and_the_call_that_hung_is_cancelled(op
     assert (heard.headers["x-freeway-provider"], heard.headers["x-freeway-attempts"]) == ("mistral", "2")
     (lost,) = json.loads(heard.headers["x-freeway-trace"])["failed"]
     assert lost["deployment"].startswith("groq/")
-    assert lost["kind"] == "Overtaken"
+    assert lost["kind"] == "Superseded"
     assert lost["reason"].startswith("silent for 15.0 s; asked too: mistral/")
     assert [hedge.outcome for hedge in bench.hedges] == ["won"]
     await bench.at_rest()

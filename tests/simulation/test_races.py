@@ -165,7 +165,7 @@ async def test_the_first_may_still_answer_and_the_second_call_is_cancelled(stage
     found = await asking
 
     assert found.deployment.provider.name == "groq"
-    assert [(a.deployment.provider.name, type(a.failure)) for a in found.attempts] == [("mistral", f.Overtaken)]
+    assert [(a.deployment.provider.name, type(a.failure)) for a in found.attempts] == [("mistral", f.Superseded)]
     assert [call.cancelled for call in stage.calls] == [False, True]
     assert stage.hedges == ["lost"]
     assert stage.gateway.engine.view.health.pace(stage.models[1]) is None  # it had no time to show whether it is quick

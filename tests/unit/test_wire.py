@@ -1,11 +1,12 @@
-"""An answer that nobody awaits any more: its connection is broken off at once, whatever the other side does or does not."""
+"""Connections to providers: how one is made, kept and broken off, whatever the other side does or does not."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from providers.dialect import Call
+from providers.dialect import HttpRequest
+from providers.failures import Unreachable
 from providers.spec import Timeouts
 from providers.wire import HttpWire
 from tests.clock import eventually
@@ -97,7 +99,9 @@ async def test_with_tls_a_connection_is_left_without_waiting_for_the_other_side(
     monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", ssl.create_default_context(cafile=certificate))
     provider = Deaf()
     async with provider.serving(certificate, said), HttpWire(user_agent="freeway") as wire:
-        asking = asyncio.create_task(_first(wire, Call("POST", f"https://localhost:{provider.port}/", {}, b"{}")))
+        asking = asyncio.create_task(
+            _first(wire, HttpRequest("POST", f"https://localhost:{provider.port}/", {}, b"{}"))
+        )
         await eventually(lambda: provider.asked)
         provider.deaf = True
         asking.cancel()
@@ -106,7 +110,7 @@ async def test_with_tls_a_connection_is_left_without_waiting_for_the_other_side(
         await eventually(lambda: provider.closed)
 
 
-async def _first(wire: HttpWire, call: Call) -> None:
+async def _first(wire: HttpWire, call: HttpRequest) -> None:
     incoming = await wire.send(call, Timeouts())
     try:
         async for _ in incoming.pieces():
@@ -136,7 +140,7 @@ async def test_what_is_not_sent_yet_of_a_long_request_is_not_sent_any_more():
         HttpWire(user_agent="freeway") as wire,
     ):
         port = provider.sockets[0].getsockname()[1]
-        asking = asyncio.create_task(_first(wire, Call("POST", f"http://127.0.0.1:{port}/", {}, bytes(size))))
+        asking = asyncio.create_task(_first(wire, HttpRequest("POST", f"http://127.0.0.1:{port}/", {}, bytes(size))))
         await eventually(begun.is_set)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
@@ -144,3 +148,141 @@ async def test_what_is_not_sent_yet_of_a_long_request_is_not_sent_any_more():
         await eventually(counted.is_set)
 
     assert received < size
+
+
+# ── how a connection is made, and kept ──
+
+
+def request_to(port: int) -> HttpRequest:
+    return HttpRequest("POST", f"http://127.0.0.1:{port}/", {}, b"{}")
+
+
+@pytest.fixture
+def full() -> Iterator[int]:
+    """The port of a listener whose queue is full: who connects hears nothing (Linux drops what it cannot queue)."""
+    with socket.socket() as listener, ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+async def test_a_connection_that_is_not_made_in_time_is_told_as_such(full):
+    async with HttpWire(user_agent="freeway") as wire:
+        with pytest.raises(Unreachable, match=r"cannot connect within 0\.1 s") as caught:
+            await wire.send(request_to(full), Timeouts(connect=0.1))
+
+    assert caught.value.reached == "unsent"
+
+
+async def test_a_connection_that_is_refused_sent_nothing():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        async with HttpWire(user_agent="freeway") as wire:
+            with pytest.raises(Unreachable, match="cannot connect") as caught:
+                await wire.send(request_to(unused.getsockname()[1]), Timeouts())
+
+    assert caught.value.reached == "unsent"
+
+
+class Saying:
+    """A provider that answers each request with the same bytes, and counts its connections."""
+
+    def __init__(self, *said: bytes) -> None:
+        self._said = said
+        self.connections = self.answered = self.open = 0
+        self.go_on = asyncio.Event()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[int]:
+        async with await asyncio.start_server(self._answer, "127.0.0.1", 0) as server:
+            yield server.sockets[0].getsockname()[1]
+            self.go_on.set()
+            await eventually(lambda: not self.open)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open += 1
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await reader.readuntil(b"{}")
+                first, *rest = self._said
+                writer.write(first)
+                for piece in rest:
+                    await self.go_on.wait()
+                    writer.write(piece)
+                self.answered += 1
+        writer.transport.abort()
+        self.open -= 1
+
+
+async def test_what_was_sent_and_not_answered_may_have_arrived():
+    provider = Saying(b"")
+    async with provider.serving() as port, HttpWire(user_agent="freeway") as wire:
+        with pytest.raises(Unreachable, match="no answer within") as caught:
+            await wire.send(request_to(port), Timeouts(head=0.1))
+
+    assert caught.value.reached == "accepted"
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["its end is here", "its end comes a moment later"])
+async def test_an_answer_that_said_its_end_gives_its_connection_back(late: bool):
+    provider = Saying(HEAD + PIECE, b"0\r\n\r\n")
+    async with provider.serving() as port, HttpWire(user_agent="freeway") as wire:
+        for number in (1, 2, 3):
+            provider.go_on.clear()
+            incoming = await wire.send(request_to(port), Timeouts())
+            pieces = incoming.pieces()
+            assert await anext(pieces) == b"hello"
+            if not late:
+                provider.go_on.set()
+                await eventually(lambda n=number: provider.answered == n)
+            incoming.finish()
+            incoming.close()  # whoever was given the answer closes it as well
+            provider.go_on.set()
+            await eventually(lambda: not wire.finishing)
+
+    assert provider.connections == 1
+
+
+async def test_an_answer_that_is_left_before_its_end_is_broken_off():
+    provider = Saying(HEAD + PIECE, b"0\r\n\r\n")
+    async with provider.serving() as port, HttpWire(user_agent="freeway") as wire:
+        for _ in range(2):
+            provider.go_on.clear()
+            incoming = await wire.send(request_to(port), Timeouts())
+            assert await anext(incoming.pieces()) == b"hello"
+            incoming.close()
+
+    assert provider.connections == 2
+
+
+async def _all_of(wire: HttpWire, request: HttpRequest) -> None:
+    incoming = await wire.send(request, Timeouts(head=2.0))
+    try:
+        async for _ in incoming.pieces():
+            pass
+    finally:
+        incoming.close()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\x00\xff nonsense\r\n\r\n",
+        b"HTTP/1.1 abc\r\n\r\n",
+        HEAD + PIECE + b"zz\r\nnot a chunk\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 9\r\n\r\nnot gzip!",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\nbad header\r\n\r\n",
+    ],
+)
+async def test_bytes_that_are_no_http_are_a_failure_like_others(said: bytes):
+    provider = Saying(said)
+    async with provider.serving() as port, HttpWire(user_agent="freeway") as wire:
+        with pytest.raises(Unreachable) as caught:
+            await _all_of(wire, request_to(port))
+
+    assert caught.value.reached == "accepted"

@@ -14,9 +14,11 @@ from msgspec import Raw, Struct
 
 from providers import failures as f
 from providers.chat import CompletionDetails, PromptDetails, Step, Usage, Whole, encode
-from providers.dialect import Account, Call, Discovery, Listed, Listing, Request, Response, Target
+from providers.dialect import Account, ChatOnly, Discovery, HttpRequest, HttpResponse, Listed, Listing, Request, Target
 from providers.dialects.google.failures import classify
 from providers.dialects.google.request import body_of
+from providers.lenient import decodable
+from providers.listing import object_of, read_entries, strings_of, tokens_of
 from providers.observations import Headers, Observation, from_headers
 from providers.translation import fingerprint, step_of, tool_call, whole_of
 
@@ -91,24 +93,11 @@ class _Answer(Struct, rename="camel"):
     error: Any = None
 
 
-class _Model(Struct, rename="camel"):
-    name: str
-    input_token_limit: int | None = None
-    output_token_limit: int | None = None
-    supported_generation_methods: list[str] = []
-
-
-class _Page(Struct, rename="camel"):
-    models: list[_Model] = []
-    next_page_token: str | None = None
-
-
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_answers = msgspec.json.Decoder(list[_Answer]).decode
-_decode_page = msgspec.json.Decoder(_Page).decode
 
 
-class Google:
+class Google(ChatOnly):
     """The Gemini API."""
 
     framing: Literal["sse", "lines"] = "sse"
@@ -120,14 +109,14 @@ class Google:
             headers["x-goog-api-key"] = account.key
         return headers
 
-    def build(self, target: Target, request: Request) -> Call:
+    def build(self, target: Target, request: Request) -> HttpRequest:
         verb = "streamGenerateContent?alt=sse" if request.view.stream else "generateContent"
         url = f"{target.account.base_url}/models/{quote(target.model, safe='')}:{verb}"
-        return Call("POST", url, self.headers(target.account), encode(body_of(target, request)))
+        return HttpRequest("POST", url, self.headers(target.account), encode(body_of(target, request)))
 
     # ── answers ──
 
-    def read(self, target: Target, body: bytes) -> Whole:
+    def read(self, target: Target, request: Request, body: bytes) -> Whole:  # noqa: ARG002
         answer = _decoded(target.account, body)
         if not answer.candidates:
             raise _nothing(answer)
@@ -145,10 +134,10 @@ class Google:
             choices.append({"index": candidate.index, "message": message, "finish_reason": reason})
         return whole_of(answer_id, answer.model_version or target.model, choices, usage_of(answer.usage_metadata))
 
-    def reader(self, target: Target) -> GoogleReader:
+    def reader(self, target: Target, request: Request) -> GoogleReader:  # noqa: ARG002
         return GoogleReader(target)
 
-    def classify(self, account: Account, response: Response) -> f.ProviderFailure:
+    def classify(self, account: Account, response: HttpResponse) -> f.ProviderFailure:
         return classify(account, response)
 
     def observe(self, account: Account, headers: Headers) -> tuple[Observation, ...]:
@@ -157,22 +146,24 @@ class Google:
     # ── the model list ──
 
     def discover(self, account: Account) -> Discovery:
-        listed: list[Listed] = []
-        token: str | None = None
+        listed, skipped = list[Listed](), 0
+        token: object = None
         for _ in range(_PAGES):
-            query = f"?pageSize=1000&pageToken={quote(token, safe='')}" if token else "?pageSize=1000"
-            response = yield Call("GET", f"{account.base_url}/models{query}", self.headers(account))
+            query = f"?pageSize=1000&pageToken={quote(token, safe='')}" if isinstance(token, str) else "?pageSize=1000"
+            response = yield HttpRequest("GET", f"{account.base_url}/models{query}", self.headers(account))
             if response.status >= 400:
                 raise self.classify(account, response)
             try:
-                page = _decode_page(response.body)
-            except msgspec.DecodeError as exc:
-                raise f.Unreachable(f"the model list cannot be read: {exc}") from exc
-            listed += map(_listed, page.models)
-            token = page.next_page_token
+                page = object_of(msgspec.json.decode(decodable(response.body)))
+            except (msgspec.DecodeError, RecursionError) as exc:
+                raise f.Unreachable(f"the model list cannot be read: {exc!r}") from exc
+            models, unread = read_entries(page.get("models", []), _listed)
+            listed += models
+            skipped += unread
+            token = page.get("nextPageToken")
             if not token:
                 break
-        return Listing(tuple(listed))
+        return Listing(tuple(listed), skipped=skipped)
 
 
 class GoogleReader:
@@ -189,6 +180,9 @@ class GoogleReader:
 
     def finished(self) -> bool:
         return bool(self._closed) and self._open <= self._closed
+
+    def ended(self) -> bool:
+        return False
 
     def feed(self, event: bytes) -> list[Step]:
         answer = _decoded(self._target.account, event)
@@ -245,13 +239,14 @@ def _decoded(account: Account, body: bytes) -> _Answer:
     """
     try:
         wrapped = body.lstrip()[:1] == b"["
+        body = decodable(body)
         answer = next(iter(_decode_answers(body)), _Answer()) if wrapped else _decode_answer(body)
     except msgspec.DecodeError as exc:
         raise f.Unreachable(f"the answer is not one of the Gemini API: {exc}") from exc
     if answer.error is not None:
         code = answer.error.get("code") if isinstance(answer.error, dict) else None
         status = code if isinstance(code, int) and 400 <= code < 600 else 502
-        raise classify(account, Response(status, {}, encode({"error": answer.error})))
+        raise classify(account, HttpResponse(status, {}, encode({"error": answer.error})))
     return answer
 
 
@@ -285,7 +280,7 @@ def _finish(candidate: _Candidate, *, spoke: bool, called: bool) -> str | None:
     if not reason:
         return None
     if reason in _BROKEN:
-        raise f.Unreachable(f"{reason}: {candidate.finish_message or 'the model broke off'}")
+        raise f.NoAnswer(f"{reason}: {candidate.finish_message or 'the model broke off'}")
     if reason in _REFUSED:
         if not spoke:
             raise f.ContentRefused(f"{reason}: {candidate.finish_message or 'refused by the provider'}")
@@ -298,7 +293,7 @@ def _finish(candidate: _Candidate, *, spoke: bool, called: bool) -> str | None:
 def _nothing(answer: _Answer) -> f.ProviderFailure:
     """The failure in an answer without candidates."""
     reason = answer.prompt_feedback.block_reason if answer.prompt_feedback else None
-    return f.ContentRefused(f"the prompt was blocked: {reason}") if reason else f.Unreachable("the answer is empty")
+    return f.ContentRefused(f"the prompt was blocked: {reason}") if reason else f.NoAnswer()
 
 
 def usage_of(counts: _Counts | None) -> Usage | None:
@@ -320,10 +315,12 @@ def usage_of(counts: _Counts | None) -> Usage | None:
 # ── the model list ──
 
 
-def _listed(model: _Model) -> Listed:
+def _listed(model: dict[str, Any]) -> Listed:
+    """One entry. Raises ``KeyError`` or ``AttributeError`` for one without a name."""
+    methods = strings_of(model.get("supportedGenerationMethods"))
     return Listed(
-        id=model.name.removeprefix("models/"),
-        chat="generateContent" in model.supported_generation_methods,
-        context=model.input_token_limit,
-        max_output=model.output_token_limit,
+        id=model["name"].removeprefix("models/"),
+        operations=frozenset({"chat"}) if "generateContent" in methods else frozenset(),
+        context=tokens_of(model.get("inputTokenLimit")),
+        max_output=tokens_of(model.get("outputTokenLimit")),
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from providers import errors
 from providers import failures as f
-from providers.dialect import Account, Response
+from providers.dialect import Account, HttpResponse
 from providers.errors import ErrorBody, read_error
 from providers.observations import number_of, seconds
 
@@ -15,7 +15,7 @@ _RETRY_IN = re.compile(r"Please retry in (\d+(?:\.\d+)?)s\.")
 _BAD_KEY = frozenset({"API_KEY_INVALID", "API_KEY_EXPIRED", "API_KEY_SERVICE_BLOCKED"})
 
 
-def classify(account: Account, response: Response) -> f.ProviderFailure:
+def classify(account: Account, response: HttpResponse) -> f.ProviderFailure:
     """
     Which failure an error answer is.
 
@@ -52,7 +52,7 @@ def _reasons(body: ErrorBody) -> set[str]:
     return {str(info.get("reason")) for info in _details(body, "google.rpc.ErrorInfo")}
 
 
-def _used_up(account: Account, response: Response, body: ErrorBody) -> f.ProviderFailure:
+def _used_up(account: Account, response: HttpResponse, body: ErrorBody) -> f.ProviderFailure:
     """
     Which quota is used up.
 

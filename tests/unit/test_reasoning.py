@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from providers.reasoning import CLOSING, OPENING, ThoughtSplitter, split_thought
+from providers.reasoning import CLOSING, OPENING, ReasoningSplitter, split_reasoning
 
 fragments = st.sampled_from([OPENING, CLOSING, "<", "</", "</think", "think>", ">", " ", "\n\n", "a", "so", "é", "{}"])
 contents = st.lists(fragments, max_size=12).map("".join)
@@ -18,7 +18,7 @@ cuts = st.lists(st.integers(0, 60), max_size=12)
 def streamed(content: str, places: list[int], opens: bool = False, cut: bool = False) -> tuple[str, str]:
     """*content* fed in pieces, as a stream's reader does it: only those that are concerned, the end in any case."""
     marks = sorted({0, len(content), *(min(place, len(content)) for place in places)})
-    splitter = ThoughtSplitter(opens)
+    splitter = ReasoningSplitter(opens)
     thought = said = ""
     for start, end in pairwise(marks):
         piece = content[start:end]
@@ -34,12 +34,12 @@ def streamed(content: str, places: list[int], opens: bool = False, cut: bool = F
 @example("<think>a</think>b", [3, 9, 10, 12], False)
 @example("  \n<think> a </think> b", [1, 2, 5], False)
 def test_in_pieces_it_is_what_it_is_as_a_whole(content: str, places: list[int], cut: bool):
-    assert streamed(content, places, cut=cut) == split_thought(content, cut=cut)
+    assert streamed(content, places, cut=cut) == split_reasoning(content, cut=cut)
 
 
 @given(contents, cuts, st.booleans())
 def test_so_it_is_where_the_template_opens_the_thought(content: str, places: list[int], cut: bool):
-    thought, said = split_thought(content, opens_in_thought=True, cut=cut)
+    thought, said = split_reasoning(content, opens_in_reasoning=True, cut=cut)
     seen, heard = streamed(content, places, opens=True, cut=cut)
 
     assert heard == said
@@ -49,7 +49,7 @@ def test_so_it_is_where_the_template_opens_the_thought(content: str, places: lis
 
 @given(contents)
 def test_nothing_is_lost_but_tags_and_the_blanks_around_them(content: str):
-    thought, said = split_thought(content)
+    thought, said = split_reasoning(content)
     kept = thought + said
 
     assert "".join(kept.split()) == "".join(content.split()) or content.lstrip().startswith(OPENING)
@@ -76,18 +76,18 @@ def test_what_has_no_thought_is_passed_as_it_is(content: str, places: list[int])
     ],
 )
 def test_examples(content: str, opens: bool, cut: bool, expected: tuple[str, str]):
-    assert split_thought(content, opens, cut=cut) == expected
+    assert split_reasoning(content, opens, cut=cut) == expected
 
 
 def test_plain_text_concerns_nobody_after_its_first_word():
-    splitter = ThoughtSplitter()
+    splitter = ReasoningSplitter()
 
     assert not splitter.concerned("hello")
     assert not splitter.concerned("<think>")
 
 
 def test_thoughts_in_a_field_of_their_own_end_the_search():
-    splitter = ThoughtSplitter(opens_in_thought=True)
+    splitter = ReasoningSplitter(opens_in_reasoning=True)
     splitter.comes_apart()
 
     assert not splitter.concerned("hello")

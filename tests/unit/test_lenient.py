@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.chat import Chunk, Completion
-from providers.lenient import decode_mended
+from providers.lenient import decode_leniently
 
 KEYS = st.sampled_from(
     [
@@ -32,7 +32,7 @@ def test_it_is_an_answer_or_it_is_refused(found: object, kind: type[Completion |
     data = msgspec.json.encode(found)
     name = "chat.completion" if kind is Completion else "chat.completion.chunk"
     try:
-        answer, mended = decode_mended(data, msgspec.json.Decoder(kind).decode, name)
+        answer, mended = decode_leniently(data, msgspec.json.Decoder(kind).decode, name)
     except msgspec.DecodeError:
         return
 
@@ -42,9 +42,9 @@ def test_it_is_an_answer_or_it_is_refused(found: object, kind: type[Completion |
 def test_an_answer_that_needs_no_mending_keeps_its_bytes():
     data = b'{ "id":"x", "choices": [] }'
 
-    assert decode_mended(data, msgspec.json.Decoder(Completion).decode, "chat.completion")[1] is data
+    assert decode_leniently(data, msgspec.json.Decoder(Completion).decode, "chat.completion")[1] is data
 
 
 def test_what_is_no_json_is_refused():
     with pytest.raises(msgspec.DecodeError):
-        decode_mended(b"<html>", msgspec.json.Decoder(Completion).decode, "chat.completion")
+        decode_leniently(b"<html>", msgspec.json.Decoder(Completion).decode, "chat.completion")

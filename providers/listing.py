@@ -1,0 +1,77 @@
+"""
+Entries of a model list, read one by one: what cannot be read is left out, and one odd entry costs no other.
+
+Lists are written by hand and by many hands; sizes come as text, lists as null, ids with a line end in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from providers import failures as f
+from providers.dialect import Listed
+
+_LONGEST_ID = 300
+_MOST_TOKENS = 10**9
+
+
+def read_entries(found: object, read: Callable[[dict[str, Any]], Listed | None]) -> tuple[tuple[Listed, ...], int]:
+    """
+    The entries of the list *found*, each by *read* (None leaves it out), and how many could not be read.
+
+    Raises Unreachable if *found* is no list, or nothing in it can be read.
+    """
+    if not isinstance(found, list):
+        raise f.Unreachable("the model list cannot be read: it is no list")
+    listed, skipped = list[Listed](), 0
+    for entry in found:
+        try:
+            model = read(entry)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            skipped += 1
+            continue
+        if model is not None and not is_model_id(model.id):
+            skipped += 1
+        elif model is not None:
+            listed.append(model)
+    if skipped and skipped == len(found):
+        raise f.Unreachable(f"the model list cannot be read: none of its {skipped} entries")
+    return tuple(listed), skipped
+
+
+def is_model_id(value: object) -> bool:
+    """Whether *value* can name a model: it goes into addresses, headers and logs, so every character is printable."""
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_ID and value.isprintable() and value == value.strip()
+
+
+def tokens_of(value: object) -> int | None:
+    """A number of tokens, also where it is told as text (``"131072"``) or as ``131072.0``; None for anything else."""
+    if (
+        isinstance(value, str)
+        and value.strip().isascii()
+        and value.strip().isdigit()
+        and len(value) <= len(str(_MOST_TOKENS))
+    ):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 < value <= _MOST_TOKENS else None
+
+
+def first_tokens_of(*values: object) -> int | None:
+    """The first of *values* that is a number of tokens."""
+    return next((tokens for tokens in map(tokens_of, values) if tokens is not None), None)
+
+
+def strings_of(value: object) -> tuple[str, ...]:
+    """The texts in a list; none where there is no list."""
+    found: Iterable[object] = value if isinstance(value, list) else ()
+    return tuple(item for item in found if isinstance(item, str))
+
+
+def object_of(value: object) -> dict[str, Any]:
+    """*value* if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
