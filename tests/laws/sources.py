@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import math
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ class Source(Struct, kw_only=True):
             return self.script.pop(0)
         until = self.is_down(now)
         if until is not None:
-            told = {"retry-after": f"{until - now:.3f}"}
+            told = {"retry-after": f"{math.ceil((until - now) * 1000) / 1000:.3f}"}
             return Said(503, error("down for a while"), told, counted=False)
         if self.slots is not None and self.in_flight >= self.slots:
             return Said(429, error("too many at once"), counted=False)

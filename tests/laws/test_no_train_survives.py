@@ -19,7 +19,7 @@ async def scene_of(folder, no_train: str) -> tuple[Scene, Source, Source]:
 
 
 async def test_where_training_is_allowed_the_nearest_model_stands_in(tmp_path):
-    scene, discreet, training = await scene_of(tmp_path, "false")
+    scene, discreet, _ = await scene_of(tmp_path, "false")
 
     told = [await scene.one(model="mine") for _ in range(2)]
 
