@@ -29,7 +29,7 @@ START = 1_795_440_000.0
 """The beginning of a minute, in the middle of a day."""
 
 MINUTE = 60.0
-_SOON = 0.05
+_SOON = 0.002
 """Seconds of the machine's own time: what is due by then is not waited for on the injected clock."""
 
 
