@@ -21,6 +21,9 @@ from tests.laws.sources import MINUTE, Called, Source, Told
 SLACK = 1.0
 """Seconds of room that need not be used: a gateway may keep some distance from the edge of a window."""
 
+GRAIN = 0.005
+"""Seconds by which a moment that was told as a duration may be understood later."""
+
 MAX_ATTEMPTS = 5
 
 
@@ -104,4 +107,4 @@ def _has_room(source: Source, calls: list[Called], at: float) -> bool:
 def _told_until(source: Source, call: Called) -> float:
     """Until when *call*, which failed, was told to stay away."""
     until = source.is_down(call.at)
-    return call.at if until is None else until
+    return call.at if until is None else until + GRAIN

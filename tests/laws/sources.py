@@ -306,6 +306,11 @@ class Scene:
             await self.gateway.look(source.name)
         return self
 
+    async def close(self) -> None:
+        """The gateway ends, with its store."""
+        await self.quiet()
+        await self.gateway.parts.aclose()
+
     # ── ask ──
 
     def ask(

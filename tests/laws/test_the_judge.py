@@ -115,7 +115,7 @@ def try_out(story: Story, *, hasty: bool = False) -> None:
     judge(story, [plain.told[number] for number in range(len(story.callers))], plain.sources, plain.clock())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck])
+@settings(max_examples=30, deadline=None, suppress_health_check=[*HealthCheck])
 @given(story=stories())
 def test_a_gateway_that_waits_is_never_accused(story):
     try_out(story)
