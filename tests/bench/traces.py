@@ -94,7 +94,7 @@ def _in_turn(source: str, at: float) -> bool:
 
 
 def _half_hourly(at: float) -> float:
-    return 30.0 if at % (HOUR / 2) < 2 * MINUTE else 2.0
+    return 15.0 if at % (HOUR / 2) < 2 * MINUTE else 1.5
 
 
 # What these sources can serve in the two days, by the optimum below when everybody asks without end: 27,000 short

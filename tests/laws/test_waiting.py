@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.laws.sources import START, Said, Scene, Source
+from tests.laws.sources import START, Said, Scene, Source, error
 
 HTML = Said(200, b"<!DOCTYPE html><html><body>502 Bad Gateway</body></html>", {"content-type": "text/html"})
 
@@ -148,6 +148,17 @@ async def test_behind_twenty_that_are_half_used_those_that_are_untouched_are_fou
 
     assert told.status == 200, told
     assert told.heard.headers["x-freeway-provider"].startswith("large")
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="all attempts may be spent on one provider that fails")
+async def test_attempts_are_not_all_spent_on_one_provider_that_fails(tmp_path):
+    """One that is down has more models than a request has attempts, each of them worth more than what is up."""
+    down = Source(name="down", models=tuple(f"small-{n}" for n in range(6)), rule=lambda body: Said(503, error("no")))
+    scene = await Scene(tmp_path, down, Source(name="up", models=("large",)), more=PREFERRED).open()
+
+    told = await scene.one()
+
+    assert (told.status, told.heard.headers.get("x-freeway-provider")) == (200, "up"), told
 
 
 # ── what is told ──
