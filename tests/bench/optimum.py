@@ -5,6 +5,7 @@ minutes, whose optimum no schedule exceeds.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Mapping
@@ -18,31 +19,31 @@ from scipy.sparse import coo_array
 from gateway.quota.buckets import Bucket, calendar_window
 from gateway.words import GatewayError
 from providers.simulator.world import World
-from tests.bench.traces import DAY, DAYS, MINUTE, SOURCES, START, WAIT, Kind, Trace
+from tests.bench.harvest import before
+from tests.bench.traces import DAY, DAYS, MINUTE, START, WAIT, Kind, Trace
 from tests.clock import FakeClock
 from tests.simulation.inside import Inside
 
 
-async def optimum(trace: Trace, folder: Path) -> float:
-    """The most requests of *trace* that could be served by somebody who knew all of them beforehand."""
+async def optimum(trace: Trace, folder: Path, days: float = DAYS) -> float:
+    """The most requests of the first *days* of *trace* that could be served by somebody who knew all of them beforehand."""
     clock = FakeClock(START)
-    gateway = Inside(World(clock, names=SOURCES), clock, folder)
-    await gateway.look(*SOURCES)
+    gateway = await before(World(clock, names=trace.sources), clock, trace, folder)
     demand: Counter[tuple[Kind, int]] = Counter()
-    for at, kind in trace.arrivals(random.Random(42)):
+    for at, kind in trace.arrivals(random.Random(42), days):
         demand[kind, int(at // MINUTE)] += 1
-    able = {kind: await _able(gateway, kind) for kind in trace.mix}
-    return _solve(demand, able)
+    able = {kind: await _able(gateway, kind, trace) for kind in trace.mix}
+    return _solve(demand, able, trace)
 
 
-async def _able(gateway: Inside, kind: Kind) -> dict[str, tuple[tuple[Bucket, float], ...]]:
+async def _able(gateway: Inside, kind: Kind, trace: Trace) -> dict[str, tuple[tuple[Bucket, float], ...]]:
     """Who can serve *kind*, and what one such request takes there, by the provider's own count."""
     found: dict[str, tuple[tuple[Bucket, float], ...]] = {}
     for d in gateway.engine.view.catalog.deployments():
         if kind.model not in ("auto", d.model):
             continue
         gateway.clock.advance(4 * DAY)
-        await gateway.look(*SOURCES)
+        await gateway.look(*trace.sources)
         try:
             answer = await gateway.answer(d.name, **kind.fields())
         except GatewayError:
@@ -51,18 +52,23 @@ async def _able(gateway: Inside, kind: Kind) -> dict[str, tuple[tuple[Bucket, fl
         assert whole is not None
         usage = whole.completion.usage
         assert usage is not None
-        found[d.name] = tuple((b, _amount(b, usage, kind)) for b in d.buckets if b.unit != "in-flight")
+        slow = d.provider.name in trace.seconds
+        counted = [b for b in d.buckets if slow or b.unit != "in-flight"]
+        found[d.name] = tuple((b, _amount(b, usage, kind)) for b in counted)
     return found
 
 
 def _amount(bucket: Bucket, usage: Any, kind: Kind) -> float:
     output = max(usage.completion_tokens, kind.max_tokens) if bucket.keeps_output else usage.completion_tokens
-    return {"requests": 1.0, "prompt": usage.prompt_tokens, "tokens": usage.prompt_tokens + output}[bucket.unit]
+    return {"requests": 1.0, "in-flight": 1.0, "prompt": usage.prompt_tokens, "tokens": usage.prompt_tokens + output}[
+        bucket.unit
+    ]
 
 
-def _solve(demand: Mapping[tuple[Kind, int], int], able: Mapping[Kind, Mapping[str, Any]]) -> float:
+def _solve(demand: Mapping[tuple[Kind, int], int], able: Mapping[Kind, Mapping[str, Any]], trace: Trace) -> float:
     """
-    Maximize what is served. A variable for each kind, minute of arrival, minute of service and deployment. A clock or
+    Maximize what is served. A variable for each kind, minute of arrival, minute of service and deployment, but for the
+    minutes in which its source fails. Slots begin no more in a minute than there is time for. A clock or
     rolling window holds no more than its limit in any aligned minute (hour, day); a bucket that refills no more than it
     was full at the start and what flowed in since, and no more than full in one go.
     """
@@ -71,6 +77,7 @@ def _solve(demand: Mapping[tuple[Kind, int], int], able: Mapping[Kind, Mapping[s
         for kind, minute in demand
         for later in range(int(WAIT // MINUTE) + 1)
         for name in able[kind]
+        if not trace.down(name.partition("/")[0], (minute + later) * MINUTE)
     ]
     rows: dict[Any, int] = {}
     limits: list[float] = []
@@ -90,7 +97,7 @@ def _solve(demand: Mapping[tuple[Kind, int], int], able: Mapping[Kind, Mapping[s
                 refills[bucket.key] = bucket
                 data.append((row((bucket.key, minute), 0.0), column, amount))
             else:
-                data.append((row((bucket.key, _window(bucket, minute)), bucket.limit), column, amount))
+                data.append((row((bucket.key, _window(bucket, minute)), _limit(bucket, trace)), column, amount))
     # What is in a bucket that refills at the end of each minute is a variable of its own: no more than before it and
     # what flowed in, less what was taken, and never more than full.
     minutes = int(DAYS * DAY // MINUTE) + 2
@@ -116,8 +123,17 @@ def _solve(demand: Mapping[tuple[Kind, int], int], able: Mapping[Kind, Mapping[s
     return float(-found.fun)
 
 
+def _limit(bucket: Bucket, trace: Trace) -> float:
+    """What a window holds; of slots, how often an answer may begin in a minute."""
+    if bucket.unit != "in-flight":
+        return bucket.limit
+    return trace.slots[bucket.account] * math.ceil(MINUTE / trace.seconds[bucket.account])
+
+
 def _window(bucket: Bucket, minute: int) -> Any:
     """Which of its windows a minute belongs to."""
+    if bucket.unit == "in-flight":
+        return minute
     at = START + minute * MINUTE
     if bucket.calendar is not None:
         return calendar_window(bucket.calendar, bucket.zone, at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.routing.rank import rank
+from gateway.request.plan import plan
 from tests.bench.harvest import of_policy
 from tests.bench.traces import CHAT, LONG, STRONG, VISION, Trace
 
@@ -17,7 +17,7 @@ SHORT_TIMES = (
 
 @pytest.mark.parametrize("trace", SHORT_TIMES, ids=lambda trace: trace.name)
 async def test_what_could_be_served_is_served_and_nothing_is_refused(trace, tmp_path):
-    found = await of_policy(trace, rank, tmp_path, 1.5 * HOUR)
+    found = await of_policy(trace, plan, tmp_path, 1.5 * HOUR)
 
     assert found.asked > 450
     assert (found.served, found.refused) == (found.asked, 0)

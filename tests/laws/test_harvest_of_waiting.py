@@ -1,0 +1,28 @@
+"""In the harvest's traces of waiting nobody is refused who could have been served: a short piece of each."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.request.plan import plan
+from tests.bench.harvest import SHORT, of_policy
+from tests.bench.traces import TRACES
+
+REASONS = {
+    "in flight": "an in-flight bucket is said to open when its lease expires, after 900 s",
+    "failing": "all attempts of a request may go to deployments of two sources that fail, while two others are up",
+}
+WAITING = [
+    pytest.param(trace, marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason=REASONS[trace.name]))
+    for trace in TRACES
+    if trace.waits
+]
+
+
+@pytest.mark.parametrize("trace", WAITING, ids=lambda trace: trace.name)
+async def test_nobody_is_refused_who_could_have_waited(trace, tmp_path):
+    """By the linear program of ``python -m tests.bench.harvest --short`` all of these pieces could be served."""
+    found = await of_policy(trace, plan, tmp_path, SHORT)
+
+    assert found.asked > 300
+    assert (found.served, found.refused) == (found.asked, 0)
