@@ -191,6 +191,8 @@ class Incoming:
     async def pieces(self) -> AsyncIterator[bytes]:
         yield self._body
 
+    def finish(self) -> None: ...
+
     def close(self) -> None: ...
 
 

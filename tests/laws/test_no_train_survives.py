@@ -28,11 +28,6 @@ async def test_where_training_is_allowed_the_nearest_model_stands_in(tmp_path):
     assert len(discreet.calls) == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="what stands in for a virtual model's models is chosen without its no_train",
-)
 async def test_the_no_train_of_a_virtual_model_survives_substitution(tmp_path):
     scene, discreet, training = await scene_of(tmp_path, "true")
 

@@ -19,9 +19,6 @@ def statuses(told: list[Any]) -> list[int]:
 # ── what runs at once ──
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="an in-flight bucket is said to open when its lease expires, after 900 s"
-)
 async def test_three_calls_on_one_slot_are_served_one_after_the_other(tmp_path):
     source = Source(name="local", quota='[{ limit = "1/in-flight", scope = "account" }]', slots=1, seconds=0.3)
     scene = await Scene(tmp_path, source).open()
@@ -33,9 +30,6 @@ async def test_three_calls_on_one_slot_are_served_one_after_the_other(tmp_path):
     assert (source.most_in_flight, source.refused, len(source.calls)) == (1, 0, 3)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="an in-flight bucket is said to open when its lease expires, after 900 s"
-)
 async def test_of_three_calls_on_two_slots_the_third_begins_when_the_first_is_over(tmp_path):
     source = Source(name="local", quota='[{ limit = "2/in-flight", scope = "account" }]', slots=2, seconds=3.0)
     scene = await Scene(tmp_path, source).open()
@@ -47,9 +41,6 @@ async def test_of_three_calls_on_two_slots_the_third_begins_when_the_first_is_ov
     assert (source.most_in_flight, source.refused) == (2, 0)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="an in-flight bucket is said to open when its lease expires, after 900 s"
-)
 async def test_the_end_of_a_lease_is_never_told_as_a_moment_to_come_back(tmp_path):
     """A caller who cannot wait for a slot is refused: without a moment, or with one that an answer may take."""
     source = Source(name="local", quota='[{ limit = "1/in-flight", scope = "account" }]', slots=1, seconds=3.0)
@@ -67,9 +58,6 @@ async def test_the_end_of_a_lease_is_never_told_as_a_moment_to_come_back(tmp_pat
 # ── recovery ──
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="during a recovery trial all others are told its latest end, after 120 s"
-)
 async def test_all_who_wait_for_the_end_of_a_recovery_trial_are_served(tmp_path):
     source = Source(name="shaky", seconds=0.3, down=[(START, START + 5.0)])
     scene = await Scene(tmp_path, source).open()
@@ -82,11 +70,6 @@ async def test_all_who_wait_for_the_end_of_a_recovery_trial_are_served(tmp_path)
     assert max(one.after for one in told) <= 2.0
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="what one request has left to itself is told as the opening of its whole line",
-)
 async def test_who_failed_at_one_source_does_not_doom_those_who_wait_for_it(tmp_path):
     """
     A is cooling; B is used up until tomorrow. The first of five to try A is told rubbish: for that one only B is left. The
@@ -117,9 +100,6 @@ PREFERRED = '[[model]]\nmodels = ["small*"]\nquality = 0.9\n[[model]]\nmodels = 
 """The small ones are worth more, so that they are compared first."""
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="ranking stops after 20: that those are too small is told as if all were"
-)
 async def test_behind_twenty_that_are_too_small_those_that_fit_are_found(tmp_path):
     small = graded([f"small{n:02}" for n in range(20)], '[{ unit = "tokens", limit = "100/minute" }]')
     large = graded([f"large{n}" for n in range(5)], '[{ unit = "tokens", limit = "100000/minute" }]')
@@ -131,11 +111,6 @@ async def test_behind_twenty_that_are_too_small_those_that_fit_are_found(tmp_pat
     assert told.heard.headers["x-freeway-provider"].startswith("large")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="ranking stops after 20: that those have no room now is told as if none had",
-)
 async def test_behind_twenty_that_are_half_used_those_that_are_untouched_are_found(tmp_path):
     quota = '[{ unit = "tokens", limit = "1000/minute", window = "refill" }]'
     used = graded([f"small{n:02}" for n in range(20)], quota)
@@ -150,7 +125,6 @@ async def test_behind_twenty_that_are_half_used_those_that_are_untouched_are_fou
     assert told.heard.headers["x-freeway-provider"].startswith("large")
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="all attempts may be spent on one provider that fails")
 async def test_attempts_are_not_all_spent_on_one_provider_that_fails(tmp_path):
     """One that is down has more models than a request has attempts, each of them worth more than what is up."""
     down = Source(name="down", models=tuple(f"small-{n}" for n in range(6)), rule=lambda body: Said(503, error("no")))
@@ -164,7 +138,6 @@ async def test_attempts_are_not_all_spent_on_one_provider_that_fails(tmp_path):
 # ── what is told ──
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="the trace does not say what a request waited for")
 async def test_the_trace_says_what_an_answer_waited_for(tmp_path):
     source = Source(name="minutely", quota='[{ limit = "1/minute", window = "clock" }]', a_minute=1)
     scene = await Scene(tmp_path, source).open()

@@ -37,9 +37,6 @@ async def test_what_is_no_answer_moves_on_to_the_next_source(tmp_path, said):
     assert len(source.calls) == 1
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a 200 that is no answer is refunded though the provider counted it"
-)
 @pytest.mark.parametrize("said", [Said(200, EMPTY), Said(200, OVERLOADED)], ids=["empty", "error in band"])
 async def test_what_is_no_answer_is_debited(tmp_path, said):
     """The source counted it: of its two requests a minute one is left, and no second one is sent into its refusal."""
@@ -71,9 +68,6 @@ IN_BAND = {
 }
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="what the headers of a 200 that is no answer say is dropped"
-)
 @pytest.mark.parametrize(("said", "stream"), IN_BAND.values(), ids=IN_BAND.keys())
 async def test_what_the_headers_of_no_answer_say_is_learned(tmp_path, said, stream):
     """None is left in this minute: once it has cooled it is not asked again before the next."""
@@ -89,11 +83,6 @@ async def test_what_the_headers_of_no_answer_say_is_learned(tmp_path, said, stre
     assert len(source.calls) == 2
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a refusal that names a unit and no window closes all windows of that unit",
-)
 async def test_the_minutes_refusal_of_cohere_does_not_close_the_month(tmp_path):
     """Its sentence speaks of calls a minute; a minute later it is asked again."""
     payload = json.loads((ROOT / "tests/payloads/others/cohere_429.json").read_bytes())
