@@ -36,6 +36,7 @@ from gateway.request.queue import WaitingRoom
 from gateway.routing.affinity import Sessions
 from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
+from gateway.routing.prices import Prices
 from gateway.settings import BadSettings, Settings
 from gateway.state.sqlite import EmbeddedKeeper
 from gateway.state.store import Keeper, KeeperFailure, Memory
@@ -128,6 +129,7 @@ def make_parts(
     engine = Engine(
         catalog=catalog,
         ledger=ledger,
+        prices=Prices(ledger.cache, catalog.buckets),
         health=Health(memory, secrets.token_hex(4)),
         waiting_room=waiting_room,
         costs=Costs(memory),

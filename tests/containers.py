@@ -57,7 +57,18 @@ class Local:
 
     def __init__(self, port: int, folder: str, options: tuple[str, ...]) -> None:
         self.port = port
-        self._argv = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder, *options]
+        self._argv = [
+            "redis-server",
+            "--port",
+            str(port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            folder,
+            *options,
+        ]
         self.start_again()
 
     @property

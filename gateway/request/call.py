@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from gateway.quota.nouns import Cost, Wanted
+from gateway.quota.nouns import Cost, Offer
 from gateway.routing.calibration import Calibration
 from gateway.words import Ask, Deployment, Requirements
 from providers.chat import ChatRequest, Fields, Part
@@ -126,10 +126,10 @@ class Wishes(Struct, frozen=True):
     needs: Requirements
     calibration: Calibration
 
-    def __iter__(self) -> Iterator[Wanted]:
+    def __iter__(self) -> Iterator[Offer]:
         for deployment in self.ranked:
             factor = self.calibration.factor(deployment.model)
-            yield Wanted(deployment.name, deployment.buckets, _cost(deployment, self.needs, factor))
+            yield Offer(deployment.name, deployment.buckets, _cost(deployment, self.needs, factor))
 
 
 def _cost(deployment: Deployment, needs: Requirements, factor: float) -> Cost:

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from gateway.catalog.catalog import Catalog
 from gateway.events import Changed, ChangeKind
-from gateway.quota.nouns import Cost, NoRoom, Reservation, Wanted
+from gateway.quota.nouns import Cost, NoRoom, Offer, Reservation
 from gateway.request.engine import Engine
 from gateway.request.outcome import bear, settle
 from gateway.state.store import Memory
@@ -149,7 +149,7 @@ class Prober:
         if found is None or not await self._in_budget(provider):
             return None
         deployment, probe = found
-        held = await self._engine.ledger.reserve([Wanted(deployment.name, deployment.buckets, _cost(deployment))])
+        held = await self._engine.ledger.reserve([Offer(deployment.name, deployment.buckets, _cost(deployment))])
         if isinstance(held, NoRoom):
             return None
         await self._ask(deployment, probe, held)

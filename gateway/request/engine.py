@@ -16,6 +16,7 @@ from gateway.request.queue import WaitingRoom
 from gateway.routing.affinity import LONG, Sessions
 from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
+from gateway.routing.prices import Prices
 from gateway.routing.rank import Bid
 from gateway.settings import Requests
 from gateway.words import Deployment, Exclusion, Requirements
@@ -28,6 +29,7 @@ class Engine(Struct, frozen=True):
 
     catalog: Catalog
     ledger: Ledger
+    prices: Prices
     health: Health
     waiting_room: WaitingRoom
     costs: Costs

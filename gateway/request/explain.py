@@ -93,8 +93,8 @@ async def explain(ask: Ask, engine: Engine) -> Explanation:
         return Explanation(
             needs=shown, chosen=None, ranked=[], excluded=excluded, opens_at=_opens_at(excluded), told=told
         )
-    shares = engine.ledger.shares()
-    ranking = rank(candidates, shares, engine.health, now, bid)
+    prices = engine.prices.current(now)
+    ranking = rank(candidates, prices, engine.health, now, bid)
     ready, crowded = await _with_room(ranking.best, needs, engine)
     excluded += [*ranking.resting, *crowded]
     seen = {d.name for d in ready} | {reason.deployment for reason in excluded}
@@ -104,7 +104,7 @@ async def explain(ask: Ask, engine: Engine) -> Explanation:
         if one.deployment.name not in seen
     ]
     by_name = {one.deployment.name: one for one in candidates}
-    ranked = [_ranked(one, appraise(one, shares, engine.health, now, bid)) for one in (by_name[d.name] for d in ready)]
+    ranked = [_ranked(one, appraise(one, prices, engine.health, now, bid)) for one in (by_name[d.name] for d in ready)]
     return Explanation(
         needs=shown,
         chosen=ranked[0].deployment if ranked else None,

@@ -32,7 +32,7 @@ def bear(failure: f.ProviderFailure, deployment: Deployment, held: Reservation, 
     now = engine.clock.now()
     follows = CONSEQUENCES[type(failure)]
     if follows.debit == "kept":
-        engine.ledger.settle(held, held.wanted.cost, failure.observed)
+        engine.ledger.settle(held, held.offer.cost, failure.observed)
     else:
         engine.ledger.refund(held, follows.debit, failure.observed)
     engine.health.left(deployment.name)
@@ -75,7 +75,7 @@ def settle(
 ) -> None:
     """End the reservation of an answer, once, with the provider's own count where it gave one."""
     if usage is None:
-        engine.ledger.settle(held, held.wanted.cost, said)
+        engine.ledger.settle(held, held.offer.cost, said)
     else:
         dollars = usage.prompt_tokens * deployment.prompt_price + usage.completion_tokens * deployment.output_price
         engine.ledger.settle(held, Cost(usage.prompt_tokens, usage.completion_tokens, dollars), said)

@@ -62,7 +62,7 @@ async def _reserve(needs: Requirements, attempts: list[Attempt], place: Place, e
         now = engine.clock.now()
         needs = engine.catalog.standing_in(needs, now)
         capable = _candidates(needs, attempts, engine)
-        ranking = rank(capable, engine.ledger.shares(), engine.health, now, engine.bid(needs))
+        ranking = rank(capable, engine.prices.current(now), engine.health, now, engine.bid(needs))
         if too_late is not None:
             excluded = [
                 *ranking.resting,
@@ -115,7 +115,7 @@ async def _send(ask: Ask, request: str, attempts: list[Attempt], engine: Engine,
         return None
     except BaseException:  # the caller left, or we have a bug: what was sent counts as sent
         engine.health.left(deployment.name)
-        engine.ledger.settle(held, held.wanted.cost)
+        engine.ledger.settle(held, held.offer.cost)
         raise
     began = engine.clock.now()
     engine.health.served(deployment.name, began)
@@ -173,8 +173,8 @@ async def _worn_out(needs: Requirements, attempts: list[Attempt], engine: Engine
     now = engine.clock.now()
     needs = engine.catalog.standing_in(needs, now)
     capable = _candidates(needs, attempts, engine)
-    ranking = rank(capable, engine.ledger.shares(), engine.health, now, engine.bid(needs))
+    ranking = rank(capable, engine.prices.current(now), engine.health, now, engine.bid(needs))
     openings = await engine.ledger.openings([*Wishes(ranking.best, needs, engine.calibration)])
-    opens = [now if opening is None else opening[1] for opening in openings]
+    opens = [now if opening is None or opening.when_freed else opening.opens_at for opening in openings]
     opens += [reason.until for reason in ranking.resting if reason.until is not None]
     return in_vain(attempts, min(opens, default=float("inf")), engine)

@@ -137,14 +137,14 @@ class Racing:
         except GatewayError:  # the first was the last one that could serve it
             return []
         fit = [one for one in capable if one.deployment.name not in failed and self._fits(one.deployment)]
-        return rank(fit, engine.ledger.shares(), engine.health, now, engine.bid(needs)).best
+        return rank(fit, engine.prices.current(now), engine.health, now, engine.bid(needs)).best
 
     def _fits(self, deployment: Deployment) -> bool:
         """A provider that hangs hangs for all its models; and nobody is to find out with this whether one has recovered."""
         engine, first, now = self._engine, self._first, self._engine.clock.now()
         if deployment.provider.name == first.deployment.provider.name or engine.health.ailing(deployment.name):
             return False
-        missed = price(deployment, engine.ledger.shares(), now, first.needs.tokens)
+        missed = price(deployment, engine.prices.current(now), now, first.needs.tokens)
         return may_hedge_to(deployment, missed, engine.limits.hedge)
 
     def _overtake(self, other: asyncio.Task[Answer | None]) -> None:

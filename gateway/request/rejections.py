@@ -11,8 +11,11 @@ from gateway.words import Deployment, Exclusion, GatewayError, NoCapacity, NoSou
 def full(ranked: list[Deployment], no_room: NoRoom) -> list[Exclusion]:
     """Why *ranked* have no room, and when they do."""
     reasons = []
-    for deployment, (bucket, opens) in zip(ranked, no_room.refusals, strict=True):
-        if opens == float("inf"):
+    for deployment, refusal in zip(ranked, no_room.refusals, strict=True):
+        bucket, opens = refusal.bucket, refusal.opens_at
+        if refusal.when_freed:
+            reasons.append(Exclusion(deployment.name, "quota", f"all {bucket.limit:g} {bucket.key} are in use"))
+        elif opens == float("inf"):
             reasons.append(Exclusion(deployment.name, "size", f"the request outgrows {bucket.limit:g} {bucket.key}"))
         else:
             used = f"{bucket.limit:g} {bucket.unit} a {bucket.window_name} are used"

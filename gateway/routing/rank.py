@@ -2,7 +2,7 @@
 Ranking: a pure function of requirements, candidates, how full the buckets are, and health. Best first.
 
 What others will need is worth keeping: from what a deployment is worth to the request is taken what others would miss,
-by the price of its dearest bucket (gateway/quota/prices.py) and the size of the request.
+by the price of its dearest bucket (gateway/routing/prices.py) and the size of the request.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from gateway.quota.prices import Share
 from gateway.routing.health import Health
+from gateway.routing.prices import Price
 from gateway.words import Candidate, Deployment, Exclusion, Preference
 
 SHORTLIST = 20
@@ -24,6 +24,9 @@ many with room and health hardly ever win; and no decision costs more in a large
 
 _TYPICAL = 1000.0
 """Tokens of a request that costs what the price of a bucket of tokens says; others cost in proportion."""
+
+_FREED_SOON = 1.0
+"""Seconds as which the wait for a slot that is in use counts among those for full windows: it has no moment."""
 
 _WARM = 0.2
 """What staying is worth where the conversation is in a cache."""
@@ -56,7 +59,7 @@ class Ranking(Struct, frozen=True):
 
 def rank(
     candidates: Iterable[Candidate],
-    shares: Mapping[str, Share],
+    prices: Mapping[str, Price],
     health: Health,
     now: float,
     bid: Bid = _ANY,
@@ -64,14 +67,12 @@ def rank(
     """
     The best of *candidates*, which come as the catalog has them, for a request that makes this *bid*.
 
-    *shares* tells how dear each bucket is, by key, as it was when somebody last looked. Those that look full come last,
-    in the order in which they open: the ledger knows better. The last resort comes after all others. Those that
-    are kept for shorter requests rest, unless nobody else could ever serve this one.
+    *prices* tells how dear each bucket is, by key, as it was when somebody last looked. Those that look full come last,
+    in the order in which they open: the ledger knows better. The last resort comes after all others.
     """
     scored: list[tuple[tuple[int, int], float, int, Deployment]] = []
     full: list[tuple[float, int, Deployment]] = []
     last: list[Deployment] = []
-    kept: list[tuple[float, Deployment]] = []
     resting: list[Exclusion] = []
     speed, tokens = _SPEED_WEIGHT[bid.prefer], bid.tokens
     for candidate in candidates:
@@ -84,12 +85,9 @@ def rank(
         if deployment.last_resort:
             last.append(deployment)
             continue
-        price, full_until, kept_until = _price(deployment, shares, now, tokens)
+        price, full_until = _price(deployment, prices, now, tokens)
         if full_until > now:
             full.append((full_until, len(full), deployment))
-            continue
-        if kept_until > now and bid.spares:
-            kept.append((kept_until, deployment))
             continue
         value = score(candidate.worth, price, health.expected(name), speed)
         if name == bid.warm:
@@ -97,9 +95,6 @@ def rank(
         scored.append((candidate.place, -value, len(scored), deployment))
         if len(scored) == SHORTLIST:
             break
-    if len(kept) == 1 and not (scored or full or last or resting):
-        return Ranking([kept[0][1]], [])
-    resting += [Exclusion(d.name, "kept", "what is left is kept for shorter requests", until) for until, d in kept]
     scored.sort()
     full.sort()
     return Ranking([*(row[-1] for row in scored), *(row[-1] for row in full[:SHORTLIST]), *last], resting)
@@ -113,9 +108,9 @@ def score(worth: float, price: float, seconds: float | None, speed: float) -> fl
     return worth - speed * (_EXPECTED if seconds is None else math.log1p(seconds)) - price
 
 
-def price(deployment: Deployment, shares: Mapping[str, Share], now: float, tokens: float) -> float:
+def price(deployment: Deployment, prices: Mapping[str, Price], now: float, tokens: float) -> float:
     """What others would miss if *deployment* served a request of so many *tokens*."""
-    return _price(deployment, shares, now, tokens)[0]
+    return _price(deployment, prices, now, tokens)[0]
 
 
 class Appraisal(Struct, frozen=True):
@@ -133,36 +128,36 @@ class Appraisal(Struct, frozen=True):
 
 def appraise(
     candidate: Candidate,
-    shares: Mapping[str, Share],
+    prices: Mapping[str, Price],
     health: Health,
     now: float,
     bid: Bid = _ANY,
 ) -> Appraisal:
     """What ``rank`` goes by, for people."""
-    missed = price(candidate.deployment, shares, now, bid.tokens)
+    missed = price(candidate.deployment, prices, now, bid.tokens)
     seconds = health.expected(candidate.deployment.name)
     value = score(candidate.worth, missed, seconds, _SPEED_WEIGHT[bid.prefer])
     warm = candidate.deployment.name == bid.warm
     return Appraisal(value + _WARM * warm, candidate.worth, missed, seconds, warm)
 
 
-def _price(
-    deployment: Deployment, shares: Mapping[str, Share], now: float, tokens: float
-) -> tuple[float, float, float]:
-    """The price of the dearest bucket; when the last of the full ones has room; until when what is left is kept."""
-    price, full_until, kept_until = -1.0, 0.0, 0.0
+def _price(deployment: Deployment, prices: Mapping[str, Price], now: float, tokens: float) -> tuple[float, float]:
+    """The price of the dearest bucket; and when the last of the full ones has room, as far as that can be told."""
+    dearest, full_until = -1.0, 0.0
     for bucket in deployment.buckets:
-        share = shares.get(bucket.key)
-        if share is None:
+        price = prices.get(bucket.key)
+        if price is None:
             continue
-        if share.price:
-            here = share.price - share.fall * (now - share.at)
+        if price.price:
+            here = price.price - price.fall * (now - price.at)
             if here > 0 and bucket.unit != "requests":
                 here *= tokens / _TYPICAL
-            if here > price:  # noqa: PLR1730 - max() would double what ranking costs
-                price = here
-            if tokens > share.most and share.until > kept_until:
-                kept_until = share.until
-        if share.full_until > full_until:  # noqa: PLR1730
-            full_until = share.full_until
-    return price if price > -1 else 0.0, full_until, kept_until
+            if price.steps:
+                here += price.displaced(tokens)
+            if here > dearest:  # noqa: PLR1730 - max() would double what ranking costs
+                dearest = here
+        if price.full_until > full_until:  # noqa: PLR1730
+            full_until = price.full_until
+        if price.when_freed and full_until <= now:
+            full_until = now + _FREED_SOON
+    return dearest if dearest > -1 else 0.0, full_until

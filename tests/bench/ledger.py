@@ -29,7 +29,7 @@ from gateway.clock import WallClock
 from gateway.quota.buckets import Bucket, Window
 from gateway.quota.exchange import Store
 from gateway.quota.ledger import Ledger
-from gateway.quota.nouns import Cost, Reservation, Wanted
+from gateway.quota.nouns import Cost, Reservation, Offer
 from gateway.quota.redis import open_store
 from gateway.quota.sqlite import EmbeddedStore
 from tests import containers
@@ -72,7 +72,7 @@ async def cost(work: Work, calls: int = CALLS) -> tuple[float, float]:
 
 async def of_ledger(store: Store, count: int) -> list[tuple[str, float, float]]:
     ledger = Ledger(store, WallClock())
-    wanted = [Wanted("d", buckets(count), Cost(20, 100))]
+    wanted = [Offer("d", buckets(count), Cost(20, 100))]
 
     async def reserved() -> Reservation:
         held = await ledger.reserve(wanted)
@@ -120,7 +120,7 @@ async def of_bare_trip(url: str, keys: int) -> tuple[float, float]:
 async def of_history(make: Callable[[], Store]) -> list[tuple[str, float, float]]:
     """The same reservation at first, and after many others: it must cost the same."""
     ledger = Ledger(make(), WallClock())
-    wanted = [Wanted("d", buckets(4), Cost(20, 100))]
+    wanted = [Offer("d", buckets(4), Cost(20, 100))]
 
     async def once() -> None:
         held = await ledger.reserve(wanted)

@@ -13,8 +13,9 @@ from pathlib import Path
 from gateway.clock import WallClock
 from gateway.quota import sqlite as embedded
 from gateway.quota.buckets import Bucket
-from gateway.quota.ledger import BEAT, Ledger
-from gateway.quota.nouns import Cost, NoRoom, Reservation, Wanted
+from gateway.quota.degraded import HEARTBEAT
+from gateway.quota.ledger import Ledger
+from gateway.quota.nouns import Cost, NoRoom, Offer, Reservation
 from gateway.quota.sqlite import PATIENCE, EmbeddedStore
 from tests.clock import FakeClock, eventually
 
@@ -40,7 +41,7 @@ async def taken(path: Path, times: int) -> int:
     ledger = opened(path)
     made = 0
     for _ in range(times):
-        held = await ledger.reserve([Wanted("d", (MANY,), Cost(1))])
+        held = await ledger.reserve([Offer("d", (MANY,), Cost(1))])
         if isinstance(held, Reservation):
             made += 1
             ledger.settle(held, Cost(1))
@@ -68,10 +69,10 @@ KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from tests.contract.test_ledger_embedded import MANY, opened
-from gateway.quota.nouns import Cost, Wanted
+from gateway.quota.nouns import Cost, Offer
 async def main():
     ledger = opened(Path(sys.argv[1]))
-    await ledger.reserve([Wanted("d", (MANY,), Cost(1))])
+    await ledger.reserve([Offer("d", (MANY,), Cost(1))])
     os.kill(os.getpid(), signal.SIGKILL)
 asyncio.run(main())
 """
@@ -91,12 +92,12 @@ async def test_what_has_faded_leaves_the_file(tmp_path, clock):
     ledger = opened(path, clock)
     for number in range(50):
         bucket = Bucket(key=f"a/{number}", account="a", unit="requests", limit=1, window="clock", period=60)
-        held = await ledger.reserve([Wanted("d", (bucket,), Cost(1))])
+        held = await ledger.reserve([Offer("d", (bucket,), Cost(1))])
         assert isinstance(held, Reservation)
         ledger.settle(held, Cost(1))
     await ledger.flush()
     clock.advance(7200)
-    await ledger.reserve([Wanted("d", (MANY,), Cost(1))])
+    await ledger.reserve([Offer("d", (MANY,), Cost(1))])
     await ledger.aclose()
 
     with sqlite3.connect(path) as db:
@@ -109,12 +110,12 @@ async def test_what_has_faded_leaves_the_file(tmp_path, clock):
 async def test_a_file_that_another_process_holds_is_done_without_until_it_is_free(tmp_path):
     path, clock = tmp_path / "ledger.sqlite", FakeClock()
     ledger = opened(path, clock)
-    await ledger.reserve([Wanted("d", (MINUTE,), Cost(1))])
+    await ledger.reserve([Offer("d", (MINUTE,), Cost(1))])
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     began = time.monotonic()
 
-    held = [await ledger.reserve([Wanted("d", (MINUTE,), Cost(1))]) for _ in range(20)]
+    held = [await ledger.reserve([Offer("d", (MINUTE,), Cost(1))]) for _ in range(20)]
 
     assert time.monotonic() - began < 5 * PATIENCE
     assert sum(isinstance(one, Reservation) for one in held) == 9
@@ -122,9 +123,9 @@ async def test_a_file_that_another_process_holds_is_done_without_until_it_is_fre
     holder.execute("ROLLBACK")
     holder.close()
     await eventually(lambda: clock.sleeping)
-    clock.advance(BEAT)
+    clock.advance(HEARTBEAT)
     await eventually(lambda: ledger.condition().lost is None)
-    assert isinstance(await ledger.reserve([Wanted("d", (MINUTE,), Cost(1))]), NoRoom)
+    assert isinstance(await ledger.reserve([Offer("d", (MINUTE,), Cost(1))]), NoRoom)
     assert (await ledger.levels([MINUTE]))[MINUTE.key].used == 10
     await ledger.aclose()
 
@@ -137,7 +138,7 @@ async def test_those_who_find_the_file_held_take_no_more_than_there_is_together(
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
 
-    held = [await ledger.reserve([Wanted("d", (MINUTE,), Cost(1))]) for _ in range(10) for ledger in ledgers]
+    held = [await ledger.reserve([Offer("d", (MINUTE,), Cost(1))]) for _ in range(10) for ledger in ledgers]
 
     holder.execute("ROLLBACK")
     holder.close()
@@ -149,12 +150,12 @@ async def test_those_who_find_the_file_held_take_no_more_than_there_is_together(
 async def test_who_leaves_while_others_write_loses_nothing_that_happened(tmp_path):
     path, clock = tmp_path / "ledger.sqlite", FakeClock()
     ledger = opened(path, clock)
-    held = await ledger.reserve([Wanted("d", (MINUTE,), Cost(1))])
+    held = await ledger.reserve([Offer("d", (MINUTE,), Cost(1))])
     assert isinstance(held, Reservation)
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     ledger.refund(held)
-    leaver = asyncio.create_task(ledger.reserve([Wanted("d", (MINUTE,), Cost(1))]))
+    leaver = asyncio.create_task(ledger.reserve([Offer("d", (MINUTE,), Cost(1))]))
     await asyncio.sleep(0)
     leaver.cancel()
     await asyncio.wait([leaver])
@@ -170,8 +171,8 @@ async def test_who_leaves_while_others_write_loses_nothing_that_happened(tmp_pat
 HOLDER = """
 import asyncio, sys, time
 from pathlib import Path
-from tests.contract.test_ledger_embedded import FLYING, opened, Cost, Wanted
-asyncio.run(opened(Path(sys.argv[1])).reserve([Wanted("d", (FLYING,), Cost(1))]))
+from tests.contract.test_ledger_embedded import FLYING, opened, Cost, Offer
+asyncio.run(opened(Path(sys.argv[1])).reserve([Offer("d", (FLYING,), Cost(1))]))
 print("held", flush=True)
 time.sleep(60)
 """

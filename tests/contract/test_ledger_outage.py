@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from gateway.quota import buckets as b
 from gateway.quota.buckets import Bucket
-from gateway.quota.degraded import part_of
+from gateway.quota.degraded import HEARTBEAT, part_of
 from gateway.quota.exchange import Beat, StoreFailure
-from gateway.quota.ledger import BEAT, Condition, Ledger
-from gateway.quota.nouns import Cost, NoRoom, Reservation, Wanted
+from gateway.quota.ledger import Condition, Ledger
+from gateway.quota.nouns import Cost, NoRoom, Offer, Reservation
 from gateway.quota.sqlite import EmbeddedStore
 from providers.observations import Observation
 from tests.clock import FakeClock, eventually
@@ -95,11 +95,11 @@ class Replicas:
     async def look(self) -> None:
         """Let every replica have its look at the store."""
         await eventually(lambda: self.clock.sleeping == len(self.ledgers))
-        self.clock.advance(BEAT)
+        self.clock.advance(HEARTBEAT)
         await eventually(lambda: self.clock.sleeping == len(self.ledgers))
 
     async def take(self, replica: int, *buckets: Bucket, output: float = 0.0) -> Reservation | NoRoom:
-        return await self.ledgers[replica].reserve([Wanted("d", buckets, Cost(1.0, output))])
+        return await self.ledgers[replica].reserve([Offer("d", buckets, Cost(1.0, output))])
 
     async def take_all(self, replica: int, *buckets: Bucket) -> list[Reservation]:
         """Reserve until there is no more."""
@@ -324,7 +324,7 @@ async def test_one_that_starts_while_the_store_is_away_goes_by_the_replicas_it_w
     await ledger.serve()
 
     held = 0
-    while isinstance(await ledger.reserve([Wanted("d", (CLOCK,), Cost(1))]), Reservation):
+    while isinstance(await ledger.reserve([Offer("d", (CLOCK,), Cost(1))]), Reservation):
         held += 1
 
     assert held == 5

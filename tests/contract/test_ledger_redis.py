@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from gateway.clock import WallClock
 from gateway.quota.buckets import Bucket
 from gateway.quota.ledger import Ledger
-from gateway.quota.nouns import Cost, NoRoom, Reservation, Wanted
+from gateway.quota.nouns import Cost, NoRoom, Offer, Reservation
 from gateway.quota.redis import PATIENCE, open_store
 from tests import containers
 from tests.clock import FakeClock, eventually
@@ -56,7 +56,7 @@ class Replica:
 
     async def take(self, *buckets) -> Reservation | NoRoom:
         began = time.monotonic()
-        found = await self.ledger.reserve([Wanted("d", buckets, Cost(1))])
+        found = await self.ledger.reserve([Offer("d", buckets, Cost(1))])
         assert time.monotonic() - began < SOON
         return found
 
@@ -93,11 +93,11 @@ async def test_replicas_with_skewed_clocks_agree(redis_server, client):
     ledgers = [Ledger(open_store(redis_server.url), clock) for clock in clocks]
 
     for ledger in ledgers * 2:
-        assert isinstance(await ledger.reserve([Wanted("d", (minute, midnight), Cost(1))]), Reservation)
+        assert isinstance(await ledger.reserve([Offer("d", (minute, midnight), Cost(1))]), Reservation)
 
     for ledger, clock in zip(ledgers, clocks, strict=True):
-        first = await ledger.reserve([Wanted("d", (minute,), Cost(1))])
-        second = await ledger.reserve([Wanted("d", (midnight,), Cost(1))])
+        first = await ledger.reserve([Offer("d", (minute,), Cost(1))])
+        second = await ledger.reserve([Offer("d", (midnight,), Cost(1))])
         assert first.opens_at - clock() == pytest.approx(60, abs=2)
         until_midnight = 86_400 - (now + 9 * 3600) % 86_400
         assert second.opens_at - clock() == pytest.approx(until_midnight, abs=2)
@@ -107,14 +107,14 @@ async def test_replicas_with_skewed_clocks_agree(redis_server, client):
 
 async def test_a_request_takes_one_trip_and_what_ended_before_goes_with_it(redis_server, client):
     ledger = Ledger(open_store(redis_server.url), WallClock())
-    held = await ledger.reserve([Wanted("d", (HOUR, DAY), Cost(1))])
+    held = await ledger.reserve([Offer("d", (HOUR, DAY), Cost(1))])
     before = (await client.info("commandstats"))["cmdstat_evalsha"]["calls"]
 
     for _ in range(10):
         ledger.settle(held, Cost(1))
-        held = await ledger.reserve([Wanted(name, (HOUR, DAY, FLIGHT), Cost(1)) for name in "abcdefgh"])
+        held = await ledger.reserve([Offer(name, (HOUR, DAY, FLIGHT), Cost(1)) for name in "abcdefgh"])
         ledger.refund(held)
-        held = await ledger.reserve([Wanted("d", (HOUR, DAY), Cost(1))])
+        held = await ledger.reserve([Offer("d", (HOUR, DAY), Cost(1))])
 
     assert (await client.info("commandstats"))["cmdstat_evalsha"]["calls"] - before == 20
     await ledger.aclose()
@@ -123,10 +123,10 @@ async def test_a_request_takes_one_trip_and_what_ended_before_goes_with_it(redis
 async def test_every_key_is_small_and_expires(redis_server, client):
     ledger = Ledger(open_store(redis_server.url), FakeClock())
     for number in range(200):
-        held = await ledger.reserve([Wanted("d", (Bucket(**{**_fields(DAY), "limit": 1e6}), FLIGHT), Cost(1))])
+        held = await ledger.reserve([Offer("d", (Bucket(**{**_fields(DAY), "limit": 1e6}), FLIGHT), Cost(1))])
         ledger.settle(held, Cost(1))
         ledger.close(HOUR, 5, f"closed {number}")
-    await ledger.reserve([Wanted("d", (FLIGHT,), Cost(1))])
+    await ledger.reserve([Offer("d", (FLIGHT,), Cost(1))])
     await ledger.flush()
 
     keys = await client.keys()
@@ -300,11 +300,11 @@ async def test_a_cluster_keeps_each_account_on_one_node_and_may_move_it():
     ports = {name: containers.free_port() for name in "abcxyz"}
     with containers.script(CLUSTER.format(**ports), "all are up") as machine:
         async with Replica(f"redis+cluster://127.0.0.1:{ports['a']}") as replica:
-            both = [Wanted("one", (HOUR, DAY), Cost(1)), Wanted("other", (FLIGHT,), Cost(1))]
+            both = [Offer("one", (HOUR, DAY), Cost(1)), Offer("other", (FLIGHT,), Cost(1))]
             held = []
             while isinstance(found := await replica.ledger.reserve(both), Reservation):
                 held.append(found)
-            assert [one.wanted.deployment for one in held] == ["one"] * 30 + ["other"] * 3
+            assert [one.offer.deployment for one in held] == ["one"] * 30 + ["other"] * 3
 
             slot = int(machine.exec(["redis-cli", "-p", str(ports["a"]), "cluster", "keyslot", "{a}"]).output)
             _move(machine, [ports[name] for name in "abc"], slot)
