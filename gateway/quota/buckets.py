@@ -364,6 +364,11 @@ def _remember_empty(bucket: Bucket, level: Level, start: float, end: float) -> N
     level.slots = [*slots, (start, end)]
 
 
+def empty_for(bucket: Bucket, level: Level, now: float) -> float:
+    """The seconds of the period before *now* for which a refilling bucket is remembered to have been empty."""
+    return sum(max(0.0, end - max(start, now - bucket.period)) for start, end in level.slots)
+
+
 def _after_refill(bucket: Bucket, level: Level, amount: float, at: float) -> float:
     """What is left of *amount*, taken *at* that moment, after the refill since then that nothing else needed."""
     rate = limit_of(bucket, level, level.since) / bucket.period

@@ -164,7 +164,7 @@ class WithheldParts:
     def __init__(self) -> None:
         self._parts: dict[str, dict[str, tuple[float, float]]] = {}
 
-    def see(self, beat: Heartbeat, cache: LevelCache, now: float) -> None:
+    def see(self, beat: Heartbeat, buckets: Sequence[Bucket], cache: LevelCache, now: float) -> None:
         """Withhold for those that are missing, and no more for those that were heard again or signed off."""
         missing = dict(beat.missing)
         self._parts = {name: parts for name, parts in self._parts.items() if name in missing}
@@ -173,8 +173,8 @@ class WithheldParts:
             if name not in self._parts:
                 lease_ends = now - ago + PART_FOR
                 self._parts[name] = {
-                    key: _withheld(bucket, cache.level(bucket, now), count, now, lease_ends)
-                    for key, (bucket, _) in cache.levels.items()
+                    bucket.key: _withheld(bucket, cache.level(bucket, now), count, now, lease_ends)
+                    for bucket in buckets
                 }
 
     def of(self, bucket: Bucket, now: float) -> float:

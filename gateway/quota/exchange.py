@@ -113,7 +113,7 @@ class Store(Protocol):
         Its entries are marked as done, if so, and its debits are told: no request owns them.
         """
 
-    async def heartbeat(self, name: str) -> Heartbeat:
+    async def heartbeat(self, name: str, now: float) -> Heartbeat:
         """Say that *name* lives, and hear of the others."""
 
     async def sign_off(self, name: str) -> None:

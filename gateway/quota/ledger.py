@@ -122,8 +122,7 @@ class Ledger:
 
     async def reserve(self, offers: Iterable[Offer]) -> Reservation | NoRoom:
         """Debit the first of *offers* whose buckets all have room."""
-        lease = f"{self._name}-{next(self._numbers)}"
-        done = self._ask(lease, offers)
+        done = self._ask(self._new_lease(), offers)
         try:
             found: Reservation | NoRoom = await done
         except asyncio.CancelledError:
@@ -164,6 +163,9 @@ class Ledger:
         if said:
             self._note(self._learnt(buckets, said, held.at))
         self._freed()
+
+    def _new_lease(self) -> str:
+        return f"{self._name}-{next(self._numbers)}"
 
     def _unclaimed(self, found: Reservation | NoRoom | None) -> None:
         """The caller left: nothing is to stay debited."""
@@ -318,6 +320,7 @@ class Ledger:
         if outcome is None:  # it was lost, or had forgotten: again, with what is to be told first
             for one, ask in zip(asking, asks, strict=True):
                 one.offers = _again(ask.offers, one.offers)
+                one.lease = self._new_lease() if one.lease else ""  # the old one may have been debited
             self._asking.extendleft(reversed(asking))
             return
         for one, ask, answer in zip(asking, asks, outcome.answers, strict=True):
@@ -438,7 +441,7 @@ class Ledger:
         """See who shares the store and what they took; tell a store that is back what it missed."""
         sent_at = self._clock.now()
         try:
-            beat = await self._store.heartbeat(self._name)
+            beat = await self._store.heartbeat(self._name, sent_at)
             if self._degraded is not None:
                 await self._replay()
         except StoreFailure as failure:
@@ -446,7 +449,7 @@ class Ledger:
             return
         self._heard_at = sent_at
         self._meet(beat)
-        self._withheld.see(beat, self.cache, self._now())
+        self._withheld.see(beat, self._buckets(), self.cache, self._now())
         if self._store.shared:
             await self._see()
 
@@ -488,6 +491,7 @@ class Ledger:
                 Entry(bucket, Settle(-orphan.offer.cost.of(bucket.unit), orphan.at, orphan.lease, now))
                 for bucket in orphan.offer.buckets
             ]
+        self._journal = [entry for entry in self._journal if not entry.done]
         while self._journal:
             entries = self._journal[:_ENTRIES_AT_ONCE]
             try:

@@ -151,7 +151,9 @@ def _speaks_of_another_window(bucket: Bucket, level: Level, said: Learn, now: fl
 
 def _restore(bucket: Bucket, level: Level, known: Level, now: float) -> None:
     b.roll(bucket, known, now)
-    if b.used(bucket, known) > b.used(bucket, level):
+    theirs, ours = b.used(bucket, known), b.used(bucket, level)
+    busier = bucket.window == "refill" and b.empty_for(bucket, known, now) < b.empty_for(bucket, level, now)
+    if theirs > ours or (theirs == ours and busier):
         level.used, level.since, level.slots = known.used, known.since, known.slots
     have = {lease for lease, _ in level.leases}
     level.leases = [*level.leases, *(lease for lease in known.leases if lease[0] not in have)]

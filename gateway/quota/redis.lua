@@ -275,9 +275,17 @@ local function close(rule, level, seconds, because, at)
   if finish > level[CLOSED] then level[CLOSED], level[BECAUSE] = finish, because end
 end
 
+local function empty_for(rule, level, now)
+  local total = 0
+  for _, slot in ipairs(level[SLOT]) do total = total + max(0, slot[2] - max(slot[1], now - rule[PERIOD])) end
+  return total
+end
+
 local function restore(rule, level, known, now)
   roll(rule, known, now)
-  if used(rule, known) > used(rule, level) then
+  local theirs, ours = used(rule, known), used(rule, level)
+  local busier = rule[WINDOW] == 'refill' and empty_for(rule, known, now) < empty_for(rule, level, now)
+  if theirs > ours or (theirs == ours and busier) then
     level[USED], level[SINCE], level[SLOT] = known[USED], known[SINCE], known[SLOT]
   end
   local have = {}

@@ -52,9 +52,12 @@ redis.call('SET', KEYS[1], cmsgpack.pack({ fence, last, answer }), 'EX', 2 * 864
 return { last, answer }
 """
 _HEARTBEAT = """
-local time = redis.call('TIME')
-local now = time[1] + time[2] / 1e6
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[3])
+local now = tonumber(ARGV[3])
+if now < 0 then
+  local time = redis.call('TIME')
+  now = time[1] + time[2] / 1e6
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('EXPIRE', KEYS[1], 3600)
 local heard = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
@@ -267,8 +270,9 @@ class SharedStore:
         orphans, self._orphans = self._orphans, []
         return orphans
 
-    async def heartbeat(self, name: str) -> Heartbeat:
-        heard = await self._heartbeat.call(self._client, _HEARTBEAT_PATIENCE, [_REPLICAS], name, ALIVE, _GIVEN_UP)
+    async def heartbeat(self, name: str, now: float) -> Heartbeat:
+        args = (name, _GIVEN_UP, -1.0 if self._own_time else now)
+        heard = await self._heartbeat.call(self._client, _HEARTBEAT_PATIENCE, [_REPLICAS], *args)
         ago = {member.decode(): float(seconds) for member, seconds in heard}
         peers = sorted(member for member, seconds in ago.items() if seconds < ALIVE)
         missing = tuple((member, seconds) for member, seconds in ago.items() if seconds >= ALIVE)

@@ -100,7 +100,7 @@ class EmbeddedStore:
     async def clear_doubt(self) -> list[Orphan]:
         return []
 
-    async def heartbeat(self, _: str) -> Heartbeat:
+    async def heartbeat(self, _: str, __: float) -> Heartbeat:
         return await self._run(self._write_nothing)
 
     async def sign_off(self, _: str) -> None:

@@ -148,7 +148,7 @@ def _price(deployment: Deployment, prices: Mapping[str, Price], now: float, toke
         price = prices.get(bucket.key)
         if price is None:
             continue
-        if price.price:
+        if price.price or price.steps:
             here = price.price - price.fall * (now - price.at)
             if here > 0 and bucket.unit != "requests":
                 here *= tokens / _TYPICAL

@@ -23,8 +23,8 @@ from gateway import settings as s
 from gateway.app import Parts, make_parts
 from gateway.catalog.discovery import Discovery
 from gateway.clock import WallClock
-from gateway.quota.prices import Share
 from gateway.quota.sqlite import EmbeddedStore
+from gateway.routing.prices import Price
 from gateway.routing.rank import rank
 from gateway.state.sqlite import EmbeddedKeeper
 from gateway.words import Deployment, Requirements
@@ -134,7 +134,7 @@ def _proved() -> list[Deployment]:
     return [found]
 
 
-def of_lookup(parts: Parts, needs: Requirements, shares: dict[str, Share]) -> tuple[float, float]:
+def of_lookup(parts: Parts, needs: Requirements, shares: dict[str, Price]) -> tuple[float, float]:
     """Microseconds of CPU to find who may serve *needs*, and to find and rank them, the best of several rounds."""
     now = time.time()
     engine = parts.engine
@@ -168,8 +168,7 @@ async def main() -> None:
                 for name in SPECS:
                     parts.engine.catalog.swap(name, [d for d in found if d.provider.name == name], time.time())
                 shares = {
-                    b.key: Share(n % 90 / 100, time.time(), n % 90 / 100, 0.001)
-                    for n, b in enumerate(parts.engine.catalog.buckets())
+                    b.key: Price(n % 90 / 100, time.time(), 0.001) for n, b in enumerate(parts.engine.catalog.buckets())
                 }
                 once, both = of_lookup(parts, needs, shares)
                 table.add_row(title, f"{count:,}", f"{once:.1f}", f"{both:.1f}")

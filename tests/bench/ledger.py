@@ -29,7 +29,7 @@ from gateway.clock import WallClock
 from gateway.quota.buckets import Bucket, Window
 from gateway.quota.exchange import Store
 from gateway.quota.ledger import Ledger
-from gateway.quota.nouns import Cost, Reservation, Offer
+from gateway.quota.nouns import Cost, Offer, Reservation
 from gateway.quota.redis import open_store
 from gateway.quota.sqlite import EmbeddedStore
 from tests import containers

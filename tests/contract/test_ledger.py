@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 import msgspec
@@ -18,6 +19,7 @@ DAY = Bucket(key="p/*/requests", unit="requests", limit=5, window="calendar", ca
 TOKENS = Bucket(key="p/m/tokens", unit="tokens", limit=100, window="refill", period=60, window_name="minute")
 ROLLING = Bucket(key="p/m/rolling", unit="requests", limit=4, window="rolling", period=60, window_name="minute")
 FLIGHT = Bucket(key="p/*/flight", unit="in-flight", limit=2, window="in-flight", window_name="in-flight")
+FREED: list[int] = []
 COUNTED = (MINUTE, DAY, TOKENS, ROLLING)
 
 
@@ -207,6 +209,57 @@ async def test_what_a_dead_process_held_comes_back_when_its_lease_ends(ledger, c
     clock.advance(LEASE)
 
     await take(ledger, FLIGHT)
+
+
+async def test_demand_is_noted_once_when_a_reservation_first_ends(ledger, clock):
+    day = msgspec.structs.replace(DAY, key="p/*/tokens", unit="tokens", limit=100_000)
+    held = await take(ledger, day, prompt=100, output=100)
+
+    ledger.settle(held, Cost(100, 50))
+    once = ledger.cache.demand.steps(day, 100_000, clock() + 86_400, clock())
+    ledger.settle(held, Cost(100, 50))
+    ledger.refund(held)
+
+    assert once
+    assert ledger.cache.demand.steps(day, 100_000, clock() + 86_400, clock()) == once
+
+
+async def test_a_full_in_flight_bucket_opens_when_a_slot_is_freed_and_says_so(ledger):
+    held = [await take(ledger, FLIGHT) for _ in range(2)]
+    before = len(FREED)
+
+    room = await refused(ledger, FLIGHT)
+
+    assert room.refusals == (Refusal(FLIGHT, float("inf"), when_freed=True),)
+    assert await ledger.openings([offer(FLIGHT)]) == list(room.refusals)
+    ledger.refund(held[0])
+    assert len(FREED) == before + 1
+    await take(ledger, FLIGHT)
+
+
+async def test_a_moment_binds_before_a_slot_does_and_what_never_fits_before_both(ledger, clock):
+    for _ in range(3):
+        await take(ledger, MINUTE)
+    for _ in range(2):
+        await take(ledger, FLIGHT)
+
+    timed = (await refused(ledger, FLIGHT, MINUTE)).refusals[0]
+    never = (await refused(ledger, MINUTE, TOKENS, FLIGHT, prompt=101)).refusals[0]
+
+    assert (timed.bucket, timed.when_freed, timed.opens_at) == (MINUTE, False, clock() - clock() % 60 + 60)
+    assert (never.bucket, never.when_freed, never.opens_at) == (TOKENS, False, float("inf"))
+    clock.advance(60)
+    assert (await refused(ledger, FLIGHT, MINUTE)).refusals[0].when_freed
+
+
+async def test_a_caller_who_leaves_leaves_no_debit(ledger):
+    leaving = [asyncio.create_task(ledger.reserve([offer(MINUTE, FLIGHT)])) for _ in range(2)]
+    await asyncio.sleep(0)
+    leaving[0].cancel()
+    await asyncio.wait(leaving)
+
+    ledger.refund(leaving[1].result())
+    assert await used(ledger, MINUTE, FLIGHT) == [0, 0]
 
 
 # ── what providers say ──

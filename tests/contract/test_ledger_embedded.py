@@ -10,10 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
+import pytest
+
 from gateway.clock import WallClock
 from gateway.quota import sqlite as embedded
 from gateway.quota.buckets import Bucket
 from gateway.quota.degraded import HEARTBEAT
+from gateway.quota.exchange import StoreFailure
 from gateway.quota.ledger import Ledger
 from gateway.quota.nouns import Cost, NoRoom, Offer, Reservation
 from gateway.quota.sqlite import PATIENCE, EmbeddedStore
@@ -200,3 +204,157 @@ def test_what_a_killed_process_had_in_flight_is_given_back_by_the_next_that_star
     assert (while_they_live, after_one_died) == (2.0, 1.0)
     assert asyncio.run(used(path, FLYING)) == 0.0
     assert not list(path.with_suffix(".processes").iterdir())
+
+
+# ── a disk that is slow, or full ──
+
+
+class Slow:
+    """A connection whose COMMIT takes *seconds*, or fails with *failure*."""
+
+    def __init__(self, db: sqlite3.Connection, seconds: float = 0.0) -> None:
+        self._db, self.seconds, self.failure = db, seconds, ""
+
+    def __getattr__(self, name: str):
+        return getattr(self._db, name)
+
+    def execute(self, sql: str, *args):
+        if sql == "COMMIT":
+            time.sleep(self.seconds)
+            if self.failure:
+                raise sqlite3.OperationalError(self.failure)
+        return self._db.execute(sql, *args)
+
+
+async def longest_pause(work) -> float:
+    """The longest time for which a timer on the loop was not called while *work* went on."""
+    loop, longest = asyncio.get_running_loop(), 0.0
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        before = loop.time()
+        await asyncio.sleep(0.001)
+        longest = max(longest, loop.time() - before)
+    await task
+    return longest
+
+
+async def test_a_slow_disk_makes_reservations_wait_and_nothing_else(tmp_path):
+    ledger = opened(tmp_path / "ledger.sqlite")
+    ledger._store._db = Slow(ledger._store._db, 0.3)
+
+    async def many() -> None:
+        held = await asyncio.gather(*(ledger.reserve([Offer("d", (MANY,), Cost(1))]) for _ in range(100)))
+        for one in held:
+            ledger.settle(one, Cost(1))
+        await ledger.flush()
+
+    assert await longest_pause(many()) < 0.15  # of this busy machine; a commit takes twice as long
+    await ledger.aclose()
+
+
+async def test_a_file_that_another_process_holds_stalls_nothing_either(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    ledger = opened(path)
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+
+    assert await longest_pause(ledger.reserve([Offer("d", (MANY,), Cost(1))])) < 0.15
+    holder.execute("ROLLBACK")
+    holder.close()
+    await ledger.aclose()
+
+
+async def test_a_commit_that_failed_leaves_no_debit_in_what_is_known(tmp_path):
+    ledger = opened(tmp_path / "ledger.sqlite", FakeClock())
+    await ledger.reserve([Offer("d", (MINUTE,), Cost(1))])
+    slow = ledger._store._db = Slow(ledger._store._db)
+    slow.failure = "disk is full"
+
+    held = [await ledger.reserve([Offer("d", (MINUTE,), Cost(1))]) for _ in range(12)]
+
+    assert ledger.condition().lost == "disk is full"
+    assert sum(isinstance(one, Reservation) for one in held) == 9
+    assert ledger.cache.levels[MINUTE.key][1].used == 1
+    slow.failure = ""
+    await ledger._look()
+    assert (await ledger.levels([MINUTE]))[MINUTE.key].used == 10
+    await ledger.aclose()
+
+
+async def test_what_is_known_is_never_the_stores_own(tmp_path):
+    ledger = opened(tmp_path / "ledger.sqlite", FakeClock())
+    for _ in range(2):
+        await ledger.reserve([Offer("d", (MINUTE,), Cost(1))])
+
+    assert ledger.cache.levels[MINUTE.key][1] is not ledger._store._levels[MINUTE.key]
+    await ledger.aclose()
+
+
+async def test_requests_that_come_together_are_debited_in_one_transaction(tmp_path):
+    ledger = opened(tmp_path / "ledger.sqlite", FakeClock())
+    commits, exchange = 0, ledger._store.exchange
+
+    async def counted(*args):
+        nonlocal commits
+        commits += 1
+        return await exchange(*args)
+
+    ledger._store.exchange = counted
+    await asyncio.gather(*(ledger.reserve([Offer("d", (MANY,), Cost(1))]) for _ in range(50)))
+
+    assert commits <= 2
+    assert (await ledger.levels([MANY]))[MANY.key].used == 50
+    await ledger.aclose()
+
+
+# ── files of older versions ──
+
+
+async def test_the_file_of_an_older_version_keeps_the_counts_of_the_day(tmp_path, clock):
+    path = tmp_path / "ledger.sqlite"
+    day = Bucket(key="a/day", account="a", unit="requests", limit=50, window="calendar", calendar="day")
+    with sqlite3.connect(path) as old:
+        old.executescript(
+            "CREATE TABLE level (bucket TEXT PRIMARY KEY, state BLOB NOT NULL, fades_at REAL NOT NULL) WITHOUT ROWID;"
+        )
+        since = clock() - clock() % 86_400
+        state = [41.0, since, [], [], 0, since, 0.0, "", -1.0, 0.0, "", "", 0.0]
+        old.execute("INSERT INTO level VALUES (?, ?, ?)", (day.key, msgspec.msgpack.encode(state), since + 86_400))
+    old.close()
+
+    ledger = opened(path, clock)
+
+    assert (await ledger.levels([day]))[day.key].used == 41
+    await ledger.aclose()
+    with sqlite3.connect(path) as new:
+        assert new.execute("PRAGMA user_version").fetchone() == (2,)
+    new.close()
+
+
+async def test_a_row_that_cannot_be_read_is_set_aside_and_counts_as_used_up(tmp_path, clock):
+    path = tmp_path / "ledger.sqlite"
+    ledger = opened(path, clock)
+    await ledger.reserve([Offer("d", (MINUTE,), Cost(1))])
+    await ledger.aclose()
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE level SET state = ?", (b"nonsense",))
+    db.close()
+
+    again = opened(path, clock)
+
+    assert (await again.levels([MINUTE]))[MINUTE.key].used == MINUTE.limit
+    assert isinstance(await again.reserve([Offer("d", (MINUTE,), Cost(1))]), NoRoom)
+    await again.aclose()
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT bucket, state FROM unreadable").fetchall() == [(MINUTE.key, b"nonsense")]
+    db.close()
+
+
+def test_a_file_of_a_newer_version_is_left_alone(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+
+    with pytest.raises(StoreFailure, match="newer version"):
+        EmbeddedStore(path)

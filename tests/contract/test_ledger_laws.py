@@ -109,7 +109,9 @@ class Model:
             return math.inf
         moments = {now}
         if self.bucket.window == "refill":
-            moments.add(max(now, self.flow_at) + max(0.0, self.flow + amount - limit) * self.bucket.period / max(limit, 1e-9))
+            moments.add(
+                max(now, self.flow_at) + max(0.0, self.flow + amount - limit) * self.bucket.period / max(limit, 1e-9)
+            )
         if self.bucket.window == "in-flight" and len(self.flights) >= limit:
             return self.closed if self.closed > now else FREED
         moments |= {self.end(place) for place in self.amounts}
@@ -118,7 +120,9 @@ class Model:
     def _used_at(self, moment: float) -> float:
         match self.bucket.window:
             case "refill":
-                return max(0.0, self.flow - max(0.0, moment - self.flow_at) * self.limit(self.flow_at) / self.bucket.period)
+                return max(
+                    0.0, self.flow - max(0.0, moment - self.flow_at) * self.limit(self.flow_at) / self.bucket.period
+                )
             case "in-flight":
                 return sum(until > moment for until in self.flights.values())
             case _:

@@ -209,7 +209,9 @@ def test_an_untouched_refilling_bucket_gives_all_of_it_at_once():
     assert all(take(bucket("refill", limit=30), level, 1, T0) for _ in range(30))
 
 
-@given(st.lists(st.tuples(st.floats(0, 30), st.floats(0.1, 4), st.booleans()), min_size=1, max_size=40), st.floats(0, 30))
+@given(
+    st.lists(st.tuples(st.floats(0, 30), st.floats(0.1, 4), st.booleans()), min_size=1, max_size=40), st.floats(0, 30)
+)
 def test_a_debit_that_is_told_late_counts_no_less_than_if_it_had_been_told_at_once(steps, wait):
     """What another replica took meanwhile is told of later; refill that it would have used is used, and none twice."""
     kind, now = bucket("refill", limit=100.0), T0

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.quota.buckets import Bucket
-from gateway.quota.prices import Share
+from gateway.quota.demand import Step
 from gateway.routing.latency import TYPICAL, Point
+from gateway.routing.prices import Price
 from gateway.routing.rank import Bid, appraise, rank
 from gateway.routing.worth import worth
 from gateway.words import Candidate, Deployment, FreeProof, Requirements
@@ -40,9 +41,9 @@ def deployment(name: str, quality: float = 0.5, talents: str = "", *, last_resor
     )
 
 
-def share(used: float) -> Share:
+def share(used: float) -> Price:
     """A window's last minute, or a full one."""
-    return Share(used, NOW, used, used / 60, NOW + 60 if used >= 1 else 0.0)
+    return Price(used, NOW, used / 60, NOW + 60 if used >= 1 else 0.0)
 
 
 def ranked(deployments, needs=NEEDS, shares=None, latency=None, prefer="balance", now=NOW) -> list[str]:
@@ -141,7 +142,7 @@ def test_a_long_request_spares_tokens_that_are_dear():
     by_tokens = msgspec.structs.replace(by_tokens, buckets=(tokens,))
     sources = [by_tokens, deployment("google/by-requests", 0.7)]
     candidates = [Candidate(d, worth(d, frozenset(), "balance"), (0, 0)) for d in sources]
-    shares = {"t": Share(0.03, NOW, 0.1), "google/by-requests": Share(0.3, NOW, 0.2)}
+    shares = {"t": Price(0.1, NOW), "google/by-requests": Price(0.2, NOW)}
 
     def first(size: float) -> str:
         return rank(candidates, shares, unshared(), NOW, Bid(tokens=size)).best[0].name
@@ -165,38 +166,21 @@ def test_what_is_explained_is_what_was_ranked_by(sources):
     assert order == sorted(order, key=lambda name: -scores[name])
 
 
-def kept_for(shorter: float) -> Share:
-    """Of which only so many tokens may be taken at a time, for an hour."""
-    return Share(0.9, NOW, 0.5, 0.0, most=shorter, until=NOW + 3600)
-
-
-def test_a_long_request_leaves_what_is_kept_for_shorter_ones():
+def test_a_long_request_leaves_to_shorter_ones_what_they_will_need_where_another_can_serve_it():
     better, other = deployment("groq/better", 0.9), deployment("google/other", 0.2)
     candidates = [Candidate(d, d.quality, (0, 0)) for d in (better, other)]
-    shares = {"groq/better": kept_for(2000)}
+    prices = {"groq/better": Price(0.0, NOW, steps=(Step(2000, 2000, 0.01),))}
 
-    assert [d.name for d in rank(candidates, shares, unshared(), NOW, Bid(tokens=2000)).best] == [
-        "groq/better",
-        "google/other",
-    ]
-    ranking = rank(candidates, shares, unshared(), NOW, Bid(tokens=2001))
-    assert [d.name for d in ranking.best] == ["google/other"]
-    assert [(one.deployment, one.kind, one.until) for one in ranking.resting] == [("groq/better", "kept", NOW + 3600)]
-    assert len(rank(candidates, shares, unshared(), NOW + 3600, Bid(tokens=2001)).best) == 2
+    def first(tokens: float) -> str:
+        return rank(candidates, prices, unshared(), NOW, Bid(tokens=tokens)).best[0].name
+
+    assert first(2000) == "groq/better"
+    assert first(9000) == "google/other"
+    assert [d.name for d in rank(candidates[:1], prices, unshared(), NOW, Bid(tokens=9000)).best] == ["groq/better"]
 
 
-def test_who_does_not_spare_others_takes_it():
+def test_a_deployment_whose_slots_are_in_use_comes_after_those_that_have_room():
     candidates = [Candidate(deployment("groq/better"), 0.9, (0, 0)), Candidate(deployment("google/other"), 0.2, (0, 0))]
+    prices = {"groq/better": Price(0.0, NOW, when_freed=True)}
 
-    assert (
-        len(rank(candidates, {"groq/better": kept_for(2000)}, unshared(), NOW, Bid(tokens=9000, spares=False)).best)
-        == 2
-    )
-
-
-def test_nothing_is_kept_from_a_request_that_nobody_else_could_serve():
-    candidates = [Candidate(deployment("groq/only"), 0.9, (0, 0))]
-
-    assert [d.name for d in rank(candidates, {"groq/only": kept_for(10)}, unshared(), NOW, Bid(tokens=9000)).best] == [
-        "groq/only"
-    ]
+    assert [d.name for d in rank(candidates, prices, unshared(), NOW).best] == ["google/other", "groq/better"]
