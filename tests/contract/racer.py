@@ -55,7 +55,7 @@ async def caller(ledger: Ledger, admitted, folder: Path) -> None:
             await asyncio.sleep(random.uniform(0, 0.02))
             admitted.write(f"{time.time()} {held.id} ended\n".encode())
             ledger.settle(held, TRUE)
-        elif held.refusals[0][0].key != FLIGHT.key and ledger.condition().lost is None:
+        elif held.refusals[0].bucket.key != FLIGHT.key and ledger.condition().lost is None:
             return
         else:
             await asyncio.sleep(random.uniform(0.005, 0.02))  # forty-eight who ask without a pause starve the store
