@@ -8,14 +8,15 @@ exchange with its store at a time: what comes meanwhile goes with the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 from msgspec import Struct
 
 from gateway.quota import buckets as b
 from gateway.quota.buckets import WHEN_FREED, Bucket, Level
-from gateway.quota.nouns import Offer
+from gateway.quota.nouns import Offer, Refusal
 from gateway.quota.operations import Entry, apply
 
 
@@ -24,6 +25,17 @@ class Ask(Struct, frozen=True, eq=False):
 
     lease: str
     offers: Sequence[Offer]
+
+
+class Asking(Struct, eq=False):
+    """A request that waits for an exchange: for the first of *offers* with room, or for the levels of *looks*."""
+
+    lease: str
+    offers: Iterator[Offer]
+    looks: Sequence[Bucket]
+    done: asyncio.Future[Any]
+    offered: int = 0
+    refusals: list[Refusal] = []
 
 
 class Answer(Struct):
@@ -180,3 +192,9 @@ def in_the_way(opens: Iterable[tuple[Bucket, float]], now: float) -> tuple[Bucke
         elif at == WHEN_FREED and found is None:
             found = (bucket, at)
     return found
+
+
+def again(first: Sequence[Offer], rest: Iterator[Offer]) -> Iterator[Offer]:
+    """*first*, and the *rest*."""
+    yield from first
+    yield from rest

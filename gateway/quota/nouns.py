@@ -110,3 +110,12 @@ class LevelView(Struct, frozen=True, kw_only=True):
     closed_because: str = ""
     said_by: str = ""
     said_at: float | None = None
+
+
+class Condition(Struct, frozen=True):
+    """How the store fares. *lost* is why it cannot be reached, if so, since *since*; so many *replicas* share it."""
+
+    store: str
+    replicas: int = 1
+    lost: str | None = None
+    since: float = 0.0

@@ -119,7 +119,7 @@ class Replicas:
         """Let the replicas have their look at the store."""
         self.clock.advance(HEARTBEAT)
         for number in numbers or range(len(self.ledgers)):
-            await self.ledgers[number]._look()
+            await self.ledgers[number]._journal.look()
 
     async def take(self, replica: int, *buckets: Bucket, output: float = 0.0) -> Reservation | NoRoom:
         found = await self.ledgers[replica].reserve([Offer("d", buckets, Cost(1.0, output))])

@@ -240,7 +240,7 @@ async def longest_pause(work) -> float:
 
 async def test_a_slow_disk_makes_reservations_wait_and_nothing_else(tmp_path):
     ledger = opened(tmp_path / "ledger.sqlite")
-    ledger._store._db = Slow(ledger._store._db, 0.3)
+    ledger._journal._store._db = Slow(ledger._journal._store._db, 0.3)
 
     async def many() -> None:
         held = await asyncio.gather(*(ledger.reserve([Offer("d", (MANY,), Cost(1))]) for _ in range(100)))
@@ -267,7 +267,7 @@ async def test_a_file_that_another_process_holds_stalls_nothing_either(tmp_path)
 async def test_a_commit_that_failed_leaves_no_debit_in_what_is_known(tmp_path):
     ledger = opened(tmp_path / "ledger.sqlite", FakeClock())
     await ledger.reserve([Offer("d", (MINUTE,), Cost(1))])
-    slow = ledger._store._db = Slow(ledger._store._db)
+    slow = ledger._journal._store._db = Slow(ledger._journal._store._db)
     slow.failure = "disk is full"
 
     held = [await ledger.reserve([Offer("d", (MINUTE,), Cost(1))]) for _ in range(12)]
@@ -276,7 +276,7 @@ async def test_a_commit_that_failed_leaves_no_debit_in_what_is_known(tmp_path):
     assert sum(isinstance(one, Reservation) for one in held) == 9
     assert ledger.cache.levels[MINUTE.key][1].used == 1
     slow.failure = ""
-    await ledger._look()
+    await ledger._journal.look()
     assert (await ledger.levels([MINUTE]))[MINUTE.key].used == 10
     await ledger.aclose()
 
@@ -286,20 +286,20 @@ async def test_what_is_known_is_never_the_stores_own(tmp_path):
     for _ in range(2):
         await ledger.reserve([Offer("d", (MINUTE,), Cost(1))])
 
-    assert ledger.cache.levels[MINUTE.key][1] is not ledger._store._levels[MINUTE.key]
+    assert ledger.cache.levels[MINUTE.key][1] is not ledger._journal._store._levels[MINUTE.key]
     await ledger.aclose()
 
 
 async def test_requests_that_come_together_are_debited_in_one_transaction(tmp_path):
     ledger = opened(tmp_path / "ledger.sqlite", FakeClock())
-    commits, exchange = 0, ledger._store.exchange
+    commits, exchange = 0, ledger._journal._store.exchange
 
     async def counted(*args):
         nonlocal commits
         commits += 1
         return await exchange(*args)
 
-    ledger._store.exchange = counted
+    ledger._journal._store.exchange = counted
     await asyncio.gather(*(ledger.reserve([Offer("d", (MANY,), Cost(1))]) for _ in range(50)))
 
     assert commits <= 2

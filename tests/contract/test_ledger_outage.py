@@ -70,13 +70,13 @@ def test_parts_are_the_whole_and_grow_with_it(amount, count, whole):
 @engine
 async def test_replicas_have_ranks_of_their_own_whenever_their_hearts_beat(start):
     async with start(3) as replicas:
-        names = sorted(ledger._name for ledger in replicas.ledgers)
+        names = sorted(ledger._journal.name for ledger in replicas.ledgers)
         for order in ([2, 0, 1], [1, 2, 0], [0, 1, 2]):
             ranks = {}
             for number in order:
                 replicas.clock.advance(0.3)
-                beat = await replicas.stores[number].heartbeat(replicas.ledgers[number]._name, replicas.clock())
-                ranks[replicas.ledgers[number]._name] = beat.rank
+                beat = await replicas.stores[number].heartbeat(replicas.ledgers[number]._journal.name, replicas.clock())
+                ranks[replicas.ledgers[number]._journal.name] = beat.rank
             assert [ranks[name] for name in names] == [0, 1, 2]
 
 
@@ -135,6 +135,7 @@ async def test_others_leave_the_part_of_one_that_is_cut_off_alone(start):
         assert theirs in (6, 7)
         assert sum(ours) == 20 - 7
         await mend(replicas)
+        await replicas.look()  # to see that it is there again
         assert await replicas.used(ROLLING) == sum(ours) + theirs
         assert len(await replicas.take_all(0, ROLLING)) == 20 - sum(ours) - theirs
 
@@ -155,7 +156,7 @@ async def test_one_that_starts_while_the_store_is_away_goes_by_the_replicas_it_w
     line = Line(redis_server.url)
     line.cut = True
     ledger = Ledger(SharedStore(line, own_time=False), FakeClock(NOON), buckets=lambda: BUCKETS, replicas=4)
-    await ledger._look()
+    await ledger._journal.look()
 
     held = 0
     while isinstance(await ledger.reserve([Offer("d", (CLOCK,), Cost(1))]), Reservation):
@@ -581,7 +582,7 @@ def test_a_journal_in_fewer_entries_counts_no_less(happened, bucket):
     begun: dict[int, Debit] = {}
     for what, *rest in happened:
         if what == "debit" and rest[0] not in begun:
-            begun[rest[0]] = Debit(rest[2], rest[1], f"lease {rest[0]}")
+            begun[rest[0]] = Debit(rest[2], rest[1], f"lease {len(journal)}")
             journal.append(Entry(bucket, begun[rest[0]]))
         elif what == "settle" and rest[0] in begun:
             debit = begun.pop(rest[0])
@@ -610,7 +611,7 @@ def test_a_journal_in_fewer_entries_counts_no_less(happened, bucket):
 
 
 async def test_a_journal_does_not_grow_with_the_requests(monkeypatch):
-    monkeypatch.setattr("gateway.quota.ledger.MOST_ENTRIES", 100)
+    monkeypatch.setattr("gateway.quota.journal.MOST_ENTRIES", 100)
     store, clock = EmbeddedStore(None), FakeClock(NOON)
     ledger = Ledger(store, clock)
 
@@ -619,14 +620,14 @@ async def test_a_journal_does_not_grow_with_the_requests(monkeypatch):
 
     exchange, store.exchange = store.exchange, away
     many = Bucket(key="a/many", unit="requests", limit=1e6, window="rolling", period=60)
-    ledger._most_entries = 100
+    ledger._journal._most_entries = 100
     for _ in range(1000):
         held = await ledger.reserve([Offer("d", (many,), Cost(1))])
         ledger.settle(held, Cost(1))
-    assert len(ledger._journal) <= 101
+    assert len(ledger._journal.entries) <= 101
 
     store.exchange = exchange
-    await ledger._look()
+    await ledger._journal.look()
     assert (await ledger.levels([many]))[many.key].used == 1000
     await ledger.aclose()
 
