@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 from typing import Any, Self
 
 from redis.asyncio import Redis
@@ -31,6 +32,7 @@ class Line:
     def __init__(self, url: str) -> None:
         self._client = Redis.from_url(url)
         self.cut = self.deaf = False
+        self.calls_left: float = inf  # then it is cut
 
     async def evalsha(self, *args: Any) -> Any:
         return await self._through(self._client.evalsha, *args)
@@ -39,7 +41,8 @@ class Line:
         return await self._through(self._client.eval, *args)
 
     async def _through(self, call: Any, *args: Any) -> Any:
-        if self.cut:
+        self.calls_left -= 1
+        if self.cut or self.calls_left < 0:
             raise NoConnection("cut")
         answer = await call(*args)
         if self.deaf:

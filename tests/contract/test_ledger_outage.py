@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
@@ -106,8 +107,10 @@ async def test_a_part_is_good_for_its_lease_only_where_others_may_go_on(start):
         await cut(replicas)
         assert sum([len(await replicas.take_all(number, CLOCK)) for number in range(3)]) == 20
 
+        assert isinstance(await replicas.take(0, ROLLING), Reservation)
         replicas.clock.advance(PART_FOR)
 
+        assert isinstance(await replicas.take(1, ROLLING), NoRoom)  # of which it has taken nothing
         refused = await replicas.take(0, CLOCK)
         assert isinstance(refused, NoRoom)
         assert refused.refusals[0].when_freed  # when the store is back: that has no moment
@@ -328,11 +331,15 @@ async def test_a_recovery_that_is_not_answered_forgets_nothing(start):
             await replicas.take(0, DAY)
         await cut(replicas)
         await replicas.take(0, DAY)
-        for _ in range(3):
-            replicas.lines[0].cut, replicas.lines[0].deaf = False, True
+        line = replicas.lines[0]
+        for calls in (1, 2, 3, 2, 1):
+            line.cut, line.deaf = False, True
             await replicas.look()
-            replicas.lines[0].cut = True
+            line.deaf, line.calls_left = False, calls  # its heart beats, and what it reports gets lost
             await replicas.look()
+            line.cut, line.calls_left = True, math.inf
+            await replicas.look()
+            assert replicas.ledgers[0].condition().lost
         assert len(await replicas.take_all(0, DAY)) == 2
         await mend(replicas)
 
@@ -563,7 +570,7 @@ def test_replicas_overshoot_by_no_more_than_what_could_not_be_seen(redis_server,
 
 # ── the journal in fewer words ──
 
-moments = st.floats(NOON, NOON + 200)
+moments = st.floats(NOON, NOON + 1)
 happened = st.lists(
     st.one_of(
         st.tuples(st.just("debit"), st.integers(0, 9), moments, st.floats(0.1, 9)),
@@ -575,7 +582,16 @@ happened = st.lists(
 )
 
 
+_SMALL_THEN_LARGE = [
+    ("debit", 0, NOON + 0.01, 0.01),
+    ("settle", 0, NOON + 0.01, 0.0),
+    ("debit", 1, NOON + 0.19, 3.0),
+    ("settle", 1, NOON + 0.19, 0.0),
+]
+
+
 @given(happened, st.sampled_from([*COUNTED, FLIGHT]))
+@example(_SMALL_THEN_LARGE, REFILL)
 @settings(deadline=None)
 def test_a_journal_in_fewer_entries_counts_no_less(happened, bucket):
     journal: list[Entry] = []
@@ -594,7 +610,7 @@ def test_a_journal_in_fewer_entries_counts_no_less(happened, bucket):
         elif what == "open":
             journal.append(Entry(bucket, Open()))
     levels = Level(), Level()
-    now = NOON + 200
+    now = NOON + 1.5
     for level, entries in zip(levels, (journal, compacted(journal)), strict=True):
         b.roll(bucket, level, now)
         for entry in entries:
