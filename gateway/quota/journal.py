@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count, islice
 from typing import Any
 from uuid import uuid4
@@ -94,7 +94,7 @@ class Journal:
         """Keep in touch with the replicas that share the store, and with the levels in use, until ``aclose``."""
         if self._store.shared:
             await self.look()
-            self._looking = _task(self._keep_looking())
+            self._looking = asyncio.create_task(self._keep_looking())
 
     async def aclose(self) -> None:
         """Write down everything, sign off, and give the store back."""
@@ -141,18 +141,10 @@ class Journal:
 
     def end(self, held: Reservation, changes: Iterable[float], said: Sequence[Entry] = ()) -> None:
         """*held* has ended, and each of its buckets *changes* by so much; its answer *said* something of some, too."""
-        held.ended = True
+        held.ended, now = True, self.now()
         self.held.discard(held.id)
-        now = self.now()
-        self.note(
-            [
-                *(
-                    Entry(bucket, Settle(change, held.at, held.id, now))
-                    for bucket, change in zip(held.offer.buckets, changes, strict=True)
-                ),
-                *said,
-            ]
-        )
+        changed = zip(held.offer.buckets, changes, strict=True)
+        self.note([*(Entry(bucket, Settle(change, held.at, held.id, now)) for bucket, change in changed), *said])
         self._freed()
 
     def _give_back(self, found: Reservation | NoRoom | Outcome) -> None:
@@ -186,7 +178,7 @@ class Journal:
 
     def _wake(self) -> None:
         if self._exchanging is None:
-            self._exchanging = _task(self._exchange_all())
+            self._exchanging = asyncio.create_task(self._exchange_all())
 
     async def _exchange_all(self) -> None:
         try:
@@ -251,11 +243,14 @@ class Journal:
             return None
         finally:
             self.entries = [entry for entry in self.entries if not entry.done]
+        self._see_all(outcome)
+        return outcome
+
+    def _see_all(self, outcome: Outcome) -> None:
         if self._store.shared:
             self.cache.ahead = self.ahead = outcome.now - self._clock.now()
         for bucket, level in outcome.levels:
             self.cache.see(bucket, level)
-        return outcome
 
     def _keep_debits(self, asks: list[Ask], outcome: Outcome) -> None:
         """What was debited without the store goes into the journal."""
@@ -318,7 +313,7 @@ class Journal:
         )
         self._untold = list(self.entries)
         if not self._store.shared:
-            self._looking = _task(self._keep_looking())
+            self._looking = asyncio.create_task(self._keep_looking())
         self._tell(self.condition())
 
     def _meet(self, beat: Heartbeat) -> None:
@@ -379,22 +374,24 @@ class Journal:
         self._freed()
 
     async def _tell_journal(self) -> None:
+        touched = {entry.bucket.key: entry.bucket for entry in self.entries}
         for orphan in await self._store.clear_doubt():
-            now = self.now()
+            cost, now = orphan.offer.cost, self.now()  # only the store has debited it, so only the store is told
             self.entries += [
-                Entry(bucket, Settle(-orphan.offer.cost.of(bucket.unit), orphan.at, orphan.lease, now))
+                Entry(bucket, Settle(-cost.of(bucket.unit), orphan.at, orphan.lease, now))
                 for bucket in orphan.offer.buckets
             ]
         self.entries = [entry for entry in self.entries if not entry.done]
-        while self.entries:
+        looks: Sequence[Bucket] = tuple(touched.values())
+        while self.entries or looks:
             entries = self.entries[:_ENTRIES_AT_ONCE]
+            # Nothing is given from levels of before: should it be lost again at once, it goes on from what it is now.
+            looked = () if self.entries[_ENTRIES_AT_ONCE:] else looks[:_SEEN_AT_ONCE]
             try:
-                await self._store.exchange(entries, (), (), self._clock.now(), nothing_withheld)
+                outcome = await self._store.exchange(entries, (), looked, self._clock.now(), nothing_withheld)
+                self._see_all(outcome)
+                looks = looks[len(looked) :]
             except StoreForgot:
                 self._remind()
             finally:
                 self.entries = [entry for entry in self.entries if not entry.done]
-
-
-def _task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    return asyncio.get_running_loop().create_task(work)
