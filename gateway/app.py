@@ -40,6 +40,7 @@ from gateway.request.queue import Queue
 from gateway.routing.affinity import Sessions
 from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
+from gateway.routing.prices import Prices
 from gateway.settings import BadSettings, Settings
 from gateway.state.sqlite import SqliteState
 from gateway.state.store import StateBackend, StateFailure, StateStore
@@ -140,8 +141,9 @@ def make_parts(settings: Settings, clock: Clock, store: Store, backend: StateBac
     queue = Queue(clock, settings.requests.max_waiting)
     replicas = settings.ledger.replicas
     ledger = Ledger(store, clock, buckets=catalog.buckets, replicas=replicas, tell=tell_condition, freed=queue.freed)
+    prices = Prices(ledger.cache, catalog.buckets)
     engine = Engine(
-        view=View(catalog, Health(state, secrets.token_hex(4), queue.freed), ledger.shares, Sessions()),
+        view=View(catalog, Health(state, secrets.token_hex(4), queue.freed), prices.current, Sessions()),
         ledger=ledger,
         queue=queue,
         costs=Costs(state),

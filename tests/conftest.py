@@ -90,7 +90,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a starved machine a Redis that is well may answer late: it is not taken for lost."""
     monkeypatch.setattr(shared, "PATIENCE", 30.0)
-    monkeypatch.setattr(shared, "_BEAT_PATIENCE", 120.0)
+    monkeypatch.setattr(shared, "_HEARTBEAT_PATIENCE", 120.0)
 
 
 def pytest_collection_finish() -> None:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from gateway.catalog.catalog import Catalog
 from gateway.quota.buckets import Bucket
-from gateway.quota.prices import Share
 from gateway.request.plan import View
 from gateway.routing.affinity import Sessions
 from gateway.routing.health import Health
+from gateway.routing.prices import Price
 from gateway.settings import Settings, Virtual
 from gateway.state.store import StateStore
 from gateway.words import Deployment, FreeProof
@@ -59,8 +59,8 @@ def unshared() -> Health:
 
 
 def view(
-    deployments: Sequence[Deployment], prices: Mapping[str, Share] | None = None, health: Health | None = None
+    deployments: Sequence[Deployment], prices: Mapping[str, Price] | None = None, health: Health | None = None
 ) -> View:
     """What a gateway knows that has just these."""
     known = prices or {}
-    return View(catalog(*deployments), health or unshared(), lambda: known, Sessions())
+    return View(catalog(*deployments), health or unshared(), lambda _: known, Sessions())

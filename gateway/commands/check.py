@@ -15,7 +15,7 @@ from gateway.cli import Surroundings
 from gateway.commands.inside import Inside, opened
 from gateway.observe.usage import Cost
 from gateway.quota import nouns
-from gateway.quota.nouns import NoRoom, Wanted
+from gateway.quota.nouns import NoRoom, Offer
 from gateway.request import outcome as aftermath
 from gateway.settings import EMBEDDED, Settings
 from gateway.words import Deployment
@@ -117,7 +117,7 @@ async def _ask(inside: Inside, name: str) -> str | None:
     if not served:
         return None
     deployment = max(served, key=lambda d: d.quality)
-    held = await inside.ledger.reserve([Wanted(deployment.name, deployment.buckets, _COST)])
+    held = await inside.ledger.reserve([Offer(deployment.name, deployment.buckets, _COST)])
     if isinstance(held, NoRoom):
         return "its quota is used up, so it was not asked"
     body = encode(msgspec.structs.asdict(_QUESTION))

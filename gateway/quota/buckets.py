@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Literal
@@ -30,7 +31,20 @@ LEASE = 900.0
 LEARNED_FOR = 86_400.0
 """Seconds for which a limit that a provider stated overrides the configured one, unless it is stated again."""
 
+REFILL_LAG = 0.1
+"""
+Seconds by which a refill begins later here than at the provider, which hears of a request only when it arrives. An
+untouched bucket gives its whole limit; a busy one holds so much of its refill back.
+"""
+
+STRETCHES = 24
+"""Stretches of time in which a refilling bucket was empty, and its refill was lost, that are remembered."""
+
+WHEN_FREED = -1.0
+"""In place of a moment: only what is given back makes room. A lease's end is a safety net and no opening."""
+
 _EPSILON = 1e-6
+_LENGTH = {"day": 86_400.0, "month": 30 * 86_400.0}  # about
 _number = itemgetter(0)
 
 
@@ -64,15 +78,16 @@ class Level(Struct, array_like=True):
     The state of a bucket. Its fields in this order are what the stores keep.
 
     *used* and *since* belong to clock and calendar windows (*since* is where the window began) and to refilling ones
-    (*since* is when *used* was last true). *slots* are ``[number, amount]`` of a rolling window, *leases*
-    ``[reservation, expires_at]`` of what is in flight. *open* counts reservations that have not ended, *last* is when
+    (*since* is when *used* was last true, or when the refill begins). *slots* are ``[number, amount]`` of a rolling
+    window, and of a refilling one ``[from, to]``: when it was empty, so that a debit which is told late meets the refill
+    that it would have met. *leases* are ``[reservation, expires_at]`` of what is in flight. *open* counts reservations that have not ended, *last* is when
     the newest was made. A learned *limit* (negative: none) overrides the configured one until *limit_until*;
     *said_by* and *said_at* tell who corrected the level last, and when.
     """
 
     used: float = 0.0
     since: float = 0.0
-    slots: list[tuple[int, float]] = []
+    slots: list[tuple[float, float]] = []
     leases: list[tuple[str, float]] = []
     open: int = 0
     last: float = 0.0
@@ -105,8 +120,12 @@ def roll(bucket: Bucket, level: Level, now: float) -> None:
         case "refill":
             gone = now - level.since
             if gone > 0:
-                left = level.used - gone * limit_of(bucket, level, now) / bucket.period
-                level.used, level.since = (left if left > 0 else 0.0), now
+                rate = limit_of(bucket, level, now) / bucket.period
+                left = level.used - gone * rate
+                if left < 0:
+                    _remember_empty(bucket, level, now + left / rate, now)
+                    left = 0.0
+                level.used, level.since = left, now
         case "rolling":
             if level.slots and _leaves(bucket, level.slots[0][0]) <= now:
                 level.slots = [slot for slot in level.slots if _leaves(bucket, slot[0]) > now]
@@ -126,9 +145,10 @@ def used(bucket: Bucket, level: Level) -> float:
             return level.used
 
 
-def opens_at(bucket: Bucket, level: Level, amount: float, now: float) -> float:
+def opens_at(bucket: Bucket, level: Level, amount: float, now: float, withheld: float = 0.0) -> float:
     """
-    The earliest moment at which *amount* fits: *now* if it fits already, infinity if it never will.
+    The earliest moment at which *amount* fits beside what is *withheld*: *now* if it fits already, infinity if it never
+    will, WHEN_FREED if only what is given back can make room.
 
     The level must have been rolled to *now*.
     """
@@ -136,14 +156,14 @@ def opens_at(bucket: Bucket, level: Level, amount: float, now: float) -> float:
     if amount > limit + _EPSILON:
         return math.inf
     earliest = max(now, level.closed_until)
-    excess = used(bucket, level) + amount - limit
+    excess = used(bucket, level) + amount + withheld - limit
     if excess <= _EPSILON:
         return earliest
     match bucket.window:
         case "clock" | "calendar":
             return max(earliest, window_end(bucket, now))
         case "refill":
-            return max(earliest, now + excess * bucket.period / limit)
+            return max(earliest, max(now, level.since) + excess * bucket.period / limit)
         case "rolling":
             for number, debited in level.slots:
                 excess -= debited
@@ -151,8 +171,7 @@ def opens_at(bucket: Bucket, level: Level, amount: float, now: float) -> float:
                     return max(earliest, _leaves(bucket, number))
             return max(earliest, now + bucket.period)
         case "in-flight":
-            ends = sorted([until for _, until in level.leases])
-            return max(earliest, ends[min(len(ends), math.ceil(excess - _EPSILON)) - 1])
+            return earliest if earliest > now else WHEN_FREED
 
 
 def debit(bucket: Bucket, level: Level, amount: float, now: float, lease: str) -> None:
@@ -169,16 +188,36 @@ def debit(bucket: Bucket, level: Level, amount: float, now: float, lease: str) -
                 level.slots = [*level.slots, (number, amount)]
         case "in-flight":
             level.leases = [*level.leases, (lease, now + LEASE)]
+        case "refill":
+            if level.used <= 0:
+                level.since = now + REFILL_LAG
+            level.used += amount
         case _:
             level.used += amount
+    _count_open(level, now)
+
+
+def debit_late(bucket: Bucket, level: Level, amount: float, at: float, now: float, lease: str) -> None:
+    """Take *amount* for the reservation *lease*, which was made *at* that moment, before *now*."""
+    if bucket.window != "in-flight":
+        correct(bucket, level, amount, at)
+    elif at + LEASE > now:
+        level.leases = [*level.leases, (lease, at + LEASE)]
+    _count_open(level, at)
+
+
+def _count_open(level: Level, now: float) -> None:
     if now > level.last + LEASE:
-        level.open = 0  # whoever held those is gone
+        level.open = 0  # the processes that held those are gone
     level.open += 1
     level.last = max(level.last, now)
 
 
 def correct(bucket: Bucket, level: Level, amount: float, at: float) -> None:
-    """Change by *amount* (usually negative) a debit that was made *at* that moment, if it is still in the window."""
+    """
+    Change by *amount* (usually negative) a debit that was made *at* that moment, if it is still in the window. More of a
+    refilling bucket meets first what has flowed into it since, and was lost because it was empty.
+    """
     match bucket.window:
         case "rolling":
             number = math.floor(at / _slot(bucket))
@@ -192,6 +231,8 @@ def correct(bucket: Bucket, level: Level, amount: float, at: float) -> None:
         case "in-flight":
             pass
         case "refill":
+            if amount > 0:
+                amount = _after_refill(bucket, level, amount, at + REFILL_LAG)
             level.used = max(0.0, level.used + amount)
         case _:
             if level.since <= at:
@@ -199,7 +240,7 @@ def correct(bucket: Bucket, level: Level, amount: float, at: float) -> None:
 
 
 def set_used(bucket: Bucket, level: Level, amount: float, now: float) -> None:
-    """Make *amount* used now. What is added to a rolling window is as new as can be; what is taken off is the oldest."""
+    """Make *amount* used *now*. What is added to a rolling window is as new as can be; what is taken off is the oldest."""
     match bucket.window:
         case "rolling":
             more = amount - used(bucket, level)
@@ -213,13 +254,20 @@ def set_used(bucket: Bucket, level: Level, amount: float, now: float) -> None:
             level.used = amount
 
 
+def refill(bucket: Bucket, level: Level, since: float, now: float) -> float:
+    """What has flowed into a refilling bucket from *since* to *now*; 0 for windows of another kind."""
+    if bucket.window != "refill":
+        return 0.0
+    return max(0.0, now - since) * limit_of(bucket, level, now) / bucket.period
+
+
 def refilled_at(bucket: Bucket, level: Level, now: float) -> float:
     """When all of the bucket is there again, if nothing more is taken."""
     match bucket.window:
         case "clock" | "calendar":
             return window_end(bucket, now)
         case "refill":
-            return now + level.used * bucket.period / (limit_of(bucket, level, now) or _EPSILON)
+            return max(now, level.since) + level.used * bucket.period / (limit_of(bucket, level, now) or _EPSILON)
         case "rolling":
             return _leaves(bucket, level.slots[-1][0]) if level.slots else now
         case "in-flight":
@@ -237,6 +285,17 @@ def reopens_at(bucket: Bucket, now: float) -> float:
             return now + bucket.period
         case "in-flight":
             return now + 1.0
+
+
+def shortest(buckets: Iterable[Bucket]) -> Bucket | None:
+    """The one of *buckets* with the shortest window: what a refusal means that names no window. None: all in flight."""
+    timed = [bucket for bucket in buckets if bucket.window != "in-flight"]
+    return min(timed, key=window_length, default=None)
+
+
+def window_length(bucket: Bucket) -> float:
+    """The seconds of its window: of a calendar day or month about, of an in-flight bucket 0."""
+    return _LENGTH[bucket.calendar] if bucket.calendar else bucket.period
 
 
 def fades_at(bucket: Bucket, level: Level, now: float) -> float:
@@ -288,14 +347,47 @@ def _slot(bucket: Bucket) -> float:
     return bucket.period / SLOTS
 
 
-def _leaves(bucket: Bucket, number: int) -> float:
+def _leaves(bucket: Bucket, number: float) -> float:
     """When slot *number* of a rolling window has left it."""
     return (number + 1) * _slot(bucket) + bucket.period
 
 
-def _newest(slots: list[tuple[int, float]], amount: float) -> list[tuple[int, float]]:
+def _remember_empty(bucket: Bucket, level: Level, start: float, end: float) -> None:
+    """It was empty from *start* to *end*. Of too many stretches the oldest two become one, the time between them left out."""
+    start = max(start, end - bucket.period)
+    slots = [slot for slot in level.slots if slot[1] > end - bucket.period]
+    if slots and slots[-1][1] >= start - _EPSILON:
+        start = slots.pop()[0]
+    elif len(slots) == STRETCHES:
+        (first, until), (after, finish) = slots[:2]
+        slots[:2] = [(first, until + finish - after)]
+    level.slots = [*slots, (start, end)]
+
+
+def empty_for(bucket: Bucket, level: Level, now: float) -> float:
+    """The seconds of the period before *now* for which a refilling bucket is remembered to have been empty."""
+    return sum(max(0.0, end - max(start, now - bucket.period)) for start, end in level.slots)
+
+
+def _after_refill(bucket: Bucket, level: Level, amount: float, at: float) -> float:
+    """What is left of *amount*, taken *at* that moment, after the refill since then that nothing else needed."""
+    rate = limit_of(bucket, level, level.since) / bucket.period
+    left: list[tuple[float, float]] = []
+    for start, end in level.slots:
+        begin = max(start, at)
+        if rate > 0 and amount > 0 and begin < end:
+            needed = min(end, begin + amount / rate)
+            amount = max(0.0, amount - (needed - begin) * rate)
+            left += [piece for piece in ((start, begin), (needed, end)) if piece[0] < piece[1]]
+        else:
+            left.append((start, end))
+    level.slots = left[-STRETCHES:]
+    return amount
+
+
+def _newest(slots: list[tuple[float, float]], amount: float) -> list[tuple[float, float]]:
     """The newest slots that together hold *amount*: what leaves the window first is what was counted too much."""
-    kept: list[tuple[int, float]] = []
+    kept: list[tuple[float, float]] = []
     for number, debited in reversed(slots):
         if amount <= _EPSILON:
             break

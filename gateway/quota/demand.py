@@ -1,26 +1,39 @@
 """
-What short requests will still take of a bucket until its window ends, and so what is to be left to them by long ones.
+What short requests will still take of a bucket until its window ends, and so how many of them a long one displaces.
 
-Where tokens are counted, one long request takes the place of many short ones. It is served as long as enough is left for
-those that are to come, by the rate at which they came lately: Littlewood's rule for two fares (K. Littlewood, *Forecasting
-and control of passenger bookings*, 1972), with requests served for each token in place of money for each seat. Where
-nothing but long requests comes, or nothing but short ones, nothing is kept from anybody. Pure: moments come in as arguments.
+Where tokens are counted, one long request takes the place of many short ones. It displaces none as long as enough is left
+for those that are to come, by the rate at which they came lately: Littlewood's rule for two fares (K. Littlewood,
+*Forecasting and control of passenger bookings*, 1972), with requests served for each token in place of money for each
+seat. Where nothing but long requests comes, or nothing but short ones, none is displaced. Pure: moments come in as arguments.
 """
 
 from __future__ import annotations
 
 import math
 
+from msgspec import Struct
+
 from gateway.quota.buckets import Bucket
 
 SHORTER = 3
-"""Octaves: a request takes second place to those of an eighth of its size and less."""
+"""Octaves: a request displaces those of an eighth of its size and less; others are its like."""
 
 _HALF_LIFE = 3 * 3600.0
 """Seconds after which what was taken counts half. An evening's rate says little of the next morning's."""
 
 _RATE = math.log(2) / _HALF_LIFE
 _UNITS = frozenset({"tokens", "prompt"})
+
+
+class Step(Struct, frozen=True):
+    """
+    A request *longer_than* so much displaces shorter ones with what it takes beyond *spare*: *each* is how many of them
+    for each token.
+    """
+
+    longer_than: float
+    spare: float
+    each: float
 
 
 class Demand:
@@ -38,23 +51,22 @@ class Demand:
         before, at = octaves.get(octave, (0.0, now))
         octaves[octave] = (before * _faded(now - at) + amount, now)
 
-    def most(self, bucket: Bucket, left: float, until: float, now: float, processes: int = 1) -> float:
+    def steps(self, bucket: Bucket, left: float, until: float, now: float, processes: int = 1) -> tuple[Step, ...]:
         """
-        The most that one request should take of what is *left* of *bucket*, which must last *until* then; infinity if
-        that is all the same. *processes* see as much as this one.
+        Whom a request displaces that takes of what is *left* of *bucket*, which must last *until* then: nobody, where
+        that is more than enough for all. *processes* see as much as this one.
         """
         octaves = self._taken.get(bucket.key)
         if not octaves:
-            return math.inf
-        most, kept = math.inf, 0.0
+            return ()
+        steps: list[Step] = []
+        coming = 0.0
         for octave in sorted(octaves):
             amount, at = octaves[octave]
-            kept += amount * _faded(now - at) * _RATE * (until - now) * processes
-            long = 2.0 ** (octave + SHORTER)
-            if left - kept < long:
-                return max(0.0, min(most, long))
-            most = left - kept
-        return most
+            coming += amount * _faded(now - at) * _RATE * (until - now) * processes
+            spare = max(0.0, left - coming)
+            steps.append(Step(max(spare, 2.0 ** (octave + SHORTER)), spare, 1.0 / 2.0**octave))
+        return tuple(steps)
 
 
 def counts(bucket: Bucket) -> bool:

@@ -1,93 +1,157 @@
 """
-What happens to levels, and in which order: pure, over levels that somebody else keeps.
+What happens to levels, and in which order: pure, over levels that a store keeps.
 
-A *store* keeps levels and knows one operation, ``exchange``: take in what happened, debit the first deployment that
-fits, tell the levels. It is all or nothing, and no two exchanges of one store mix.
+A *store* keeps levels and knows one verb, ``exchange``: apply operations, debit for each of several requests the first
+deployment that fits, tell the levels. It is all or nothing, and no two exchanges of one store mix. A process has one
+exchange with its store at a time: what comes meanwhile goes with the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 from msgspec import Struct
 
 from gateway.quota import buckets as b
-from gateway.quota.buckets import Bucket, Level
-from gateway.quota.nouns import Wanted
-from gateway.quota.operations import Happening, take_in
+from gateway.quota.buckets import WHEN_FREED, Bucket, Level
+from gateway.quota.nouns import Offer, Refusal
+from gateway.quota.operations import Entry, apply
+
+
+class Ask(Struct, frozen=True, eq=False):
+    """Of *offers*, debit the first whose buckets have room, for the reservation *lease*."""
+
+    lease: str
+    offers: Sequence[Offer]
+
+
+class Asking(Struct, eq=False):
+    """A request that waits for an exchange: for the first of *offers* with room, or for the levels of *looks*."""
+
+    lease: str
+    offers: Iterator[Offer]
+    looks: Sequence[Bucket]
+    done: asyncio.Future[Any]
+    offered: int = 0
+    refusals: list[Refusal] = []
+
+
+class Answer(Struct):
+    """
+    What came of an ask: which *place* among its offers was debited (-1: none), and for those before it the bucket in the
+    way and when it opens: a moment, infinity, or WHEN_FREED.
+    """
+
+    place: int
+    refusals: list[tuple[Bucket, float]]
 
 
 class Outcome(Struct):
     """
-    What came of an exchange: the store's *now*, which place of those wanted was *placed*, for those passed over before
-    it the bucket in the way and when it opens (infinity: never), and the *levels* that were looked at and are not blank.
+    What came of an exchange: the store's *now*, an answer to each ask, and the *levels* that were looked at and are not
+    blank. The levels belong to whoever asked.
     """
 
     now: float
-    placed: tuple[int, Wanted] | None
-    refusals: list[tuple[Bucket, float]]
+    answers: list[Answer]
     levels: list[tuple[Bucket, Level]]
 
 
-class Beat(Struct, frozen=True):
+class Orphan(Struct, frozen=True):
+    """A debit for *offer* that the store made *at* that moment in an exchange whose answer was lost."""
+
+    lease: str
+    offer: Offer
+    at: float
+
+
+class Heartbeat(Struct, frozen=True):
     """
-    The *rank* of a replica, from zero, among *count* that live; and the *age* of the store, which is another one once it
-    has lost its memory.
+    Who shares a store: the *peers* that live, in order, the one that asks among them (*rank* is its place); and of those
+    whose heartbeat stopped without a word how many seconds ago it was, by name.
     """
 
     rank: int = 0
-    count: int = 1
-    age: str = ""
+    peers: tuple[str, ...] = ("alone",)
+    missing: tuple[tuple[str, float], ...] = ()
 
 
 class StoreFailure(Exception):
     """
-    The store cannot be used now. What was asked of it may or may not have been done.
+    The store cannot be used now. What was asked of it last may or may not have been done; the store finds that out.
 
-    *kin* is who shares it, where that can be told without it.
+    *heartbeat* is who shares it, where that can be told without it.
     """
 
-    def __init__(self, because: str, kin: Beat | None = None) -> None:
+    def __init__(self, because: str, heartbeat: Heartbeat | None = None) -> None:
         super().__init__(because)
-        self.kin = kin
+        self.heartbeat = heartbeat
+
+
+class StoreForgot(StoreFailure):
+    """The store does not know what it has confirmed: it has lost its memory. Nothing was done."""
+
+
+Withheld = Callable[[Bucket], float]
+"""How much of a bucket is left alone for replicas that are cut off."""
 
 
 class Store(Protocol):
-    """Where levels are kept. Only ``StoreFailure`` is raised, and soon: nobody waits for a store that hangs."""
+    """
+    Where levels are kept. Only ``StoreFailure`` is raised, and soon: no request waits for a store that hangs.
+
+    An exchange that is repeated because its answer was lost changes nothing: the store knows its number.
+    """
 
     title: str
     name: str  # of this process: what its leases begin with
-    shared: bool  # with other processes, which are to be counted by ``beat``
+    shared: bool  # with other machines, which are to be counted by ``heartbeat``
 
     async def exchange(
-        self,
-        happened: Sequence[tuple[Bucket, Happening]],
-        wanted: Iterable[Wanted],
-        lease: str,
-        now: float,
-        look_at: Sequence[Bucket] = (),
+        self, entries: Sequence[Entry], asks: Sequence[Ask], looks: Sequence[Bucket], now: float, withheld: Withheld
     ) -> Outcome:
-        """Take in what *happened*, debit the first of *wanted* for *lease*, and tell those levels and *look_at*'s."""
+        """
+        Apply *entries*, then debit for *asks* one after the other, and tell those levels and those of *looks*.
 
-    async def beat(self, name: str) -> Beat:
-        """Say that *name* lives, and hear who else does."""
+        What was confirmed is marked as done, also where an exchange fails halfway.
+        """
+
+    async def clear_doubt(self) -> list[Orphan]:
+        """
+        Find out whether the call that was not answered was done, and see that it is not done any more.
+
+        Its entries are marked as done, if so, and its debits are told: no request owns them.
+        """
+
+    async def heartbeat(self, name: str, now: float) -> Heartbeat:
+        """Say that *name* lives, and hear of the others."""
+
+    async def sign_off(self, name: str) -> None:
+        """Say that *name* ends: its part need not be left alone."""
 
     async def aclose(self) -> None:
         """Give everything back."""
 
 
+def nothing_withheld(_: Bucket) -> float:
+    """Every replica is there."""
+    return 0.0
+
+
 def exchange(
     level_of: Callable[[Bucket], Level],
-    happened: Iterable[tuple[Bucket, Happening]],
-    wanted: Iterable[Wanted],
-    lease: str,
+    entries: Iterable[Entry],
+    asks: Iterable[Ask],
+    opens_at: Callable[[Bucket, Level, float], float],
     now: float,
-) -> tuple[Outcome, dict[str, tuple[Bucket, Level]]]:
+) -> tuple[list[Answer], dict[str, tuple[Bucket, Level]], dict[str, tuple[Bucket, Level]]]:
     """
-    The exchange of a store that keeps its levels within reach: *level_of* gives them, rolled to *now*.
+    The exchange of a store that keeps its levels within reach: *level_of* gives them, rolled to *now*, and *opens_at*
+    says when an amount fits.
 
-    Returns what came of it, with the levels that were looked at, and by key those that were changed.
+    Returns what came of it, and by key the levels that were looked at and those that were changed.
     """
     looked: dict[str, tuple[Bucket, Level]] = {}
     changed: dict[str, tuple[Bucket, Level]] = {}
@@ -98,29 +162,39 @@ def exchange(
             found = looked[bucket.key] = (bucket, level_of(bucket))
         return found[1]
 
-    for bucket, happening in happened:
-        take_in(bucket, look(bucket), happening, now)
-        changed[bucket.key] = looked[bucket.key]
-    refusals: list[tuple[Bucket, float]] = []
-    placed = None
-    for place, want in enumerate(wanted):
-        amounts = [(bucket, look(bucket), want.cost.of(bucket.unit)) for bucket in want.buckets]
-        refusal = _refusal(amounts, now)
-        if refusal is None:
+    for entry in entries:
+        apply(entry.bucket, look(entry.bucket), entry.operation, now)
+        changed[entry.bucket.key] = looked[entry.bucket.key]
+    answers = []
+    for ask in asks:
+        answer = Answer(-1, [])
+        for place, offer in enumerate(ask.offers):
+            amounts = [(bucket, look(bucket), offer.cost.of(bucket.unit)) for bucket in offer.buckets]
+            refused = in_the_way([(bucket, opens_at(bucket, level, amount)) for bucket, level, amount in amounts], now)
+            if refused is not None:
+                answer.refusals.append(refused)
+                continue
             for bucket, level, amount in amounts:
-                b.debit(bucket, level, amount, now, lease)
+                b.debit(bucket, level, amount, now, ask.lease)
                 changed[bucket.key] = looked[bucket.key]
-            placed = (place, want)
+            answer.place = place
             break
-        refusals.append(refusal)
-    return Outcome(now, placed, refusals, list(looked.values())), changed
+        answers.append(answer)
+    return answers, looked, changed
 
 
-def _refusal(amounts: Iterable[tuple[Bucket, Level, float]], now: float) -> tuple[Bucket, float] | None:
-    """The bucket that opens last, if any has no room."""
-    refusal, latest = None, now
-    for bucket, level, amount in amounts:
-        opens = b.opens_at(bucket, level, amount, now)
-        if opens > latest:
-            refusal, latest = (bucket, opens), opens
-    return refusal
+def in_the_way(opens: Iterable[tuple[Bucket, float]], now: float) -> tuple[Bucket, float] | None:
+    """The bucket that makes a request wait longest, by when each opens; None if all have room. See ``Refusal``."""
+    found, latest = None, now
+    for bucket, at in opens:
+        if at > latest:
+            found, latest = (bucket, at), at
+        elif at == WHEN_FREED and found is None:
+            found = (bucket, at)
+    return found
+
+
+def again(first: Sequence[Offer], rest: Iterator[Offer]) -> Iterator[Offer]:
+    """*first*, and the *rest*."""
+    yield from first
+    yield from rest

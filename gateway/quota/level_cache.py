@@ -1,72 +1,69 @@
 """
-What a process knows of levels without asking, and the shares that follow from it: ranking asks for those all the time.
+The levels that a process has seen, without asking: for prices, and for the time when the store is away.
 
-Whoever takes from a bucket hears its level; how dear it is changes with the time of day, too, and with what is asked for.
+They are copies of its own, and true as of the last look; what an exchange that failed would have made of them is never
+in them.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 from gateway.quota import buckets as b
 from gateway.quota.buckets import Bucket, Level
 from gateway.quota.demand import Demand
-from gateway.quota.prices import Share, share_of
 
-_STALE = 30.0
-"""Seconds after which a share is made anew, though nobody took anything: days end, and prices with them."""
-
-_AT_ONCE = 100
-"""Shares that are made anew on the way of one request."""
+_EPSILON = 1e-6
 
 
-class Known:
+class LevelCache:
     """
-    The *levels* that were seen last, with their buckets, and the *shares* of all, by key. Moments are those of the
-    store's clock, which is *ahead* seconds of the shares'; so many *processes* use it.
+    *levels* are those that the store told last, by key, with their buckets; *parts* are this replica's parts of them
+    while the store is away. *changed* are the keys seen since somebody last cared. Moments are those of the store's
+    clock, which is *ahead* seconds of the process's; so many *replicas* use it. *demand* is what requests took.
     """
 
     def __init__(self) -> None:
         self.levels: dict[str, tuple[Bucket, Level]] = {}
-        self.shares: dict[str, Share] = {}
+        self.parts: dict[str, tuple[Bucket, Level]] = {}
+        self.changed: set[str] = set()
+        self.ahead, self.replicas = 0.0, 1
         self.demand = Demand()
-        self.ahead, self.processes = 0.0, 1
-        self._most: dict[str, tuple[float, float]] = {}  # that one request should take, and when that was found out
-        self._renewed, self._since = 0, 0.0
 
-    def share(self, bucket: Bucket, level: Level, now: float) -> None:
-        """Have the share of *bucket* be that of *level*, which was rolled to *now*."""
-        most = self._most_of(bucket, level, now) if bucket.calendar is not None else math.inf
-        self.shares[bucket.key] = share_of(bucket, level, now, self.ahead, most)
+    def see(self, bucket: Bucket, level: Level) -> None:
+        """The store says that this is the level of *bucket*. It must not change any more."""
+        self.levels[bucket.key] = (bucket, level)
+        self.changed.add(bucket.key)
 
-    def _most_of(self, bucket: Bucket, level: Level, now: float) -> float:
-        most, at = self._most.get(bucket.key, (math.inf, -math.inf))
-        if now >= at + _STALE:
-            left = b.limit_of(bucket, level, now) - b.used(bucket, level)
-            most = self.demand.most(bucket, left, b.window_end(bucket, now), now, self.processes)
-            self._most[bucket.key] = most, now
-        return most
+    def see_part(self, bucket: Bucket, level: Level) -> None:
+        """The store is away, and this is what the replica has in its place."""
+        self.parts[bucket.key] = (bucket, level)
+        self.changed.add(bucket.key)
 
-    def blank(self, bucket: Bucket, now: float) -> None:
-        """The store has nothing of *bucket*: it is as if nobody had ever touched it."""
-        share = self.shares.get(bucket.key)
-        if self.levels.pop(bucket.key, None) is None and share is not None and share.at >= now - self.ahead - _STALE:
-            return
-        self._renew(bucket, now)
+    def forget(self, bucket: Bucket) -> None:
+        """The store has nothing of *bucket*: it is as if it had never been touched."""
+        if self.levels.pop(bucket.key, None) is not None:
+            self.changed.add(bucket.key)
 
-    def renew(self, buckets: Sequence[Bucket], now: float) -> None:
-        """Make some of the shares of *buckets* anew, and all of them within a while."""
-        if self._renewed >= len(buckets):
-            if now < self._since + _STALE:
-                return
-            self._renewed, self._since = 0, now
-        for bucket in buckets[self._renewed : self._renewed + _AT_ONCE]:
-            self._renew(bucket, now)
-        self._renewed += _AT_ONCE
+    def back(self) -> None:
+        """The store is there again."""
+        self.changed |= self.parts.keys()
+        self.parts.clear()
 
-    def _renew(self, bucket: Bucket, now: float) -> None:
-        seen = self.levels.get(bucket.key)
+    def level(self, bucket: Bucket, now: float) -> Level:
+        """A copy of what is known of *bucket*, rolled to *now*."""
+        seen = self.parts.get(bucket.key) or self.levels.get(bucket.key)
         level = Level() if seen is None else b.copy_of(seen[1])
         b.roll(bucket, level, now)
-        self.share(bucket, level, now)
+        return level
+
+
+def gave_back(bucket: Bucket, before: tuple[Bucket, Level] | None, level: Level | None, now: float) -> bool:
+    """Whether *level* (None: blank) has more room than time alone has made of the one that was seen *before*."""
+    if before is None:
+        return False
+    used = 0.0 if level is None else b.used(bucket, level)
+    closed_until = 0.0 if level is None else level.closed_until
+    if used >= b.used(bucket, before[1]) and closed_until >= before[1].closed_until:
+        return False
+    rolled = b.copy_of(before[1])
+    b.roll(bucket, rolled, now)
+    return used < b.used(bucket, rolled) - _EPSILON or closed_until <= now < rolled.closed_until

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from msgspec import Struct
 
-from gateway.quota.buckets import Bucket, Unit
+from gateway.quota.buckets import WHEN_FREED, Bucket, Unit
 
 NEURONS_PER_TOKEN = 0.05
 """Neurons differ by model and are told nowhere; this is above what the models of the free plan take for a token."""
@@ -35,7 +37,7 @@ class Cost(Struct, frozen=True):
                 return (self.prompt + self.output) * NEURONS_PER_TOKEN
 
 
-class Wanted(Struct, frozen=True):
+class Offer(Struct, frozen=True):
     """One deployment that would do, what it debits there, and its buckets."""
 
     deployment: str
@@ -45,26 +47,52 @@ class Wanted(Struct, frozen=True):
 
 class Reservation(Struct):
     """
-    A debit, held until settled or refunded. *place* is the index of the wanted deployment that it was made for, *at*
-    the moment by the store's own clock.
+    A debit, held until settled or refunded; then it is inert. *place* is the index of the *offer* that it was made for,
+    *at* the moment by the store's own clock.
     """
 
     id: str
     place: int
-    wanted: Wanted
+    offer: Offer
     at: float
     ended: bool = False
 
 
-class NoRoom(Struct, frozen=True):
-    """Why nothing could be reserved: for each wanted deployment the bucket in the way and when it opens."""
+class Refusal(Struct, frozen=True):
+    """
+    The *bucket* that has no room, and when it has: at the moment *opens_at* (infinity: never, the request outgrows it),
+    or, *when_freed*, as soon as something is given back; then *opens_at* is infinity, too, and means nothing.
 
-    refusals: tuple[tuple[Bucket, float], ...]
+    Of several buckets in the way, one that never has room comes before all others, then the one whose moment is last: no
+    slot that is freed earlier helps. A full in-flight bucket is told where it is the only kind that is in the way.
+    """
+
+    bucket: Bucket
+    opens_at: float
+    when_freed: bool = False
+
+
+def refusal(bucket: Bucket, opens: float, ahead: float = 0.0) -> Refusal:
+    """A refusal by *bucket*, of which ``buckets.opens_at`` said *opens* by a clock that is so much *ahead*."""
+    if opens == WHEN_FREED:
+        return Refusal(bucket, math.inf, when_freed=True)
+    return Refusal(bucket, opens - ahead)
+
+
+class NoRoom(Struct, frozen=True):
+    """Why nothing could be reserved: a refusal for each offered deployment."""
+
+    refusals: tuple[Refusal, ...]
 
     @property
     def opens_at(self) -> float:
-        """The earliest moment at which one of them has room; infinity if none ever will."""
-        return min((opens for _, opens in self.refusals), default=float("inf"))
+        """The earliest moment at which one of them has room; infinity if none has a moment."""
+        return min((refusal.opens_at for refusal in self.refusals), default=math.inf)
+
+    @property
+    def when_freed(self) -> bool:
+        """Whether one of them has room as soon as something is given back."""
+        return any(refusal.when_freed for refusal in self.refusals)
 
 
 class LevelView(Struct, frozen=True, kw_only=True):
@@ -82,3 +110,12 @@ class LevelView(Struct, frozen=True, kw_only=True):
     closed_because: str = ""
     said_by: str = ""
     said_at: float | None = None
+
+
+class Condition(Struct, frozen=True):
+    """How the store fares. *lost* is why it cannot be reached, if so, since *since*; so many *replicas* share it."""
+
+    store: str
+    replicas: int = 1
+    lost: str | None = None
+    since: float = 0.0

@@ -1,7 +1,8 @@
 """
-What happens to a level between two debits: values that a store takes in, and what each of them changes. Pure.
+Operations: what changes a level besides a debit that a store decides on itself, and what each of them changes. Pure.
 
-The names of the tags and the order of the fields are what ``redis.lua`` reads.
+An operation takes effect as of its own moment, however late it is told: the journal of an outage is a list of them. The
+names of the tags and the order of the fields are what ``redis.lua`` reads.
 """
 
 from __future__ import annotations
@@ -12,16 +13,25 @@ from gateway.quota import buckets as b
 from gateway.quota.buckets import LEARNED_FOR, LEASE, Bucket, Level
 
 
-class Settle(Struct, frozen=True, array_like=True, tag="settle"):
-    """A reservation ended: of what it debited *at* that moment, *amount* more (or, negative, less) was used."""
+class Debit(Struct, frozen=True, array_like=True, tag="debit"):
+    """The reservation *lease* took *amount*, *at* that moment, while the store was away."""
 
     amount: float
     at: float
     lease: str
 
 
+class Settle(Struct, frozen=True, array_like=True, tag="settle"):
+    """A reservation that debited *at* that moment ended at *ended_at*: *amount* more (or, negative, less) was used."""
+
+    amount: float
+    at: float
+    lease: str
+    ended_at: float
+
+
 class Correct(Struct, frozen=True, array_like=True, tag="correct"):
-    """*amount* more was used *at* that moment than anybody wrote down."""
+    """*amount* more was used *at* that moment: several debits and settlements in one."""
 
     amount: float
     at: float
@@ -31,13 +41,14 @@ class Learn(Struct, frozen=True, array_like=True, tag="learn"):
     """
     A provider said, by *by*, what the limit is and what remains; negative: it did not say.
 
-    *asked_at* is when the request was sent that it answered.
+    *asked_at* is when the request was sent that it answered, and *at* when it was said.
     """
 
     limit: float
     remaining: float
     by: str
     asked_at: float
+    at: float
 
 
 class Close(Struct, frozen=True, array_like=True, tag="close"):
@@ -57,23 +68,34 @@ class Open(Struct, frozen=True, array_like=True, tag="open"):
 
 
 class Restore(Struct, frozen=True, array_like=True, tag="restore"):
-    """The level was *known* once: what the store has forgotten of it is taken over."""
+    """The level was *known* once, before the store lost its memory: what it has forgotten of it is taken over."""
 
     known: Level
 
 
-Happening = Settle | Correct | Learn | Close | Open | Restore
+Operation = Debit | Settle | Correct | Learn | Close | Open | Restore
 
 
-def take_in(bucket: Bucket, level: Level, happening: Happening, now: float) -> None:
-    """Change *level*, rolled to *now*, by what happened."""
-    match happening:
+class Entry(Struct, eq=False):
+    """An operation on *bucket*, in the journal until the store has confirmed it: then it is *done*."""
+
+    bucket: Bucket
+    operation: Operation
+    done: bool = False
+
+
+def apply(bucket: Bucket, level: Level, operation: Operation, now: float) -> None:
+    """Change *level*, rolled to *now*, by *operation*."""
+    match operation:
+        case Debit(amount=amount, at=at, lease=lease):
+            b.debit_late(bucket, level, amount, at, now, lease)
         case Settle():
-            _settle(bucket, level, happening)
+            _settle(bucket, level, operation)
         case Correct(amount=amount, at=at):
             b.correct(bucket, level, amount, at)
+            level.last = max(level.last, at)
         case Learn():
-            _learn(bucket, level, happening, now)
+            _learn(bucket, level, operation, now)
         case Close(seconds=seconds, because=because, at=at):
             until = at + seconds if seconds >= 0 else b.reopens_at(bucket, at)
             if until > level.closed_until:
@@ -86,7 +108,8 @@ def take_in(bucket: Bucket, level: Level, happening: Happening, now: float) -> N
 
 def _settle(bucket: Bucket, level: Level, ended: Settle) -> None:
     if ended.amount:
-        b.correct(bucket, level, ended.amount, ended.at)
+        late = ended.amount > 0 and bucket.window == "refill"
+        b.correct(bucket, level, ended.amount, ended.ended_at if late else ended.at)
     if ended.at >= level.last - LEASE:  # else it is one of those that were given up, and counted no more
         level.open = max(0, level.open - 1)
     if level.leases:
@@ -103,21 +126,23 @@ def _learn(bucket: Bucket, level: Level, said: Learn, now: float) -> None:
         if said.limit == bucket.limit:
             level.limit, level.limit_until, level.limit_by = -1.0, 0.0, ""
         else:
-            level.limit, level.limit_until, level.limit_by = said.limit, now + LEARNED_FOR, said.by
-    if said.remaining >= 0 and not _speaks_of_another_window(bucket, level, said):
-        theirs = max(0.0, b.limit_of(bucket, level, now) - said.remaining)
+            level.limit, level.limit_until, level.limit_by = said.limit, said.at + LEARNED_FOR, said.by
+    if said.remaining >= 0 and not _speaks_of_another_window(bucket, level, said, now):
+        theirs = max(0.0, b.limit_of(bucket, level, now) - said.remaining - b.refill(bucket, level, said.at, now))
         ours = b.used(bucket, level)
         quiet = level.open == 0 or now > level.last + LEASE
         newest = said.asked_at >= level.last and said.asked_at >= level.said_at
         if theirs > ours or (theirs < ours and quiet and newest):
-            b.set_used(bucket, level, theirs, now)
-    level.said_by, level.said_at = said.by, now
+            b.set_used(bucket, level, theirs, min(said.at, now))
+    level.said_by, level.said_at = said.by, max(level.said_at, said.at)
 
 
-def _speaks_of_another_window(bucket: Bucket, level: Level, said: Learn) -> bool:
+def _speaks_of_another_window(bucket: Bucket, level: Level, said: Learn, now: float) -> bool:
     match bucket.window:
         case "clock" | "calendar":
             return said.asked_at < level.since
+        case "rolling":
+            return said.at <= now - bucket.period
         case "in-flight":
             return True
         case _:
@@ -126,7 +151,9 @@ def _speaks_of_another_window(bucket: Bucket, level: Level, said: Learn) -> bool
 
 def _restore(bucket: Bucket, level: Level, known: Level, now: float) -> None:
     b.roll(bucket, known, now)
-    if b.used(bucket, known) > b.used(bucket, level):
+    theirs, ours = b.used(bucket, known), b.used(bucket, level)
+    busier = bucket.window == "refill" and b.empty_for(bucket, known, now) < b.empty_for(bucket, level, now)
+    if theirs > ours or (theirs == ours and busier):
         level.used, level.since, level.slots = known.used, known.since, known.slots
     have = {lease for lease, _ in level.leases}
     level.leases = [*level.leases, *(lease for lease in known.leases if lease[0] not in have)]

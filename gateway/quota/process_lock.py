@@ -16,8 +16,8 @@ if sys.platform != "win32":
     import fcntl
 
 
-class Presence:
-    """One that lives, by *name*, for as long as it is not closed. *folder* is where the others are."""
+class ProcessLock:
+    """The lock of one process, by *name*, until it is closed. *folder* is where those of the others are."""
 
     def __init__(self, folder: Path) -> None:
         self.name = uuid4().hex[:12]
@@ -28,7 +28,7 @@ class Presence:
         _lock(self._file)
 
     def dead(self) -> list[str]:
-        """The names of those that live no more. Each is told once: whoever hears it has to bury them."""
+        """The names of processes that live no more. Each is told once: the process that hears it has to bury them."""
         found = []
         for path in self._folder.iterdir():
             if path == self._path:
@@ -43,18 +43,18 @@ class Presence:
                     os.close(file)
         return found
 
-    def place(self) -> tuple[int, int]:
-        """Its rank, from zero, among those that live, and how many they are."""
-        names = []
+    def living(self) -> list[str]:
+        """The names of the processes that live, in order."""
+        names = {self.name}
         for path in self._folder.iterdir():
             with suppress(OSError):
                 file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
                 try:
                     if path == self._path or not _lock(file):
-                        names.append(path.name)
+                        names.add(path.name)
                 finally:
                     os.close(file)
-        return sum(name < self.name for name in names), max(1, len(names))
+        return sorted(names)
 
     def close(self) -> None:
         """Live no more."""
@@ -64,7 +64,7 @@ class Presence:
 
 
 def _lock(file: int) -> bool:
-    """Whether *file* could be locked. Where there is no such lock everybody is taken to live."""
+    """Whether *file* could be locked. Where there is no such lock every process is taken to live."""
     if sys.platform == "win32":
         return False
     try:

@@ -1,20 +1,27 @@
--- The ledger in Redis: take in what happened, debit the first deployment whose buckets all have room, tell the levels.
--- One call, one round trip, all or nothing. The arithmetic is that of buckets.py, function by function, name by name.
+-- The ledger in Redis: apply operations, debit for each request the first deployment whose buckets all have room, tell the
+-- levels. One call, one round trip, all or nothing. The arithmetic is that of buckets.py, function by function, name by name.
 --
--- KEYS     the buckets' levels
--- ARGV[1]  in MessagePack: now (negative: ask the clock of Redis), the name of the reservation, for each key its rule
---          {window, period, limit, calendar}, what happened {key, {what, …}}, and the wanted {{key, amount}, …}
--- returns  in MessagePack: now, the place of the deployment that was debited (-1: none), for each that was passed over
---          {key, opens in seconds or -1}, and the levels that are not blank {key, level}
+-- KEYS     what is remembered of the calling process, then the buckets' levels
+-- ARGV[1]  in MessagePack: now (negative: ask the clock of Redis), the number of this call among those of its process, the
+--          number of the last call that it had an answer to, for each bucket its rule {window, period, limit, calendar,
+--          withheld}, the operations {bucket, {what, …}}, and the asks {reservation, {{{bucket, amount}, …}, …}}
+-- returns  in MessagePack: now, a status (0, or why nothing was done), for each ask {place of the deployment that was
+--          debited or -1, for each before it {bucket, opens in seconds or NEVER or FREED}}, and the levels that are not
+--          blank {bucket, level}
+-- A call that is repeated gets the answer that it had. One that comes when a later one has been made is not done (LATE).
+-- If an answered call is not remembered, the memory was lost, and nothing is done (FORGOT) until that has been told.
 -- A calendar window cannot be computed here, so its rule brings the moments where windows begin, around the caller's now.
--- If the caller's clock is so far off that none of them holds now, nothing is done (place -2): it asks again with our now.
+-- If the caller's clock is so far off that none of them holds now, nothing is done (ELSEWHEN): it asks again with our now.
 
-local SLOTS, LEASE, LEARNED_FOR, EPSILON, NONE, ELSEWHEN = 300, 900, 86400, 1e-6, -1, -2
+local DONE, ELSEWHEN, FORGOT, LATE = 0, -2, -3, -4
+local REMEMBERED_FOR = 2 * 86400
+local SLOTS, LEASE, LEARNED_FOR, EPSILON, NONE, NEVER, FREED = 300, 900, 86400, 1e-6, -1, -1, -2
+local REFILL_LAG, STRETCHES = 0.1, 24
 
 -- A level's fields, as in buckets.Level.
 local USED, SINCE, SLOT, LEASES, OPEN, LAST = 1, 2, 3, 4, 5, 6
 local CLOSED, BECAUSE, LIMIT, LIMIT_UNTIL, LIMIT_BY, SAID_BY, SAID_AT = 7, 8, 9, 10, 11, 12, 13
-local WINDOW, PERIOD, CEILING, CALENDAR = 1, 2, 3, 4
+local WINDOW, PERIOD, CEILING, CALENDAR, WITHHELD = 1, 2, 3, 4, 5
 
 local floor, max, min, ceil = math.floor, math.max, math.min, math.ceil
 
@@ -46,15 +53,54 @@ local function kept(list, keep)
   return found
 end
 
+local function remember_empty(rule, level, start, finish)
+  start = max(start, finish - rule[PERIOD])
+  local slots = kept(level[SLOT], function(slot) return slot[2] > finish - rule[PERIOD] end)
+  if #slots > 0 and slots[#slots][2] >= start - EPSILON then
+    start = table.remove(slots)[1]
+  elseif #slots == STRETCHES then
+    local after = table.remove(slots, 2)
+    slots[1][2] = slots[1][2] + after[2] - after[1]
+  end
+  slots[#slots + 1] = { start, finish }
+  level[SLOT] = slots
+end
+
+local function after_refill(rule, level, amount, at)
+  local rate, left = limit_of(rule, level, level[SINCE]) / rule[PERIOD], {}
+  for _, slot in ipairs(level[SLOT]) do
+    local start, finish = slot[1], slot[2]
+    local begin = max(start, at)
+    if rate > 0 and amount > 0 and begin < finish then
+      local needed = min(finish, begin + amount / rate)
+      amount = max(0, amount - (needed - begin) * rate)
+      if start < begin then left[#left + 1] = { start, begin } end
+      if needed < finish then left[#left + 1] = { needed, finish } end
+    else
+      left[#left + 1] = { start, finish }
+    end
+  end
+  while #left > STRETCHES do table.remove(left, 1) end
+  level[SLOT] = left
+  return amount
+end
+
 local function roll(rule, level, now)
   local window = rule[WINDOW]
   if window == 'clock' or window == 'calendar' then
     local start = window_of(rule, now)
     if level[SINCE] < start then level[USED], level[SINCE] = 0, start end
   elseif window == 'refill' then
-    local gone = max(0, now - level[SINCE])
-    level[USED] = max(0, level[USED] - gone * limit_of(rule, level, now) / rule[PERIOD])
-    level[SINCE] = max(level[SINCE], now)
+    local gone = now - level[SINCE]
+    if gone > 0 then
+      local rate = limit_of(rule, level, now) / rule[PERIOD]
+      local left = level[USED] - gone * rate
+      if left < 0 then
+        remember_empty(rule, level, now + left / rate, now)
+        left = 0
+      end
+      level[USED], level[SINCE] = left, now
+    end
   elseif window == 'rolling' then
     if #level[SLOT] > 0 and leaves(rule, level[SLOT][1][1]) <= now then
       level[SLOT] = kept(level[SLOT], function(slot) return leaves(rule, slot[1]) > now end)
@@ -77,16 +123,16 @@ end
 
 local function opens_at(rule, level, amount, now)
   local limit = limit_of(rule, level, now)
-  if amount > limit + EPSILON then return NONE end
+  if amount > limit + EPSILON then return NEVER end
   local earliest = max(now, level[CLOSED])
-  local excess = used(rule, level) + amount - limit
+  local excess = used(rule, level) + amount + rule[WITHHELD] - limit
   if excess <= EPSILON then return earliest end
   local window = rule[WINDOW]
   if window == 'clock' or window == 'calendar' then
     local _, finish = window_of(rule, now)
     return max(earliest, finish)
   elseif window == 'refill' then
-    return max(earliest, now + excess * rule[PERIOD] / limit)
+    return max(earliest, max(now, level[SINCE]) + excess * rule[PERIOD] / limit)
   elseif window == 'rolling' then
     for _, slot in ipairs(level[SLOT]) do
       excess = excess - slot[2]
@@ -94,14 +140,18 @@ local function opens_at(rule, level, amount, now)
     end
     return max(earliest, now + rule[PERIOD])
   end
-  local ends = {}
-  for _, lease in ipairs(level[LEASES]) do ends[#ends + 1] = lease[2] end
-  table.sort(ends)
-  return max(earliest, ends[min(#ends, ceil(excess - EPSILON))])
+  return earliest > now and earliest or FREED
+end
+
+local function count_open(level, now)
+  if now > level[LAST] + LEASE then level[OPEN] = 0 end
+  level[OPEN] = level[OPEN] + 1
+  level[LAST] = max(level[LAST], now)
 end
 
 local function debit(rule, level, amount, now, lease)
-  if rule[WINDOW] == 'rolling' then
+  local window = rule[WINDOW]
+  if window == 'rolling' then
     local number, slots = floor(now / slot_of(rule)), level[SLOT]
     if amount == 0 then -- nothing to keep
     elseif #slots > 0 and slots[#slots][1] >= number then
@@ -109,14 +159,13 @@ local function debit(rule, level, amount, now, lease)
     else
       slots[#slots + 1] = { number, amount }
     end
-  elseif rule[WINDOW] == 'in-flight' then
+  elseif window == 'in-flight' then
     table.insert(level[LEASES], { lease, now + LEASE })
   else
+    if window == 'refill' and level[USED] <= 0 then level[SINCE] = now + REFILL_LAG end
     level[USED] = level[USED] + amount
   end
-  if now > level[LAST] + LEASE then level[OPEN] = 0 end
-  level[OPEN] = level[OPEN] + 1
-  level[LAST] = max(level[LAST], now)
+  count_open(level, now)
 end
 
 local function correct(rule, level, amount, at)
@@ -134,10 +183,20 @@ local function correct(rule, level, amount, at)
       table.insert(slots, place, { number, amount })
     end
   elseif window == 'refill' then
+    if amount > 0 then amount = after_refill(rule, level, amount, at + REFILL_LAG) end
     level[USED] = max(0, level[USED] + amount)
   elseif window ~= 'in-flight' and level[SINCE] <= at then
     level[USED] = max(0, level[USED] + amount)
   end
+end
+
+local function debit_late(rule, level, amount, at, now, lease)
+  if rule[WINDOW] ~= 'in-flight' then
+    correct(rule, level, amount, at)
+  elseif at + LEASE > now then
+    table.insert(level[LEASES], { lease, at + LEASE })
+  end
+  count_open(level, at)
 end
 
 local function release(level, lease, at)
@@ -168,27 +227,34 @@ local function set_used(rule, level, amount, now)
   end
 end
 
-local function speaks_of_another_window(rule, level, asked_at)
+local function refill(rule, level, since, now)
+  if rule[WINDOW] ~= 'refill' then return 0 end
+  return max(0, now - since) * limit_of(rule, level, now) / rule[PERIOD]
+end
+
+local function speaks_of_another_window(rule, level, asked_at, at, now)
   local window = rule[WINDOW]
   if window == 'clock' or window == 'calendar' then return asked_at < level[SINCE] end
+  if window == 'rolling' then return at <= now - rule[PERIOD] end
   return window == 'in-flight'
 end
 
-local function learn(rule, level, limit, remaining, by, asked_at, now)
+local function learn(rule, level, limit, remaining, by, asked_at, at, now)
   if limit >= 0 then
     if limit == rule[CEILING] then
       level[LIMIT], level[LIMIT_UNTIL], level[LIMIT_BY] = NONE, 0, ''
     else
-      level[LIMIT], level[LIMIT_UNTIL], level[LIMIT_BY] = limit, now + LEARNED_FOR, by
+      level[LIMIT], level[LIMIT_UNTIL], level[LIMIT_BY] = limit, at + LEARNED_FOR, by
     end
   end
-  if remaining >= 0 and not speaks_of_another_window(rule, level, asked_at) then
-    local theirs, ours = max(0, limit_of(rule, level, now) - remaining), used(rule, level)
+  if remaining >= 0 and not speaks_of_another_window(rule, level, asked_at, at, now) then
+    local theirs = max(0, limit_of(rule, level, now) - remaining - refill(rule, level, at, now))
+    local ours = used(rule, level)
     local quiet = level[OPEN] == 0 or now > level[LAST] + LEASE
     local newest = asked_at >= level[LAST] and asked_at >= level[SAID_AT]
-    if theirs > ours or (theirs < ours and quiet and newest) then set_used(rule, level, theirs, now) end
+    if theirs > ours or (theirs < ours and quiet and newest) then set_used(rule, level, theirs, min(at, now)) end
   end
-  level[SAID_BY], level[SAID_AT] = by, now
+  level[SAID_BY], level[SAID_AT] = by, max(level[SAID_AT], at)
 end
 
 local function reopens_at(rule, now)
@@ -209,9 +275,17 @@ local function close(rule, level, seconds, because, at)
   if finish > level[CLOSED] then level[CLOSED], level[BECAUSE] = finish, because end
 end
 
+local function empty_for(rule, level, now)
+  local total = 0
+  for _, slot in ipairs(level[SLOT]) do total = total + max(0, slot[2] - max(slot[1], now - rule[PERIOD])) end
+  return total
+end
+
 local function restore(rule, level, known, now)
   roll(rule, known, now)
-  if used(rule, known) > used(rule, level) then
+  local theirs, ours = used(rule, known), used(rule, level)
+  local busier = rule[WINDOW] == 'refill' and empty_for(rule, known, now) < empty_for(rule, level, now)
+  if theirs > ours or (theirs == ours and busier) then
     level[USED], level[SINCE], level[SLOT] = known[USED], known[SINCE], known[SLOT]
   end
   local have = {}
@@ -233,7 +307,7 @@ local function refilled_at(rule, level, now)
     return finish
   elseif window == 'refill' then
     local limit = limit_of(rule, level, now)
-    return now + level[USED] * rule[PERIOD] / (limit > 0 and limit or EPSILON)
+    return max(now, level[SINCE]) + level[USED] * rule[PERIOD] / (limit > 0 and limit or EPSILON)
   elseif window == 'rolling' then
     return #level[SLOT] > 0 and leaves(rule, level[SLOT][#level[SLOT]][1]) or now
   end
@@ -250,25 +324,38 @@ local function fades_at(rule, level, now)
   return max(full, level[CLOSED], learned, busy, said)
 end
 
-local HAPPENED = {
-  correct = function(rule, level, _, amount, at) correct(rule, level, amount, at) end,
-  settle = function(rule, level, _, amount, at, lease)
-    if amount ~= 0 then correct(rule, level, amount, at) end
+local APPLY = {
+  debit = function(rule, level, now, amount, at, lease) debit_late(rule, level, amount, at, now, lease) end,
+  settle = function(rule, level, _, amount, at, lease, ended_at)
+    if amount ~= 0 then
+      correct(rule, level, amount, amount > 0 and rule[WINDOW] == 'refill' and ended_at or at)
+    end
     release(level, lease, at)
   end,
-  learn = function(rule, level, now, limit, remaining, by, asked_at)
-    learn(rule, level, limit, remaining, by, asked_at, now)
+  correct = function(rule, level, _, amount, at)
+    correct(rule, level, amount, at)
+    level[LAST] = max(level[LAST], at)
+  end,
+  learn = function(rule, level, now, limit, remaining, by, asked_at, at)
+    learn(rule, level, limit, remaining, by, asked_at, at, now)
   end,
   close = function(rule, level, _, seconds, because, at) close(rule, level, seconds, because, at) end,
   open = function(_, level) level[CLOSED], level[BECAUSE] = 0, '' end,
   restore = function(rule, level, now, known) restore(rule, level, known, now) end,
 }
 
-local now, lease, rules, happened, wanted = unpack(cmsgpack.unpack(ARGV[1]))
+local now, number, answered, rules, operations, asks = unpack(cmsgpack.unpack(ARGV[1]))
 if now < 0 then
   local time = redis.call('TIME')
   now = time[1] + time[2] / 1e6
 end
+
+local fence, last, answer = 0, 0, ''
+local remembered = redis.call('GET', KEYS[1])
+if remembered then fence, last, answer = unpack(cmsgpack.unpack(remembered)) end
+if number == last then return answer end
+if number <= fence then return cmsgpack.pack({ now, LATE, {}, {} }) end
+if last < answered then return cmsgpack.pack({ now, FORGOT, {}, {} }) end
 
 for _, rule in ipairs(rules) do
   local moments = rule[CALENDAR]
@@ -287,51 +374,66 @@ local function level_of(key)
   return levels[key]
 end
 
-for key, stored in ipairs(redis.call('MGET', unpack(KEYS))) do
-  if stored then
-    levels[key] = cmsgpack.unpack(stored)
-    roll(rules[key], levels[key], now)
+if #KEYS > 1 then
+  for key, stored in ipairs(redis.call('MGET', unpack(KEYS, 2))) do
+    if stored then
+      levels[key] = cmsgpack.unpack(stored)
+      roll(rules[key], levels[key], now)
+    end
   end
 end
 
-for _, event in ipairs(happened) do
-  local key, happening = event[1], event[2]
-  HAPPENED[happening[1]](rules[key], level_of(key), now, unpack(happening, 2))
+for _, entry in ipairs(operations) do
+  local key, operation = entry[1], entry[2]
+  APPLY[operation[1]](rules[key], level_of(key), now, unpack(operation, 2))
   changed[key] = true
 end
 
-local placed, refused = NONE, {}
-for place, deployment in ipairs(wanted) do
-  local in_the_way, latest = nil, now
-  for _, want in ipairs(deployment) do
+-- The bucket that makes a request wait longest, and when it opens: one that never does, else the last moment, else one that
+-- opens when something is given back.
+local function in_the_way(offer)
+  local found, latest = nil, now
+  for _, want in ipairs(offer) do
     local opens = opens_at(rules[want[1]], level_of(want[1]), want[2], now)
-    if opens == NONE then
-      in_the_way, latest = want[1], NONE
+    if opens == NEVER then return want[1], NEVER end
+    if opens == FREED then
+      if found == nil then found, latest = want[1], FREED end
+    elseif opens > now and opens > latest then
+      found, latest = want[1], opens
+    end
+  end
+  return found, latest
+end
+
+local answers = {}
+for _, ask in ipairs(asks) do
+  local placed, refused = NONE, {}
+  for place, offer in ipairs(ask[2]) do
+    local found, opens = in_the_way(offer)
+    if found == nil then
+      for _, want in ipairs(offer) do
+        debit(rules[want[1]], level_of(want[1]), want[2], now, ask[1])
+        changed[want[1]] = true
+      end
+      placed = place - 1
       break
-    elseif opens > latest then
-      in_the_way, latest = want[1], opens
     end
+    refused[#refused + 1] = { found, opens < 0 and opens or opens - now }
   end
-  if in_the_way == nil then
-    for _, want in ipairs(deployment) do
-      debit(rules[want[1]], levels[want[1]], want[2], now, lease)
-      changed[want[1]] = true
-    end
-    placed = place - 1
-    break
-  end
-  refused[#refused + 1] = { in_the_way, latest == NONE and NONE or latest - now }
+  answers[#answers + 1] = { placed, refused }
 end
 
 for key in pairs(changed) do
   local stays = fades_at(rules[key], levels[key], now) - now
   if stays > 0 then
-    redis.call('SET', KEYS[key], cmsgpack.pack(levels[key]), 'PX', ceil(stays * 1000) + 1000)
+    redis.call('SET', KEYS[key + 1], cmsgpack.pack(levels[key]), 'PX', ceil(stays * 1000) + 1000)
   else
-    redis.call('DEL', KEYS[key])
+    redis.call('DEL', KEYS[key + 1])
   end
 end
 
 local told = {}
 for key in pairs(levels) do told[#told + 1] = { key, levels[key] } end
-return cmsgpack.pack({ now, placed, refused, told })
+answer = cmsgpack.pack({ now, DONE, answers, told })
+redis.call('SET', KEYS[1], cmsgpack.pack({ number, number, answer }), 'EX', REMEMBERED_FOR)
+return answer

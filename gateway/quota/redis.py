@@ -3,15 +3,17 @@ The shared store: levels in Redis (or Valkey), for any number of replicas. Its c
 
 An exchange is one script and one round trip. Keys of one account share a hash tag, so a Redis Cluster keeps them on one
 node; there, an exchange takes one trip for each account that it has to ask. Every key expires when its level is no
-different from one that was never touched.
+different from one that was never touched. The calls of a process are numbered, and the store remembers the last of each:
+so one whose answer was lost can be repeated, or found out about, and a store that has lost its memory is noticed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Awaitable, Sequence
 from hashlib import sha1
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
@@ -20,55 +22,69 @@ import msgspec
 from msgspec import Struct
 from redis.exceptions import NoScriptError, RedisError
 
-from gateway.quota.buckets import Bucket, Level, calendar_window
-from gateway.quota.exchange import Beat, Outcome, StoreFailure
-from gateway.quota.nouns import Wanted
-from gateway.quota.operations import Happening
+from gateway.quota.buckets import WHEN_FREED, Bucket, Level, calendar_window
+from gateway.quota.degraded import ALIVE, PART_FOR
+from gateway.quota.exchange import Answer, Ask, Heartbeat, Orphan, Outcome, StoreFailure, StoreForgot, Withheld
+from gateway.quota.operations import Entry
 from gateway.redis_client import connect, disconnect
 
 PATIENCE = 0.25
-"""Seconds that a request waits for Redis at most, a new connection included."""
+"""Seconds that a request waits for Redis at most, a new connection included. Time in which this process did not get to
+look whether the answer is there is not counted."""
 
-_BEAT_PATIENCE = 1.0
-_ALIVE = 5.0
-"""Seconds after its last beat for which a replica counts as alive."""
+_HEARTBEAT_PATIENCE = 1.0
 
-_FIRST, _MORE = 8, 64
-"""Deployments that are offered in the first call of an exchange, and in each further one if none of them has room."""
+_GIVEN_UP = ALIVE + PART_FOR
+"""Seconds after its last heartbeat for which a replica that did not sign off is told as missing."""
 
-_HAPPENED = 256
-"""What happened that is told in one call."""
+_SLICES = 5
 
 _EXCHANGE = Path(__file__).with_name("redis.lua").read_text("utf-8")
-_BEAT = """
-local time = redis.call('TIME')
-local now = time[1] + time[2] / 1e6
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
-redis.call('EXPIRE', KEYS[1], 3600)
-redis.call('SET', KEYS[2], ARGV[1] .. time[1], 'NX')
-redis.call('EXPIRE', KEYS[2], 86400)
-return { redis.call('ZLEXCOUNT', KEYS[1], '-', '(' .. ARGV[1]), redis.call('ZCARD', KEYS[1]), redis.call('GET', KEYS[2]) }
+_FENCE = """
+local fence, last, answer = 0, 0, ''
+local remembered = redis.call('GET', KEYS[1])
+if remembered then fence, last, answer = unpack(cmsgpack.unpack(remembered)) end
+fence = math.max(fence, tonumber(ARGV[1]))
+redis.call('SET', KEYS[1], cmsgpack.pack({ fence, last, answer }), 'EX', 2 * 86400)
+return { last, answer }
 """
-_REPLICAS, _AGE = "freeway:{replicas}", "freeway:{replicas}:age"
+_HEARTBEAT = """
+local now = tonumber(ARGV[3])
+if now < 0 then
+  local time = redis.call('TIME')
+  now = time[1] + time[2] / 1e6
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('EXPIRE', KEYS[1], 3600)
+local heard = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+local found = {}
+for i = 1, #heard, 2 do
+  found[#found + 1] = { heard[i], tostring(now - heard[i + 1]) }
+end
+return found
+"""
+_SIGN_OFF = "return redis.call('ZREM', KEYS[1], ARGV[1])"
+_REPLICAS = "freeway:{replicas}:heard"
 
 _encode = msgspec.msgpack.Encoder().encode
 
+_DONE, _ELSEWHEN, _FORGOT, _LATE = 0, -2, -3, -4
+"""What became of a call; see redis.lua."""
 
-_ELSEWHEN = -2
-"""A place that says: by the clock of Redis it is another day than all that we sent, and nothing was done."""
+_NEVER, _FREED = -1.0, -2.0
 
 
 class _Reply(Struct, array_like=True):
     now: float
-    place: int
-    refused: list[tuple[int, float]]
+    status: int
+    answers: list[tuple[int, list[tuple[int, float]]]]
     levels: list[tuple[int, Level]]
 
 
 _decode = msgspec.msgpack.Decoder(_Reply).decode
 
-_Rule = tuple[str, float, float, tuple[float, ...]]
+_Rule = tuple[str, float, float, tuple[float, ...], float]
 
 
 class Client(Protocol):
@@ -84,17 +100,46 @@ class _Script:
         self.text, self.sha = text, sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     async def call(self, client: Client, patience: float, keys: Sequence[str], *args: Any) -> Any:
-        """Raises StoreFailure; after *patience* seconds at the latest."""
+        """Raises StoreFailure; after *patience* seconds at the latest, but for those that this process was busy."""
+        calling = asyncio.ensure_future(self._call(client, keys, args))
         try:
-            async with asyncio.timeout(patience):
-                try:
-                    return await client.evalsha(self.sha, len(keys), *keys, *args)
-                except NoScriptError:
-                    return await client.eval(self.text, len(keys), *keys, *args)
-        except TimeoutError as exc:
+            await _patiently(calling, patience)
+            return calling.result()
+        except (TimeoutError, asyncio.InvalidStateError) as exc:
             raise StoreFailure(f"no answer within {patience:g} s") from exc
         except (RedisError, OSError) as exc:
             raise StoreFailure(f"{type(exc).__name__}: {exc}") from exc
+        finally:
+            if not calling.done():
+                calling.cancel()
+                await asyncio.wait([calling])
+
+    async def _call(self, client: Client, keys: Sequence[str], args: tuple[Any, ...]) -> Any:
+        try:
+            return await client.evalsha(self.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return await client.eval(self.text, len(keys), *keys, *args)
+
+
+async def _patiently(calling: asyncio.Future[Any], patience: float) -> None:
+    """
+    Return when *calling* is done, or *patience* is over. It is counted in slices, each for no more than its length: in
+    one that took longer, this process was kept from looking, and the answer may have been there all the time.
+    """
+    for _ in range(_SLICES):
+        await asyncio.wait([calling], timeout=patience / _SLICES)
+        if calling.done():
+            return
+
+
+class _Call(Struct, eq=False):
+    """One call of an exchange: all that goes to one node. *tag* is whose calls are numbered together."""
+
+    number: int
+    tag: str
+    entries: Sequence[Entry]
+    asks: Sequence[Ask]
+    asked: list[_Asked]
 
 
 class SharedStore:
@@ -108,36 +153,51 @@ class SharedStore:
     def __init__(self, client: Client, *, cluster: bool = False, own_time: bool = True) -> None:
         self.name = uuid4().hex[:12]
         self._client, self._cluster, self._own_time = client, cluster, own_time
-        self._exchange, self._beat = _Script(_EXCHANGE), _Script(_BEAT)
+        self._exchange, self._fence = _Script(_EXCHANGE), _Script(_FENCE)
+        self._heartbeat, self._sign_off = _Script(_HEARTBEAT), _Script(_SIGN_OFF)
         self._asked: dict[str, _Asked] = {}
+        self._number = 0
+        self._answered: dict[str, int] = {}
+        self._doubt: _Call | None = None
+        self._orphans: list[Orphan] = []
 
     async def exchange(
-        self,
-        happened: Sequence[tuple[Bucket, Happening]],
-        wanted: Iterable[Wanted],
-        lease: str,
-        now: float,
-        look_at: Sequence[Bucket] = (),
+        self, entries: Sequence[Entry], asks: Sequence[Ask], looks: Sequence[Bucket], now: float, withheld: Withheld
     ) -> Outcome:
-        outcome = Outcome(now, None, [], [])
-        offered = 0
-        for events, wants, looks in self._calls(happened, wanted, look_at):
-            await self._call(outcome, offered, events, wants, looks, lease)
-            if outcome.placed is not None:
-                break
-            offered += len(wants)
+        outcome = Outcome(now, [Answer(-1, []) for _ in asks], [])
+        if not self._cluster:
+            await self._call(outcome, "*", entries, list(enumerate(asks)), looks, withheld)
+            return outcome
+        accounts = dict.fromkeys([*(entry.bucket.account for entry in entries), *(look.account for look in looks)])
+        for account in accounts:
+            told = [entry for entry in entries if entry.bucket.account == account]
+            seen = [bucket for bucket in looks if bucket.account == account]
+            await self._call(outcome, account, told, [], seen, withheld)
+        for index, ask in enumerate(asks):
+            await self._ask_in_cluster(outcome, index, ask, withheld)
         return outcome
+
+    async def _ask_in_cluster(self, outcome: Outcome, index: int, ask: Ask, withheld: Withheld) -> None:
+        passed = 0
+        for account, run in groupby(ask.offers, key=lambda offer: offer.buckets[0].account if offer.buckets else ""):
+            offers = list(run)
+            answer = outcome.answers[index]
+            await self._call(outcome, account, [], [(index, Ask(ask.lease, offers))], [], withheld)
+            if answer.place >= 0:
+                answer.place += passed
+                return
+            passed += len(offers)
 
     async def _call(
         self,
         outcome: Outcome,
-        offered: int,
-        events: Sequence[tuple[Bucket, Happening]],
-        wants: Sequence[Wanted],
+        tag: str,
+        entries: Sequence[Entry],
+        asks: Sequence[tuple[int, Ask]],
         looks: Sequence[Bucket],
-        lease: str,
+        withheld: Withheld,
     ) -> None:
-        """One call of an exchange, which goes on with *outcome* after *offered* deployments."""
+        """One call of an exchange, whose answers go to *outcome*; each of *asks* comes with its index there."""
         now = outcome.now
         places: dict[str, int] = {}  # from one, as Lua counts
         asked: list[_Asked] = []
@@ -149,30 +209,74 @@ class SharedStore:
                 found = places[bucket.key] = len(asked)
             return found
 
-        told = [(place(bucket), event) for bucket, event in events]
-        offer = [[(place(bucket), want.cost.of(bucket.unit)) for bucket in want.buckets] for want in wants]
+        told = [(place(entry.bucket), entry.operation) for entry in entries]
+        offered = [
+            (ask.lease, [[(place(u), offer.cost.of(u.unit)) for u in offer.buckets] for offer in ask.offers])
+            for _, ask in asks
+        ]
         for bucket in looks:
             place(bucket)
         if not asked:  # no bucket at all: there is nothing to ask
-            if wants:
-                outcome.placed = (offered, wants[0])
+            for index, ask in asks:
+                outcome.answers[index].place = 0 if ask.offers else -1
             return
-        body = _encode((-1.0 if self._own_time else now, lease, [a.rule for a in asked], told, offer))
-        reply = _decode(await self._exchange.call(self._client, PATIENCE, [a.key for a in asked], body))
+        self._number += 1
+        call = _Call(self._number, tag, entries, [ask for _, ask in asks], asked)
+        rules = [a.rule if not (amount := withheld(a.bucket)) else (*a.rule[:4], amount) for a in asked]
+        body = (-1.0 if self._own_time else now, call.number, self._answered.get(tag, 0), rules, told, offered)
+        self._doubt = call
+        keys = [_process_key(tag, self.name), *(a.key for a in asked)]
+        reply = _decode(await self._exchange.call(self._client, PATIENCE, keys, _encode(body)))
+        self._doubt = None
         outcome.now = reply.now
-        if reply.place == _ELSEWHEN:
-            await self._call(outcome, offered, events, wants, looks, lease)
+        if reply.status == _ELSEWHEN:
+            await self._call(outcome, tag, entries, asks, looks, withheld)
             return
+        self._check(reply, call)
+        for (index, _), (placed, refused) in zip(asks, reply.answers, strict=True):
+            answer = outcome.answers[index]
+            answer.place = placed
+            answer.refusals += [(asked[key - 1].bucket, _opens(opens, reply.now)) for key, opens in refused]
         outcome.levels += [(asked[key - 1].bucket, level) for key, level in reply.levels]
-        for key, opens_in in reply.refused:
-            opens_at = float("inf") if opens_in < 0 else reply.now + opens_in
-            outcome.refusals.append((asked[key - 1].bucket, opens_at))
-        if reply.place >= 0:
-            outcome.placed = (offered + reply.place, wants[reply.place])
 
-    async def beat(self, name: str) -> Beat:
-        rank, count, age = await self._beat.call(self._client, _BEAT_PATIENCE, [_REPLICAS, _AGE], name, _ALIVE)
-        return Beat(int(rank), int(count), str(age))
+    def _check(self, reply: _Reply, call: _Call) -> None:
+        """Take down that *call* was answered, unless it was refused."""
+        if reply.status == _FORGOT:
+            self._answered.clear()
+            raise StoreForgot("it has lost its memory")
+        if reply.status == _LATE:
+            raise StoreFailure("a call came after a later one")
+        self._answered[call.tag] = call.number
+        for entry in call.entries:
+            entry.done = True
+
+    async def clear_doubt(self) -> list[Orphan]:
+        call = self._doubt
+        if call is not None:
+            self._number += 1
+            key = _process_key(call.tag, self.name)
+            last, answer = await self._fence.call(self._client, _HEARTBEAT_PATIENCE, [key], self._number)
+            self._doubt = None
+            if last == call.number and (reply := _decode(answer)).status == _DONE:
+                self._check(reply, call)
+                self._orphans += [
+                    Orphan(ask.lease, ask.offers[place], reply.now)
+                    for ask, (place, _) in zip(call.asks, reply.answers, strict=True)
+                    if place >= 0
+                ]
+        orphans, self._orphans = self._orphans, []
+        return orphans
+
+    async def heartbeat(self, name: str, now: float) -> Heartbeat:
+        args = (name, _GIVEN_UP, -1.0 if self._own_time else now)
+        heard = await self._heartbeat.call(self._client, _HEARTBEAT_PATIENCE, [_REPLICAS], *args)
+        ago = {member.decode(): float(seconds) for member, seconds in heard}
+        peers = sorted(member for member, seconds in ago.items() if seconds < ALIVE)
+        missing = tuple((member, seconds) for member, seconds in ago.items() if seconds >= ALIVE)
+        return Heartbeat(peers.index(name), tuple(peers), missing)
+
+    async def sign_off(self, name: str) -> None:
+        await self._sign_off.call(self._client, _HEARTBEAT_PATIENCE, [_REPLICAS], name)
 
     async def aclose(self) -> None:
         await disconnect(self._client)
@@ -184,34 +288,15 @@ class SharedStore:
             found = self._asked[bucket.key] = _asked(bucket, now)
         return found
 
-    def _calls(
-        self, happened: Sequence[tuple[Bucket, Happening]], wanted: Iterable[Wanted], look_at: Sequence[Bucket]
-    ) -> Iterator[tuple[Sequence[tuple[Bucket, Happening]], Sequence[Wanted], Sequence[Bucket]]]:
-        """An exchange as calls: as few as can be, and the first goes with whatever else there is to say."""
-        if self._cluster:
-            yield from self._calls_by_account(happened, wanted, look_at)
-            return
-        for start in range(_HAPPENED, len(happened), _HAPPENED):
-            yield happened[start : start + _HAPPENED], (), ()
-        offers = iter(wanted)
-        first = list(islice(offers, _FIRST))
-        if happened or first or look_at:
-            yield happened[:_HAPPENED], first, look_at
-        while more := list(islice(offers, _MORE)):
-            yield (), more, ()
 
-    def _calls_by_account(
-        self, happened: Sequence[tuple[Bucket, Happening]], wanted: Iterable[Wanted], look_at: Sequence[Bucket]
-    ) -> Iterator[tuple[Sequence[tuple[Bucket, Happening]], Sequence[Wanted], Sequence[Bucket]]]:
-        accounts = dict.fromkeys([*(bucket.account for bucket, _ in happened), *(u.account for u in look_at)])
-        for account in accounts:
-            events = [event for event in happened if event[0].account == account]
-            looks = [bucket for bucket in look_at if bucket.account == account]
-            for start in range(0, max(len(events), 1), _HAPPENED):
-                yield events[start : start + _HAPPENED], (), looks if start == 0 else ()
-        for _, run in groupby(wanted, key=lambda want: want.buckets[0].account if want.buckets else ""):
-            while more := list(islice(run, _FIRST)):
-                yield (), more, ()
+def _process_key(tag: str, name: str) -> str:
+    return f"freeway:{{{tag}}}:process:{name}"
+
+
+def _opens(opens_in: float, now: float) -> float:
+    if opens_in == _NEVER:
+        return math.inf
+    return WHEN_FREED if opens_in == _FREED else now + opens_in
 
 
 class _Asked(Struct, frozen=True):
@@ -228,11 +313,11 @@ def _asked(bucket: Bucket, now: float) -> _Asked:
     """*bucket* as the script wants it: a calendar with the windows around *now*, whatever time it is in Redis."""
     key = f"freeway:{{{bucket.account}}}:{bucket.key}"
     if bucket.calendar is None:
-        return _Asked(bucket, key, (bucket.window, bucket.period, bucket.limit, ()))
+        return _Asked(bucket, key, (bucket.window, bucket.period, bucket.limit, (), 0.0))
     start, end = calendar_window(bucket.calendar, bucket.zone, now)
     before, _ = calendar_window(bucket.calendar, bucket.zone, start - 1.0)
     _, after = calendar_window(bucket.calendar, bucket.zone, end)
-    rule = (bucket.window, bucket.period, bucket.limit, (before, start, end, after))
+    rule = (bucket.window, bucket.period, bucket.limit, (before, start, end, after), 0.0)
     return _Asked(bucket, key, rule, start, end)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from gateway.quota.nouns import Cost, Wanted
+from gateway.quota.nouns import Cost, Offer
 from gateway.routing.calibration import Calibration
 from gateway.words import Call, Deployment
 from providers.chat import ChatRequest, Fields, Part
@@ -100,10 +100,10 @@ class Offers(Struct, frozen=True):
     call: Call
     calibration: Calibration
 
-    def __iter__(self) -> Iterator[Wanted]:
+    def __iter__(self) -> Iterator[Offer]:
         for deployment in self.ranked:
             factor = self.calibration.factor(deployment.model)
-            yield Wanted(deployment.name, deployment.buckets, _cost(deployment, self.call, factor))
+            yield Offer(deployment.name, deployment.buckets, _cost(deployment, self.call, factor))
 
 
 def _cost(deployment: Deployment, call: Call, factor: float) -> Cost:

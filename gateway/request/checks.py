@@ -13,7 +13,7 @@ from functools import partial
 from gateway.background import Background
 from gateway.catalog.checks import OUTPUT, PROMPT, CapabilityCheck, cost_of, next_check
 from gateway.events import Changed, ChangeKind
-from gateway.quota.nouns import NoRoom, Reservation, Wanted
+from gateway.quota.nouns import NoRoom, Offer, Reservation
 from gateway.request import outcome
 from gateway.request.engine import Engine, Slot
 from gateway.state.store import StateStore
@@ -50,7 +50,7 @@ class CapabilityChecker:
         if found is None or not await self._in_budget(provider):
             return None
         deployment, check = found
-        held = await self._engine.ledger.reserve([Wanted(deployment.name, deployment.buckets, cost_of(deployment))])
+        held = await self._engine.ledger.reserve([Offer(deployment.name, deployment.buckets, cost_of(deployment))])
         if isinstance(held, NoRoom):
             return None
         await self._ask(deployment, check, held)

@@ -98,7 +98,8 @@ async def explain(call: Call, engine: Engine) -> Explanation:
             raise error
         told = _told(error)
     ranked = [
-        _ranked(one, appraise(one, view.prices(), view.health.expected(one.deployment.name), now, bid)) for one in ready
+        _ranked(one, appraise(one, view.prices(now), view.health.expected(one.deployment.name), now, bid))
+        for one in ready
     ]
     return Explanation(
         needs=_shown(call, chosen.wants, bid),

@@ -183,7 +183,8 @@ def _fits(deployment: Deployment, first: Slot, engine: Engine) -> bool:
     """A provider that hangs hangs for all its models; and this is not how to find out whether one has recovered."""
     if deployment.provider.name == first.deployment.provider.name or engine.view.health.ailing(deployment.name):
         return False
-    price = price_of(deployment, engine.view.prices(), engine.clock.now(), first.call.tokens)[0]
+    now = engine.clock.now()
+    price = price_of(deployment, engine.view.prices(now), now, first.call.tokens)[0]
     return may_hedge_to(deployment, price, engine.limits.hedge)
 
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from gateway.catalog.proof import disproof
 from gateway.events import Changed, Withdrawn
+from gateway.quota.buckets import shortest
 from gateway.quota.ledger import Unserved
 from gateway.quota.nouns import Cost
 from gateway.request.engine import Engine, Slot
@@ -74,7 +75,7 @@ def report(failure: f.ProviderFailure, slot: Slot, took: float, engine: Engine) 
     """
     deployment, now = slot.deployment, engine.clock.now()
     if failure.reached == "accepted":  # whatever came of it, the provider has counted it
-        engine.ledger.settle(slot.held, slot.held.wanted.cost, failure.observed)
+        engine.ledger.settle(slot.held, slot.held.offer.cost, failure.observed)
     else:
         engine.ledger.refund(slot.held, _unserved(failure), failure.observed)
     engine.view.health.left(deployment.name)
@@ -128,7 +129,7 @@ def settle(slot: Slot, usage: Usage | None, said: tuple[Observation, ...], engin
     """End the reservation of an answer, once, with the provider's own count where it gave one."""
     deployment, held = slot.deployment, slot.held
     if usage is None:
-        engine.ledger.settle(held, held.wanted.cost, said)
+        engine.ledger.settle(held, held.offer.cost, said)
     else:
         dollars = usage.prompt_tokens * deployment.prompt_price + usage.completion_tokens * deployment.output_price
         engine.ledger.settle(held, Cost(usage.prompt_tokens, usage.completion_tokens, dollars), said)
@@ -152,19 +153,21 @@ def check(deployment: Deployment, usage: Usage | None, said: Iterable[Observatio
 
 def _close(failure: f.RateLimited, deployment: Deployment, engine: Engine, now: float) -> None:
     """
-    Close the bucket that the provider named, until it said it opens; cool the deployment if it named none of ours.
+    Close the bucket that the provider named, until it said it opens, and no other window of it; cool the deployment if it
+    named none of ours. One that names no window means the shortest, and one that names no unit means requests.
 
     Of a rolling window that nobody knows the end of, all is used now, and comes back as what we took ourselves leaves it;
     whether that was the reason is found out with growing pauses.
     """
     until = failure.until if failure.until is not None else _after(now, failure.retry_in)
+    unit = failure.unit or ("requests" if failure.window is None else None)
     named = [
         bucket
         for bucket in deployment.buckets
-        if failure.unit in (None, bucket.unit) and failure.window in (None, bucket.window_name)
+        if unit in (None, bucket.unit) and failure.window in (None, bucket.window_name)
     ]
-    if failure.unit is None and failure.window is None:
-        named = [bucket for bucket in named if bucket.unit == "requests"][:1]
+    if failure.window is None and (first := shortest(named)) is not None:
+        named = [first]
     for bucket in named:
         if until is None and bucket.window == "rolling":
             used_up = Observation(bucket.unit, bucket.window_name, remaining=0.0, by="a refusal")

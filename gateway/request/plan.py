@@ -19,10 +19,10 @@ from msgspec import Struct
 
 from gateway.catalog.catalog import Catalog
 from gateway.quota.nouns import NoRoom
-from gateway.quota.prices import Share
 from gateway.routing.affinity import LONG, Sessions
 from gateway.routing.health import Health
-from gateway.routing.rank import Bid, price_of, score
+from gateway.routing.prices import Price
+from gateway.routing.rank import Bid, full, price_of, score
 from gateway.words import Call, Deployment, Exclusion, Wants
 from providers.failures import ProviderFailure, Superseded
 
@@ -40,7 +40,7 @@ class View(Struct, frozen=True):
 
     catalog: Catalog
     health: Health
-    prices: Callable[[], Mapping[str, Share]]
+    prices: Callable[[float], Mapping[str, Price]]
     affinity: Sessions
 
     def bid(self, call: Call, wants: Wants, now: float) -> Bid:
@@ -85,15 +85,12 @@ class Tried:
 
     def refused(self, offered: Iterable[Deployment], no_room: NoRoom) -> None:
         """The ledger has no room for the first of *offered*, as *no_room* tells."""
-        for deployment, (bucket, opens_at) in zip(offered, no_room.refusals, strict=False):
-            if bucket.window == "in-flight":
-                busy = f"has {bucket.limit:g} requests under way already"
-                reason = Exclusion(deployment.name, "quota", busy, when_freed=True)
-            elif opens_at == FOREVER:
+        for deployment, refusal in zip(offered, no_room.refusals, strict=False):
+            bucket, opens_at = refusal.bucket, refusal.opens_at
+            if opens_at == FOREVER and not refusal.when_freed:
                 reason = Exclusion(deployment.name, "size", f"the request outgrows {bucket.limit:g} {bucket.key}")
             else:
-                used = f"{bucket.limit:g} {bucket.unit} a {bucket.window_name} are used"
-                reason = Exclusion(deployment.name, "quota", used, opens_at)
+                reason = full(deployment.name, bucket, None if refusal.when_freed else opens_at)
             self.full[deployment.name] = reason
 
     def woke(self, wait: Wait) -> None:
@@ -146,11 +143,11 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
     order; the last resort comes after all others.
     """
     wants = view.catalog.standing_in(call, now)
-    prices, bid = view.prices(), view.bid(call, wants, now)
+    prices, bid = view.prices(now), view.bid(call, wants, now)
     scored: list[tuple[tuple[int, int], float, int, Deployment]] = []
     later: list[tuple[tuple[int, int], float, int, Deployment]] = []
     last: list[Deployment] = []
-    full: list[Deployment] = []
+    crowded: list[Deployment] = []
     unavailable: list[Exclusion] = []
     for candidate in view.catalog.fitting(wants, now):
         deployment = candidate.deployment
@@ -168,7 +165,7 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
         else:
             price, busy = price_of(deployment, prices, now, bid.tokens)
             if busy is not None:
-                full.append(deployment)
+                crowded.append(deployment)
                 unavailable.append(busy)
                 continue
             value = score(candidate, price, view.health.expected(deployment.name), bid)
@@ -177,7 +174,7 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
             if len(scored) == SHORTLIST:
                 break
     ranked = [*(row[-1] for row in sorted(scored)), *(row[-1] for row in sorted(later)), *last]
-    return Plan(wants, ranked, unavailable, full, _retry(unavailable))
+    return Plan(wants, ranked, unavailable, crowded, _retry(unavailable))
 
 
 def _retry(unavailable: Iterable[Exclusion]) -> Retry:

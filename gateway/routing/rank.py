@@ -12,11 +12,15 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from gateway.quota.prices import Share
+from gateway.quota.buckets import Bucket
+from gateway.routing.prices import Price
 from gateway.words import Candidate, Deployment, Exclusion, Preference
 
 _TYPICAL = 1000.0
 """Tokens of a request that costs what the price of a bucket of tokens says; others cost in proportion."""
+
+_FREED_SOON = 1.0
+"""Seconds as which the wait for a slot that is in use counts among those for full windows: it has no moment."""
 
 _WARM = 0.2
 """What staying is worth where the conversation is in a cache."""
@@ -60,7 +64,7 @@ def score(candidate: Candidate, price: float, seconds: float | None, bid: Bid) -
 
 
 def appraise(
-    candidate: Candidate, prices: Mapping[str, Share], seconds: float | None, now: float, bid: Bid
+    candidate: Candidate, prices: Mapping[str, Price], seconds: float | None, now: float, bid: Bid
 ) -> Appraisal:
     """What ranking goes by, for people."""
     price = price_of(candidate.deployment, prices, now, bid.tokens)[0]
@@ -69,30 +73,38 @@ def appraise(
 
 
 def price_of(
-    deployment: Deployment, prices: Mapping[str, Share], now: float, tokens: float
+    deployment: Deployment, prices: Mapping[str, Price], now: float, tokens: float
 ) -> tuple[float, Exclusion | None]:
     """
     What others would miss if *deployment* served a call of so many *tokens*: the price of its dearest bucket; and why it
     looks full, if it does.
     """
-    dearest, full = -1.0, None
+    dearest, full_until, crowded = -1.0, now, None
     for bucket in deployment.buckets:
-        known = prices.get(bucket.key)
-        if known is None:
+        price = prices.get(bucket.key)
+        if price is None:
             continue
-        if known.price:
-            here = known.price - known.fall * (now - known.at)
+        if price.price or price.steps:
+            here = price.price - price.fall * (now - price.at)
             if here > 0 and bucket.unit != "requests":
                 here *= tokens / _TYPICAL
+            if price.steps:
+                here += price.displaced(tokens)
             if here > dearest:  # noqa: PLR1730 - max() would double what ranking costs
                 dearest = here
-        if known.full_until > now and (full is None or known.full_until > full[1]):
-            full = bucket, known.full_until
-    if full is None:
-        return dearest if dearest > -1 else 0.0, None
-    bucket, until = full
-    if bucket.window == "in-flight":
+        if price.full_until > full_until:
+            full_until, crowded = price.full_until, bucket
+        elif price.when_freed and crowded is None:
+            crowded = bucket
+    missed = dearest if dearest > -1 else 0.0
+    if crowded is None:
+        return missed, None
+    return missed, full(deployment.name, crowded, full_until if full_until > now else None)
+
+
+def full(deployment: str, bucket: Bucket, opens_at: float | None) -> Exclusion:
+    """Why *deployment* has no room: *bucket* is used up until *opens_at*; None: until a request under way ends."""
+    if opens_at is None:
         busy = f"has {bucket.limit:g} requests under way already"
-        return dearest, Exclusion(deployment.name, "quota", busy, when_freed=True)
-    used = f"{bucket.limit:g} {bucket.unit} a {bucket.window_name} are used"
-    return dearest, Exclusion(deployment.name, "quota", used, until)
+        return Exclusion(deployment, "quota", busy, when_freed=True)
+    return Exclusion(deployment, "quota", f"{bucket.limit:g} {bucket.unit} a {bucket.window_name} are used", opens_at)

@@ -24,8 +24,8 @@ from gateway.app import Parts, make_parts
 from gateway.catalog.discovery import Discovery
 from gateway.clock import WallClock
 from gateway.events import Announcer
-from gateway.quota.prices import Share
 from gateway.quota.sqlite import EmbeddedStore
+from gateway.routing.prices import Price
 from gateway.routing.rank import rank
 from gateway.state.sqlite import SqliteState
 from gateway.words import Deployment, Requirements
@@ -135,7 +135,7 @@ def _proved() -> list[Deployment]:
     return [found]
 
 
-def of_lookup(parts: Parts, needs: Requirements, shares: dict[str, Share]) -> tuple[float, float]:
+def of_lookup(parts: Parts, needs: Requirements, shares: dict[str, Price]) -> tuple[float, float]:
     """Microseconds of CPU to find who may serve *needs*, and to find and rank them, the best of several rounds."""
     now = time.time()
     engine = parts.engine

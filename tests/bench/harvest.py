@@ -177,10 +177,11 @@ async def of_policy(trace: Trace, policy: Policy, folder: Path, days: float = DA
         result.scarce += found.deployment.name in scarce and kind.model == "auto" and not kind.image
 
     async def settle() -> None:
-        while len(tasks) > gateway.engine.queue.waiting + wire.asleep:  # noqa: ASYNC110 - whoever does not wait comes to an end
+        quiet = 0
+        while quiet < 3:  # who has just been told to sleep does
             await asyncio.sleep(0)
-        for _ in range(3):
-            await asyncio.sleep(0)  # who has just been told to sleep does
+            busy = gateway.writing or len(tasks) > gateway.engine.queue.waiting + wire.asleep
+            quiet = 0 if busy else quiet + 1
 
     looked = START
     with patch("gateway.request.pipeline.plan", policy):

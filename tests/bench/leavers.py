@@ -42,7 +42,7 @@ async def measure(count: int) -> None:
             gc.collect()
             say(
                 f"{(part + 1) * count // 10:>7} {took:>8.1f} {resident() / 1e6:>7.1f} {len(asyncio.all_tasks()):>6} "
-                f"{len(wire_of(gateway).open):>6} {len(gateway.ledger._held):>5}"
+                f"{len(wire_of(gateway).open):>6} {len(gateway.ledger._journal.held):>5}"
             )
 
 

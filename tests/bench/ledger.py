@@ -29,13 +29,15 @@ from gateway.clock import WallClock
 from gateway.quota.buckets import Bucket, Window
 from gateway.quota.exchange import Store
 from gateway.quota.ledger import Ledger
-from gateway.quota.nouns import Cost, Reservation, Wanted
+from gateway.quota.nouns import Cost, Offer, Reservation
 from gateway.quota.redis import open_store
 from gateway.quota.sqlite import EmbeddedStore
 from tests import containers
 
 ROUNDS, CALLS = 7, 1500
 SIZES = (1, 4, 16)
+TOGETHER = 8
+"""Requests that come at the same time: what they ask of the store goes in one exchange."""
 WINDOWS: tuple[Window, ...] = ("refill", "clock", "rolling", "refill")
 NOTHING = "return 1"
 
@@ -72,10 +74,10 @@ async def cost(work: Work, calls: int = CALLS) -> tuple[float, float]:
 
 async def of_ledger(store: Store, count: int) -> list[tuple[str, float, float]]:
     ledger = Ledger(store, WallClock())
-    wanted = [Wanted("d", buckets(count), Cost(20, 100))]
+    offers = [Offer("d", buckets(count), Cost(20, 100))]
 
     async def reserved() -> Reservation:
-        held = await ledger.reserve(wanted)
+        held = await ledger.reserve(offers)
         assert isinstance(held, Reservation)
         return held
 
@@ -86,8 +88,12 @@ async def of_ledger(store: Store, count: int) -> list[tuple[str, float, float]]:
         await gathered()
         await ledger.flush()
 
+    async def together() -> None:
+        await asyncio.gather(*(gathered() for _ in range(TOGETHER)))
+
     found = [
         ("reserve and settle, gathered", *await cost(gathered)),
+        (f"the same, {TOGETHER} at a time", *(each / TOGETHER for each in await cost(together, CALLS // TOGETHER))),
         ("reserve and settle, apart", *await cost(apart)),
     ]
     await ledger.aclose()
@@ -120,10 +126,10 @@ async def of_bare_trip(url: str, keys: int) -> tuple[float, float]:
 async def of_history(make: Callable[[], Store]) -> list[tuple[str, float, float]]:
     """The same reservation at first, and after many others: it must cost the same."""
     ledger = Ledger(make(), WallClock())
-    wanted = [Wanted("d", buckets(4), Cost(20, 100))]
+    offers = [Offer("d", buckets(4), Cost(20, 100))]
 
     async def once() -> None:
-        held = await ledger.reserve(wanted)
+        held = await ledger.reserve(offers)
         assert isinstance(held, Reservation)
         ledger.settle(held, Cost(22, 80))
 
@@ -167,7 +173,7 @@ async def measure(folder: Path, url: str | None) -> Iterator[tuple[str, str, flo
 
 
 def main() -> None:
-    table = Table(title="Microseconds each, one after another, in one process", title_justify="left")
+    table = Table(title="Microseconds each, in one process", title_justify="left")
     for heading in ("", "what", "CPU", "takes"):
         table.add_column(heading, justify="right" if heading in ("CPU", "takes") else "left")
     with (

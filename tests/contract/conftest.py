@@ -70,6 +70,6 @@ async def ledger(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeCloc
             store = EmbeddedStore(tmp_path / "ledger.sqlite")
         case _:
             store = await emptied(request.getfixturevalue("redis_server").url)
-    made = Ledger(store, clock, buckets=lambda: getattr(request.module, "IN_USE", ()))
+    made = Ledger(store, clock, freed=lambda: getattr(request.module, "FREED", []).append(1))
     yield made
     await made.aclose()

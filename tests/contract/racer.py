@@ -19,7 +19,7 @@ from gateway.clock import WallClock
 from gateway.quota import redis as shared
 from gateway.quota.buckets import Bucket
 from gateway.quota.ledger import Ledger
-from gateway.quota.nouns import Cost, Reservation, Wanted
+from gateway.quota.nouns import Cost, Offer, Reservation
 
 REQUESTS = Bucket(
     key="a/requests", account="a", unit="requests", limit=600, window="rolling", period=86_400, window_name="day"
@@ -49,13 +49,13 @@ async def main(url: str, folder: Path, callers: int) -> None:
 
 async def caller(ledger: Ledger, admitted, folder: Path) -> None:
     while not (folder / "stop").exists():
-        held = await ledger.reserve([Wanted("d", (REQUESTS, TOKENS, FLIGHT), RESERVED)])
+        held = await ledger.reserve([Offer("d", (REQUESTS, TOKENS, FLIGHT), RESERVED)])
         if isinstance(held, Reservation):
             admitted.write(f"{time.time()} {held.id} begun\n".encode())
             await asyncio.sleep(random.uniform(0, 0.02))
             admitted.write(f"{time.time()} {held.id} ended\n".encode())
             ledger.settle(held, TRUE)
-        elif held.refusals[0][0].key != FLIGHT.key and ledger.condition().lost is None:
+        elif held.refusals[0].bucket.key != FLIGHT.key and ledger.condition().lost is None:
             return
         else:
             await asyncio.sleep(random.uniform(0.005, 0.02))  # forty-eight who ask without a pause starve the store
@@ -63,5 +63,5 @@ async def caller(ledger: Ledger, admitted, folder: Path) -> None:
 
 if __name__ == "__main__":
     shared.PATIENCE = float(sys.argv[4])
-    shared._BEAT_PATIENCE = 4 * shared.PATIENCE
+    shared._HEARTBEAT_PATIENCE = 4 * shared.PATIENCE
     asyncio.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))

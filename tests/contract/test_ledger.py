@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 import msgspec
@@ -9,31 +10,31 @@ import pytest
 
 from gateway.quota.buckets import LEARNED_FOR, LEASE, Bucket
 from gateway.quota.ledger import Ledger
-from gateway.quota.nouns import Cost, NoRoom, Reservation, Wanted
+from gateway.quota.nouns import Cost, NoRoom, Offer, Refusal, Reservation
+from gateway.routing.prices import Prices
 from providers.observations import Observation
-from tests.clock import eventually
 
 MINUTE = Bucket(key="p/m/requests", unit="requests", limit=3, window="clock", period=60, window_name="minute")
 DAY = Bucket(key="p/*/requests", unit="requests", limit=5, window="calendar", calendar="day", window_name="day")
 TOKENS = Bucket(key="p/m/tokens", unit="tokens", limit=100, window="refill", period=60, window_name="minute")
 ROLLING = Bucket(key="p/m/rolling", unit="requests", limit=4, window="rolling", period=60, window_name="minute")
 FLIGHT = Bucket(key="p/*/flight", unit="in-flight", limit=2, window="in-flight", window_name="in-flight")
+FREED: list[int] = []
 COUNTED = (MINUTE, DAY, TOKENS, ROLLING)
-IN_USE = [DAY]
 
 
-def wanted(*buckets, name="d", prompt=1.0, output=0.0) -> Wanted:
-    return Wanted(name, buckets, Cost(prompt, output))
+def offer(*buckets, name="d", prompt=1.0, output=0.0) -> Offer:
+    return Offer(name, buckets, Cost(prompt, output))
 
 
 async def take(ledger, *buckets, **cost) -> Reservation:
-    held = await ledger.reserve([wanted(*buckets, **cost)])
+    held = await ledger.reserve([offer(*buckets, **cost)])
     assert isinstance(held, Reservation)
     return held
 
 
 async def refused(ledger, *buckets, **cost) -> NoRoom:
-    room = await ledger.reserve([wanted(*buckets, **cost)])
+    room = await ledger.reserve([offer(*buckets, **cost)])
     assert isinstance(room, NoRoom)
     return room
 
@@ -53,12 +54,12 @@ async def used(ledger, *buckets) -> list[float]:
 async def test_an_opening_is_what_a_refusal_would_tell_and_debits_nothing(ledger):
     for _ in range(3):
         await take(ledger, MINUTE, TOKENS, prompt=30)
-    asked = [wanted(MINUTE, DAY), wanted(TOKENS, prompt=40), wanted(TOKENS, prompt=101), wanted(DAY), wanted()]
+    asked = [offer(MINUTE, DAY), offer(TOKENS, prompt=40), offer(TOKENS, prompt=101), offer(DAY), offer()]
     before = await used(ledger, MINUTE, DAY, TOKENS)
 
     openings = await ledger.openings(asked)
 
-    refusals = [(await refused(ledger, *want.buckets, prompt=want.cost.prompt)).refusals[0] for want in asked[:3]]
+    refusals = [(await refused(ledger, *one.buckets, prompt=one.cost.prompt)).refusals[0] for one in asked[:3]]
     assert openings[:3] == refusals
     assert openings[3:] == [None, None]
     assert await used(ledger, MINUTE, DAY, TOKENS) == before
@@ -76,7 +77,7 @@ async def test_a_reservation_debits_every_bucket(ledger):
 async def test_a_refusal_debits_none_and_names_the_bucket(ledger):
     room = await refused(ledger, MINUTE, DAY, TOKENS, prompt=101)
 
-    assert room.refusals == ((TOKENS, float("inf")),)
+    assert room.refusals == (Refusal(TOKENS, float("inf")),)
     assert await used(ledger, MINUTE, DAY, TOKENS) == [0, 0, 0]
 
 
@@ -88,14 +89,14 @@ async def test_the_bucket_that_opens_last_is_the_one_in_the_way(ledger, clock):
 
     room = await refused(ledger, MINUTE, DAY)
 
-    assert room.refusals[0][0] is DAY
+    assert room.refusals[0].bucket is DAY
     assert room.opens_at == clock() - clock() % 86_400 + 86_400
 
 
-@pytest.mark.parametrize("bucket", [MINUTE, DAY, TOKENS, ROLLING, FLIGHT], ids=lambda u: u.window)
+@pytest.mark.parametrize("bucket", [MINUTE, DAY, TOKENS, ROLLING], ids=lambda u: u.window)
 async def test_a_full_bucket_opens_when_it_says_and_not_before(ledger, clock, bucket):
     clock.advance(7.3)
-    while isinstance(await ledger.reserve([wanted(bucket, prompt=20)]), Reservation):
+    while isinstance(await ledger.reserve([offer(bucket, prompt=20)]), Reservation):
         clock.advance(0.1)
 
     opens = (await refused(ledger, bucket, prompt=20)).opens_at
@@ -107,27 +108,27 @@ async def test_a_full_bucket_opens_when_it_says_and_not_before(ledger, clock, bu
 
 
 async def test_the_first_that_fits_is_taken(ledger):
-    offers = [wanted(TOKENS, name="a", prompt=101), wanted(MINUTE, name="b"), wanted(DAY, name="c")]
+    offers = [offer(TOKENS, name="a", prompt=101), offer(MINUTE, name="b"), offer(DAY, name="c")]
     held = await ledger.reserve(offers)
 
     assert isinstance(held, Reservation)
-    assert (held.place, held.wanted.deployment) == (1, "b")
+    assert (held.place, held.offer.deployment) == (1, "b")
     assert await used(ledger, MINUTE, DAY) == [1, 0]
 
 
 async def test_among_many_the_first_that_fits_is_found_however_far_down(ledger):
     for _ in range(3):
         await take(ledger, MINUTE)
-    offers = [*(wanted(MINUTE, name=f"full-{i}") for i in range(100)), wanted(DAY, name="there")]
+    offers = [*(offer(MINUTE, name=f"full-{i}") for i in range(100)), offer(DAY, name="there")]
 
     held = await ledger.reserve(offers)
 
     assert isinstance(held, Reservation)
-    assert (held.place, held.wanted.deployment) == (100, "there")
+    assert (held.place, held.offer.deployment) == (100, "there")
 
 
 async def test_a_deployment_without_buckets_has_always_room(ledger):
-    held = await ledger.reserve([wanted(name="local")])
+    held = await ledger.reserve([offer(name="local")])
 
     assert isinstance(held, Reservation)
     ledger.settle(held, Cost())
@@ -203,11 +204,63 @@ async def test_what_ends_after_its_window_changes_nothing_in_the_next(ledger, cl
 async def test_what_a_dead_process_held_comes_back_when_its_lease_ends(ledger, clock):
     await take(ledger, FLIGHT)
     await take(ledger, FLIGHT)
-    assert (await refused(ledger, FLIGHT)).opens_at == clock() + LEASE
+    await refused(ledger, FLIGHT)
 
     clock.advance(LEASE)
 
     await take(ledger, FLIGHT)
+
+
+async def test_demand_is_noted_once_when_a_reservation_first_ends(ledger, clock):
+    day = msgspec.structs.replace(DAY, key="p/*/tokens", unit="tokens", limit=100_000)
+    held = await take(ledger, day, prompt=100, output=100)
+
+    ledger.settle(held, Cost(100, 50))
+    once = ledger.cache.demand.steps(day, 100_000, clock() + 86_400, clock())
+    ledger.settle(held, Cost(100, 50))
+    ledger.refund(held)
+
+    assert once
+    assert ledger.cache.demand.steps(day, 100_000, clock() + 86_400, clock()) == once
+
+
+async def test_a_full_in_flight_bucket_opens_when_a_slot_is_freed_and_says_so(ledger):
+    held = [await take(ledger, FLIGHT) for _ in range(2)]
+    before = len(FREED)
+
+    room = await refused(ledger, FLIGHT)
+
+    assert room.refusals == (Refusal(FLIGHT, float("inf"), when_freed=True),)
+    assert await ledger.openings([offer(FLIGHT)]) == list(room.refusals)
+    ledger.refund(held[0])
+    await ledger.flush()
+    assert len(FREED) > before  # and not before a look at the levels shows it
+    await take(ledger, FLIGHT)
+
+
+async def test_a_moment_binds_before_a_slot_does_and_what_never_fits_before_both(ledger, clock):
+    for _ in range(3):
+        await take(ledger, MINUTE)
+    for _ in range(2):
+        await take(ledger, FLIGHT)
+
+    timed = (await refused(ledger, FLIGHT, MINUTE)).refusals[0]
+    never = (await refused(ledger, MINUTE, TOKENS, FLIGHT, prompt=101)).refusals[0]
+
+    assert (timed.bucket, timed.when_freed, timed.opens_at) == (MINUTE, False, clock() - clock() % 60 + 60)
+    assert (never.bucket, never.when_freed, never.opens_at) == (TOKENS, False, float("inf"))
+    clock.advance(60)
+    assert (await refused(ledger, FLIGHT, MINUTE)).refusals[0].when_freed
+
+
+async def test_a_caller_who_leaves_leaves_no_debit(ledger):
+    leaving = [asyncio.create_task(ledger.reserve([offer(MINUTE, FLIGHT)])) for _ in range(2)]
+    await asyncio.sleep(0)
+    leaving[0].cancel()
+    await asyncio.wait(leaving)
+
+    ledger.refund(leaving[1].result())
+    assert await used(ledger, MINUTE, FLIGHT) == [0, 0]
 
 
 # ── what providers say ──
@@ -376,27 +429,29 @@ async def test_days_and_months_end_where_their_zone_says(ledger, clock, bucket, 
     await take(ledger, bucket)
 
 
-# ── ranking ──
+# ── prices ──
 
 
-async def test_shares_are_known_without_asking(ledger, clock):
-    await take(ledger, ROLLING, TOKENS, prompt=25)
+async def test_prices_are_known_without_asking(ledger, clock):
+    prices = Prices(ledger.cache, lambda: [DAY, TOKENS])
+    for _ in range(4):
+        await take(ledger, DAY, TOKENS, prompt=25)
 
-    shares = ledger.shares()
+    found = prices.current(clock())
 
-    assert (shares[ROLLING.key].used, shares[TOKENS.key].used) == (0.25, 0.25)
-    assert shares[TOKENS.key].at == clock()
+    assert found[DAY.key].price > 0.4
+    assert found[DAY.key].at == clock()
 
 
 async def test_a_price_is_not_what_it_was_when_the_day_was_young(ledger, clock):
-    """One of five just after midnight is a lot; it is hardly anything at noon, though nobody took any since."""
+    """One of five just after midnight is a lot; it is hardly anything at noon, though nothing was taken since."""
     clock.advance(86_400 - clock() % 86_400 + 60)
-    await ledger.serve()
+    prices = Prices(ledger.cache, lambda: [DAY])
     await take(ledger, DAY)
-    await ledger.flush()
-    at_once = ledger.shares()[DAY.key].price
+    at_once = prices.current(clock())[DAY.key].price
     clock.advance(12 * 3600)
-    await eventually(lambda: ledger.shares()[DAY.key].price < at_once / 20)
+
+    assert prices.current(clock())[DAY.key].price < at_once / 20
 
 
 # ── memory ──

@@ -20,9 +20,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec.structs import asdict
 from redis.asyncio import Redis
 
-from gateway.quota.buckets import LEARNED_FOR, LEASE, SLOTS, Bucket
+from gateway.quota.buckets import LEARNED_FOR, LEASE, REFILL_LAG, SLOTS, Bucket
 from gateway.quota.ledger import Ledger
-from gateway.quota.nouns import Cost, LevelView, NoRoom, Reservation, Wanted
+from gateway.quota.nouns import Cost, LevelView, NoRoom, Offer, Reservation
 from gateway.quota.redis import SharedStore
 from gateway.quota.sqlite import EmbeddedStore
 from providers.observations import Observation
@@ -47,6 +47,8 @@ START = datetime(2026, 10, 31, 22, 0, 13, tzinfo=ZoneInfo(ZONE)).timestamp()
 """Two hours before the day of 25 hours."""
 
 close_to = pytest.approx
+FREED = 1.0
+"""A moment long ago, for what only a freed slot opens."""
 
 
 class Model:
@@ -88,7 +90,7 @@ class Model:
     def pass_time(self, now: float) -> None:
         self.amounts = {place: amount for place, amount in self.amounts.items() if self.end(place) > now}
         self.flights = {lease: until for lease, until in self.flights.items() if until > now}
-        if self.bucket.window == "refill":
+        if self.bucket.window == "refill" and now > self.flow_at:
             self.flow = max(0.0, self.flow - (now - self.flow_at) * self.limit(now) / self.bucket.period)
             self.flow_at = now
 
@@ -107,20 +109,28 @@ class Model:
             return math.inf
         moments = {now}
         if self.bucket.window == "refill":
-            moments.add(now + max(0.0, self.flow + amount - limit) * self.bucket.period / max(limit, 1e-9))
-        moments |= {self.end(place) for place in self.amounts} | set(self.flights.values())
+            moments.add(
+                max(now, self.flow_at) + max(0.0, self.flow + amount - limit) * self.bucket.period / max(limit, 1e-9)
+            )
+        if self.bucket.window == "in-flight" and len(self.flights) >= limit:
+            return self.closed if self.closed > now else FREED
+        moments |= {self.end(place) for place in self.amounts}
         return max(self.closed, next(m for m in sorted(moments) if self._used_at(m) + amount <= limit + 1e-5))
 
     def _used_at(self, moment: float) -> float:
         match self.bucket.window:
             case "refill":
-                return max(0.0, self.flow - (moment - self.flow_at) * self.limit(self.flow_at) / self.bucket.period)
+                return max(
+                    0.0, self.flow - max(0.0, moment - self.flow_at) * self.limit(self.flow_at) / self.bucket.period
+                )
             case "in-flight":
                 return sum(until > moment for until in self.flights.values())
             case _:
                 return math.fsum(amount for place, amount in self.amounts.items() if self.end(place) > moment)
 
     def debit(self, amount: float, now: float, lease: str) -> None:
+        if self.flow <= 0:
+            self.flow_at = now + REFILL_LAG
         self.add(amount, now)
         self.flights[lease] = now + LEASE
         if now > self.last + LEASE:
@@ -221,14 +231,14 @@ class Histories(RuleBasedStateMachine):
         for model in self.models.values():
             model.pass_time(self.clock())
 
-    @rule(offer=offers, prompt=tokens, output=tokens)
-    def reserve(self, offer: list[list[Bucket]], prompt: int, output: int) -> None:
+    @rule(rows=offers, prompt=tokens, output=tokens)
+    def reserve(self, rows: list[list[Bucket]], prompt: int, output: int) -> None:
         cost, now = Cost(prompt, output), self.clock()
-        wanted = [Wanted(str(place), tuple(row), cost) for place, row in enumerate(offer)]
-        found = [self.run(ledger.reserve(wanted)) for ledger in self.ledgers]
+        asked = [Offer(str(place), tuple(row), cost) for place, row in enumerate(rows)]
+        found = [self.run(ledger.reserve(asked)) for ledger in self.ledgers]
 
-        opens_of = [{u.key: self.models[u.key].opens(cost.of(u.unit), now) for u in row} for row in offer]
-        fits = [max(opens.values()) <= now for opens in opens_of]
+        opens_of = [{u.key: self.models[u.key].opens(cost.of(u.unit), now) for u in row} for row in rows]
+        fits = [set(opens.values()) == {now} for opens in opens_of]
         place = fits.index(True) if any(fits) else -1
         for one in found:
             if place >= 0:
@@ -236,11 +246,13 @@ class Histories(RuleBasedStateMachine):
                 assert one.place == place
             else:
                 assert isinstance(one, NoRoom)
-                for (bucket, opens_at), opens in zip(one.refusals, opens_of, strict=True):
-                    assert opens_at == close_to(max(opens.values()), abs=1e-3)
-                    assert opens[bucket.key] == close_to(max(opens.values()), abs=1e-3)
+                for refusal, opens in zip(one.refusals, opens_of, strict=True):
+                    last = max(opens.values()) if max(opens.values()) > now else FREED
+                    assert opens[refusal.bucket.key] == close_to(last, abs=1e-3)
+                    assert refusal.when_freed == (last == FREED)
+                    assert refusal.opens_at == (math.inf if last == FREED else close_to(last, abs=1e-3))
         if place >= 0:
-            for bucket in offer[place]:
+            for bucket in rows[place]:
                 self.models[bucket.key].debit(cost.of(bucket.unit), now, str(len(self.held)))
             self.held.append(found)
 
@@ -251,8 +263,8 @@ class Histories(RuleBasedStateMachine):
         held, true = self.held[number], Cost(prompt, output)
         if held[0].ended:
             return
-        reserved = held[0].wanted.cost
-        for bucket in held[0].wanted.buckets:
+        reserved = held[0].offer.cost
+        for bucket in held[0].offer.buckets:
             really = Cost(prompt, max(output, reserved.output)) if bucket.keeps_output else true
             change = really.of(bucket.unit) - reserved.of(bucket.unit)
             self.models[bucket.key].settle(change, held[0].at, str(number), self.clock())
@@ -265,9 +277,9 @@ class Histories(RuleBasedStateMachine):
         held = self.held[number]
         if held[0].ended:
             return
-        for bucket in held[0].wanted.buckets:
+        for bucket in held[0].offer.buckets:
             stays = {"unsent": False, "refused": bucket.counts_refused, "failed": bucket.counts_failed}[because]
-            change = 0.0 if stays else -held[0].wanted.cost.of(bucket.unit)
+            change = 0.0 if stays else -held[0].offer.cost.of(bucket.unit)
             self.models[bucket.key].settle(change, held[0].at, str(number), self.clock())
         self.note(*[lambda ledger, one=one: ledger.refund(one, because) for one in held])
 

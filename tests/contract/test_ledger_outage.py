@@ -1,117 +1,63 @@
-"""What replicas do while their store is away: no more than there is, and nothing is forgotten when it comes back."""
+"""What replicas do while Redis is away: no more than there is, and nothing is forgotten when it comes back."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Self
+import math
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from redis.asyncio import Redis
 
 from gateway.quota import buckets as b
-from gateway.quota.buckets import Bucket
-from gateway.quota.degraded import part_of
-from gateway.quota.exchange import Beat, StoreFailure
-from gateway.quota.ledger import BEAT, Condition, Ledger
-from gateway.quota.nouns import Cost, NoRoom, Reservation, Wanted
+from gateway.quota import redis as shared
+from gateway.quota.buckets import REFILL_LAG, Bucket, Level
+from gateway.quota.degraded import ALIVE, HEARTBEAT, PART_FOR, compacted, part_of
+from gateway.quota.exchange import Ask, StoreFailure, StoreForgot, nothing_withheld
+from gateway.quota.ledger import Condition, Ledger
+from gateway.quota.nouns import Cost, NoRoom, Offer, Reservation
+from gateway.quota.operations import Close, Correct, Debit, Entry, Learn, Open, Settle, apply
+from gateway.quota.redis import SharedStore
 from gateway.quota.sqlite import EmbeddedStore
 from providers.observations import Observation
-from tests.clock import FakeClock, eventually
+from tests import containers
+from tests.clock import FakeClock
+from tests.contract.replicas import BUCKETS, CLOCK, DAY, FLIGHT, NOON, REFILL, ROLLING, TOKENS, Line, Replicas
 
-CLOCK = Bucket(key="a/clock", account="a", unit="requests", limit=20, window="clock", period=60, window_name="minute")
-ROLLING = Bucket(key="a/rolling", account="a", unit="requests", limit=20, window="rolling", period=60)
-REFILL = Bucket(key="a/refill", account="a", unit="requests", limit=20, window="refill", period=60)
-DAY = Bucket(key="a/day", account="a", unit="requests", limit=20, window="calendar", calendar="day", window_name="day")
-TOKENS = Bucket(key="a/tokens", account="a", unit="tokens", limit=1000, window="clock", period=60)
-FLIGHT = Bucket(key="a/flight", account="a", unit="in-flight", limit=4, window="in-flight")
-BUCKETS = [CLOCK, ROLLING, REFILL, DAY, TOKENS, FLIGHT]
-NOON = 1_795_435_200.0
+COUNTED = (CLOCK, ROLLING, REFILL, DAY)
+engine = pytest.mark.engine
+by_window = pytest.mark.parametrize("bucket", COUNTED, ids=lambda u: u.window)
 
 
-class Server:
-    """One store that several replicas share, and that can be away, forget, or lose its answers."""
+@pytest.fixture
+async def start(redis_server):
+    """``start(count)``: so many replicas on an empty Redis."""
 
-    def __init__(self) -> None:
-        self.store = EmbeddedStore(None)
-        self.away = self.deaf = False
-        self.meanwhile: list[Callable[[], Awaitable[None]]] = []  # what happens between an exchange and its answer
-        self.names: list[str] = []
+    @asynccontextmanager
+    async def begin(count: int, **more: Any):
+        async with Redis.from_url(redis_server.url) as client:
+            await client.flushall()
+        async with Replicas(redis_server.url, count, **more) as replicas:
+            yield replicas
 
-    def forget(self) -> None:
-        self.store = EmbeddedStore(None)
-
-
-class Connection:
-    """A replica's store: the server's, while that is there."""
-
-    title, name, shared = "server", "one", True
-
-    def __init__(self, server: Server) -> None:
-        self._server, self.name = server, ""
-
-    async def exchange(self, *args: Any) -> Any:
-        if self._server.away:
-            raise StoreFailure("away")
-        outcome = await self._server.store.exchange(*args)
-        if self._server.meanwhile:
-            await self._server.meanwhile.pop(0)()
-        if self._server.deaf:
-            raise StoreFailure("the answer was lost")
-        return outcome
-
-    async def beat(self, name: str) -> Beat:
-        if self._server.away or self._server.deaf:
-            raise StoreFailure("away")
-        self.name = name
-        self._server.names = sorted({*self._server.names, name})
-        return Beat(self._server.names.index(name), len(self._server.names), str(id(self._server.store)))
-
-    async def aclose(self) -> None: ...
+    return begin
 
 
-class Replicas:
-    """Ledgers on one server and one clock."""
+async def cut(replicas: Replicas, *numbers: int) -> None:
+    for number in numbers or range(len(replicas.lines)):
+        replicas.lines[number].cut = True
 
-    def __init__(self, count: int) -> None:
-        self.clock, self.server = FakeClock(NOON), Server()
-        self.told: list[Condition] = []
-        self.connections = [Connection(self.server) for _ in range(count)]
-        self.ledgers = [
-            Ledger(one, self.clock, buckets=lambda: BUCKETS, tell=self.told.append) for one in self.connections
-        ]
 
-    async def __aenter__(self) -> Self:
-        for ledger in self.ledgers:
-            await ledger.serve()
-        await self.look()
-        return self
+async def mend(replicas: Replicas) -> None:
+    for line in replicas.lines:
+        line.cut = line.deaf = False
+    await replicas.look()
 
-    async def __aexit__(self, *_: object) -> None:
-        for ledger in self.ledgers:
-            await ledger.aclose()
 
-    async def look(self) -> None:
-        """Let every replica have its look at the store."""
-        await eventually(lambda: self.clock.sleeping == len(self.ledgers))
-        self.clock.advance(BEAT)
-        await eventually(lambda: self.clock.sleeping == len(self.ledgers))
-
-    async def take(self, replica: int, *buckets: Bucket, output: float = 0.0) -> Reservation | NoRoom:
-        return await self.ledgers[replica].reserve([Wanted("d", buckets, Cost(1.0, output))])
-
-    async def take_all(self, replica: int, *buckets: Bucket) -> list[Reservation]:
-        """Reserve until there is no more."""
-        held: list[Reservation] = []
-        while isinstance(found := await self.take(replica, *buckets), Reservation):
-            held.append(found)
-        return held
-
-    async def used(self, bucket: Bucket) -> float:
-        """What the server has written down."""
-        outcome = await self.server.store.exchange((), (), "", self.clock(), [bucket])
-        return b.used(bucket, outcome.levels[0][1])
+# ── parts ──
 
 
 @given(st.integers(0, 5000), st.integers(1, 9), st.booleans())
@@ -122,98 +68,313 @@ def test_parts_are_the_whole_and_grow_with_it(amount, count, whole):
     assert all(part_of(amount + 1, rank, count, whole=whole) >= part for rank, part in enumerate(parts))
 
 
-@pytest.mark.parametrize("bucket", [CLOCK, ROLLING, REFILL, DAY], ids=lambda u: u.window)
+@engine
+async def test_replicas_have_ranks_of_their_own_whenever_their_hearts_beat(start):
+    async with start(3) as replicas:
+        names = sorted(ledger._journal.name for ledger in replicas.ledgers)
+        for order in ([2, 0, 1], [1, 2, 0], [0, 1, 2]):
+            ranks = {}
+            for number in order:
+                replicas.clock.advance(0.3)
+                beat = await replicas.stores[number].heartbeat(replicas.ledgers[number]._journal.name, replicas.clock())
+                ranks[replicas.ledgers[number]._journal.name] = beat.rank
+            assert [ranks[name] for name in names] == [0, 1, 2]
+
+
+@engine
+@by_window
 @pytest.mark.parametrize("count", [1, 3, 8])
-async def test_what_is_left_is_divided_and_none_of_it_is_lost(bucket, count):
-    async with Replicas(count) as replicas:
+async def test_what_is_left_is_divided_and_none_of_it_is_lost(start, bucket, count):
+    async with start(count) as replicas:
         for number in range(9):
             await replicas.take(number % count, bucket)
         await replicas.look()
-        replicas.server.away = True
+        replicas.clock.advance(-2.0)  # no time for anything to flow back
+        await cut(replicas)
 
         taken = [len(await replicas.take_all(number, bucket)) for number in range(count)]
 
-        assert sum(taken) == 11
-        assert max(taken) - min(taken) <= 1
+        if bucket is DAY and count > 1:
+            assert taken == [1] * count  # of a day, a part is 60 s of it, or one request
+        else:
+            assert sum(taken) == 11
+            assert max(taken) - min(taken) <= 1
 
 
-@pytest.mark.parametrize("bucket", [CLOCK, DAY], ids=lambda u: u.window)
-async def test_every_window_of_an_outage_is_divided_anew(bucket):
-    async with Replicas(3) as replicas:
-        await replicas.take_all(0, bucket)
+@engine
+async def test_a_part_is_good_for_its_lease_only_where_others_may_go_on(start):
+    async with start(3) as replicas:
+        await cut(replicas)
+        assert sum([len(await replicas.take_all(number, CLOCK)) for number in range(3)]) == 20
+
+        assert isinstance(await replicas.take(0, ROLLING), Reservation)
+        replicas.clock.advance(PART_FOR)
+
+        assert isinstance(await replicas.take(1, ROLLING), NoRoom)  # of which it has taken nothing
+        refused = await replicas.take(0, CLOCK)
+        assert isinstance(refused, NoRoom)
+        assert refused.refusals[0].when_freed  # when the store is back: that has no moment
+
+
+@engine
+async def test_a_replica_alone_goes_on_as_long_as_it_takes(start):
+    async with start(1) as replicas:
+        await cut(replicas)
+        for _ in range(3):
+            assert len(await replicas.take_all(0, CLOCK)) == 20
+            replicas.clock.advance(3600)
+
+
+@engine
+async def test_others_leave_the_part_of_one_that_is_cut_off_alone(start):
+    async with start(3) as replicas:
+        await cut(replicas, 2)
+        for _ in range(int(ALIVE) + 1):
+            await replicas.look(0, 1)
+
+        ours = [len(await replicas.take_all(number, ROLLING)) for number in (0, 1)]
+        theirs = len(await replicas.take_all(2, ROLLING))
+
+        assert theirs in (6, 7)
+        assert sum(ours) == 20 - 7
+        await mend(replicas)
+        await replicas.look()  # to see that it is there again
+        assert await replicas.used(ROLLING) == sum(ours) + theirs
+        assert len(await replicas.take_all(0, ROLLING)) == 20 - sum(ours) - theirs
+
+
+@engine
+async def test_nothing_is_left_alone_for_one_that_ended(start):
+    async with start(3) as replicas:
+        await replicas.ledgers[2].aclose()
+        for _ in range(int(ALIVE) + 1):
+            await replicas.look(0, 1)
+
+        assert replicas.ledgers[0].condition().replicas == 2
+        assert len(await replicas.take_all(0, ROLLING)) == 20
+
+
+@engine
+async def test_one_that_starts_while_the_store_is_away_goes_by_the_replicas_it_was_told_of(redis_server):
+    line = Line(redis_server.url)
+    line.cut = True
+    ledger = Ledger(SharedStore(line, own_time=False), FakeClock(NOON), buckets=lambda: BUCKETS, replicas=4)
+    await ledger._journal.look()
+
+    held = 0
+    while isinstance(await ledger.reserve([Offer("d", (CLOCK,), Cost(1))]), Reservation):
+        held += 1
+
+    assert held == 5
+    await ledger.aclose()
+
+
+# ── the law after an outage: what the store says is what was taken ──
+
+
+async def _pause(server: containers.Server) -> Any:
+    server.signal("STOP")
+    return lambda: server.signal("CONT")
+
+
+async def _kill(server: containers.Server) -> Any:
+    server.signal("KILL")
+    return server.start_again
+
+
+async def _fill(server: containers.Server) -> Any:
+    async with Redis.from_url(server.url) as client:
+        await client.config_set("maxmemory", "1")
+
+    async def empty() -> None:
+        async with Redis.from_url(server.url) as client:
+            await client.config_set("maxmemory", "0")
+
+    return empty
+
+
+@engine
+@pytest.mark.parametrize("break_it", [_pause, _kill, _fill], ids=["paused", "killed", "full"])
+@pytest.mark.parametrize("seconds", [15.0, 45.0])
+async def test_after_an_outage_every_window_counts_what_was_taken(monkeypatch, break_it, seconds):
+    monkeypatch.setattr(shared, "_HEARTBEAT_PATIENCE", 0.25)
+    with containers.redis() as server:
+        async with Replicas(server.url, 3) as replicas:
+            for number in range(15):
+                await replicas.take(number % 3, *COUNTED)
+            await replicas.look()
+            mended = await break_it(server)
+            for _ in range(3):
+                for number in range(3):
+                    await replicas.take(number, ROLLING, REFILL, CLOCK)
+                    await replicas.take(number, DAY)
+                    await replicas.take(number, REFILL)
+                replicas.clock.advance(seconds / 3)
+            assert all(ledger.condition().lost for ledger in replicas.ledgers)
+            if (coming := mended()) is not None:
+                await coming
+            await replicas.look()
+            await replicas.look()
+
+            await _counts_what_was_taken(replicas)
+
+
+@engine
+@pytest.mark.parametrize("seconds", [15.0, 45.0])
+async def test_after_one_replica_was_cut_off_alone_every_window_counts_what_was_taken(start, seconds):
+    async with start(3) as replicas:
+        for number in range(6):
+            await replicas.take(number % 3, *COUNTED)
         await replicas.look()
-        replicas.server.away = True
-        assert [await replicas.take_all(number, bucket) for number in range(3)] == [[], [], []]
+        await cut(replicas, 1)
+        for _ in range(5):
+            for number in (0, 1, 2, 1):
+                await replicas.take(number, ROLLING, REFILL, CLOCK, DAY)
+                await replicas.take(number, REFILL)
+            replicas.clock.advance(seconds / 5 - 1)
+            await replicas.look()
+        await mend(replicas)
 
-        replicas.clock.advance(86_400)
-
-        assert sum([len(await replicas.take_all(number, bucket)) for number in range(3)]) == 20
-
-
-async def test_what_was_taken_meanwhile_is_in_the_store_afterwards():
-    async with Replicas(2) as replicas:
-        buckets = (CLOCK, ROLLING, DAY)
-        for _ in range(4):
-            await replicas.take(0, *buckets)
-        await replicas.look()
-        replicas.server.away = True
-        meanwhile = [len(await replicas.take_all(number, *buckets)) for number in range(2)]
-        assert meanwhile == [8, 8]
-
-        replicas.server.away = False
-        await replicas.look()
-
-        assert [await replicas.used(bucket) for bucket in buckets] == [20, 20, 20]
-        assert [ledger.condition().lost for ledger in replicas.ledgers] == [None, None]
-        assert isinstance(await replicas.take(0, CLOCK), NoRoom)
+        await _counts_what_was_taken(replicas)
 
 
-async def test_a_store_that_comes_back_without_its_memory_is_told():
-    async with Replicas(2) as replicas:
-        for number in (0, 1, 1, 0, 1):
-            await replicas.take(number, CLOCK, FLIGHT) if number else await replicas.take(number, CLOCK)
-        replicas.ledgers[0].close(DAY, 600, "said so")
-        await replicas.ledgers[0].flush()
-        await replicas.look()
-        replicas.server.away = True
-        await replicas.take(0, CLOCK)
-        replicas.server.forget()
-
-        replicas.server.away = False
-        await replicas.look()
-
-        assert await replicas.used(CLOCK) == 6
-        assert await replicas.used(FLIGHT) == 3
-        assert isinstance(await replicas.take(1, DAY), NoRoom)
+async def _counts_what_was_taken(replicas: Replicas) -> None:
+    now = replicas.clock()
+    assert all(ledger.condition().lost is None for ledger in replicas.ledgers)
+    for bucket in COUNTED:
+        true, ours = replicas.witness.used(bucket, now), await replicas.used(bucket)
+        # We let a refill begin a little later, each time that a bucket has been empty.
+        slack = 12 * REFILL_LAG * bucket.limit / bucket.period if bucket.window == "refill" else 0.0
+        assert true - 1e-6 <= ours <= true + slack + 1e-6, bucket.window
 
 
-async def test_a_store_that_forgot_everything_between_two_looks_is_told():
-    async with Replicas(1) as replicas:
-        await replicas.take(0, CLOCK, FLIGHT)
-        await replicas.look()
-        replicas.server.forget()
+# ── one call at a time, each once ──
 
-        await replicas.look()
+
+def _asks(*buckets: Bucket) -> list[Ask]:
+    return [Ask("lease", [Offer("d", buckets, Cost(1.0))])]
+
+
+@engine
+async def test_a_call_that_is_repeated_changes_nothing_and_hears_the_same(redis_server):
+    async with Redis.from_url(redis_server.url) as client:
+        await client.flushall()
+    store = SharedStore(Line(redis_server.url), own_time=False)
+    entries = [Entry(DAY, Correct(3.0, NOON))]
+    first = await store.exchange(entries, _asks(DAY, FLIGHT), (), NOON, nothing_withheld)
+
+    store._number -= 1
+    again = await store.exchange(entries, _asks(DAY, FLIGHT), (), NOON, nothing_withheld)
+
+    assert again == first
+    seen = await store.exchange((), (), [DAY, FLIGHT], NOON, nothing_withheld)
+    assert sorted(b.used(bucket, level) for bucket, level in seen.levels) == [1, 4]
+    await store.aclose()
+
+
+@engine
+async def test_a_call_that_comes_after_it_was_given_up_is_not_done(redis_server):
+    """A Redis that was stopped may do what it was told before, after it has been asked what became of it."""
+    async with Redis.from_url(redis_server.url) as client:
+        await client.flushall()
+    line = Line(redis_server.url)
+    store = SharedStore(line, own_time=False)
+    line.cut = True
+    with pytest.raises(StoreFailure):
+        await store.exchange((), _asks(DAY), (), NOON, nothing_withheld)
+    line.cut = False
+    number = store._number
+    assert await store.clear_doubt() == []
+
+    store._number = number - 1
+    with pytest.raises(StoreFailure, match="after a later one"):
+        await store.exchange((), _asks(DAY), (), NOON, nothing_withheld)
+    store._number = number + 1
+    assert (await store.exchange((), (), [DAY], NOON, nothing_withheld)).levels == []
+    await store.aclose()
+
+
+@engine
+async def test_a_debit_whose_answer_was_lost_is_given_back(start):
+    async with start(2) as replicas:
+        replicas.lines[0].deaf = True
+        held = await replicas.take(0, CLOCK, FLIGHT)  # once by Redis, and once by the replica itself
+        assert isinstance(held, Reservation)
+        await mend(replicas)
 
         assert (await replicas.used(CLOCK), await replicas.used(FLIGHT)) == (1, 1)
-        assert [condition.lost for condition in replicas.told] == ["it has lost its memory", None]
+        replicas.ledgers[0].settle(held, Cost(1))
+        await replicas.ledgers[0].flush()
+        assert await replicas.used(FLIGHT) == 0
 
 
-async def test_what_began_before_and_ends_during_or_after_is_settled():
-    async with Replicas(1) as replicas:
+@engine
+@pytest.mark.parametrize("heard", [True, False], ids=["told again", "not heard"])
+async def test_what_ended_in_a_call_whose_answer_was_lost_is_settled_once(start, heard):
+    async with start(1) as replicas:
+        ledger = replicas.ledgers[0]
+        held = [await replicas.take(0, CLOCK, TOKENS, output=100) for _ in range(4)]
+        for one in held:
+            ledger.settle(one, Cost(1, 10))
+        replicas.lines[0].deaf, replicas.lines[0].cut = heard, not heard
+        await ledger.flush()
+        await mend(replicas)
+
+        assert (await replicas.used(CLOCK), await replicas.used(TOKENS)) == (4, 44)
+
+
+@engine
+async def test_a_recovery_that_is_not_answered_forgets_nothing(start):
+    """Most of a day is used; whatever becomes of the report, no more than the rest of it is given."""
+    async with start(1) as replicas:
+        for _ in range(17):
+            await replicas.take(0, DAY)
+        await cut(replicas)
+        await replicas.take(0, DAY)
+        line = replicas.lines[0]
+        for calls in (1, 2, 3, 2, 1):
+            line.cut, line.deaf = False, True
+            await replicas.look()
+            line.deaf, line.calls_left = False, calls  # its heart beats, and what it reports gets lost
+            await replicas.look()
+            line.cut, line.calls_left = True, math.inf
+            await replicas.look()
+            assert replicas.ledgers[0].condition().lost
+        assert len(await replicas.take_all(0, DAY)) == 2
+        await mend(replicas)
+
+        assert await replicas.used(DAY) == 20
+        assert isinstance(await replicas.take(0, DAY), NoRoom)
+
+
+@engine
+async def test_more_than_one_call_holds_is_told_in_order(start):
+    async with start(1) as replicas:
+        ledger = replicas.ledgers[0]
+        ledger.close(DAY, 600, "at first")
+        for _ in range(400):
+            ledger.observe([CLOCK], [Observation("requests", "minute", remaining=19)], replicas.clock())
+        ledger.open(DAY)
+
+        assert isinstance(await replicas.take(0, DAY), Reservation)
+
+
+# ── what providers say meanwhile, and what has begun before ──
+
+
+@engine
+async def test_what_began_before_and_ends_during_or_after_is_settled(start):
+    async with start(1) as replicas:
         first = await replicas.take(0, TOKENS, FLIGHT, output=500)
         second = await replicas.take(0, TOKENS, FLIGHT, output=300)
-        await replicas.look()
-        replicas.server.away = True
+        await cut(replicas)
         ledger = replicas.ledgers[0]
         await replicas.take(0, CLOCK)
         ledger.settle(first, Cost(1, 100))
         third = await replicas.take(0, TOKENS, FLIGHT, output=50)
         fourth = await replicas.take(0, TOKENS, FLIGHT, output=40)
         ledger.refund(fourth)
-        replicas.server.away = False
-        await replicas.look()
-        await ledger.flush()
+        await mend(replicas)
         assert await replicas.used(TOKENS) == 101 + 301 + 51
         ledger.settle(second, Cost(1, 1))
         ledger.settle(third, Cost(1, 2))
@@ -223,183 +384,271 @@ async def test_what_began_before_and_ends_during_or_after_is_settled():
         assert await replicas.used(FLIGHT) == 0
 
 
-async def test_what_providers_say_meanwhile_counts_here_and_is_told_later():
-    async with Replicas(2) as replicas:
-        await replicas.look()
-        replicas.server.away = True
+@engine
+async def test_what_providers_say_meanwhile_counts_here_and_is_told_later(start):
+    async with start(2) as replicas:
+        await cut(replicas)
+        await replicas.take(0, FLIGHT)
+        await replicas.take(1, FLIGHT)
         asked_at = replicas.clock()
-        replicas.ledgers[0].observe([DAY], [Observation("requests", "day", limit=30, remaining=4)], asked_at)
-        replicas.ledgers[1].close(CLOCK, 300, "said so")
+        replicas.ledgers[0].observe([CLOCK], [Observation("requests", "minute", limit=30, remaining=4)], asked_at)
+        replicas.ledgers[1].close(ROLLING, 300, "said so")
 
-        assert len(await replicas.take_all(0, DAY)) == 2
-        assert isinstance(await replicas.take(1, CLOCK), NoRoom)
-        replicas.server.away = False
-        await replicas.look()
+        assert len(await replicas.take_all(0, CLOCK)) == 2
+        assert isinstance(await replicas.take(1, ROLLING), NoRoom)
+        await mend(replicas)
 
-        level = (await replicas.ledgers[1].levels([DAY, CLOCK]))[DAY.key]
+        level = (await replicas.ledgers[1].levels([CLOCK]))[CLOCK.key]
         assert (level.used, level.limit) == (28, 30)
-        assert isinstance(await replicas.take(0, CLOCK), NoRoom)
+        assert isinstance(await replicas.take(0, ROLLING), NoRoom)
 
 
-async def test_a_lost_answer_never_makes_room_that_is_not_there():
-    async with Replicas(1) as replicas:
-        ledger = replicas.ledgers[0]
-        held = [await replicas.take(0, CLOCK, TOKENS, output=100) for _ in range(4)]
-        await replicas.look()
+@engine
+async def test_what_a_provider_counted_meanwhile_is_not_counted_twice(start):
+    async with start(1) as replicas:
+        await cut(replicas)
+        held = [await replicas.take(0, DAY) for _ in range(3)]
         for one in held:
-            ledger.settle(one, Cost(1, 10))
-        replicas.server.deaf = True
-        await ledger.flush()
-        replicas.server.deaf = False
-        await replicas.look()
-
-        assert await replicas.used(CLOCK) == 4
-        assert await replicas.used(TOKENS) >= 44
-
-
-async def test_a_reservation_whose_answer_was_lost_does_not_fly_for_ever():
-    async with Replicas(5) as replicas:
-        names = replicas.server.names
-        last = next(n for n, one in enumerate(replicas.connections) if names.index(one.name) == 4)
-        replicas.server.deaf = True
-        assert isinstance(await replicas.take(last, FLIGHT), NoRoom)  # there are four flights for five replicas
-        assert await replicas.used(FLIGHT) == 1
-        replicas.server.deaf = False
-        await replicas.look()
-
-        assert await replicas.used(FLIGHT) == 0
-
-
-@pytest.mark.parametrize("heard", [True, False], ids=["heard", "told again"])
-async def test_what_ends_while_the_store_is_being_told_of_it_does_not_fly_for_ever(heard):
-    async with Replicas(1) as replicas:
-        replicas.server.away = True
-        held = [await replicas.take(0, TOKENS, FLIGHT, output=50) for _ in range(3)]
-
-        async def end_one() -> None:
-            replicas.ledgers[0].settle(held.pop(), Cost(1, 2))
-            await replicas.ledgers[0].flush()
-            replicas.server.deaf = not heard
-
-        replicas.server.away, replicas.server.meanwhile = False, [end_one, end_one, end_one]
-        for _ in range(4):
-            await replicas.look()
-            replicas.server.deaf = False
-
-        assert replicas.ledgers[0].condition().lost is None
-        assert await replicas.used(FLIGHT) == 0
-        assert await replicas.used(TOKENS) >= 9
-
-
-async def test_what_a_provider_counted_meanwhile_is_not_counted_twice():
-    async with Replicas(1) as replicas:
-        replicas.server.away = True
-        for _ in range(3):
-            await replicas.take(0, DAY)
+            replicas.ledgers[0].settle(one, Cost(1))
         counted = Observation("requests", "day", remaining=15)
         replicas.ledgers[0].observe([DAY], [counted], replicas.clock())
-        await replicas.take(0, CLOCK)
-        replicas.server.away = False
-        await replicas.look()
+        await mend(replicas)
 
         assert await replicas.used(DAY) == 5
 
 
-async def test_it_is_said_when_the_store_is_lost_and_when_it_is_back():
-    async with Replicas(2) as replicas:
-        replicas.server.away = True
+# ── a store that has lost its memory ──
+
+
+@engine
+async def test_a_store_that_lost_its_memory_gives_nothing_before_it_is_told(start, redis_server):
+    async with start(2) as replicas:
+        for number in (0, 1, 1, 0, 1):
+            await replicas.take(number, CLOCK, *([FLIGHT] if number else []))
+        replicas.ledgers[0].close(DAY, 600, "said so")
+        await replicas.ledgers[0].flush()
+        await replicas.look()
+        async with Redis.from_url(redis_server.url) as client:
+            await client.flushall()
+
+        assert len(await replicas.take_all(0, CLOCK)) == 15
+        assert await replicas.used(FLIGHT, 1) == 3
+        assert isinstance(await replicas.take(1, DAY), NoRoom)
+
+
+@engine
+async def test_a_store_that_forgot_is_noticed_by_the_number_of_the_last_call(redis_server):
+    store = SharedStore(Line(redis_server.url), own_time=False)
+    async with Redis.from_url(redis_server.url) as client:
+        await client.flushall()
+        await store.exchange((), _asks(DAY), (), NOON, nothing_withheld)
+        await client.flushall()
+
+    with pytest.raises(StoreForgot):
+        await store.exchange((), _asks(DAY), (), NOON, nothing_withheld)
+    assert (await store.exchange((), _asks(DAY), (), NOON, nothing_withheld)).answers[0].place == 0
+    await store.aclose()
+
+
+# ── signals ──
+
+
+@engine
+async def test_it_is_said_when_the_store_is_lost_and_when_it_is_back(start):
+    async with start(2) as replicas:
+        await cut(replicas, 0)
         await replicas.take(0, CLOCK)
 
-        assert replicas.ledgers[0].condition() == Condition("server", 2, "away", replicas.clock())
-        assert [condition.lost for condition in replicas.told] == ["away"]
-        replicas.server.away = False
+        assert replicas.ledgers[0].condition() == Condition("redis", 2, "ConnectionError: cut", replicas.clock())
+        assert [condition.lost for condition in replicas.told] == ["ConnectionError: cut"]
+        await mend(replicas)
+        assert [condition.lost for condition in replicas.told] == ["ConnectionError: cut", None]
+        assert replicas.freed[0]
+
+
+@engine
+async def test_what_others_give_back_is_signalled_and_what_time_gives_back_is_not(start):
+    async with start(2) as replicas:
+        held = await replicas.take(0, FLIGHT, TOKENS, REFILL, output=50)
         await replicas.look()
-        assert [condition.lost for condition in replicas.told] == ["away", None]
+        before = replicas.freed[1]
+        await replicas.look()
+        assert replicas.freed[1] == before
+
+        replicas.ledgers[0].settle(held, Cost(1, 10))
+        await replicas.ledgers[0].flush()
+        await replicas.look()
+
+        assert replicas.freed[1] == before + 1
 
 
-async def test_one_that_starts_while_the_store_is_away_goes_by_the_replicas_it_was_told_of():
-    clock, server = FakeClock(NOON), Server()
-    server.away = True
-    ledger = Ledger(Connection(server), clock, buckets=lambda: BUCKETS, replicas=4)
-    await ledger.serve()
+# ── the overshoot ──
 
-    held = 0
-    while isinstance(await ledger.reserve([Wanted("d", (CLOCK,), Cost(1))]), Reservation):
-        held += 1
-
-    assert held == 5
-    await ledger.aclose()
-
-
-COUNTED = (CLOCK, ROLLING, DAY)
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("take"), st.integers(0, 2), st.sampled_from(COUNTED)),
-        st.tuples(st.just("pass"), st.sampled_from([0.5, 20.0, 61.0])),
-        st.tuples(st.just("away")),
-        st.tuples(st.just("back")),
+        st.tuples(st.just("take"), st.integers(0, 2), st.sampled_from((CLOCK, ROLLING, DAY))),
+        st.tuples(st.just("take all"), st.integers(0, 2), st.sampled_from((CLOCK, ROLLING, DAY))),
+        st.tuples(st.just("pass"), st.sampled_from([1, 4, 20, 61])),
+        st.tuples(st.just("cut"), st.integers(0, 2)),
+        st.tuples(st.just("cut all")),
+        st.tuples(st.just("mend")),
     ),
-    max_size=60,
+    max_size=40,
 )
 
 
-@given(steps)
-@settings(deadline=None, max_examples=50)
-def test_three_replicas_never_overshoot_by_more_than_what_was_taken_since_the_last_look(steps):
-    asyncio.run(_history(steps))
-
-
 class History:
-    """What three replicas admitted, and how much of it not all of them had seen when the store was lost."""
+    """
+    What three replicas took, and how much of it those that were cut off could not know of: of the second before they
+    were, and of the time until the others missed them.
+    """
 
     def __init__(self, replicas: Replicas) -> None:
         self.replicas = replicas
-        self.admitted: dict[str, list[float]] = {bucket.key: [] for bucket in COUNTED}
-        self.unseen = dict.fromkeys(self.admitted, 0)
-        self.allowed = dict.fromkeys(self.admitted, 0)
+        self.unseen = {bucket.key: 0 for bucket in BUCKETS}
+        self.allowed = dict(self.unseen)
+        self.cut_at: dict[int, float] = {}
 
     async def step(self, what: str, *rest: Any) -> None:
         match what:
             case "take":
                 await self._take(*rest)
+            case "take all":
+                while await self._take(*rest):
+                    pass
             case "pass":
-                self.replicas.clock.advance(rest[0])
-                await self._look()
-            case "away":
-                if not self.replicas.server.away:
-                    self.allowed = {key: count + self.unseen[key] for key, count in self.allowed.items()}
-                self.replicas.server.away = True
-            case "back":
-                self.replicas.server.away = False
-                await self._look()
+                for _ in range(rest[0]):
+                    await self._look()
+            case "cut":
+                self._cut(rest[0])
+            case "cut all":
+                for number in range(3):
+                    self._cut(number)
+            case _:
+                self.cut_at.clear()
+                await mend(self.replicas)
+                self.unseen = dict.fromkeys(self.unseen, 0)
 
-    async def _take(self, number: int, bucket: Bucket) -> None:
+    def _cut(self, number: int) -> None:
+        if number not in self.cut_at:
+            self.cut_at[number] = self.replicas.clock()
+            self.allowed = {key: count + self.unseen[key] for key, count in self.allowed.items()}
+            self.replicas.lines[number].cut = True
+
+    async def _take(self, number: int, bucket: Bucket) -> bool:
         found = await self.replicas.take(number, bucket)
-        if isinstance(found, Reservation):
-            self.admitted[bucket.key].append(self.replicas.clock())
-            self.unseen[bucket.key] += not self.replicas.server.away
-            self.replicas.ledgers[number].settle(found, Cost(1))
+        if not isinstance(found, Reservation):
+            return False
+        now = self.replicas.clock()
+        self.unseen[bucket.key] += number not in self.cut_at
+        if number not in self.cut_at and any(now - at <= ALIVE + HEARTBEAT for at in self.cut_at.values()):
+            self.allowed[bucket.key] += 1
+        self.replicas.ledgers[number].settle(found, Cost(1))
+        return True
 
     async def _look(self) -> None:
         await self.replicas.look()
         self.unseen = dict.fromkeys(self.unseen, 0)
 
-    def most_in_a_window(self, bucket: Bucket) -> int:
-        moments = self.admitted[bucket.key]
-        match bucket.window:
-            case "clock":
-                inside = [sum(at // 60 == start // 60 for at in moments) for start in moments]
-            case "rolling":
-                inside = [sum(start <= at < start + 60 for at in moments) for start in moments]
-            case _:
-                inside = [sum(at // 86_400 == start // 86_400 for at in moments) for start in moments]
-        return max(inside, default=0)
+
+@engine
+@given(steps)
+@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+def test_replicas_overshoot_by_no_more_than_what_could_not_be_seen(redis_server, steps):
+    async def history() -> None:
+        async with Redis.from_url(redis_server.url) as client:
+            await client.flushall()
+        async with Replicas(redis_server.url, 3) as replicas:
+            history = History(replicas)
+            for step in steps:
+                await history.step(*step)
+            for bucket in (CLOCK, ROLLING, DAY):
+                assert replicas.witness.most(bucket) <= bucket.limit + history.allowed[bucket.key], bucket.window
+
+    asyncio.run(history())
 
 
-async def _history(steps: list[tuple[Any, ...]]) -> None:
-    async with Replicas(3) as replicas:
-        history = History(replicas)
-        for step in steps:
-            await history.step(*step)
-        for bucket in COUNTED:
-            assert history.most_in_a_window(bucket) <= bucket.limit + history.allowed[bucket.key], bucket.window
+# ── the journal in fewer words ──
+
+moments = st.floats(NOON, NOON + 1)
+happened = st.lists(
+    st.one_of(
+        st.tuples(st.just("debit"), st.integers(0, 9), moments, st.floats(0.1, 9)),
+        st.tuples(st.just("settle"), st.integers(0, 9), moments, st.floats(-5, 5)),
+        st.tuples(st.just("close"), st.sampled_from([5.0, 500.0]), moments),
+        st.tuples(st.just("open")),
+    ),
+    max_size=40,
+)
+
+
+_SMALL_THEN_LARGE = [
+    ("debit", 0, NOON + 0.01, 0.01),
+    ("settle", 0, NOON + 0.01, 0.0),
+    ("debit", 1, NOON + 0.19, 3.0),
+    ("settle", 1, NOON + 0.19, 0.0),
+]
+
+
+@given(happened, st.sampled_from([*COUNTED, FLIGHT]))
+@example(_SMALL_THEN_LARGE, REFILL)
+@settings(deadline=None)
+def test_a_journal_in_fewer_entries_counts_no_less(happened, bucket):
+    journal: list[Entry] = []
+    begun: dict[int, Debit] = {}
+    for what, *rest in happened:
+        if what == "debit" and rest[0] not in begun:
+            begun[rest[0]] = Debit(rest[2], rest[1], f"lease {len(journal)}")
+            journal.append(Entry(bucket, begun[rest[0]]))
+        elif what == "settle" and rest[0] in begun:
+            debit = begun.pop(rest[0])
+            journal.append(
+                Entry(bucket, Settle(max(-debit.amount, rest[2]), debit.at, debit.lease, max(rest[1], debit.at)))
+            )
+        elif what == "close":
+            journal.append(Entry(bucket, Close(rest[0], "said so", rest[1])))
+        elif what == "open":
+            journal.append(Entry(bucket, Open()))
+    levels = Level(), Level()
+    now = NOON + 1.5
+    for level, entries in zip(levels, (journal, compacted(journal)), strict=True):
+        b.roll(bucket, level, now)
+        for entry in entries:
+            apply(bucket, level, entry.operation, now)
+        b.roll(bucket, level, now)
+
+    whole, short = levels
+    if bucket.window == "refill":
+        assert b.used(bucket, short) >= b.used(bucket, whole) - 1e-6
+    else:
+        assert b.used(bucket, short) == pytest.approx(b.used(bucket, whole))
+    assert short.closed_until == whole.closed_until
+    assert len(compacted(journal)) <= len(journal)
+
+
+async def test_a_journal_does_not_grow_with_the_requests(monkeypatch):
+    monkeypatch.setattr("gateway.quota.journal.MOST_ENTRIES", 100)
+    store, clock = EmbeddedStore(None), FakeClock(NOON)
+    ledger = Ledger(store, clock)
+
+    async def away(*_: Any) -> Any:
+        raise StoreFailure("away")
+
+    exchange, store.exchange = store.exchange, away
+    many = Bucket(key="a/many", unit="requests", limit=1e6, window="rolling", period=60)
+    ledger._journal._most_entries = 100
+    for _ in range(1000):
+        held = await ledger.reserve([Offer("d", (many,), Cost(1))])
+        ledger.settle(held, Cost(1))
+    assert len(ledger._journal.entries) <= 101
+
+    store.exchange = exchange
+    await ledger._journal.look()
+    assert (await ledger.levels([many]))[many.key].used == 1000
+    await ledger.aclose()
+
+
+def test_what_a_provider_said_stays_said_in_fewer_entries():
+    said = [Entry(DAY, Learn(30.0, -1.0, "one", NOON, NOON)), Entry(DAY, Learn(-1.0, 4.0, "two", NOON, NOON))]
+
+    assert compacted(said) == said

@@ -17,7 +17,8 @@ from redis.asyncio import Redis
 from gateway.clock import WallClock
 from gateway.quota import redis as shared
 from gateway.quota.buckets import LEASE
-from gateway.quota.ledger import BEAT, Ledger
+from gateway.quota.degraded import HEARTBEAT
+from gateway.quota.ledger import Ledger
 from gateway.quota.redis import PATIENCE, SharedStore, open_store
 from tests import containers
 from tests.clock import FakeClock
@@ -133,7 +134,7 @@ async def test_a_redis_that_is_killed_and_started_again_loses_nothing(server, tm
         for process in processes:
             assert process.wait(60) == 0
 
-    unseen = sum(what == "begun" and killed_at - 2 * BEAT < at < killed_at for at, _, what in log(tmp_path))
+    unseen = sum(what == "begun" and killed_at - 2 * HEARTBEAT < at < killed_at for at, _, what in log(tmp_path))
     unheard = PROCESSES * CALLERS  # reservations whose answer was lost stay counted
     assert REQUESTS.limit - unheard <= begun(tmp_path) <= REQUESTS.limit + unseen
     left = await levels(server)

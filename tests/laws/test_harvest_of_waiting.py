@@ -8,15 +8,7 @@ from gateway.request.plan import plan
 from tests.bench.harvest import SHORT, of_policy
 from tests.bench.traces import TRACES
 
-REASONS = {
-    "in flight": "an in-flight bucket is said to open when its lease expires, after 900 s",
-    "failing": "all attempts of a request may go to deployments of two sources that fail, while two others are up",
-}
-WAITING = [
-    pytest.param(trace, marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason=REASONS[trace.name]))
-    for trace in TRACES
-    if trace.waits
-]
+WAITING = [trace for trace in TRACES if trace.waits]
 
 
 @pytest.mark.parametrize("trace", WAITING, ids=lambda trace: trace.name)

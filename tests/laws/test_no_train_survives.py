@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.laws.sources import Said, Scene, Source, error
 
 GONE = Said(404, error("the model does not exist", code="model_not_found"), counted=False)

@@ -125,6 +125,11 @@ class Inside:
         elif isinstance(event, Ended):
             self.ended.append(event)
 
+    @property
+    def writing(self) -> bool:
+        """Whether the ledger is telling its store something, which takes no time on this clock."""
+        return self.ledger._journal._exchanging is not None
+
     def asked(self, model: str, text: str = "Say: yes", *, wait: float = 0.0, **more: Any) -> Call:
         """Somebody asks *model*. *more* are fields of the request, of the Call and of what it wants."""
         messages = [{"role": "user", "content": text}]

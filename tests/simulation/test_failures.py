@@ -243,7 +243,7 @@ async def test_a_stream_that_breaks_is_told_once_and_never_passed_off_as_whole(o
     assert heard.ended
     assert bench.cooled(bench.pinned(name))
     assert [ended.outcome for ended in bench.gateway.ended] == ["interrupted"]
-    assert not bench.gateway.ledger._held
+    assert not bench.gateway.ledger._journal.held
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "ollama"])  # it tells no codes
@@ -262,7 +262,7 @@ async def test_a_limit_that_is_told_in_mid_stream_is_learned_like_one_told_befor
     assert bench.gateway.failed == ["Interrupted"]
     assert await bench.used(pinned) > before or name == "zai"  # it was sent, and counts; there only while it is
     assert bench.cooled(pinned)
-    assert not bench.gateway.ledger._held
+    assert not bench.gateway.ledger._journal.held
     if name in ("huggingface", "zai"):  # whose limit it was is not told
         return
     bench.recover()  # what is left is what was told of the limit
@@ -320,7 +320,7 @@ async def test_a_provider_that_hangs_is_left_and_another_answers(opened, name):
     assert [one.text() for one in heard] == [TEXT, TEXT]
     assert [one.headers["x-freeway-provider"] for one in heard] == [other, other]
     assert bench.gateway.failed == ["Unreachable", "Unreachable"]
-    assert not bench.gateway.ledger._held
+    assert not bench.gateway.ledger._journal.held
 
 
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}

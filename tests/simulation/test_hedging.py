@@ -90,7 +90,7 @@ class Bench:
     async def at_rest(self) -> None:
         """Nothing is under way, nothing is held, and no timer is left."""
         await eventually(lambda: not self.wire.open)
-        await eventually(lambda: not self.gateway.ledger._held)
+        await eventually(lambda: not self.gateway.ledger._journal.held)
         levels = await self.gateway.ledger.levels(self.gateway.engine.view.catalog.buckets())
         assert {level.used for level in levels.values() if level.unit == "in-flight"} == {0}
         assert self.clock.timers == 0

@@ -83,7 +83,7 @@ async def test_who_leaves_without_taking_the_first_byte_leaves_nothing_behind(ga
     await Caller(gateway).ask(ask, deaf=True)
 
     await eventually(lambda: not wire_of(gateway).open)
-    assert not gateway.ledger._held
+    assert not gateway.ledger._journal.held
 
 
 async def test_a_thousand_who_leave_leave_nothing_behind(gateway):
@@ -110,7 +110,7 @@ async def test_a_thousand_who_leave_leave_nothing_behind(gateway):
 
     assert (told, outcomes) == (LEAVERS, {"left"})
     assert cancelled == LEAVERS
-    assert not gateway.ledger._held
+    assert not gateway.ledger._journal.held
     levels = await gateway.ledger.levels(gateway.engine.view.catalog.buckets())
     assert {level.used for level in levels.values() if level.unit == "in-flight"} == {0}
     assert len(asyncio.all_tasks()) <= tasks

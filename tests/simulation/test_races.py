@@ -109,7 +109,7 @@ class Stage:
     async def at_rest(self) -> None:
         """Everything has ended, exactly once."""
         await turns()
-        assert not self.gateway.ledger._held
+        assert not self.gateway.ledger._journal.held
         levels = await self.gateway.ledger.levels(self.gateway.engine.view.catalog.buckets())
         assert {level.used for level in levels.values() if level.unit == "in-flight"} == {0}
         assert all(call.comes.done() for call in self.calls)

@@ -33,7 +33,7 @@ counted = pytest.mark.parametrize("kind", KINDS[:-1], ids=lambda k: k.calendar o
 
 def take(kind: Bucket, level: Level, amount: float, now: float, lease=NO_LEASE) -> bool:
     b.roll(kind, level, now)
-    if b.opens_at(kind, level, amount, now) > now:
+    if b.opens_at(kind, level, amount, now) != now:
         return False
     b.debit(kind, level, amount, now, lease)
     return True
@@ -48,7 +48,19 @@ def test_a_fresh_bucket_takes_its_limit_and_no_more(kind):
     assert admitted == kind.limit
 
 
-@kinds
+def test_a_full_in_flight_bucket_has_no_moment_but_opens_when_one_ends():
+    kind, level = bucket("in-flight", limit=1), Level()
+    take(kind, level, 1, T0, "one")
+
+    assert b.opens_at(kind, level, 1, T0) == b.WHEN_FREED
+    assert b.opens_at(kind, level, 2, T0) == float("inf")
+    level.closed_until = T0 + 5
+    assert b.opens_at(kind, level, 1, T0) == T0 + 5
+    level.leases = []
+    assert take(kind, level, 1, T0 + 5, "two")
+
+
+@counted
 def test_a_full_bucket_opens_exactly_when_it_says(kind):
     level = Level()
     for i in range(20):
@@ -161,6 +173,78 @@ def test_no_refilling_bucket_gives_more_than_its_size_and_what_flowed_in(steps):
         for at, amount in admitted[i:]:
             given_out += amount
             assert given_out <= kind.limit * (1 + (at - start) / kind.period) + 1e-6
+
+
+def provider_refuses(kind: Bucket, arrivals: list[tuple[float, float]], later: float = 0.0) -> bool:
+    """Whether a token bucket refuses one of these, which starts its refill so much *later* whenever it was untouched."""
+    used, since = 0.0, 0.0
+    for at, amount in sorted(arrivals):
+        used = max(0.0, used - max(0.0, at - since) * kind.limit / kind.period)
+        since = max(since, at) if used else at + later
+        used += amount
+        if used > kind.limit + 1e-6:
+            return True
+    return False
+
+
+@given(st.lists(st.tuples(st.floats(0, 8), st.floats(0.1, 6), st.floats(0, b.REFILL_LAG)), min_size=1, max_size=80))
+def test_a_provider_that_hears_of_requests_later_refuses_none_of_them(steps):
+    """Saturated: each is sent as soon as it fits. The way there takes up to 100 ms, for each another time."""
+    kind, level, now, sent, arrived = bucket("refill"), Level(), T0, [], []
+    for wait, amount, delay in steps:
+        now += wait if wait > 6 else 0.0
+        b.roll(kind, level, now)
+        now = b.opens_at(kind, level, amount, now)
+        assert take(kind, level, amount, now)
+        sent.append((now, amount))
+        arrived.append((now + delay, amount))
+
+    assert not provider_refuses(kind, arrived)
+    assert not provider_refuses(kind, sent, later=0.05)
+
+
+def test_an_untouched_refilling_bucket_gives_all_of_it_at_once():
+    level = Level()
+
+    assert all(take(bucket("refill", limit=30), level, 1, T0) for _ in range(30))
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 30), st.floats(0.1, 4), st.booleans()), min_size=1, max_size=40), st.floats(0, 30)
+)
+def test_a_debit_that_is_told_late_counts_no_less_than_if_it_had_been_told_at_once(steps, wait):
+    """What another replica took meanwhile is told of later; refill that it would have used is used, and none twice."""
+    kind, now = bucket("refill", limit=100.0), T0
+    at_once, late, untold = Level(), Level(), []
+    for gone, amount, is_late in steps:
+        now += gone
+        for level in (at_once, late):
+            b.roll(kind, level, now)
+        b.debit(kind, at_once, amount, now, NO_LEASE)
+        if is_late:
+            untold.append((amount, now))
+        else:
+            b.debit(kind, late, amount, now, NO_LEASE)
+    now += wait
+    for level in (at_once, late):
+        b.roll(kind, level, now)
+    for amount, at in untold:
+        b.debit_late(kind, late, amount, at, now, NO_LEASE)
+
+    true = b.used(kind, at_once)
+    # Each that begins anew here waits for its refill a little longer than one that came among others.
+    slack = len(untold) * b.REFILL_LAG * 100 / 60
+    assert true - 1e-6 <= b.used(kind, late) + b.REFILL_LAG * 100 / 60 * len(steps)
+    if now - T0 < kind.period and len(steps) < b.STRETCHES:
+        assert b.used(kind, late) <= true + slack + 1e-6
+
+
+def test_the_shortest_window_is_what_a_refusal_means_that_names_none():
+    month = bucket("calendar", calendar="month", limit=1000)
+    minute, flight = bucket("clock", limit=20), bucket("in-flight")
+
+    assert b.shortest([month, flight, minute]) is minute
+    assert b.shortest([flight]) is None
 
 
 @given(steps)

@@ -65,7 +65,7 @@ def serving(made: Catalog, *asked: str, now=NOW, **wanted) -> set[str]:
 
 
 def view_of(made: Catalog) -> View:
-    return View(made, unshared(), dict, Sessions())
+    return View(made, unshared(), lambda _: {}, Sessions())
 
 
 A = deployment("groq/a", talents="tools")

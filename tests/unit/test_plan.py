@@ -10,19 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.quota.buckets import Bucket
-from gateway.quota.nouns import NoRoom
-from gateway.quota.prices import Share
+from gateway.quota.nouns import NoRoom, Refusal
 from gateway.request.plan import SHORTLIST, Plan, Retry, Tried, Wait, plan
 from gateway.routing.latency import TYPICAL, Point
+from gateway.routing.prices import Price
 from gateway.routing.rank import appraise
 from gateway.words import Deployment, FreeProof
 from tests.calls import call
 from tests.deployments import NOW, deployment, unshared, view
 
 
-def share(used: float) -> Share:
-    """A window's last minute, or a full one."""
-    return Share(used, NOW, used, used / 60, NOW + 60 if used >= 1 else 0.0)
+def share(used: float) -> Price:
+    """Of a window's last minute, or of a full one."""
+    return Price(used, NOW, used / 60, NOW + 60 if used >= 1 else 0.0)
 
 
 def planned(
@@ -125,7 +125,7 @@ def test_a_long_request_spares_tokens_that_are_dear():
     by_tokens = deployment("groq/by-tokens", 0.8)
     tokens = Bucket(key="t", unit="tokens", limit=200_000, window="refill", period=86_400, window_name="day")
     by_tokens = msgspec.structs.replace(by_tokens, buckets=(tokens,))
-    known = {"t": Share(0.03, NOW, 0.1), "google/by-requests": Share(0.3, NOW, 0.2)}
+    known = {"t": Price(0.1, NOW), "google/by-requests": Price(0.2, NOW)}
     seen = view([by_tokens, deployment("google/by-requests", 0.7)], known)
 
     def first(size: int) -> str:
@@ -165,9 +165,9 @@ def in_flight(name: str) -> Deployment:
 
 def test_a_full_slot_has_no_moment_it_is_retried_when_freed():
     one = in_flight("groq/one")
-    busy = plan(call(), Tried(), view([one], {"groq/one": Share(1.0, NOW, 1.0, 0.0, NOW + 900)}), NOW)
+    busy = plan(call(), Tried(), view([one], {"groq/one": Price(0.0, NOW, when_freed=True)}), NOW)
     tried = Tried()
-    tried.refused([one], NoRoom(((one.buckets[0], NOW + 900),)))
+    tried.refused([one], NoRoom((Refusal(one.buckets[0], math.inf, when_freed=True),)))
 
     assert (busy.ranked, busy.retry) == ([], Retry(when_freed=True))
     assert plan(call(), tried, view([one]), NOW).retry == Retry(when_freed=True)
@@ -192,7 +192,7 @@ def test_it_looks_beyond_its_short_list_before_it_says_that_nobody_can():
     many = [deployment(f"groq/m{n:02}", 1 - n / 100) for n in range(SHORTLIST + 5)]
     seen, tried = view(many), Tried()
     first = plan(call(), tried, seen, NOW)
-    tried.refused(first.ranked, NoRoom(tuple((d.buckets[0], math.inf) for d in first.ranked)))
+    tried.refused(first.ranked, NoRoom(tuple(Refusal(d.buckets[0], math.inf) for d in first.ranked)))
     second = plan(call(), tried, seen, NOW)
 
     assert [d.name for d in first.ranked] == [d.name for d in many[:SHORTLIST]]
@@ -202,7 +202,7 @@ def test_it_looks_beyond_its_short_list_before_it_says_that_nobody_can():
 def test_what_is_refused_is_asked_again_after_a_wait_but_for_what_outgrows_a_quota():
     small, full = deployment("groq/small"), deployment("google/full")
     tried, seen = Tried(), view([small, full])
-    tried.refused([small, full], NoRoom(((small.buckets[0], math.inf), (full.buckets[0], NOW + 5))))
+    tried.refused([small, full], NoRoom((Refusal(small.buckets[0], math.inf), Refusal(full.buckets[0], NOW + 5))))
     before = plan(call(), tried, seen, NOW)
     tried.woke(Wait(5.0, 0, ("google/full",), "used"))
 

@@ -1,0 +1,403 @@
+"""
+The journal: what happened to levels, until the store has confirmed it, and the requests that wait for the store.
+
+The process has one exchange with the store at a time, which carries the journal and the requests that have come
+meanwhile; so at most one is ever in doubt. While the store is away, the journal grows, and degraded.py decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count, islice
+from typing import Any
+from uuid import uuid4
+
+from gateway.clock import Clock, Timer
+from gateway.quota import buckets as b
+from gateway.quota.buckets import Bucket, Level
+from gateway.quota.degraded import HEARTBEAT, MOST_ENTRIES, PART_FOR, Degraded, WithheldParts, compacted
+from gateway.quota.exchange import (
+    Answer,
+    Ask,
+    Asking,
+    Heartbeat,
+    Outcome,
+    Store,
+    StoreFailure,
+    StoreForgot,
+    again,
+    nothing_withheld,
+)
+from gateway.quota.level_cache import LevelCache, gave_back
+from gateway.quota.nouns import Condition, NoRoom, Offer, Reservation, refusal
+from gateway.quota.operations import Debit, Entry, Learn, Open, Restore, Settle
+
+_GATHER = 0.01
+"""
+Seconds for which what ended is gathered before a shared store is told, if no reservation takes it along earlier: one round
+trip for each request is enough. What ends while an exchange is under way is gathered anyway.
+"""
+
+_ENTRIES_AT_ONCE, _ASKS_AT_ONCE = 256, 64
+"""What one exchange carries at most. Requests go along once the journal before them has been told."""
+
+_FIRST, _MORE = 4, 64
+"""Deployments that are offered in the first exchange for a request, and in each further one if none of them has room."""
+
+_SEEN_AT_ONCE = 1000
+"""Buckets that one look at a shared store reads."""
+
+
+class Journal:
+    """
+    One for each ledger, whose arguments it takes. *held* are the reservations of this process that have not ended;
+    *ahead* is the store's clock, of ours.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        buckets: Callable[[], Sequence[Bucket]],
+        replicas: int,
+        tell: Callable[[Condition], None],
+        freed: Callable[[], None],
+    ) -> None:
+        self.cache = LevelCache()
+        self._store, self._clock, self._buckets, self._tell, self._freed = store, clock, buckets, tell, freed
+        self.name, self._numbers = f"{store.name}-{uuid4().hex[:6]}", count()
+        self.ahead = 0.0  # of our clock, the store's
+        self.held: set[str] = set()
+        self.entries: list[Entry] = []
+        self._most_entries = MOST_ENTRIES
+        self._asking: deque[Asking] = deque()
+        self._exchanging: asyncio.Task[None] | None = None
+        self._writing: Timer | None = None
+        self._least = replicas
+        self._rank, self._replicas, self._sharing = 0, replicas, replicas  # those that live; those that may
+        self._heard_at: float | None = None  # when our own heartbeat was last confirmed
+        self._withheld = WithheldParts()
+        self._degraded: Degraded | None = None
+        self._untold: list[Entry] = []  # entries that ``_degraded`` has not heard of
+        self._replaying = False
+        self._in_store = asyncio.Lock()  # one exchange at a time
+        self._seen_to = 0
+        self._looking: asyncio.Task[None] | None = None
+
+    def condition(self) -> Condition:
+        """How the store fares."""
+        if self._degraded is None:
+            return Condition(self._store.title, self._replicas)
+        return Condition(self._store.title, self._replicas, self._degraded.because, self._degraded.since)
+
+    async def serve(self) -> None:
+        """Keep in touch with the replicas that share the store, and with the levels in use, until ``aclose``."""
+        if self._store.shared:
+            await self.look()
+            self._looking = asyncio.create_task(self._keep_looking())
+
+    async def aclose(self) -> None:
+        """Write down everything, sign off, and give the store back."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+        if self._writing is not None:
+            self._writing.cancel()
+        await self.ask("", ())
+        if self._exchanging is not None:
+            await asyncio.gather(self._exchanging, return_exceptions=True)
+        try:
+            if self._degraded is not None:
+                await self._replay()
+            await self._store.sign_off(self.name)
+        except StoreFailure:
+            pass  # the journal is lost with the process; what it holds was counted in this replica's part
+        await self._store.aclose()
+
+    # ── one exchange after another ──
+
+    def now(self) -> float:
+        return self._clock.now() + self.ahead
+
+    async def reserve(self, offers: Iterable[Offer]) -> Reservation | NoRoom:
+        """Debit the first of *offers* whose buckets all have room, or say what is in the way of each."""
+        done = self.ask(self._new_lease(), offers)
+        try:
+            found: Reservation | NoRoom = await done
+        except asyncio.CancelledError:
+            if done.done() and not done.cancelled():  # it was told while its caller left
+                self._give_back(done.result())
+            raise
+        return found
+
+    async def look_at(self, buckets: Sequence[Bucket]) -> tuple[dict[str, Level], float]:
+        """The levels of *buckets* that are not blank, by key, and the store's now."""
+        outcome: Outcome = await self.ask("", (), buckets)
+        return {bucket.key: level for bucket, level in outcome.levels}, outcome.now
+
+    async def flush(self) -> None:
+        """Return once the store has heard of everything, or is away."""
+        await self.ask("", ())
+
+    def end(self, held: Reservation, changes: Iterable[float], said: Sequence[Entry] = ()) -> None:
+        """*held* has ended, and each of its buckets *changes* by so much; its answer *said* something of some, too."""
+        held.ended, now = True, self.now()
+        self.held.discard(held.id)
+        changed = zip(held.offer.buckets, changes, strict=True)
+        self.note([*(Entry(bucket, Settle(change, held.at, held.id, now)) for bucket, change in changed), *said])
+
+    def _give_back(self, found: Reservation | NoRoom | Outcome) -> None:
+        """The caller left: nothing is to stay debited."""
+        if isinstance(found, Reservation):
+            cost = found.offer.cost
+            self.end(found, [-cost.of(bucket.unit) for bucket in found.offer.buckets])
+
+    def _new_lease(self) -> str:
+        return f"{self.name}-{next(self._numbers)}"
+
+    def ask(self, lease: str, offers: Iterable[Offer], looks: Sequence[Bucket] = ()) -> asyncio.Future[Any]:
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._asking.append(Asking(lease, iter(offers), looks, done))
+        self._wake()
+        return done
+
+    def note(self, entries: Sequence[Entry]) -> None:
+        """Something happened: the store is told with the next reservation, or soon."""
+        self.entries += entries
+        if self._degraded is not None:
+            self._untold += entries
+            self._bound()
+        if not self._store.shared:
+            self._wake()
+        elif self._writing is None:
+            self._writing = self._clock.call_later(_GATHER, self._write)
+
+    def _write(self) -> None:
+        self._writing = None
+        if self.entries:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._exchanging is None:
+            self._exchanging = asyncio.create_task(self._exchange_all())
+
+    async def _exchange_all(self) -> None:
+        try:
+            while self._asking or (self._untold if self._degraded is not None else self.entries):
+                await self._exchange_once()
+        except BaseException as exc:  # a bug: requests are not to wait for ever
+            asking, self._asking = self._asking, deque()
+            for one in asking:
+                if not one.done.done():
+                    one.done.set_exception(exc)
+            raise
+        finally:
+            self._exchanging = None
+
+    async def _exchange_once(self) -> None:
+        """One exchange: the journal, and the requests that have come, if all of it fits."""
+        entries = (self.entries if self._degraded is None else self._untold)[:_ENTRIES_AT_ONCE]
+        asking, asks = self._next(whole=len(entries) < _ENTRIES_AT_ONCE)
+        looks = [bucket for one in asking for bucket in one.looks]
+        try:
+            outcome = await self._with_store(entries, asks, looks)
+        except BaseException:
+            self._asking.extendleft(reversed(asking))
+            raise
+        if outcome is None:  # it was lost, or had forgotten: again, with what is to be told first
+            for one, ask in zip(asking, asks, strict=True):
+                one.offers = again(ask.offers, one.offers)
+                one.lease = self._new_lease() if one.lease else ""  # the old one may have been debited
+            self._asking.extendleft(reversed(asking))
+            return
+        for one, ask, answer in zip(asking, asks, outcome.answers, strict=True):
+            self._tell_answer(one, ask, answer, outcome)
+        if any(isinstance(entry.operation, Settle | Learn | Open) for entry in entries):
+            self._freed()  # not before: what is given back is seen only now
+
+    def _next(self, *, whole: bool) -> tuple[list[Asking], list[Ask]]:
+        """The requests that go with the next exchange, with what each of them offers."""
+        asking: list[Asking] = []
+        while whole and self._asking and len(asking) < _ASKS_AT_ONCE:
+            one = self._asking.popleft()
+            if not one.done.done():  # else its caller left
+                asking.append(one)
+        return asking, [Ask(one.lease, list(islice(one.offers, _MORE if one.offered else _FIRST))) for one in asking]
+
+    async def _with_store(self, entries: list[Entry], asks: list[Ask], looks: list[Bucket]) -> Outcome | None:
+        """What came of it, with the store or without; None: it must be tried again."""
+        if self._degraded is not None:
+            del self._untold[: len(entries)]
+            outcome = self._degraded.exchange(entries, asks, looks, self.now())
+            self._keep_debits(asks, outcome)
+            for bucket, level in outcome.levels:
+                self.cache.see_part(bucket, level)
+            return outcome
+        now = self._clock.now()
+        withheld = self.left_alone if self._withheld else nothing_withheld
+        try:
+            async with self._in_store:
+                outcome = await self._store.exchange(entries, asks, looks, now, withheld)
+        except StoreForgot:
+            self._remind()
+            return None
+        except StoreFailure as failure:
+            self._lost(failure)
+            return None
+        finally:
+            self.entries = [entry for entry in self.entries if not entry.done]
+        self._see_all(outcome)
+        return outcome
+
+    def _see_all(self, outcome: Outcome) -> None:
+        if self._store.shared:
+            self.cache.ahead = self.ahead = outcome.now - self._clock.now()
+        for bucket, level in outcome.levels:
+            self.cache.see(bucket, level)
+
+    def _keep_debits(self, asks: list[Ask], outcome: Outcome) -> None:
+        """What was debited without the store goes into the journal."""
+        for ask, answer in zip(asks, outcome.answers, strict=True):
+            if answer.place >= 0:
+                offer = ask.offers[answer.place]
+                self.entries += [
+                    Entry(bucket, Debit(offer.cost.of(bucket.unit), outcome.now, ask.lease)) for bucket in offer.buckets
+                ]
+        self._bound()
+
+    def _bound(self) -> None:
+        if len(self.entries) > self._most_entries and not self._replaying:
+            self.entries = compacted(self.entries)
+            self._most_entries = max(MOST_ENTRIES, 2 * len(self.entries))
+
+    def _tell_answer(self, one: Asking, ask: Ask, answer: Answer, outcome: Outcome) -> None:
+        found: Reservation | NoRoom | Outcome = outcome
+        if answer.place >= 0:
+            found = Reservation(one.lease, one.offered + answer.place, ask.offers[answer.place], outcome.now)
+            self.held.add(one.lease)
+        elif one.lease:
+            one.refusals = [*one.refusals, *(refusal(*refused, self.ahead) for refused in answer.refusals)]
+            one.offered += len(ask.offers)
+            if len(ask.offers) >= _FIRST and (more := next(one.offers, None)) is not None:
+                one.offers = again([more], one.offers)
+                self._asking.appendleft(one)
+                return
+            found = NoRoom(tuple(one.refusals))
+        if one.done.done():
+            self._give_back(found)
+        else:
+            one.done.set_result(found)
+
+    def left_alone(self, bucket: Bucket) -> float:
+        return self._withheld.of(bucket, self.now())
+
+    # ── losing and finding the store ──
+
+    def _remind(self) -> None:
+        """The store has lost its memory: before anything else it is told what was known."""
+        known = self.cache.levels.values()
+        self.entries[:0] = [Entry(bucket, Restore(b.copy_of(level))) for bucket, level in known]
+
+    def _lost(self, failure: StoreFailure) -> None:
+        if self._degraded is not None:
+            return
+        if failure.heartbeat is not None:
+            self._meet(failure.heartbeat)
+        heard_at = self._clock.now() if self._heard_at is None else self._heard_at
+        alone = self._sharing == 1 or not self._store.shared
+        self._degraded = Degraded(
+            self.cache.levels,
+            rank=self._rank,
+            count=self._sharing,
+            held=self.held,
+            because=str(failure),
+            since=self._clock.now(),
+            good_until=float("inf") if alone else heard_at + PART_FOR + self.ahead,
+        )
+        self._untold = list(self.entries)
+        if not self._store.shared:
+            self._looking = asyncio.create_task(self._keep_looking())
+        self._tell(self.condition())
+
+    def _meet(self, beat: Heartbeat) -> None:
+        self._rank, self._replicas = beat.rank, max(len(beat.peers), self._least)
+        self._sharing = max(len(beat.peers) + len(beat.missing), self._least)
+        self.cache.replicas = self._replicas
+
+    async def _keep_looking(self) -> None:
+        while self._store.shared or self._degraded is not None:
+            await self._clock.sleep(HEARTBEAT)
+            await self.look()
+
+    async def look(self) -> None:
+        """See who shares the store and what they took; tell a store that is back what it missed."""
+        sent_at = self._clock.now()
+        try:
+            beat = await self._store.heartbeat(self.name, sent_at)
+            if self._degraded is not None:
+                await self._replay()
+        except StoreFailure as failure:
+            self._lost(failure)
+            return
+        self._heard_at = sent_at
+        self._meet(beat)
+        self._withheld.see(beat, self._buckets(), self.cache, self.now())
+        if self._store.shared:
+            await self._see()
+
+    async def _see(self) -> None:
+        """See what others took, of so many buckets that all have been seen within a few looks."""
+        buckets = self._buckets()
+        start = self._seen_to if self._seen_to < len(buckets) else 0
+        seen = buckets[start : start + _SEEN_AT_ONCE]
+        self._seen_to = start + len(seen)
+        if not seen:
+            return
+        before = {bucket.key: self.cache.levels.get(bucket.key) for bucket in seen}
+        levels, now = await self.look_at(seen)
+        if self._degraded is not None:
+            return
+        for bucket in seen:
+            if bucket.key not in levels:
+                self.cache.forget(bucket)
+        if any(gave_back(bucket, before[bucket.key], levels.get(bucket.key), now) for bucket in seen):
+            self._freed()
+
+    async def _replay(self) -> None:
+        """Tell the store what it missed, until it has confirmed all of it. Raises StoreFailure; nothing is forgotten."""
+        async with self._in_store:
+            self._replaying = True
+            try:
+                await self._tell_journal()
+            finally:
+                self._replaying = False
+        self._degraded, self._untold, self._most_entries = None, [], MOST_ENTRIES
+        self.cache.back()
+        self._tell(self.condition())
+        self._freed()
+
+    async def _tell_journal(self) -> None:
+        touched = {entry.bucket.key: entry.bucket for entry in self.entries}
+        for orphan in await self._store.clear_doubt():
+            cost, now = orphan.offer.cost, self.now()  # only the store has debited it, so only the store is told
+            self.entries += [
+                Entry(bucket, Settle(-cost.of(bucket.unit), orphan.at, orphan.lease, now))
+                for bucket in orphan.offer.buckets
+            ]
+        self.entries = [entry for entry in self.entries if not entry.done]
+        looks: Sequence[Bucket] = tuple(touched.values())
+        while self.entries or looks:
+            entries = self.entries[:_ENTRIES_AT_ONCE]
+            # Nothing is given from levels of before: should it be lost again at once, it goes on from what it is now.
+            looked = () if self.entries[_ENTRIES_AT_ONCE:] else looks[:_SEEN_AT_ONCE]
+            try:
+                outcome = await self._store.exchange(entries, (), looked, self._clock.now(), nothing_withheld)
+                self._see_all(outcome)
+                looks = looks[len(looked) :]
+            except StoreForgot:
+                self._remind()
+            finally:
+                self.entries = [entry for entry in self.entries if not entry.done]
