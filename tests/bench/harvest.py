@@ -205,9 +205,15 @@ async def of_policy(trace: Trace, policy: Policy, folder: Path, days: float = DA
     return result
 
 
+def _next_moment(clock: FakeClock) -> float:
+    """The first at which somebody wakes up, or something was to be called."""
+    sleepers = (at for at, woken in clock._sleepers if not woken.is_set())
+    return min((*sleepers, *(timer.at for timer in clock._timers)), default=math.inf)
+
+
 async def _until(moment: float, clock: FakeClock, settle: Callable[[], Any]) -> None:
     """Jump to *moment*, and on the way to every moment at which somebody who sleeps wakes up."""
-    while (due := min((at for at, woken in clock._sleepers if not woken.is_set()), default=math.inf)) < moment:
+    while (due := _next_moment(clock)) < moment:
         clock.advance(max(0.0, due - clock()))
         for _ in range(3):
             await asyncio.sleep(0)
