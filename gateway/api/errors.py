@@ -65,7 +65,11 @@ def bug(exc: BaseException, where: str, request: str = "", texts: Iterable[str] 
     one: BaseException | None = exc
     while one is not None and seen < _MOST_CAUSES:
         said = redacted(str(one), None, texts)
-        told[:0] = [*traceback.format_tb(one.__traceback__), f"{type(one).__qualname__}: {said}\n"]
+        told[:0] = [
+            "Traceback (most recent call last):\n",
+            *traceback.format_tb(one.__traceback__),
+            f"{type(one).__qualname__}: {said}\n",
+        ]
         one, seen = one.__cause__ or one.__context__, seen + 1
     return Bug(where, "".join(told)[-_LONGEST_TRACEBACK:].rstrip(), request)
 
