@@ -9,17 +9,17 @@ from functools import partial
 
 from litestar import Litestar
 from litestar.di import Provide
-from litestar.exceptions import HTTPException
 from msgspec import Struct
 
 from gateway import __version__
-from gateway.api import errors as openai_errors
-from gateway.api import explain, openai_models
-from gateway.api import health as admin
+from gateway.api import errors, explain, health, openai_chat, openai_models
 from gateway.api import metrics as metrics_page
-from gateway.api.auth import Doorkeeper
+from gateway.api.auth import Authenticator
 from gateway.api.drain import Drain
-from gateway.api.openai_chat import Surface, chat_completions
+from gateway.api.http import Host, route
+from gateway.api.openai_chat import ChatCompletions
+from gateway.api.openai_completions import Completions
+from gateway.api.openai_embeddings import Embeddings
 from gateway.background import Background
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.changes import History
@@ -52,6 +52,10 @@ USER_AGENT = f"Freeway/{__version__}"
 
 STATE_FILE = "memory.sqlite"
 """In the state folder. The first version called it so, and what it learned goes on being known."""
+
+SURFACES = (ChatCompletions, Completions, Embeddings)
+PATHS = (*(surface.path for surface in SURFACES), openai_models.PATH, explain.PATH)
+"""Those that a client with a slightly wrong address may have meant."""
 
 
 def make_providers(settings: Settings, wire: Wire, prepare: Mapping[str, Prepare]) -> dict[str, Provider]:
@@ -179,7 +183,8 @@ def create_app(
     engine, discovery, background = parts.engine, parts.discovery, parts.background
     scrape = metrics_page.Scrape(engine, metrics)
     drain.on_begin(engine.queue.close)
-    doorkeeper = Doorkeeper(settings, drain)
+    authenticator = Authenticator(settings, drain)
+    host = Host(engine, authenticator, settings.server)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -195,22 +200,22 @@ def create_app(
 
     return Litestar(
         [
-            chat_completions(Surface(engine, doorkeeper, settings.server)),
+            *(route(surface, host) for surface in SURFACES),
             openai_models.router(),
-            explain.router(settings.server.max_body),
-            admin.router(),
+            explain.router(openai_chat.parse, settings.server.max_body),
+            health.router(),
             metrics_page.router(),
         ],
         dependencies=_given(
             engine=engine,
-            doorkeeper=doorkeeper,
+            authenticator=authenticator,
             scrape=scrape,
             drain=drain,
             discovery=discovery,
             background=background,
             state_store=parts.state,
         ),
-        exception_handlers={HTTPException: openai_errors.on_http_exception},
+        exception_handlers=errors.handlers(engine.tell, PATHS),
         lifespan=[lifespan],
         openapi_config=None,
         logging_config=None,

@@ -140,8 +140,20 @@ class StateSetAside(Struct, frozen=True):
     because: str
 
 
+class Bug(Struct, frozen=True):
+    """
+    Something went wrong that no code foresaw: *where* (a path, a task), with the traceback. *request* is the id of the
+    request that met it, empty if there is none.
+    """
+
+    where: str
+    traceback: str
+    request: str = ""
+
+
 Event = (
     Attempted
+    | Bug
     | Hedged
     | Ended
     | Withdrawn

@@ -243,7 +243,7 @@ def _with_environment(settings: Settings, environ: Mapping[str, str], home: Path
         if key:
             keys[name] = Secret(_plain(key, spec.key_env))
         providers[name] = _located(spec, environ)
-    client_key = environ.get("FREEWAY_API_KEY") or None
+    client_key = environ.get("FREEWAY_API_KEY", "").strip() or None
     catalog = msgspec.structs.replace(
         settings.catalog, database=environ.get("MODELS_DEV_URL", settings.catalog.database).strip()
     )

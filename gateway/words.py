@@ -211,9 +211,9 @@ class BadRequest(GatewayError):
 
 
 class WrongMethod(BadRequest):
-    """The path is right, the method is not."""
+    """The path is right, the method is not; *allowed* are those that are, as the header ``allow`` has them."""
 
-    status = 405
+    status, allowed = 405, "POST"
 
 
 class TooBig(GatewayError):
@@ -294,3 +294,15 @@ class Broken(GatewayError):
     """An answer broke off after it had begun."""
 
     status, code = 502, "interrupted"
+
+
+class Internal(GatewayError):
+    """A bug of ours: the log has its traceback."""
+
+    code = "internal_error"
+
+    def __init__(self, request: str = "") -> None:
+        super().__init__(
+            "this gateway has met an error of its own, and the request is not at fault; its log has the traceback"
+            + (f" under the id {request}" if request else "")
+        )

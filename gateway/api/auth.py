@@ -8,61 +8,77 @@ from hashlib import sha256
 
 from gateway.api.drain import Drain
 from gateway.settings import Client, Settings
-from gateway.words import Forbidden, Stopping, Unauthorized
+from gateway.words import BadRequest, Forbidden, Stopping, Unauthorized
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 ANYBODY = Client(name="anybody", key_sha256="0" * 64)
 _LOCAL = (b"localhost", b"127.0.0.1", b"[::1]")
 
 
-class Doorkeeper:
+class Authenticator:
     """
-    Lets callers in.
+    Says which client a request comes from.
 
     With no key configured everybody may call, with any credential or none; but only by a local name: a web page that
-    makes a browser call its own name for this address is not let in (DNS rebinding).
+    makes a browser call its own name for this address is refused (DNS rebinding). With keys configured, a client may
+    send its key as a bearer token, as ``x-api-key``, or as both; one that is right is enough, for some programs fill the
+    other with a placeholder.
 
-    Once *drain* has begun nobody is let in.
+    Once *drain* has begun every request is refused.
     """
 
     def __init__(self, settings: Settings, drain: Drain) -> None:
         self._drain = drain
-        hashes = [(client, bytes.fromhex(client.key_sha256)) for client in settings.client]
+        digests = [(client, bytes.fromhex(client.key_sha256)) for client in settings.client]
         if settings.client_key:
             digest = sha256(settings.client_key.encode())
-            hashes.append((Client(name="default", key_sha256=digest.hexdigest()), digest.digest()))
-        self._hashes: Sequence[tuple[Client, bytes]] = tuple(hashes)
+            digests.append((Client(name="default", key_sha256=digest.hexdigest()), digest.digest()))
+        self._digests: Sequence[tuple[Client, bytes]] = tuple(digests)
 
     @property
     def open(self) -> bool:
-        return not self._hashes
-
-    @property
-    def closed(self) -> bool:
-        return self._drain.begun
+        """Whether no key is configured."""
+        return not self._digests
 
     def admit(self, headers: RawHeaders) -> Client:
-        """The client that *headers* belong to. Raises Unauthorized, Forbidden or Stopping."""
+        """
+        The client that *headers* belong to.
+
+        Raises Unauthorized (no key, or a wrong one), BadRequest (a credential or the host twice: which one was meant
+        cannot be told), Forbidden (called by a name that is not local) or Stopping.
+        """
         if self._drain.begun:
             raise Stopping
-        found = {name: value for name, value in headers if name in (b"authorization", b"x-api-key", b"host")}
+        given: dict[bytes, bytes] = {}
+        for name, value in headers:
+            if name in _LOOKED_AT and given.setdefault(name, value) != value:
+                raise BadRequest(f"two different {name.decode()!r} headers were sent: send one")
         if self.open:
-            _check_host(found.get(b"host", b""))
+            _check_host(given.get(b"host", b""))
             return ANYBODY
-        given = found.get(b"x-api-key") or _bearer(found.get(b"authorization", b""))
-        if not given:
+        keys = [key for key in (given.get(b"x-api-key", b"").strip(), _bearer(given.get(b"authorization", b""))) if key]
+        if not keys:
             raise Unauthorized("no API key: send it as 'Authorization: Bearer …' or as 'x-api-key: …'")
-        digest, client = sha256(given).digest(), None
-        for one, known in self._hashes:  # all of them: the time taken tells nothing
-            if hmac.compare_digest(digest, known):
-                client = one
+        client = None
+        for key in keys:
+            client = self._client(key) or client
         if client is None:
             raise Unauthorized("wrong API key")
         return client
 
+    def _client(self, key: bytes) -> Client | None:
+        digest, client = sha256(key).digest(), None
+        for one, known in self._digests:  # all of them: the time taken tells nothing
+            if hmac.compare_digest(digest, known):
+                client = one
+        return client
+
+
+_LOOKED_AT = frozenset({b"authorization", b"x-api-key", b"host"})
+
 
 def _bearer(value: bytes) -> bytes:
-    scheme, _, token = value.partition(b" ")
+    scheme, _, token = value.strip().partition(b" ")
     return token.strip() if scheme.lower() == b"bearer" else b""
 
 

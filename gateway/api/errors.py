@@ -1,32 +1,40 @@
-"""Errors in OpenAI's shape, for every path under ``/v1``."""
+"""
+Errors: OpenAI's shape, the headers that go with an error in any shape, and what Litestar's own routes answer with.
+
+A surface with another shape renders its errors itself; headers, hints and the traceback of a bug are the same for all.
+"""
 
 from __future__ import annotations
 
 import math
+import traceback
 from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from difflib import get_close_matches
 from typing import Any
 
 import msgspec
 from litestar import Request, Response
 from litestar.enums import MediaType
 from litestar.exceptions import HTTPException
+from litestar.types import ExceptionHandlersMap
 
-from gateway.words import GatewayError, NoCapacity, NoSource, NothingCapable, Stopping
+from gateway.events import Bug, Event
+from gateway.words import GatewayError, Internal, NoCapacity, NoSource, NothingCapable, Stopping, WrongMethod
+from providers.redaction import redacted
 
 _MAX_NAMED = 50  # exclusions that an error lists
+_LONGEST_PATH = 200
+_LONGEST_TRACEBACK = 20_000
+_MOST_CAUSES = 5  # exceptions that led to one another
 
 
 def render(error: GatewayError) -> bytes:
     """
-    ``{error: {message, type, param, code}}``, and, where nobody could serve the request, why: when to come back, how
-    many deployments were left out for which kind of reason, and the first of them.
+    OpenAI's ``{error: {message, type, param, code}}``, and, where no deployment could serve the request, why: when to
+    come back, how many deployments were left out for which kind of reason, and the first of them.
     """
-    body: dict[str, Any] = {
-        "message": error.message,
-        "type": error.type,
-        "param": error.param,
-        "code": error.code,
-    }
+    body = _error(error.message, error.type, param=error.param, code=error.code)
     if error.excluded or isinstance(error, NoCapacity | NoSource | NothingCapable):
         body["availability"] = {
             "code": error.code,
@@ -43,18 +51,68 @@ def headers(error: GatewayError) -> dict[str, str]:
     found = {"content-type": "application/json"}
     if error.retry_after is not None:
         found["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    if isinstance(error, WrongMethod):
+        found["allow"] = error.allowed
     if isinstance(error, Stopping):
         found["connection"] = "close"  # the next one may reach another gateway
     return found
 
 
-def on_gateway_error(_: Request[Any, Any, Any], error: GatewayError) -> Response[bytes]:
-    """For routes that Litestar handles."""
-    return Response(render(error), status_code=error.status, headers=headers(error), media_type=MediaType.JSON)
+def bug(exc: BaseException, where: str, request: str = "", texts: Iterable[str] = ()) -> Bug:
+    """What is to be told of *exc*, without what its message quotes of *texts*, which are a prompt's."""
+    told: list[str] = []
+    texts, seen = tuple(texts), 0
+    one: BaseException | None = exc
+    while one is not None and seen < _MOST_CAUSES:
+        said = redacted(str(one), None, texts)
+        told[:0] = [
+            "Traceback (most recent call last):\n",
+            *traceback.format_tb(one.__traceback__),
+            f"{type(one).__qualname__}: {said}\n",
+        ]
+        one, seen = one.__cause__ or one.__context__, seen + 1
+    return Bug(where, "".join(told)[-_LONGEST_TRACEBACK:].rstrip(), request)
 
 
-def on_http_exception(_: Request[Any, Any, Any], exc: HTTPException) -> Response[bytes]:
-    """Litestar's own errors take our shape too."""
-    kind = "invalid_request_error" if exc.status_code < 500 else "server_error"
-    body = {"error": {"message": exc.detail or "unknown path", "type": kind, "param": None, "code": None}}
-    return Response(msgspec.json.encode(body), status_code=exc.status_code, media_type=MediaType.JSON)
+# ── for the routes that Litestar handles itself ──
+
+
+def handlers(tell: Callable[[Event], None], paths: Collection[str] = ()) -> ExceptionHandlersMap:
+    """
+    What Litestar does with an exception: every error is told in OpenAI's shape, and *tell* hears of each bug. *paths*
+    are those that a caller of a path that does not exist may have meant.
+    """
+
+    def on_gateway_error(_: Request[Any, Any, Any], error: GatewayError) -> Response[bytes]:
+        return _response(error.status, render(error), headers(error))
+
+    def on_http_exception(request: Request[Any, Any, Any], exc: HTTPException) -> Response[bytes]:
+        if exc.status_code >= 500:
+            return on_bug(request, exc)
+        path, method = str(request.scope["path"])[:_LONGEST_PATH], request.scope["method"]
+        message = {404: _no_such_path(path, paths), 405: f"{method} is not possible at {path}"}.get(exc.status_code)
+        body = _error(message or exc.detail or "the request cannot be understood", "invalid_request_error")
+        return _response(exc.status_code, msgspec.json.encode({"error": body}), exc.headers or {})
+
+    def on_bug(request: Request[Any, Any, Any], exc: Exception) -> Response[bytes]:
+        tell(bug(exc, f"{request.scope['method']} {str(request.scope['path'])[:_LONGEST_PATH]}"))
+        return on_gateway_error(request, Internal())
+
+    return {GatewayError: on_gateway_error, HTTPException: on_http_exception, Exception: on_bug}
+
+
+def _no_such_path(path: str, paths: Collection[str]) -> str:
+    """Clients are often told an address with ``/v1`` and add it once more, or the other way round."""
+    bare = path.rstrip("/")
+    while bare.startswith("/v1/"):
+        bare = bare.removeprefix("/v1")
+    meant = f"/v1{bare}" if f"/v1{bare}" in paths else next(iter(get_close_matches(path, paths, cutoff=0.8)), None)
+    return f"there is no {path} here" + (f"; did you mean {meant}?" if meant else "")
+
+
+def _response(status: int, body: bytes, more: dict[str, str]) -> Response[bytes]:
+    return Response(body, status_code=status, headers=more, media_type=MediaType.JSON)
+
+
+def _error(message: str, kind: str, *, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+    return {"message": message, "type": kind, "param": param, "code": code}

@@ -5,16 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from litestar import Request, Router, get
+from litestar import HttpMethod, Request, Router, route
 from litestar.di import NamedDependency
-from litestar.exceptions import HTTPException
 from litestar.params import Parameter
 from msgspec import Struct
 
-from gateway.api import errors as openai_errors
-from gateway.api.auth import Doorkeeper
+from gateway.api.auth import Authenticator
 from gateway.request.engine import Engine
-from gateway.words import GatewayError, UnknownModel
+from gateway.words import UnknownModel
+
+PATH = "/v1/models"
+_READ = [HttpMethod.GET, HttpMethod.HEAD]
 
 
 class Entry(Struct, kw_only=True):
@@ -41,23 +42,23 @@ class Page(Struct):
     has_more: bool = False
 
 
-@get("/models")
+@route(PATH, http_method=_READ)
 async def models(
-    request: Request[Any, Any, Any], engine: NamedDependency[Engine], doorkeeper: NamedDependency[Doorkeeper]
+    request: Request[Any, Any, Any], engine: NamedDependency[Engine], authenticator: NamedDependency[Authenticator]
 ) -> Page:
-    doorkeeper.admit(request.scope["headers"])
+    authenticator.admit(request.scope["headers"])
     entries = _entries(engine)
     return Page(entries, entries[0].id if entries else None, entries[-1].id if entries else None)
 
 
-@get("/models/{model:path}")
+@route(PATH + "/{model:path}", http_method=_READ)
 async def model(
     request: Request[Any, Any, Any],
     engine: NamedDependency[Engine],
-    doorkeeper: NamedDependency[Doorkeeper],
+    authenticator: NamedDependency[Authenticator],
     model: Annotated[str, Parameter()],
 ) -> Entry:
-    doorkeeper.admit(request.scope["headers"])
+    authenticator.admit(request.scope["headers"])
     name = model.removeprefix("/")
     for entry in _entries(engine):
         if entry.id == name:
@@ -88,12 +89,5 @@ def _entries(engine: Engine) -> list[Entry]:
 
 
 def router() -> Router:
-    """The routes, with errors in OpenAI's shape."""
-    return Router(
-        "/v1",
-        route_handlers=[models, model],
-        exception_handlers={
-            GatewayError: openai_errors.on_gateway_error,
-            HTTPException: openai_errors.on_http_exception,
-        },
-    )
+    """The routes."""
+    return Router("/", route_handlers=[models, model])

@@ -20,14 +20,15 @@ _TRUTH = {b"true": True, b"1": True, b"false": False, b"0": False}
 
 class Options(Struct, frozen=True, kw_only=True):
     """
-    How one request of *client* is to be served. *caller* is the name under which it waits, *deadline* (unix seconds) how
-    long. A higher *priority* goes first of those that wait. *substitute*: another model may serve where the one asked for
-    is gone. *resume*: another deployment may continue a stream that broke. *traced*: the answer says in a header what was
-    passed over. *session* is what the caller calls the conversation; *output_tokens* are reserved for an answer that the
-    caller does not bound.
+    How one request of *client*, which came *now*, is to be served (moments are unix seconds). *caller* is the name under
+    which it waits, *deadline* until when. A higher *priority* goes first of those that wait. *substitute*: another model
+    may serve where the one asked for is gone. *resume*: another deployment may continue a stream that broke. *traced*: the
+    answer says in a header what was passed over. *session* is what the caller calls the conversation; *output_tokens* are
+    reserved for an answer that the caller does not bound.
     """
 
     id: str
+    now: float
     client: Client
     caller: str
     deadline: float
@@ -70,6 +71,7 @@ def options_of(
         max_wait = min(max_wait, client.max_wait)
     return Options(
         id=request,
+        now=now,
         client=client,
         caller=caller,
         deadline=now + max_wait,

@@ -10,6 +10,7 @@ import socket
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import Any, cast
 
 import aiohttp
 import click
@@ -17,6 +18,7 @@ import msgspec
 import uvicorn
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.api.drain import Drain
 from gateway.app import create_app
@@ -85,6 +87,51 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
+class _HeadWithBody:
+    """
+    A *transport* that writes the head of a response together with what follows it in the same turn of *loop*: one system
+    call and one wake-up of the caller instead of two, about 10 µs a request. (uvicorn writes head and body one by one, and
+    neither asyncio nor uvloop joins what is written in one turn.)
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Write *data*, or, if it is a head, keep it until the next write or the end of the turn."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head + data)
+        elif data.startswith(_HEADS):
+            self._head = data
+            self._loop.call_soon(self._flush)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._head:
+            self.write(b"")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+_HEADS = tuple(b"HTTP/1.1 %d" % kind for kind in (2, 3, 4, 5))
+"""How the heads of final responses begin. A body may begin so, too: that is written at the end of the turn as well."""
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's, with the transport above."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(cast("asyncio.Transport", _HeadWithBody(transport, self.loop)))
+
+
 def run(app: object, listening: socket.socket, grace: float, drain: Drain) -> None:
     """Serve until SIGTERM or SIGINT, then let unfinished answers go on for *grace* seconds and leave with status 0."""
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -92,7 +139,7 @@ def run(app: object, listening: socket.socket, grace: float, drain: Drain) -> No
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
         loop="uvloop" if sys.platform != "win32" else "auto",
-        http="httptools",
+        http=_Protocol,
         ws="none",
         lifespan="on",
         access_log=False,

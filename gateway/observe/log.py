@@ -12,6 +12,7 @@ import structlog
 
 from gateway.events import (
     Attempted,
+    Bug,
     Changed,
     Discovered,
     Ended,
@@ -73,23 +74,7 @@ class LogObserver:
     def __call__(self, event: Event) -> None:
         match event:
             case Ended():
-                usage = event.usage
-                self._log.info(
-                    "request",
-                    id=event.request,
-                    client=event.client,
-                    asked=event.asked[:200],
-                    outcome=event.outcome,
-                    status=event.status,
-                    served_by=event.deployment,
-                    attempts=event.attempts,
-                    first_content=_rounded(event.first_content),
-                    waited=_rounded(event.waited),
-                    overhead=_rounded(event.overhead),
-                    took=_rounded(event.took),
-                    prompt_tokens=usage.prompt_tokens if usage else None,
-                    completion_tokens=usage.completion_tokens if usage else None,
-                )
+                self._ended(event)
             case Attempted():
                 self._log.info(
                     "attempt failed",
@@ -98,6 +83,8 @@ class LogObserver:
                     failure=event.failure,
                     message=event.message[:200],
                 )
+            case Bug():
+                self._log.error("bug", where=event.where[:200], id=event.request, traceback=event.traceback)
             case Hedged():
                 self._log.info(
                     "another was asked, too", id=event.request, deployment=event.deployment, outcome=event.outcome
@@ -156,6 +143,25 @@ class LogObserver:
                     kept_as=event.kept_as,
                     because=event.because[:200],
                 )
+
+    def _ended(self, event: Ended) -> None:
+        usage = event.usage
+        self._log.info(
+            "request",
+            id=event.request,
+            client=event.client,
+            asked=event.asked[:200],
+            outcome=event.outcome,
+            status=event.status,
+            served_by=event.deployment,
+            attempts=event.attempts,
+            first_content=_rounded(event.first_content),
+            waited=_rounded(event.waited),
+            overhead=_rounded(event.overhead),
+            took=_rounded(event.took),
+            prompt_tokens=usage.prompt_tokens if usage else None,
+            completion_tokens=usage.completion_tokens if usage else None,
+        )
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -35,10 +35,7 @@ from gateway.quota.nouns import Condition, NoRoom, Offer, Reservation, refusal
 from gateway.quota.operations import Debit, Entry, Learn, Open, Restore, Settle
 
 _GATHER = 0.01
-"""
-Seconds for which what ended is gathered before a shared store is told, if no reservation takes it along earlier: one round
-trip for each request is enough. What ends while an exchange is under way is gathered anyway.
-"""
+"""Seconds for which what ended is gathered before a shared store is told, if no reservation takes it along earlier."""
 
 _ENTRIES_AT_ONCE, _ASKS_AT_ONCE = 256, 64
 """What one exchange carries at most. Requests go along once the journal before them has been told."""
@@ -170,7 +167,7 @@ class Journal:
         if self._degraded is not None:
             self._untold += entries
             self._bound()
-        if not self._store.shared:
+        if not self._store.shared:  # what ends during an exchange is gathered anyway
             self._wake()
         elif self._writing is None:
             self._writing = self._clock.call_later(_GATHER, self._write)

@@ -16,18 +16,19 @@ from gateway.request import outcome
 from gateway.request.engine import Answer, Engine
 from gateway.routing.latency import Point
 from providers.chat import Step, Usage, Whole
+from providers.embeddings import Embeddings
 from providers.failures import Interrupted, ProviderFailure
 from providers.observations import Observation
 
 
-def whole(answer: Answer, engine: Engine) -> Whole:
+def whole(answer: Answer, engine: Engine) -> Whole | Embeddings:
     """The answer in one piece."""
     found = answer.reply.whole
-    assert isinstance(found, Whole)  # the request did not ask for a stream
+    assert found is not None  # the request did not ask for a stream
     answer.reply.close()
-    _settle(answer, found.completion.usage, answer.reply.observed, engine)
-    if found.completion.usage is not None:
-        point = _point(found.completion.usage, answer.first_content)
+    _settle(answer, found.usage, answer.reply.observed, engine)
+    if found.usage is not None:
+        point = _point(found.usage, answer.first_content)
         engine.view.health.timed(answer.deployment.name, [point], answer.sent_at + answer.first_content)
     return found
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from gateway.api.auth import Doorkeeper
+from gateway.api.auth import Authenticator
 from gateway.api.drain import Drain
-from gateway.api.openai_chat import Surface, chat_completions
+from gateway.api.http import Host, route
+from gateway.api.openai_chat import ChatCompletions
 from providers.dialect import HttpRequest
 from providers.failures import Unreachable
 from providers.simulator.world import World
@@ -123,8 +124,8 @@ class Caller:
     """Calls a gateway's chat completions without a server."""
 
     def __init__(self, gateway: Inside) -> None:
-        surface = Surface(gateway.engine, Doorkeeper(gateway.settings, Drain()), gateway.settings.server)
-        self._handle = chat_completions(surface).fn
+        host = Host(gateway.engine, Authenticator(gateway.settings, Drain()), gateway.settings.server)
+        self._handle = route(ChatCompletions, host).fn
 
     async def ask(
         self, body: dict[str, Any], leave_after: int | None = None, *, deaf: bool = False, **headers: str
@@ -154,7 +155,7 @@ class Caller:
                     await asyncio.Event().wait()
                 return
             heard.body += message["body"]
-            heard.ended = not message["more_body"]
+            heard.ended = not message.get("more_body", False)
             if leave_after is not None and heard.body.count(b"\n\n") >= leave_after:
                 left.set()
 

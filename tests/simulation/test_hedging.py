@@ -37,7 +37,7 @@ class Bench:
             provider.brain = lambda view: Saying("all is well")
         own = folder / "own.toml"
         own.write_text(
-            f'[requests]\nhedge = "{hedge}"\n'
+            f'[server]\nkeep_alive = 3600\n[requests]\nhedge = "{hedge}"\n'
             + "".join(f"[provider.{n}]\nlimit_headers = []\nquota = {quotas.get(n, PLENTY)}\n" for n in names)
         )
         self.wire = Flowing(self.world)

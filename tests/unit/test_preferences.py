@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.api.auth import ANYBODY
-from gateway.api.openai_request import parse
+from gateway.api.openai_chat import parse
 from gateway.api.options import Options, options_of
 from gateway.settings import Client, Requests
 from gateway.words import BadRequest, Call

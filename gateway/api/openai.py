@@ -1,19 +1,53 @@
-"""A chat request as OpenAI and OpenRouter spell it: bytes in, a Call out. Pure."""
+"""
+What the surfaces in OpenAI's spelling have in common: the routing fields of a request, from fields to a Call, and how a
+stream and an error look. What one operation has for itself is in its own module.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import ClassVar, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
 
+from gateway.api import errors
 from gateway.api.options import Options
 from gateway.catalog.catalog import AUTO
 from gateway.request.call import capabilities_of, media_tokens, parameters_of, text_tokens
 from gateway.routing.affinity import session_of
-from gateway.words import BadRequest, Call, Wants
-from providers.chat import decode_fields, decode_request
-from providers.dialect import Request
+from gateway.words import BadRequest, Call, GatewayError, Wants
+from providers.chat import ChatRequest, Fields, decode_fields, decode_request
+from providers.dialect import Operation, Request
+
+T = TypeVar("T")
+
+
+class OpenAISurface:
+    """The part of a Surface that does not depend on the operation."""
+
+    stream_type: ClassVar[str] = "text/event-stream; charset=utf-8"
+    comment: ClassVar[bytes] = b": waiting\n\n"
+
+    def render_end(self) -> bytes:
+        """Nothing follows."""
+        return b"data: [DONE]\n\n"
+
+    def render_error(self, error: GatewayError) -> bytes:
+        """As the body of an answer."""
+        return errors.render(error)
+
+    def render_broken(self, error: GatewayError) -> bytes:
+        """As the last event of a stream: no end is pretended."""
+        return event(errors.render(error))
+
+
+def event(data: bytes) -> bytes:
+    """*data* as a server-sent event."""
+    return b"data: " + data + b"\n\n"
+
+
+# ── read ──
 
 
 class Preferences(Struct):
@@ -44,7 +78,7 @@ class Preferences(Struct):
         return both
 
 
-class _Routing(Struct):
+class Routing(Struct):
     """The fields of a request that are for us and not for a provider."""
 
     model: str = ""
@@ -53,28 +87,49 @@ class _Routing(Struct):
     session_id: str | None = None  # OpenRouter's, and OpenAI's: what belongs together
     prompt_cache_key: str | None = None
 
+    def names(self) -> tuple[str, ...]:
+        """All names asked for, best first; none at all means any model."""
+        return tuple(dict.fromkeys(name for name in (self.model, *(self.models or ())) if name)) or (AUTO,)
 
-_decode_routing = msgspec.json.Decoder(_Routing).decode
+
+_decode_routing = msgspec.json.Decoder(Routing).decode
 
 
-def parse(body: bytes, options: Options) -> Call:
-    """What *body* asks for, to be served as *options* say. Raises BadRequest, naming the field."""
+def decoded(decode: Callable[[bytes], T], body: bytes) -> T:
+    """*body* as *decode* has it. Raises BadRequest, naming the field."""
     try:
-        fields = decode_fields(body)
-        view = decode_request(body)
-        routing = _decode_routing(body)
+        return decode(body)
     except msgspec.ValidationError as exc:
         what, _, where = str(exc).partition(" - at `$.")
         param = where.rstrip("`") or None
+        field, named, rest = what.partition(": ")
+        if param is None and named and field.isidentifier():  # by a rule about several fields, or about a whole one
+            param, what = field, rest
         raise BadRequest(f"{param or 'body'}: {what[:1].lower()}{what[1:]}", param=param) from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise BadRequest(f"the body is not JSON: {exc}") from exc
-    client = options.client
-    preferences = routing.provider or Preferences()
-    wants = Wants(
-        models=_names(routing),
-        capabilities=capabilities_of(view),
-        parameters=parameters_of(view, fields),
+
+
+def routing_of(body: bytes) -> Routing:
+    """The routing fields of *body*. Raises BadRequest, naming the field."""
+    return decoded(_decode_routing, body)
+
+
+def wants_of(
+    routing: Routing,
+    options: Options,
+    *,
+    operation: Operation = "chat",
+    capabilities: frozenset[str] = frozenset(),
+    parameters: frozenset[str] = frozenset(),
+) -> Wants:
+    """What a request with these routing fields and needs asks for, within what its client's key allows."""
+    client, preferences = options.client, routing.provider or Preferences()
+    return Wants(
+        models=routing.names(),
+        operation=operation,
+        capabilities=capabilities,
+        parameters=parameters,
         strict=preferences.require_parameters is True,
         prefer="speed" if preferences.sort in ("throughput", "latency") else None,
         only=preferences.may_serve(),
@@ -86,13 +141,23 @@ def parse(body: bytes, options: Options) -> Call:
         no_train=client.no_train or preferences.data_collection == "deny",
         substitute=options.substitute,
     )
+
+
+def chat_fields(body: bytes) -> tuple[ChatRequest, Fields]:
+    """A chat request, understood and as it was spelled. Raises BadRequest, naming the field."""
+    return decoded(decode_request, body), decoded(decode_fields, body)
+
+
+def chat_call(view: ChatRequest, fields: Fields, routing: Routing, options: Options) -> Call:
+    """The call for a chat request."""
+    capabilities, parameters = capabilities_of(view), parameters_of(view, fields)
     given = options.session or routing.session_id or routing.prompt_cache_key or ""
     media = media_tokens(view)
     prompt, bound = text_tokens(view, fields) + media, view.output_tokens
     output = (bound or options.output_tokens) * (view.n or 1)
     return Call(
         id=options.id,
-        wants=wants,
+        wants=wants_of(routing, options, capabilities=capabilities, parameters=parameters),
         request=Request(view, fields, prompt, output, bounded_by_caller=bound is not None),
         prompt_tokens=prompt,
         output_tokens=output,
@@ -100,12 +165,7 @@ def parse(body: bytes, options: Options) -> Call:
         deadline=options.deadline,
         client=options.caller,
         priority=options.priority,
-        session=session_of(client.name, given, view.messages),
+        session=session_of(options.client.name, given, view.messages),
         resume=options.resume,
         traced=options.traced,
     )
-
-
-def _names(routing: _Routing) -> tuple[str, ...]:
-    """All names asked for, best first; none at all means any model."""
-    return tuple(dict.fromkeys(name for name in (routing.model, *(routing.models or ())) if name)) or (AUTO,)

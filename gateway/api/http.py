@@ -1,0 +1,388 @@
+"""
+The one HTTP lifecycle of every surface that has a model answer.
+
+    method → client → body → surface.parse → pipeline.answer ─┬─ whole ──► one response
+                                                              └─ stream ─► head, events, comments in silence, end
+
+Whatever happens on the way ends in one ``Ended`` event: it is served, an error is told in the surface's shape, the caller
+left, the answer broke off, the gateway stops, or we have a bug. What differs between surfaces is a Surface each.
+
+A bare ASGI handler: it saves what a framework's request and response cost, on the one path where that counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
+from itertools import count
+from types import TracebackType
+from typing import Any, ClassVar, Protocol, Self
+from urllib.parse import quote
+
+from litestar import asgi
+from litestar.handlers import ASGIRouteHandler
+from msgspec import Struct
+
+from gateway.api import errors
+from gateway.api.auth import ANYBODY, Authenticator
+from gateway.api.options import Options, options_of
+from gateway.api.trace import trace
+from gateway.clock import Clock, Timer
+from gateway.events import Ended
+from gateway.observe.usage import saved_by
+from gateway.request import stream as relay
+from gateway.request.engine import Answer, Engine
+from gateway.request.pipeline import answer
+from gateway.request.resume import StreamSession
+from gateway.settings import Client, Server
+from gateway.words import Broken, Call, GatewayError, Internal, Stopping, TooBig, WrongMethod
+from providers.chat import Step, Usage
+from providers.failures import Interrupted
+
+Send = Callable[[Any], Awaitable[None]]
+Receive = Callable[[], Awaitable[Any]]
+
+
+class Surface(Protocol):
+    """
+    One request in the terms of one API. It is made anew for each, so that it may remember what it parsed and wrote.
+
+    *expects* completes 'POST …'. *comment* is what keeps a stream alive without saying anything.
+    """
+
+    path: ClassVar[str]
+    expects: ClassVar[str]
+    stream_type: ClassVar[str]
+    comment: ClassVar[bytes]
+
+    def parse(self, body: bytes, options: Options) -> Call:
+        """What *body* asks for, to be served as *options* say. Raises a GatewayError, naming the field."""
+
+    def render_whole(self, whole: Any) -> bytes:
+        """The body of an answer in one piece, which is JSON. *whole* is the neutral answer of the operation."""
+
+    def render_event(self, step: Step) -> bytes:
+        """A step of a stream, as whole events; nothing if the caller sees nothing of it."""
+
+    def render_end(self) -> bytes:
+        """What ends a stream that is complete."""
+
+    def render_error(self, error: GatewayError) -> bytes:
+        """The body of an error answer, which is JSON."""
+
+    def render_broken(self, error: GatewayError) -> bytes:
+        """What ends a stream that is not complete."""
+
+
+class Host(Struct, frozen=True):
+    """What requests are served with."""
+
+    engine: Engine
+    authenticator: Authenticator
+    server: Server
+
+
+def route(surface: type[Surface], host: Host) -> ASGIRouteHandler:
+    """The route of *surface*."""
+    # The ids are ours: one from the caller's headers would let them write into our log. Chance is asked once, for that
+    # costs a system call.
+    run, numbers = secrets.token_hex(6), count(1)
+
+    @asgi(surface.path, copy_scope=False)
+    async def handle(scope: Any, receive: Receive, send: Send) -> None:
+        await _Exchange(surface(), host, send, f"req_{run}{next(numbers):08x}").serve(scope, receive)
+
+    return handle
+
+
+class _Left(Exception):
+    """The caller left while sending the request."""
+
+
+class _Exchange:
+    """One request being served, and what is told of it in the end."""
+
+    def __init__(self, surface: Surface, host: Host, send: Send, request: str) -> None:
+        self._surface, self._host, self._engine = surface, host, host.engine
+        self._id, self._began = request, host.engine.clock.now()
+        self._response = _Response(surface, send, request)
+        self._client = self._asked = "?"
+        self._call: Call | None = None
+        self._answer: Answer | None = None
+        self._traced = self._over = False
+
+    async def serve(self, scope: Any, receive: Receive) -> None:
+        """From the request's head to the end of the answer, and of its telling."""
+        try:
+            call = await self._read(scope, receive)
+            async with while_connected(receive) as connection:
+                await (self._stream(call) if call.streams else self._whole(call))
+            if connection.left:
+                self._end("left", 499)
+        except GatewayError as error:
+            await self._fail(error)
+        except _Left:
+            self._end("left", 499)
+        except asyncio.CancelledError:  # by the server, whose drain does not wait any longer
+            await self._fail(Stopping())
+            raise
+        except Exception as exc:  # noqa: BLE001 - the edge of the process: a bug is told, and never silent
+            prompts = self._call.request.prompts if self._call is not None else []
+            self._engine.tell(errors.bug(exc, self._surface.path, self._id, prompts))
+            await self._fail(Internal(self._id))
+
+    # ── in ──
+
+    async def _read(self, scope: Any, receive: Receive) -> Call:
+        engine, headers = self._engine, scope["headers"]
+        if scope["method"] != "POST":
+            raise WrongMethod(f"{scope['method']} is not possible here: POST {self._surface.expects}")
+        client = self._host.authenticator.admit(headers)
+        self._client = client.name
+        body = await _body(receive, self._host.server.max_body)
+        options = options_of(headers, engine.limits, client, _caller(client, scope), self._id, self._began)
+        self._traced = options.traced
+        self._call = call = self._surface.parse(body, options)
+        self._asked = call.wants.models[0]
+        return call
+
+    # ── out ──
+
+    async def _whole(self, call: Call) -> None:
+        self._answer = found = await answer(call, self._engine)
+        whole = relay.whole(found, self._engine)
+        await self._response.whole(200, self._served_by(found), self._surface.render_whole(whole))
+        self._end("served", 200, whole.usage)
+
+    async def _stream(self, call: Call) -> None:
+        """
+        Pass the answer on as it comes.
+
+        If it is long in coming, the response begins with comments, so that no proxy closes the silent connection. From then
+        on the status is sent, and what goes wrong can only be told in the stream.
+        """
+        response, usage = self._response, None
+        with response.kept_alive(self._host.server.keep_alive, self._engine.clock):
+            self._answer = await answer(call, self._engine)
+            session = StreamSession(self._answer, self._engine)
+            try:
+                async with aclosing(session.arrivals()) as arrivals:
+                    async for steps in arrivals:
+                        if not response.started:  # not before: a caller that leaves here leaves a settled answer
+                            await response.start(200, self._served_by(session.answer))
+                        usage = await self._pass_on(steps) or usage
+            except Interrupted as failure:
+                raise Broken(f"the answer broke off: {failure.message}") from failure
+            finally:
+                self._answer = session.answer
+            await response.send(self._surface.render_end(), last=True)
+        self._end("served", 200, usage)
+
+    async def _pass_on(self, steps: list[Step]) -> Usage | None:
+        """Send *steps*; the usage that they tell of."""
+        usage, events = None, []
+        for step in steps:
+            usage = step.chunk.usage or usage
+            if event := self._surface.render_event(step):
+                events.append(event)
+        if events:
+            await self._response.send(events[0] if len(events) == 1 else b"".join(events))
+        return usage
+
+    async def _fail(self, error: GatewayError) -> None:
+        """Tell *error*: as a response of its own while that is possible, else as the last event of the stream."""
+        self._end(error.code or "bad_request", error.status, waited=error.waited)
+        if self._response.started:
+            if not self._response.ended:
+                await self._response.send(self._surface.render_broken(error), last=True)
+            return
+        headers = errors.headers(error)
+        if self._traced:
+            headers["x-freeway-trace"] = trace((), error.excluded)
+        await self._response.whole(error.status, headers, self._surface.render_error(error))
+
+    def _served_by(self, found: Answer) -> dict[str, str]:
+        """Headers that say what served it, and, for those who want to know, what did not and why."""
+        headers = {
+            "x-freeway-provider": found.deployment.provider.name,
+            "x-freeway-model": found.deployment.model,
+            "x-freeway-attempts": str(len(found.attempts) + 1),
+        }
+        if found.slot.wants.instead_of is not None:
+            headers["x-freeway-instead-of"] = quote(found.slot.wants.instead_of, safe="/:.-_")
+        if self._traced:
+            left_out = self._engine.view.catalog.exclusions(found.call, found.slot.wants, self._engine.clock.now())
+            skipped = [*found.slot.skipped, *(reason for _, reason in left_out)]
+            headers["x-freeway-trace"] = trace(found.attempts, skipped, found.waits)
+        return headers
+
+    def _end(self, outcome: str, status: int, usage: Usage | None = None, *, waited: float = 0.0) -> None:
+        """Tell the observers that the request is over, once."""
+        if self._over:
+            return
+        self._over = True
+        found, now = self._answer, self._engine.clock.now()
+        self._engine.tell(
+            Ended(
+                request=self._id,
+                client=self._client,
+                asked=self._asked,
+                outcome=outcome,
+                status=status,
+                deployment=found.deployment.name if found else None,
+                attempts=len(found.attempts) + 1 if found else 0,
+                first_content=found.first_content if found else None,
+                took=now - self._began,
+                usage=usage,
+                dollars=(usage.cost or 0.0) if usage else 0.0,
+                model=found.deployment.model if found else None,
+                waited=found.waited if found else waited,
+                overhead=found.overhead(self._began, now) if found else None,
+                saved=(saved_by(found.deployment, usage) or 0.0) if found and usage else 0.0,
+                passed_over=found.passed_over if found else 0,
+            )
+        )
+
+
+def _caller(client: Client, scope: Any) -> str:
+    """Who shares a place in line: a client with a key, or, where nobody has one, whoever calls from one address."""
+    peer = scope.get("client")
+    return f"{client.name} {peer[0]}" if client is ANYBODY and peer else client.name
+
+
+async def _body(receive: Receive, limit: int) -> bytes:
+    """The body, of *limit* bytes at most."""
+    pieces, size, more = [], 0, True
+    while more:
+        message: Any = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Left
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > limit:
+            raise TooBig(f"the body is longer than {limit} bytes")
+        pieces.append(piece)
+        more = message.get("more_body", False)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+# ── the connection ──
+
+
+class _Response:
+    """Our side of the connection: a response is begun once, and a stream is never silent for long."""
+
+    def __init__(self, surface: Surface, send: Send, request: str) -> None:
+        self._surface, self._send, self._request = surface, send, request
+        self.started = self.ended = False
+        self._busy, self._quiet = False, True
+
+    async def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Head and body, in the same turn of the loop."""
+        self.started = self.ended = True
+        await self._head(status, {"content-type": "application/json", **headers, "content-length": str(len(body))})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def start(self, status: int, headers: Mapping[str, str]) -> None:
+        """The head of a stream."""
+        self.started = True
+        await self._head(status, {"content-type": self._surface.stream_type, **_UNBUFFERED, **headers})
+
+    async def send(self, data: bytes, *, last: bool = False) -> None:
+        """Whole events of a stream that has begun, or begins so."""
+        if not self.started:
+            await self.start(200, {})
+        self.ended, self._quiet, self._busy = last, False, True
+        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+        self._busy = False
+
+    async def _head(self, status: int, headers: Mapping[str, str]) -> None:
+        raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        raw.append((b"x-request-id", self._request.encode()))
+        self._busy = True
+        await self._send({"type": "http.response.start", "status": status, "headers": raw})
+        self._busy = False
+
+    def kept_alive(self, silence: float, clock: Clock) -> _KeepAlive:
+        """A context in which a comment goes out after each *silence* seconds on *clock* in which nothing was sent."""
+        return _KeepAlive(self, silence, clock)
+
+    async def comment(self) -> None:
+        """Say nothing, unless something was said lately, or is being said to a caller who does not read."""
+        if self._quiet and not self._busy and not self.ended:
+            await self.send(self._surface.comment)
+        self._quiet = True
+
+
+_UNBUFFERED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+
+
+class _KeepAlive:
+    """See ``_Response.kept_alive``."""
+
+    def __init__(self, response: _Response, silence: float, clock: Clock) -> None:
+        self._response, self._silence, self._clock = response, silence, clock
+        self._timer: Timer | None = None
+        self._speaking: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> None:
+        self._timer = self._clock.call_later(self._silence, self._due)
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._speaking is not None:
+            self._speaking.cancel()
+
+    def _due(self) -> None:
+        if self._speaking is None or self._speaking.done():
+            self._speaking = asyncio.ensure_future(self._response.comment())
+        self._timer = self._clock.call_later(self._silence, self._due)
+
+
+_MOMENT = 0.02
+"""Seconds of the event loop: what is answered within them need not pay for a watch on the connection."""
+
+
+class while_connected:  # noqa: N801 - used like a function
+    """
+    Run the body of the ``with`` until it ends or the caller leaves, which cancels it; then *left* is true.
+
+    Enter when the request's body has been read to its end: the next message can only be that the caller is gone. Neither
+    the server nor the framework looks for it before an answer has begun.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self.left = False
+        self._receive = receive
+        self._working: asyncio.Task[Any] | None = None
+        self._watch: asyncio.Future[Any] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._working = asyncio.current_task()
+        self._beginning = asyncio.get_running_loop().call_later(_MOMENT, self._begin)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self._beginning.cancel()
+        if self._watch is not None:
+            self._watch.remove_done_callback(self._leave)
+            self._watch.cancel()
+        if not isinstance(error, asyncio.CancelledError) or not self.left:
+            return False
+        assert self._working is not None
+        return self._working.uncancel() == 0  # if not, somebody else cancels too: the server is going down
+
+    def _begin(self) -> None:
+        self._watch = asyncio.ensure_future(self._receive())
+        self._watch.add_done_callback(self._leave)
+
+    def _leave(self, watched: asyncio.Future[Any]) -> None:
+        if not watched.cancelled() and not watched.exception():
+            self.left = True
+            assert self._working is not None
+            self._working.cancel()

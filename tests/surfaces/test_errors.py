@@ -1,0 +1,108 @@
+"""What a caller is told of a path, a method or a bug, by the routes that have no lifecycle of their own."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.api import errors, openai_models
+from gateway.app import PATHS
+from gateway.events import Bug
+
+
+@pytest.fixture
+async def client(start):
+    demo = await start(("groq",))
+    async with httpx.AsyncClient(base_url=demo.base_url) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/chat/completions", "/v1/chat/completions"),
+        ("/v1/v1/chat/completions", "/v1/chat/completions"),
+        ("/v1/chat/completion", "/v1/chat/completions"),
+        ("/v1/chat/completions/", None),  # as good as without the slash
+        ("/completions", "/v1/completions"),
+        ("/models", "/v1/models"),
+        ("/api/v1/models", "/v1/models"),
+        ("/v1/nothing/of/the/kind", None),
+        ("/v1", None),
+    ],
+)
+async def test_a_path_that_is_not_there_is_named_with_the_one_that_was_meant(client, path, meant):
+    response = await client.post(path, json={})
+    if path.endswith("/"):
+        assert response.status_code == 400
+        return
+
+    error = response.json()["error"]
+    assert response.status_code == 404
+    assert error["type"] == "invalid_request_error"
+    assert error["message"] == f"there is no {path} here" + (f"; did you mean {meant}?" if meant else "")
+
+
+async def test_a_method_that_is_not_possible_is_told_with_those_that_are(client):
+    for method, path in [("DELETE", "/v1/models"), ("GET", "/v1/route/explain"), ("PUT", "/health")]:
+        response = await client.request(method, path)
+        assert response.status_code == 405
+        assert method not in response.headers["allow"]
+        assert response.headers["allow"]
+        assert response.json()["error"]["message"] == f"{method} is not possible at {path}"
+
+
+async def test_the_list_answers_a_head(client):
+    response = await client.head("/v1/models")
+
+    assert (response.status_code, response.content) == (200, b"")
+
+
+async def test_a_bug_in_a_plain_route_is_told_and_its_traceback_is_heard_of(start, monkeypatch):
+    heard = []
+    demo = await start(("groq",), observers=[heard.append])
+
+    def broken(_: object) -> None:
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr(openai_models, "_entries", broken)
+    async with httpx.AsyncClient(base_url=demo.base_url) as client:
+        response = await client.get("/v1/models")
+    (bug,) = (event for event in heard if isinstance(event, Bug))
+
+    assert (response.status_code, response.json()["error"]["code"]) == (500, "internal_error")
+    assert "ZeroDivision" not in response.text
+    assert bug.where == "GET /v1/models"
+    assert "in broken\n" in bug.traceback
+    assert bug.traceback.endswith("ZeroDivisionError: of ours")
+
+
+async def test_a_body_that_is_too_long_for_a_plain_route_is_a_413(start, tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text("[server]\nmax_body = 100\n")
+    demo = await start(("groq",), FREEWAY_CONFIG=str(own))
+    async with httpx.AsyncClient(base_url=demo.base_url) as client:
+        response = await client.post("/v1/route/explain", content=b"x" * 101)
+
+    assert (response.status_code, response.json()["error"]["type"]) == (413, "invalid_request_error")
+
+
+def test_a_bug_is_told_with_what_led_to_it_and_without_the_prompt():
+    prompt = "a prompt that nobody but its caller may read"
+    try:
+        try:
+            raise KeyError(prompt)
+        except KeyError as first:
+            raise ValueError(f"no {prompt} found") from first
+    except ValueError as exc:
+        told = errors.bug(exc, "here", "r", [prompt]).traceback
+
+    assert told.index("KeyError: ") < told.index("ValueError: no")
+    assert "nobody but its caller" not in told
+
+
+@given(st.text(max_size=300))
+def test_any_path_can_be_named(path):
+    assert errors._no_such_path("/" + path, PATHS).startswith("there is no /")
