@@ -8,6 +8,7 @@ wrong before is a ProviderFailure and nobody has seen a byte; what goes wrong af
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -29,6 +30,7 @@ from providers.dialect import (
     Target,
 )
 from providers.embeddings import Embeddings, EmbedRequest
+from providers.loaded import LoadedContexts
 from providers.observations import Observation
 from providers.redaction import redacted
 from providers.spec import Timeouts
@@ -71,13 +73,20 @@ class Reply(Struct):
 class Provider:
     """One class for all providers; what differs lies in the dialect and in the configuration."""
 
-    def __init__(self, account: Account, wire: Wire, prepare: Prepare | None = None) -> None:
+    def __init__(
+        self,
+        account: Account,
+        wire: Wire,
+        prepare: Prepare | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.account = account
         self.spec = account.spec
         self.name = account.spec.name
         self.dialect: Dialect = dialects.by_name(account.spec.dialect)
         self._wire = wire
         self._prepare = prepare
+        self._loaded = LoadedContexts(account.spec.prompt_cache, now)
         self._lists: dict[str, HttpResponse] = {}  # by address, those that can be asked for with a condition
 
     async def send(self, target: Target, request: AnyRequest) -> Reply:
@@ -134,6 +143,10 @@ class Provider:
                 raise f.Unsupported(f"{self.name} is not asked to {request.operation} here").of(request.operation)
             if isinstance(request, EmbedRequest):
                 return self.dialect.build_embed(target, request)
+            request = msgspec.structs.replace(request, least_context=self._loaded.of(target.model))
+            size = self.dialect.context_for(target, request)
+            if size is not None:
+                self._loaded.asked(target.model, size)
             return self.dialect.build(target, request)
         except f.ProviderFailure as failure:
             failure.reached = "unsent"

@@ -12,15 +12,19 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 import ollama
+from msgspec import Raw
 from pydantic import BaseModel, ValidationError
 
 from providers import errors
 from providers import failures as f
-from providers.chat import Message, Step, ToolCall, Usage, Whole, encode
+from providers.chat import FunctionCall, Message, Step, ToolCall, Usage, Whole, encode
 from providers.dialect import Account, ChatOnly, Discovery, HttpRequest, HttpResponse, Listed, Listing, Request, Target
+from providers.history import system_first
 from providers.lenient import decodable
 from providers.listing import object_of, read_entries, strings_of, tokens_of
 from providers.observations import Headers, Observation, from_headers
+from providers.parameters import OFF, nearest
+from providers.tool_names import ToolNames
 from providers.translation import (
     arguments_of,
     fingerprint,
@@ -37,6 +41,8 @@ OUTPUT_ALLOWANCE = 4096
 """Tokens kept for an answer whose length the caller did not bound."""
 
 _CLOUD = re.compile(r"[-:]cloud$")
+_PARAMETERS = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([kmbtKMBT])")
+_UNITS = {"K": 1e-6, "M": 1e-3, "B": 1.0, "T": 1e3}
 _LACKS = re.compile(r"does not support (\w+)")
 _LACKED = {"thinking": "reasoning", "images": "vision", "image": "vision"}
 _GIVES = {"tools": ("tools",), "vision": ("vision",), "thinking": ("reasoning",)}
@@ -44,7 +50,12 @@ _COMPLETES = ("json_object", "json_schema")  # a grammar holds any model to a sc
 
 _OPTIONS = ("temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty")
 _RAW_OPTIONS = ("min_p", "repeat_penalty")  # passed as the caller spelled them
-_EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
+_ANY_NAME = re.compile(r".*\Z", re.DOTALL)
+_WORDS = ("low", "medium", "high")
+"""
+What ``think`` may be for gpt-oss, which ignores anything else. Other models are only told whether to: servers older than
+2026-08 refuse words for them (Ollama documentation, thinking, 2026-08).
+"""
 
 
 # ── the package's types, with the fields that it leaves out ──
@@ -72,10 +83,42 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def _decoded(kind: type[T], body: bytes) -> T:
+    """
+    *body* as *kind*. The package's types are stricter than Ollama: a field that they refuse is left out.
+
+    Raises Unreachable if nothing of that kind is left.
+    """
     try:
-        return kind.model_validate_json(decodable(body))
-    except ValidationError as exc:
-        raise f.Unreachable(f"the answer is not one of Ollama's: {exc.errors(include_url=False)[:1]}") from exc
+        return kind.model_validate_json(body)
+    except ValidationError:
+        pass
+    try:
+        found = msgspec.json.decode(decodable(body))
+        try:
+            return kind.model_validate(found)
+        except ValidationError as exc:
+            for error in exc.errors(include_url=False):
+                _leave_out(found, error["loc"])
+            return kind.model_validate(found)
+    except (ValidationError, msgspec.DecodeError, RecursionError) as exc:
+        raise f.Unreachable(f"the answer is not one of Ollama's: {type(exc).__name__}") from exc
+
+
+def _leave_out(found: Any, path: Sequence[int | str]) -> None:
+    """Take what is at *path* out of *found*; arguments of a call that are none, or a text, become an object."""
+    for key in path[:-1]:
+        try:
+            found = found[key]
+        except (KeyError, IndexError, TypeError):
+            return
+    last = path[-1] if path else None
+    if isinstance(found, dict) and last == "arguments":
+        said = found.get("arguments")
+        found["arguments"] = arguments_of(FunctionCall("", said if isinstance(said, str) else encode(said).decode()))
+        if said is None:
+            found["arguments"] = {}
+    elif isinstance(found, dict) and isinstance(last, str):
+        found.pop(last, None)
 
 
 class Ollama(ChatOnly):
@@ -88,6 +131,9 @@ class Ollama(ChatOnly):
         if account.key:
             headers["authorization"] = f"Bearer {account.key}"
         return headers
+
+    def context_for(self, target: Target, request: Request) -> int | None:
+        return context_for(target, request)
 
     def build(self, target: Target, request: Request) -> HttpRequest:
         view, drop = request.view, target.account.spec.drop
@@ -105,14 +151,14 @@ class Ollama(ChatOnly):
         if wanted is not None and wanted.type != "text":
             body["format"] = (wanted.json_schema.schema if wanted.json_schema else None) or "json"
         if "reasoning" in target.capabilities and view.reasoning_effort is not None:
-            body["think"] = _EFFORTS.get(view.reasoning_effort, view.reasoning_effort != "none")
+            body["think"] = _think(target.model, view.reasoning_effort)
         return HttpRequest("POST", f"{target.account.base_url}/api/chat", self.headers(target.account), encode(body))
 
     # ── answers ──
 
-    def read(self, target: Target, request: Request, body: bytes) -> Whole:  # noqa: ARG002
+    def read(self, target: Target, request: Request, body: bytes) -> Whole:
         answer = _told(target.account, body)
-        calls = _calls(answer, 0, fingerprint(body))
+        calls = _calls(answer, 0, fingerprint(body), names_of(request))
         text = answer.message.content or ""
         message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else "")}
         if answer.message.thinking:
@@ -122,8 +168,8 @@ class Ollama(ChatOnly):
         choice = {"index": 0, "message": message, "finish_reason": _finish(answer, called=bool(calls))}
         return whole_of("", answer.model or target.model, [choice], usage_of(answer))
 
-    def reader(self, target: Target, request: Request) -> OllamaReader:  # noqa: ARG002
-        return OllamaReader(target)
+    def reader(self, target: Target, request: Request) -> OllamaReader:
+        return OllamaReader(target, names_of(request))
 
     def classify(self, account: Account, response: HttpResponse) -> f.ProviderFailure:
         """Which failure an error answer is. Models in the cloud answer 401 and 403 to who is not entitled to them."""
@@ -194,8 +240,8 @@ class Ollama(ChatOnly):
 class OllamaReader:
     """Reads one stream of lines; the last one is ``done``."""
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
+    def __init__(self, target: Target, tools: ToolNames) -> None:
+        self._target, self._tools = target, tools
         self._name = ""  # stands for the answer in the ids of its calls
         self._calls = 0  # so far
         self._began = False
@@ -210,7 +256,7 @@ class OllamaReader:
     def feed(self, event: bytes) -> list[Step]:
         answer = _told(self._target.account, event)
         self._name = self._name or fingerprint(event)
-        calls = _calls(answer, self._calls, self._name)
+        calls = _calls(answer, self._calls, self._name, self._tools)
         delta: dict[str, Any] = {} if self._began else {"role": "assistant"}
         if answer.message.thinking:
             delta["reasoning_content"] = answer.message.thinking
@@ -236,10 +282,17 @@ class OllamaReader:
 # ── requests ──
 
 
+def _think(model: str, effort: str) -> str | bool:
+    """How much to think. What merely stands for *none* turns it off where it can be."""
+    if "gpt-oss" in model:
+        return nearest(effort, _WORDS) or "medium"
+    return effort not in OFF
+
+
 def _messages(messages: list[Message]) -> list[dict[str, Any]]:
     spelled = []
     names: dict[str, str] = {}  # of the functions called so far, by the call's id
-    for message in messages:
+    for message in system_first(messages):
         role: str = {"developer": "system", "function": "tool"}.get(message.role, message.role)
         made: dict[str, Any] = {"role": role, "content": message.text()}
         images = _images(message)
@@ -284,7 +337,13 @@ def _options(target: Target, request: Request) -> dict[str, Any]:
         value = getattr(view, name)
         if value is not None:
             options[name] = value
-    options.update({name: request.fields[name] for name in _RAW_OPTIONS if name in request.fields})
+    options.update(
+        {
+            name: request.fields[name]
+            for name in _RAW_OPTIONS
+            if bytes(request.fields.get(name, Raw(b"null"))) != b"null"
+        }
+    )
     if view.output_tokens is not None:
         options["num_predict"] = view.output_tokens
     if view.stop:
@@ -296,13 +355,18 @@ def context_for(target: Target, request: Request) -> int:
     """
     The context to load the model with: enough for the prompt and the answer, else all that the model has.
 
-    In coarse steps, since another size loads the model anew.
+    In coarse steps, and no less than it is loaded with, since another size loads the model anew.
     """
     needed = request.prompt_tokens + (request.view.output_tokens or OUTPUT_ALLOWANCE)
-    size = SMALLEST_CONTEXT
+    size = max(SMALLEST_CONTEXT, request.least_context)
     while size < needed:
         size *= 2
     return size if target.context is None else min(size, target.context)
+
+
+def names_of(request: Request) -> ToolNames:
+    """The names of *request*'s tools: Ollama takes any."""
+    return ToolNames((function.name for function in request.view.functions()), _ANY_NAME)
 
 
 # ── answers ──
@@ -316,12 +380,12 @@ def _told(account: Account, body: bytes) -> _Answer:
     return answer
 
 
-def _calls(answer: _Answer, before: int, name: str) -> list[dict[str, Any]]:
+def _calls(answer: _Answer, before: int, name: str, tools: ToolNames) -> list[dict[str, Any]]:
     """The calls in *answer*. One without an id gets one from *name* and its place, so that it is the same each time."""
     return [
         tool_call(
             call.id or f"call_{name}_{before + place}",
-            call.function.name,
+            tools.called(call.function.name),
             encode(dict(call.function.arguments)).decode(),
         )
         for place, call in enumerate(answer.message.tool_calls or ())
@@ -335,10 +399,10 @@ def _finish(answer: _Answer, *, called: bool) -> str:
 
 
 def usage_of(answer: ollama.ChatResponse) -> Usage | None:
-    """Tokens, where they are told: old servers leave out the prompt's when all of it was cached."""
-    if answer.prompt_eval_count is None and answer.eval_count is None:
+    """Tokens, where they are told. A prompt of none does not exist: servers leave it out when all of it was cached."""
+    if not answer.prompt_eval_count:
         return None
-    return Usage(prompt_tokens=answer.prompt_eval_count or 0, completion_tokens=answer.eval_count or 0)
+    return Usage(prompt_tokens=answer.prompt_eval_count, completion_tokens=answer.eval_count or 0)
 
 
 # ── the model list ──
@@ -348,8 +412,20 @@ def _entry(row: dict[str, Any]) -> Listed:
     """One row of the list. Newer servers tell the context in it, and where a model runs that is not here."""
     name = row.get("model") or row["name"]
     elsewhere = row.get("remote_host") or ("ollama.com" if row.get("remote_model") or _CLOUD.search(name) else None)
-    context = tokens_of(object_of(row.get("details")).get("context_length"))
-    return Listed(id=name, context=context, runs_at=None if elsewhere is None else str(elsewhere))
+    details = object_of(row.get("details"))
+    return Listed(
+        id=name,
+        context=tokens_of(details.get("context_length")),
+        runs_at=None if elsewhere is None else str(elsewhere),
+        parameters=_billions(details.get("parameter_size")),
+        family=details["family"] if isinstance(details.get("family"), str) else None,
+    )
+
+
+def _billions(told: object) -> float | None:
+    """``8.2B``, ``494.03M`` or ``1T`` parameters, in billions."""
+    found = _PARAMETERS.fullmatch(told.strip()) if isinstance(told, str) else None
+    return None if found is None else float(found[1]) * _UNITS[found[2].upper()]
 
 
 def _shown(response: HttpResponse) -> ollama.ShowResponse | None:

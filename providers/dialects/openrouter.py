@@ -25,6 +25,7 @@ from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Lis
 from providers.dialects.openai import OpenAI
 from providers.listing import strings_of, tokens_of
 from providers.observations import Observation, number_of, wait_of
+from providers.tool_names import ToolNames
 
 FREE_ONLY = {"prompt": 0, "completion": 0, "request": 0, "image": 0, "audio": 0}
 """The ceiling of every request, in dollars (docs: provider selection, max price)."""
@@ -73,9 +74,12 @@ class OpenRouter(OpenAI):
         preferences = {name: value for name, value in asked.items() if name in _PREFERENCES}
         fields["provider"] = raw({**preferences, "max_price": FREE_ONLY})
 
-    def message(self, message: Message) -> Message:
-        plain = super().message(message)
-        plain.reasoning_details = message.reasoning_details
+    def messages(self, target: Target, request: Request, names: ToolNames) -> list[Message]:
+        """With what some upstreams want back of their own reasoning."""
+        plain = super().messages(target, request, names)
+        details = [message.reasoning_details for message in request.view.messages if message.role == "assistant"]
+        for message, told in zip((one for one in plain if one.role == "assistant"), details, strict=True):
+            message.reasoning_details = told
         return plain
 
     # ── failures ──
@@ -337,8 +341,6 @@ def _from_error_type(response: HttpResponse, body: errors.ErrorBody) -> f.Provid
     failure = _ERROR_TYPE.get(str(kind))
     if failure is not None:
         return failure(body.message, status=response.status)
-    if response.status == 400 and "maximum context length" in body.message:
-        return f.ContextTooLong(body.message, status=400)
     if response.status == 429:
         return f.RateLimited(body.message, status=429, account_wide=True)
     return None

@@ -183,7 +183,7 @@ WORDED: list[tuple[str, int, Any, dict[str, str], type[f.ProviderFailure], dict[
         422,
         {"detail": [{"type": "extra_forbidden", "loc": ["body", "x"], "msg": "Extra inputs are not permitted"}]},
         {},
-        f.Unsupported,
+        f.RefusedHere,
         {"capability": None},
     ),
     ("nvidia", 404, "404 page not found", {}, f.ModelGone, {}),
@@ -196,7 +196,7 @@ WORDED: list[tuple[str, int, Any, dict[str, str], type[f.ProviderFailure], dict[
         f.Busy,
         {},
     ),
-    ("nvidia", 400, {"error": {"message": "Validation: Unsupported parameter(s): `n`"}}, {}, f.Unsupported, {}),
+    ("nvidia", 400, {"error": {"message": "Validation: Unsupported parameter(s): `n`"}}, {}, f.RefusedHere, {}),
     (
         "nvidia",
         400,
