@@ -58,7 +58,7 @@ def _reason(choice: ChunkChoice | Choice, *, called: bool, in_band: Callable[[],
     except AnswerBroke as exc:
         if choice.finish_reason == "error":
             raise in_band() from exc
-        raise f.Unreachable(f"the answer broke off: {choice.finish_reason}") from exc
+        raise f.Unreachable(f"it ended with {choice.finish_reason}") from exc
 
 
 # ── whole answers ──

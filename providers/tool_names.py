@@ -47,17 +47,13 @@ class ToolNames:
         """The offered name that a model means by *name*; *name* itself if that cannot be told."""
         if name in self._back:
             return self._back[name]
-        if not self._offered:
+        if not self._offered or name in self._offered:
             return name
         plain = _MARKS.sub("", name)
         for candidate in (plain, *_without_space(plain)):
             if candidate in self._back:
                 return self._back[candidate]
         return name
-
-    def is_plain(self, name: str) -> bool:
-        """Whether *name* is one that was sent and needs no change."""
-        return not self._offered or self._back.get(name) == name
 
     def _made(self, name: str) -> str:
         """A name that every source takes, for one that this one does not."""

@@ -72,6 +72,9 @@ class OpenRouter(OpenAI):
     def adapt(self, fields: dict[str, Raw], target: Target, request: Request) -> None:  # noqa: ARG002 - for all models
         asked = _object(request.fields.get("provider"))
         preferences = {name: value for name, value in asked.items() if name in _PREFERENCES}
+        if "tools" in fields or _object(fields.get("response_format")).get("type") == "json_schema":
+            # Else these are wishes: a strict schema was answered with prose (provider selection page, 2026-09).
+            preferences.setdefault("require_parameters", True)
         fields["provider"] = raw({**preferences, "max_price": FREE_ONLY})
 
     def messages(self, target: Target, request: Request, names: ToolNames) -> list[Message]:
