@@ -189,7 +189,7 @@ class ChunkReader:
             raise f.Unreachable(str(chunk.x_groq["error"]))
         if not chunk.choices:
             return self._without_choices(chunk, event)
-        edits = [self._edit_of(choice, chunk, event) for choice in chunk.choices]
+        edits = [None if self._is_plain(choice) else self._edit_of(choice, chunk, event) for choice in chunk.choices]
         tier = chunk.service_tier is UNSET or chunk.service_tier in SERVICE_TIERS
         usage = chunk.usage is None or is_credible(chunk.usage, said=self._said())
         if tier and usage and chunk.object is not UNSET and not any(edits):
@@ -209,12 +209,20 @@ class ChunkReader:
             return [Step(chunk, event)]
         return [self._rewritten(event, [], keeps_usage=True)]
 
+    def _is_plain(self, choice: ChunkChoice) -> bool:
+        """Whether *choice* goes on with text and nothing else, as nearly all do."""
+        delta, state = choice.delta, self._open.get(choice.index)
+        if state is None or not state.said or choice.finish_reason is not None or delta.tool_calls:
+            return False
+        return not (delta.reasoning is not None or delta.reasoning_content or state.splitter.concerned(delta.content))
+
     def _edit_of(self, choice: ChunkChoice, chunk: _WireChunk, event: bytes) -> _Edit | None:
         """What must be changed in *choice*; None: nothing."""
         state = self._open.get(choice.index)
         if state is None:
             state = self._open[choice.index] = _ChoiceState(ReasoningSplitter(self._target.opens_in_reasoning))
-        delta, edit = choice.delta, None
+        delta = choice.delta
+        edit: _Edit | None = None
         if delta.reasoning or delta.reasoning_content:
             state.splitter.comes_apart()
         if delta.reasoning is not None or state.splitter.concerned(delta.content):

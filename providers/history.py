@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -82,6 +83,11 @@ def object_text(call: FunctionCall) -> str:
     return encode(arguments_of(call)).decode()
 
 
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:{pattern})\Z")
+
+
 class CallIds:
     """
     Ids of calls and of their results, as a source takes them: an id says only which result belongs to which call.
@@ -90,7 +96,7 @@ class CallIds:
     """
 
     def __init__(self, pattern: str = "") -> None:
-        self._takes = re.compile(rf"(?:{pattern})\Z") if pattern else _ANY_ID
+        self._takes = _compiled(pattern) if pattern else _ANY_ID
         self._made: dict[str, str] = {}
         self._unnamed: list[str] = []  # calls without an id whose result has not come
         self._count = 0

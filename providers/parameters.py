@@ -47,6 +47,8 @@ def nearest(effort: str, accepted: Sequence[str]) -> str | None:
 
 def adapt_reasoning(fields: dict[str, Raw], target: Target, effort: str | None) -> None:
     """Say in *fields* how much to reason, the way the model is told it. A caller's own switch is left as it is."""
+    if effort is None and not any(row.always for row in target.account.spec.reasoning):
+        return
     row = reasoning_of(target)
     if effort is not None:
         fields.pop("reasoning_effort", None)

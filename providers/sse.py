@@ -80,13 +80,17 @@ class ServerSentEvents:
 
     def _event(self) -> Iterator[bytes]:
         lines, self._lines, self._size = self._lines, [], 0
-        is_error, self._is_error = self._is_error, False
         if not lines:
+            self._is_error = False
             return
         data = lines[0] if len(lines) == 1 else b"\n".join(lines)
-        if data[:1] in b"nN: \t" and _says_nothing(data):
-            return
-        yield _as_error(data) if is_error else data
+        if data[:1] != b"{" and _says_nothing(data):
+            self._is_error = False
+        elif self._is_error:
+            self._is_error = False
+            yield _as_error(data)
+        else:
+            yield data
 
 
 def _says_nothing(data: bytes) -> bool:
