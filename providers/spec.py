@@ -126,7 +126,7 @@ class Reasoning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     *efforts* are the values of ``reasoning_effort`` that they take, of which the nearest is sent; none: the field is left
     out. *on* and *off* are fields that are sent as well: *off* for the efforts ``none`` and ``minimal``, *on* for others,
-    and with *always* where the caller says nothing, too.
+    and with *always* where the caller says nothing, too. *replays*: they want their earlier reasoning back.
     """
 
     ids: tuple[str, ...] = ()
@@ -134,6 +134,7 @@ class Reasoning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     on: dict[str, Any] = {}
     off: dict[str, Any] = {}
     always: bool = False
+    replays: bool = False
     source: str = ""
 
 

@@ -22,7 +22,7 @@ from providers.history import plain_messages
 from providers.lenient import decodable
 from providers.listing import first_tokens_of, object_of, read_entries, strings_of, tokens_of
 from providers.observations import Headers, Observation, from_headers
-from providers.parameters import adapt_reasoning, clamp
+from providers.parameters import adapt_reasoning, clamp, reasoning_of
 from providers.tool_names import ToolNames
 
 PASSED = frozenset(
@@ -85,9 +85,13 @@ class OpenAI:
     def messages(self, target: Target, request: Request, names: ToolNames) -> list[Message]:
         """The conversation with only what this provider takes: clients replay fields that strict ones refuse."""
         spec = target.account.spec
-        return plain_messages(
-            request.view.messages, names, ids=spec.call_ids, instructions_first=not spec.system_anywhere
-        )
+        given = request.view.messages
+        plain = plain_messages(given, names, ids=spec.call_ids, instructions_first=not spec.system_anywhere)
+        if reasoning_of(target).replays:
+            reasoning = [message.reasoning_content for message in given if message.role == "assistant"]
+            for message, earlier in zip((one for one in plain if one.role == "assistant"), reasoning, strict=True):
+                message.reasoning_content = earlier
+        return plain
 
     def adapt(self, fields: dict[str, Raw], target: Target, request: Request) -> None:
         """Change *fields* to what this provider wants."""

@@ -339,3 +339,13 @@ def test_openrouter_is_told_to_choose_an_upstream_that_does_what_is_asked(
     fields: dict[str, Any], required: bool | None
 ):
     assert sent("openrouter", **fields)["provider"].get("require_parameters") is required
+
+
+@pytest.mark.parametrize(
+    ("model", "replayed"), [("deepseek-ai/deepseek-v4.1-flash", True), ("qwen/qwen3.5-122b", False)]
+)
+def test_earlier_reasoning_goes_back_to_those_who_want_it(model: str, replayed: bool):
+    """NousResearch/hermes-agent#83375; others refuse the field."""
+    history = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hei", "reasoning_content": "Hm."}]
+
+    assert ("reasoning_content" in sent("nvidia", *history, model=model)["messages"][1]) == replayed
