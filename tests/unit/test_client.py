@@ -384,7 +384,7 @@ async def test_pings_are_no_progress(ping: bytes):
         await asyncio.sleep(0)
 
     with pytest.raises(Unreachable, match="nothing came"):
-        await waiting
+        await asyncio.wait_for(waiting, 5.0)
 
 
 async def test_an_answer_that_finished_and_does_not_end_is_whole_soon():
