@@ -33,6 +33,8 @@ class Part(Struct, omit_defaults=True):
     image_url: ImageUrl | str | None = None
     input_audio: InputAudio | None = None
     refusal: str | None = None
+    file: dict[str, Any] | None = None  # these two go out as they came
+    video_url: Any = None
 
 
 class FunctionCall(Struct):

@@ -8,8 +8,9 @@ wrong before is a ProviderFailure and nobody has seen a byte; what goes wrong af
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
 from typing import Protocol
 
 import msgspec
@@ -29,6 +30,7 @@ from providers.dialect import (
     Target,
 )
 from providers.embeddings import Embeddings, EmbedRequest
+from providers.loaded import LoadedContexts
 from providers.observations import Observation
 from providers.redaction import redacted
 from providers.spec import Timeouts
@@ -71,13 +73,20 @@ class Reply(Struct):
 class Provider:
     """One class for all providers; what differs lies in the dialect and in the configuration."""
 
-    def __init__(self, account: Account, wire: Wire, prepare: Prepare | None = None) -> None:
+    def __init__(
+        self,
+        account: Account,
+        wire: Wire,
+        prepare: Prepare | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.account = account
         self.spec = account.spec
         self.name = account.spec.name
         self.dialect: Dialect = dialects.by_name(account.spec.dialect)
         self._wire = wire
         self._prepare = prepare
+        self._loaded = LoadedContexts(account.spec.prompt_cache, now)
         self._lists: dict[str, HttpResponse] = {}  # by address, those that can be asked for with a condition
 
     async def send(self, target: Target, request: AnyRequest) -> Reply:
@@ -104,11 +113,11 @@ class Provider:
         """
         discovery = self.dialect.discover(self.account)
         try:
-            with _reading():
+            with _reading:
                 question = next(discovery)
             while True:
                 answer = await self._ask(question)
-                with _reading():
+                with _reading:
                     question = discovery.send(answer)
         except StopIteration as stop:
             listing: Listing = stop.value
@@ -134,10 +143,19 @@ class Provider:
                 raise f.Unsupported(f"{self.name} is not asked to {request.operation} here").of(request.operation)
             if isinstance(request, EmbedRequest):
                 return self.dialect.build_embed(target, request)
-            return self.dialect.build(target, request)
+            return self.dialect.build(target, self._in_its_context(target, request))
         except f.ProviderFailure as failure:
             failure.reached = "unsent"
             raise
+
+    def _in_its_context(self, target: Target, request: Request) -> Request:
+        """*request* for a model that is loaded, where how it is loaded is ours to choose."""
+        size = self.dialect.context_for(target, request)
+        if size is None:
+            return request
+        request = msgspec.structs.replace(request, least_context=self._loaded.of(target.model))
+        self._loaded.asked(target.model, self.dialect.context_for(target, request) or size)
+        return request
 
     def _timeouts(self, request: AnyRequest) -> Timeouts:
         """The head of an answer in one piece comes when all of it was made."""
@@ -151,7 +169,7 @@ class Provider:
         observed: tuple[Observation, ...] = ()
         kept = False
         try:
-            with _reading():
+            with _reading:
                 observed = self.dialect.observe(self.account, incoming.headers)
             if incoming.status != 200:
                 raise await self._refusal(incoming)
@@ -190,7 +208,7 @@ class Provider:
                 body = await _body(incoming)
         except TimeoutError as exc:
             raise f.Unreachable(f"no whole answer within {seconds:g} s") from exc
-        with _reading():
+        with _reading:
             if isinstance(request, EmbedRequest):
                 return self.dialect.read_embed(target, request, body)
             whole = self.dialect.read(target, request, body)
@@ -252,7 +270,7 @@ class Provider:
         framing = ServerSentEvents() if self.dialect.framing == "sse" else Lines()
         said = cut = False
         try:
-            with _reading():
+            with _reading:
                 reader = self.dialect.reader(target, request)
             async for steps in arriving(incoming, framing, reader, self.spec.timeouts):
                 if not said:
@@ -270,15 +288,19 @@ class Provider:
         failure.args = (redacted(failure.message, self.account.key, prompts or ()),)
 
 
-@contextmanager
-def _reading() -> Iterator[None]:
+class _Reading:
     """Whatever a dialect stumbles over while it reads is no answer, and never a caller's crash."""
-    try:
-        yield
-    except (f.ProviderFailure, StopIteration):
-        raise
-    except Exception as exc:
-        raise unreadable(exc) from exc
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(exc, Exception) and not isinstance(exc, f.ProviderFailure | StopIteration):
+            raise unreadable(exc) from exc
+
+
+_reading = _Reading()
 
 
 def _is_json(incoming: Incoming, dialect: Dialect) -> bool:

@@ -36,6 +36,7 @@ class Request(Struct, frozen=True):
     prompt_tokens: int = 0
     output_tokens: int = 0
     bounded_by_caller: bool = False
+    least_context: int = 0  # what the model is loaded with already, where that is ours to choose
 
     @property
     def streams(self) -> bool:
@@ -107,6 +108,8 @@ class Listed(Struct, frozen=True, kw_only=True):
     prompt_price: float | None = None
     output_price: float | None = None
     other_prices: bool = False  # something else than tokens has a price
+    parameters: float | None = None  # how many the model has, in billions
+    family: str | None = None  # what it was made from
     runs_at: str | None = None
     ends_at: float | None = None  # when it may be taken away, in unix seconds
 
@@ -142,6 +145,9 @@ class Dialect(Protocol):
 
     framing: Literal["sse", "lines"]
     operations: frozenset[Operation]
+
+    def context_for(self, target: Target, request: Request) -> int | None:
+        """The context that a model is loaded with for *request*; None: that is not ours to choose."""
 
     def build(self, target: Target, request: Request) -> HttpRequest:
         """

@@ -1,4 +1,4 @@
-"""What an error body says, however it is wrapped, and the classes that follow from signs and statuses alone."""
+"""What an error body says, however it is wrapped, and the classes that follow from signs, codes, words and statuses."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from providers.dialect import Account, HttpResponse
 from providers.lenient import decodable
 from providers.observations import Wait, exhausted, wait_of
 from providers.spec import ErrorSign
+from providers.words import meaning_of
 
 _PARAMETER = re.compile(r"\(parameter=([a-z_.]+)")
 _SHOWN = 600  # characters of a message that are kept
@@ -99,18 +100,37 @@ _BY_CODE: dict[str, type[f.ProviderFailure]] = {
     "context_length_exceeded": f.ContextTooLong,
     "content_filter": f.ContentRefused,
     "content_policy_violation": f.ContentRefused,
+    "model_not_found": f.ModelGone,
+    "model_decommissioned": f.ModelGone,
+    "model_archived": f.ModelGone,
+    "invalid_model": f.ModelGone,
 }
-"""Codes of OpenAI's own that others have taken over."""
+"""Codes of OpenAI's own and others that several have taken over."""
+
+_SHUT = frozenset(
+    {
+        "account_deactivated", "account_disabled", "account_suspended", "billing_not_active", "invalid_api_key",
+        "organization_deactivated", "organization_restricted", "organization_suspended",
+    }
+)  # fmt: skip
+"""Codes that are about the account, whatever their status: Groq tells of a shut one with 400 (songquanpeng/one-api#1764)."""
 
 _ACCOUNT_WIDE = (401, 402)
 
 
 def from_status(response: HttpResponse, body: ErrorBody) -> f.ProviderFailure:
-    """What the HTTP status says where nothing more particular is known."""
+    """What codes, words and the HTTP status say where configuration knows nothing more particular."""
     status = response.status
+    if _SHUT & body.codes:
+        return f.CredentialRejected(body.message, status=status, account_wide=True)
     for code, failure in _BY_CODE.items():
         if code in body.codes:
             return failure(body.message, status=status)
+    told = meaning_of(body.message, status)
+    if told is not None:
+        return told
+    if status == 403 and _is_page(response):
+        return f.NotEntitled(f"a page, not an answer: {body.message[:100]}", status=status, account_wide=True)
     wait = wait_of(response.headers)
     found = _BY_STATUS.get(status, f.Unreachable)(
         body.message or f"HTTP {status}",
@@ -120,6 +140,11 @@ def from_status(response: HttpResponse, body: ErrorBody) -> f.ProviderFailure:
         account_wide=status in _ACCOUNT_WIDE,
     )
     return found.of(parameter=parameter_of(body)) if isinstance(found, f.RefusedHere) else found
+
+
+def _is_page(response: HttpResponse) -> bool:
+    """Whether the answer is a web page, which a proxy before the provider gives: it knows no models."""
+    return "html" in response.headers.get("content-type", "") or response.body.lstrip()[:1] == b"<"
 
 
 def parameter_of(body: ErrorBody) -> str | None:

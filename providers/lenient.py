@@ -3,7 +3,7 @@ Answers that mean what OpenAI's mean and are spelled a little off, made right.
 
 Only what a strict reader refuses comes here, so that the common answer costs nothing. What is set right: nulls where a
 value should be left out, numbers of the wrong kind, content that is a number (Cloudflare) or a list of parts (Mistral's
-thoughts), tool arguments that are an object. What cannot be set right is refused as before.
+reasoning), tool arguments that are an object. What cannot be set right is refused as before.
 """
 
 from __future__ import annotations

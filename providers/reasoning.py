@@ -1,5 +1,5 @@
 """
-Thoughts that a model writes into its answer, between ``<think>`` and ``</think>``, taken apart from what it says.
+Reasoning that a model writes into its answer, between ``<think>`` and ``</think>``, taken apart from what it says.
 
 Some chat templates open the thought themselves, so that only the closing tag is ever written. In a whole answer that
 is plain to see; in a stream it must be known beforehand (``opens_in_reasoning``).
@@ -44,7 +44,7 @@ class ReasoningSplitter:
         return True
 
     def comes_apart(self) -> None:
-        """The thoughts of this answer come in a field of their own: none is to be looked for in what it says."""
+        """The reasoning of this answer comes in a field of its own: none is to be looked for in what it says."""
         if self._state == "before" or self._unproved:
             self._state = "plain"
 

@@ -120,6 +120,24 @@ class ModelFact(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     opens_in_reasoning: bool = False  # its answers begin inside a thought that only a closing tag ends
 
 
+class Reasoning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """
+    How the models whose id matches one of *ids* are told how much to reason. First match wins.
+
+    *efforts* are the values of ``reasoning_effort`` that they take, of which the nearest is sent; none: the field is left
+    out. *on* and *off* are fields that are sent as well: *off* for the efforts ``none`` and ``minimal``, *on* for others,
+    and with *always* where the caller says nothing, too. *replays*: they want their earlier reasoning back.
+    """
+
+    ids: tuple[str, ...] = ()
+    efforts: tuple[str, ...] = ()
+    on: dict[str, Any] = {}
+    off: dict[str, Any] = {}
+    always: bool = False
+    replays: bool = False
+    source: str = ""
+
+
 class Timeouts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
     Seconds: to connect, to the first token of an answer, and between two pieces of it.
@@ -161,6 +179,10 @@ class ProviderSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         0.0  # seconds for which the beginning of a long prompt is kept: the next turn is better off here
     )
     defaults: dict[str, Any] = {}  # fields to be sent where the caller left them out, under their new names
+    ranges: dict[str, tuple[float, float]] = {}  # the least and the most of a numeric field
+    reasoning: tuple[Reasoning, ...] = ()
+    call_ids: str = ""  # the pattern of the ids that calls of tools may have; empty: any
+    system_anywhere: bool = False  # system messages may stand anywhere; else they go first, as one
     headers: dict[str, str] = {}
     capabilities: tuple[str, ...] = ()  # of every chat model here, unless its list or a fact says otherwise
     listed_at: str = "/models"  # "": there is no list in this shape, the static models are all

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 MAX_EVENT = 8 * 1024 * 1024
 """Bytes that one event may have. More is not an answer but an accident."""
 
@@ -36,7 +38,11 @@ class Lines:
 
 class ServerSentEvents:
     """
-    The ``data`` of each event; comments, names and ids are left out (HTML Living Standard, 9.2.6).
+    The ``data`` of each event that has any; comments and ids are left out (HTML Living Standard, 9.2.6).
+
+    Left out as well is what servers put into data lines to keep a stream alive: ``null``, and comments
+    (anomalyco/opencode#50871, NousResearch/hermes-agent#80822). What an event called ``error`` carries is an error: it
+    is given as ``{"error": …}``, whatever its shape.
 
     An event cut off before its blank line is given by :meth:`end`, since some servers leave out the last one; whether
     it is whole is for its reader to see.
@@ -44,6 +50,7 @@ class ServerSentEvents:
 
     def __init__(self) -> None:
         self._lines: list[bytes] = []
+        self._is_error = False
         self._size = 0  # of the lines
         self._rest = b""
 
@@ -64,6 +71,8 @@ class ServerSentEvents:
                     raise EventTooLong
             elif not line:
                 yield from self._event()
+            elif line.startswith(b"event:"):
+                self._is_error = line[6:].strip() == b"error"
 
     def end(self) -> Iterator[bytes]:
         yield from self.feed(b"\n")
@@ -71,5 +80,30 @@ class ServerSentEvents:
 
     def _event(self) -> Iterator[bytes]:
         lines, self._lines, self._size = self._lines, [], 0
-        if lines:
-            yield lines[0] if len(lines) == 1 else b"\n".join(lines)
+        if not lines:
+            self._is_error = False
+            return
+        data = lines[0] if len(lines) == 1 else b"\n".join(lines)
+        if data[:1] != b"{" and _says_nothing(data):
+            self._is_error = False
+        elif self._is_error:
+            self._is_error = False
+            yield _as_error(data)
+        else:
+            yield data
+
+
+def _says_nothing(data: bytes) -> bool:
+    stripped = data.strip()
+    return stripped in (b"", b"null") or stripped.startswith(b":")
+
+
+def _as_error(data: bytes) -> bytes:
+    """*data* as an object that has an ``error``."""
+    try:
+        found = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        found = data.decode(errors="replace")
+    if isinstance(found, dict) and found.get("error"):
+        return data
+    return msgspec.json.encode({"error": found or "the provider gave up"})

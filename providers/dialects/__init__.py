@@ -23,7 +23,7 @@ _OURS = {
     "groq": "providers.dialects.groq:Groq",
     "nvidia": "providers.dialects.nvidia:Nvidia",
     "huggingface": "providers.dialects.huggingface:HuggingFace",
-    "ollama": "providers.dialects.ollama:Ollama",
+    "ollama": "providers.dialects.ollama.dialect:Ollama",
 }
 
 

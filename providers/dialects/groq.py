@@ -13,37 +13,32 @@ from msgspec import Raw
 
 from providers import errors
 from providers import failures as f
-from providers.chat import Message, raw
+from providers.chat import Message
 from providers.dialect import Account, HttpResponse, Operation, Request, Target
 from providers.dialects.openai import OpenAI
 from providers.observations import seconds
+from providers.tool_names import ToolNames
 
 _QUOTA = re.compile(r"on (requests|tokens) per (minute|hour|day) \([A-Z]+\): Limit (\d+)(?:, Used (\d+))?")
 _WAIT = re.compile(r"try again in ([0-9a-zµ.]+?)\.?(?:\s|$)")
-
-_EFFORTS = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}
-"""Efforts that gpt-oss does not know, and the nearest that it does (low, medium, high)."""
 
 
 class Groq(OpenAI):
     operations: frozenset[Operation] = frozenset({"chat"})  # no model of its makes embeddings
     accepts = frozenset({"disable_tool_validation", "include_reasoning", "reasoning_format"})
 
-    def adapt(self, fields: dict[str, Raw], target: Target, request: Request) -> None:
+    def adapt(self, fields: dict[str, Raw], target: Target, request: Request) -> None:  # noqa: ARG002 - for all models
         if "reasoning_format" in fields:  # the two exclude each other
             fields.pop("include_reasoning", None)
-        effort = request.view.reasoning_effort
-        if effort is None:
-            return
-        if "reasoning" not in target.capabilities:
-            fields.pop("reasoning_effort", None)
-        elif "gpt-oss" in target.model:
-            fields["reasoning_effort"] = raw(_EFFORTS.get(effort, effort))
+        strict = "tools" in fields or "response_format" in fields  # neither goes with reasoning in the text
+        if strict and fields.get("reasoning_format") == Raw(b'"raw"'):
+            del fields["reasoning_format"]
 
-    def message(self, message: Message) -> Message:
+    def messages(self, target: Target, request: Request, names: ToolNames) -> list[Message]:
         """Groq refuses names of messages."""
-        plain = super().message(message)
-        plain.name = None
+        plain = super().messages(target, request, names)
+        for message in plain:
+            message.name = None
         return plain
 
     def classify(self, account: Account, response: HttpResponse) -> f.ProviderFailure:

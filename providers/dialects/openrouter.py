@@ -25,6 +25,7 @@ from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Lis
 from providers.dialects.openai import OpenAI
 from providers.listing import strings_of, tokens_of
 from providers.observations import Observation, number_of, wait_of
+from providers.tool_names import ToolNames
 
 FREE_ONLY = {"prompt": 0, "completion": 0, "request": 0, "image": 0, "audio": 0}
 """The ceiling of every request, in dollars (docs: provider selection, max price)."""
@@ -71,11 +72,17 @@ class OpenRouter(OpenAI):
     def adapt(self, fields: dict[str, Raw], target: Target, request: Request) -> None:  # noqa: ARG002 - for all models
         asked = _object(request.fields.get("provider"))
         preferences = {name: value for name, value in asked.items() if name in _PREFERENCES}
+        if "tools" in fields or _object(fields.get("response_format")).get("type") == "json_schema":
+            # Else these are wishes: a strict schema was answered with prose (provider selection page, 2026-09).
+            preferences.setdefault("require_parameters", True)
         fields["provider"] = raw({**preferences, "max_price": FREE_ONLY})
 
-    def message(self, message: Message) -> Message:
-        plain = super().message(message)
-        plain.reasoning_details = message.reasoning_details
+    def messages(self, target: Target, request: Request, names: ToolNames) -> list[Message]:
+        """With what some upstreams want back of their own reasoning."""
+        plain = super().messages(target, request, names)
+        details = [message.reasoning_details for message in request.view.messages if message.role == "assistant"]
+        for message, told in zip((one for one in plain if one.role == "assistant"), details, strict=True):
+            message.reasoning_details = told
         return plain
 
     # ── failures ──
@@ -337,8 +344,6 @@ def _from_error_type(response: HttpResponse, body: errors.ErrorBody) -> f.Provid
     failure = _ERROR_TYPE.get(str(kind))
     if failure is not None:
         return failure(body.message, status=response.status)
-    if response.status == 400 and "maximum context length" in body.message:
-        return f.ContextTooLong(body.message, status=400)
     if response.status == 429:
         return f.RateLimited(body.message, status=429, account_wide=True)
     return None

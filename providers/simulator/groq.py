@@ -21,7 +21,7 @@ from providers.simulator.quotas import Clock, Meter, Refilling, Rolling, go_dura
 MODELS = (
     SimulatedModel(id="openai/gpt-oss-120b", reasoning=True, max_output=65_536),
     SimulatedModel(id="openai/gpt-oss-20b", reasoning=True, max_output=65_536),
-    SimulatedModel(id="qwen/qwen3.8-27b", reasoning=True, max_output=40_960),
+    SimulatedModel(id="qwen/qwen3.8-27b", reasoning=True, vision=True, max_output=40_960),
     SimulatedModel(id="groq/compound", tools=False, json_schema=False),
     SimulatedModel(id="whisper-large-v3", context=448, tools=False, json_schema=False),
     SimulatedModel(id="llama-3.3-70b-versatile", status="gone"),

@@ -83,7 +83,9 @@ class Cerebras(OpenAILike):
     usage_always = True
 
     def __init__(self, clock: Clock) -> None:
-        super().__init__(clock, (SimulatedModel(id="gpt-oss-120b", reasoning=True), SimulatedModel(id="qwen-3.8-27b")))
+        super().__init__(
+            clock, (SimulatedModel(id="gpt-oss-120b", reasoning=True), SimulatedModel(id="qwen-3.8-27b", vision=True))
+        )
 
     _TOLD = ("requests-minute", "requests-hour", "requests-day", "tokens-minute", "tokens-hour", "tokens-day")
 
@@ -136,7 +138,7 @@ class Cloudflare(OpenAILike):
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock, (SimulatedModel(id="@cf/openai/gpt-oss-120b", reasoning=True),
-                                 SimulatedModel(id="@cf/qwen/qwen3.8-27b"),
+                                 SimulatedModel(id="@cf/qwen/qwen3.8-27b", vision=True),
                                  SimulatedModel(id="@cf/baai/bge-m3", context=8192, embedding=True, tools=False)))  # fmt: skip
         self.neurons = self.meter("account/neurons", lambda: Calendar(10_000))
 

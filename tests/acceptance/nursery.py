@@ -23,7 +23,7 @@ import gateway.app
 import gateway.cli
 import gateway.observe.log
 import providers.dialects.google.dialect
-import providers.dialects.ollama
+import providers.dialects.ollama.dialect
 import providers.simulator.world  # noqa: F401
 
 

@@ -183,7 +183,7 @@ WORDED: list[tuple[str, int, Any, dict[str, str], type[f.ProviderFailure], dict[
         422,
         {"detail": [{"type": "extra_forbidden", "loc": ["body", "x"], "msg": "Extra inputs are not permitted"}]},
         {},
-        f.Unsupported,
+        f.RefusedHere,
         {"capability": None},
     ),
     ("nvidia", 404, "404 page not found", {}, f.ModelGone, {}),
@@ -196,7 +196,7 @@ WORDED: list[tuple[str, int, Any, dict[str, str], type[f.ProviderFailure], dict[
         f.Busy,
         {},
     ),
-    ("nvidia", 400, {"error": {"message": "Validation: Unsupported parameter(s): `n`"}}, {}, f.Unsupported, {}),
+    ("nvidia", 400, {"error": {"message": "Validation: Unsupported parameter(s): `n`"}}, {}, f.RefusedHere, {}),
     (
         "nvidia",
         400,
@@ -408,3 +408,82 @@ def test_a_refusal_of_a_provider_without_signs_of_its_own_is_understood(
     assert type(failure) is expected
     assert failure.retry_in == retry_in
     assert failure.message
+
+
+VLLM = (
+    "You passed 262145 input tokens and requested 0 output tokens. However, the model's context length is only 262144 "
+    "tokens, resulting in a maximum input length of 262144 tokens. Please reduce the length of the input prompt."
+)
+
+SAID: list[tuple[str, type[f.ProviderFailure]]] = [
+    # vllm-project/vllm#36197, earendil-works/pi#5677, Alishahryar1/free-claude-code#391
+    (VLLM, f.ContextTooLong),
+    ("This model's maximum context length is 8192 tokens. However, you requested 9000 tokens", f.ContextTooLong),
+    ("The input (9000 tokens) is longer than the model's context length (8192 tokens).", f.ContextTooLong),
+    ("Requested token count exceeds the model's maximum context length of 8192 tokens.", f.ContextTooLong),
+    ("the request exceeds the available context size, try increasing it", f.ContextTooLong),
+    ("Prompt exceeds max length", f.ContextTooLong),
+    ("Current length is 9000 while limit is 8192", f.ContextTooLong),
+    ("prompt is too long: 210000 tokens > 200000 maximum", f.ContextTooLong),
+    ("too many tokens: total number of tokens in the prompt cannot exceed 4081", f.ContextTooLong),
+    ("`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4000 `inputs` tokens", f.ContextTooLong),
+    # musistudio/claude-code-router#901, anomalyco/models.dev#216
+    ("Model id : Qwen/Qwen3-32B , has no provider supported", f.ModelGone),
+    ("Invalid model: mistral-tiny-2312", f.ModelGone),
+    ("The model `llama-2` does not exist or you do not have access to it.", f.ModelGone),
+    ("The model `mixtral-8x7b-32768` has been decommissioned and is no longer supported.", f.ModelGone),
+    ("acme/nothing is not a valid model ID", f.ModelGone),
+    # songquanpeng/one-api#1764, yym68686/uni-api#140
+    ("Organization has been restricted. Please reach out to support", f.CredentialRejected),
+    ("Your account has been suspended", f.CredentialRejected),
+    ("API key not valid. Please pass a valid API key.", f.CredentialRejected),
+    ("Invalid API key provided", f.CredentialRejected),
+    # about the request, whatever words of the above are in it
+    ("At most 1 image may be provided in one request.", f.RefusedHere),
+    ("max_tokens must be less than or equal to 8192, the maximum value for this model", f.RefusedHere),
+    ("Invalid schema for function 'look': unknown keyword 'model'", f.RefusedHere),
+    ("Tool names must be unique.", f.RefusedHere),
+    ("Unexpected role 'user' after role 'tool'", f.RefusedHere),
+    ("temperature: Input should be less than or equal to 1.5", f.RefusedHere),
+    ("Failed to parse tool call arguments: key is not valid", f.RefusedHere),
+    ("invalid model parameter: top_k", f.RefusedHere),
+]
+
+
+@pytest.mark.parametrize("provider", ["nvidia", "openrouter", "modelscope"])
+@pytest.mark.parametrize(("sentence", "expected"), SAID, ids=[sentence[:40] for sentence, _ in SAID])
+def test_a_sentence_means_the_same_at_whoever_runs_the_same_server(
+    provider: str, sentence: str, expected: type[f.ProviderFailure]
+):
+    of = account(provider)
+    error: dict[str, Any] = {"message": sentence, "type": "BadRequestError", "code": 400}
+    if provider == "openrouter":
+        error = {
+            "message": "Provider returned error",
+            "code": 400,
+            "metadata": {"raw": msgspec.json.encode(error).decode()},
+        }
+    failure = dialects.by_name(of.spec.dialect).classify(
+        of, HttpResponse(400, {}, msgspec.json.encode({"error": error}))
+    )
+
+    assert type(failure) is expected
+    assert failure.message == sentence
+    assert failure.account_wide == (expected is f.CredentialRejected)
+
+
+@pytest.mark.parametrize(
+    ("provider", "status", "content"),
+    [
+        ("groq", 403, b'{"error": {"message": "Access denied. Please check your network settings."}}'),
+        ("groq", 403, b"<!DOCTYPE html><html><body>Access denied</body></html>"),
+        ("cerebras", 403, b"<html>Forbidden</html>"),
+        ("groq", 400, b'{"error": {"message": "Sorry.", "code": "organization_restricted"}}'),
+        ("google", 400, b'{"error": {"code": 400, "message": "Not here.", "status": "FAILED_PRECONDITION"}}'),
+    ],
+)
+def test_a_refusal_of_the_whole_account_is_told_to_be_one(provider: str, status: int, content: bytes):
+    """Mintplex-Labs/anything-llm#2003: or every model of the account is asked in turn."""
+    of = account(provider)
+
+    assert dialects.by_name(of.spec.dialect).classify(of, HttpResponse(status, {}, content)).account_wide

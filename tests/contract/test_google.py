@@ -96,7 +96,7 @@ class TestARequest:
                     ],
                 },
                 {"role": "assistant", "content": None, "tool_calls": [call]},
-                {"role": "tool", "tool_call_id": "c1", "content": '{"temp":3}'},
+                {"role": "tool", "tool_call_id": "c1", "content": "3 degrees"},
             ],
             tools=[WEATHER],
             tool_choice="auto",
@@ -136,7 +136,20 @@ class TestARequest:
         assert contents == [
             {"role": "user", "parts": [{"text": "a"}, {"text": "b"}]},
             {"role": "model", "parts": [{"text": "c"}]},
+            {"role": "user", "parts": [{"text": " "}]},  # whose turn it is stays the same
         ]
+
+    @pytest.mark.parametrize("first", [[], [{"role": "user", "content": ""}], [{"role": "system", "content": "Go."}]])
+    def test_begins_with_the_user(self, first: list[Any]):
+        """A call must come after a turn of the user's (continuedev/continue#11164)."""
+        call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+        history = [
+            *first,
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c1", "content": "3"},
+        ]
+
+        assert [turn["role"] for turn in built(messages=history)["contents"]] == ["user", "model", "user"]
 
     def test_gathers_instructions_from_wherever_they_stand(self):
         found = built(
@@ -323,7 +336,7 @@ class TestAConversationWithTools:
         )
 
         assert [(p["functionResponse"]["id"], p["functionResponse"]["response"]) for p in contents[2]["parts"]] == [
-            ("b", {"temp": 20}),
+            ("b", {"output": '{"temp": 20}'}),
             ("a", {"output": "[1]"}),
         ]
 
@@ -472,7 +485,7 @@ class TestARefusal:
         ("name", "expected", "account_wide"),
         [
             ("gemini_400_bad_key.json", f.CredentialRejected, True),
-            ("gemini_400_thought_signature.json", f.Unsupported, False),
+            ("gemini_400_thought_signature.json", f.RefusedHere, False),
             ("gemini_401_bearer_native.json", f.CredentialRejected, True),
             ("gemini_403.json", f.CredentialRejected, True),
             ("gemini_404.json", f.ModelGone, False),
@@ -534,7 +547,7 @@ class TestARefusal:
             ("Your prepayment credits are depleted.", 429, f.WouldCost, True),
             ("User location is not supported for the API use.", 400, f.NotEntitled, True),
             ("The input token count (9) exceeds the maximum number of tokens allowed (8).", 400, f.ContextTooLong, False),
-            ("Penalty is not enabled for this model", 400, f.Unsupported, False),
+            ("Penalty is not enabled for this model", 400, f.RefusedHere, False),
             ("Deadline expired", 504, f.Busy, False),
             ("The model is overloaded.", 503, f.Busy, False),
             ("This model models/x is no longer available to new users.", 404, f.ModelGone, False),

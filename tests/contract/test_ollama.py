@@ -11,7 +11,8 @@ import pytest
 from providers import failures as f
 from providers.chat import Completion, Step, decode_fields, decode_request
 from providers.dialect import HttpResponse, Listed, Listing, Request, Target
-from providers.dialects.ollama import OUTPUT_ALLOWANCE, SMALLEST_CONTEXT, Ollama
+from providers.dialects.ollama.dialect import Ollama
+from providers.dialects.ollama.request import OUTPUT_ALLOWANCE, SMALLEST_CONTEXT
 from providers.sse import Lines
 from tests.payloads import account, answer, body
 
@@ -89,9 +90,21 @@ def test_json_is_asked_for_by_a_grammar(wanted, format_):
     assert built(response_format=wanted)["format"] == format_
 
 
-@pytest.mark.parametrize(("effort", "think"), [("none", False), ("low", "low"), ("high", "high"), ("max", "high")])
-def test_thinking_is_asked_of_those_who_think(effort, think):
-    assert built(frozenset({"reasoning"}), reasoning_effort=effort)["think"] == think
+@pytest.mark.parametrize(
+    ("model", "effort", "think"),
+    [
+        ("qwen3.8:8b", "none", False),
+        ("qwen3.8:8b", "low", True),
+        ("qwen3.8:8b", "max", True),
+        ("gpt-oss:20b", "none", "low"),
+        ("gpt-oss:20b", "medium", "medium"),
+        ("gpt-oss:20b", "max", "high"),
+    ],
+)
+def test_thinking_is_asked_of_those_who_think(model, effort, think):
+    """gpt-oss knows only words, and older servers take words for no other (Ollama documentation, thinking)."""
+    able = Target(account("ollama", None), model, frozenset({"reasoning"}))
+    assert msgspec.json.decode(Ollama().build(able, asked(reasoning_effort=effort)).body or b"")["think"] == think
     assert "think" not in built(reasoning_effort=effort)
 
 
@@ -257,3 +270,35 @@ def test_what_runs_elsewhere_says_so():
     (model,) = listed(HttpResponse(200, {}, msgspec.json.encode(tags))).models
 
     assert model.runs_at == "ollama.com"
+
+
+# ── what is stricter in the package's types than in Ollama ──
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [(None, "{}"), ("", "{}"), ("{}", "{}"), ('{"a":1}', '{"a":1}'), ([1], '{"arguments":[1]}'), ({"a": 1}, '{"a":1}')],
+)
+@pytest.mark.parametrize("odd", [{}, {"total_duration": "1s", "created_at": 7, "logprobs": "no"}])
+def test_a_call_is_read_whatever_its_arguments_are(arguments: Any, expected: str, odd: dict[str, Any]):
+    """use-agent-os/agent-os#2042, agentscope-ai/agentscope-java#572: one odd field made the answer none."""
+    call = {"function": {"name": "get_time", "arguments": arguments}}
+    answer = {"model": "m", "message": {"role": "assistant", "content": "", "tool_calls": [call]}, "done": True, **odd}
+    data = msgspec.json.encode(answer)
+    (made,) = Ollama().read(target(), asked(), data).completion.choices[0].message.tool_calls or ()
+    reader = Ollama().reader(target(), asked())
+    (piece,) = reader.feed(data)[0].chunk.choices[0].delta.tool_calls or ()
+
+    assert (made.function.name, made.function.arguments) == ("get_time", expected)
+    assert piece.function is not None
+    assert piece.function.arguments == expected
+    assert reader.finished()
+
+
+def test_the_list_tells_how_great_a_model_is():
+    """The name does not: ``deepseek-r1:latest`` has 8 billion parameters and is made of qwen3 (ollama/ollama#8557)."""
+    row = {"model": "deepseek-r1:latest", "capabilities": ["completion"], "details": {"context_length": 131_072}}
+    row["details"] |= {"parameter_size": "8.2B", "family": "qwen3"}
+    (model,) = listed(HttpResponse(200, {}, msgspec.json.encode({"models": [row]}))).models
+
+    assert (model.parameters, model.family) == (8.2, "qwen3")

@@ -13,6 +13,7 @@ from gateway.request.plan import SHORTLIST
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "hi there"}]}
 PINNED = ASK | {"model": "groq/openai/gpt-oss-20b", "max_tokens": 5}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+SOUND = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
 AT_ONCE = {"x-freeway-max-wait": "0"}
 
 
@@ -224,7 +225,7 @@ async def test_an_error_is_traced_too(start):
 
 async def test_what_is_unsupported_counts_why_by_kind(start):
     demo = await start(("groq",))
-    response = await post(demo, ASK | {"messages": [{"role": "user", "content": [IMAGE]}]})
+    response = await post(demo, ASK | {"messages": [{"role": "user", "content": [SOUND]}]})
 
     availability = response.json()["error"]["availability"]
     assert (response.status_code, availability["code"], availability["retryable"]) == (400, "unsupported", False)

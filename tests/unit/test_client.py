@@ -384,7 +384,7 @@ async def test_pings_are_no_progress(ping: bytes):
         await asyncio.sleep(0)
 
     with pytest.raises(Unreachable, match="nothing came"):
-        await waiting
+        await asyncio.wait_for(waiting, 5.0)
 
 
 async def test_an_answer_that_finished_and_does_not_end_is_whole_soon():
@@ -496,3 +496,36 @@ def test_what_is_to_be_embedded_is_counted(given_: Any, count: int):
 def test_what_cannot_be_embedded_is_refused(given_: Any):
     with pytest.raises(msgspec.ValidationError):
         embed(input=given_)
+
+
+# ── what a model on a machine of our own is loaded with ──
+
+
+class Noting(Wire):
+    """Notes the contexts that are asked for."""
+
+    def __init__(self) -> None:
+        self.contexts: list[int] = []
+
+    async def send(self, request: HttpRequest, timeouts: Timeouts) -> Canned:
+        self.contexts.append(msgspec.json.decode(request.body or b"")["options"]["num_ctx"])
+        return Canned(200, JSON, [b'{"model":"m","message":{"role":"assistant","content":"ok"},"done":true}'])
+
+
+async def test_a_context_goes_up_when_it_must_and_not_down_while_the_model_is_loaded():
+    """Each change loads the model anew (ollama/ollama#9977)."""
+    clock, wire = FakeClock(), Noting()
+    account = Account(SPECS["ollama"], "http://ollama.example", None)
+    provider = Provider(account, wire, now=clock.now)
+
+    async def ask_for(tokens: int, model: str = "a") -> None:
+        await provider.send(Target(account, model), asked(prompt_tokens=tokens))
+
+    for tokens in (10, 20_000, 10):
+        await ask_for(tokens)
+        clock.advance(299.0)
+    await ask_for(10, model="b")
+    clock.advance(301.0)  # unloaded
+    await ask_for(10)
+
+    assert wire.contexts == [8192, 32_768, 32_768, 8192, 8192]

@@ -16,10 +16,11 @@ from providers import failures as f
 from providers.chat import CompletionDetails, PromptDetails, Step, Usage, Whole, encode
 from providers.dialect import Account, ChatOnly, Discovery, HttpRequest, HttpResponse, Listed, Listing, Request, Target
 from providers.dialects.google.failures import classify
-from providers.dialects.google.request import body_of
+from providers.dialects.google.request import body_of, names_of
 from providers.lenient import decodable
 from providers.listing import object_of, read_entries, strings_of, tokens_of
 from providers.observations import Headers, Observation, from_headers
+from providers.tool_names import ToolNames
 from providers.translation import fingerprint, step_of, tool_call, whole_of
 
 _PAGES = 20  # of the model list, at most
@@ -109,6 +110,9 @@ class Google(ChatOnly):
             headers["x-goog-api-key"] = account.key
         return headers
 
+    def context_for(self, target: Target, request: Request) -> int | None:  # noqa: ARG002 - it has one for all
+        return None
+
     def build(self, target: Target, request: Request) -> HttpRequest:
         verb = "streamGenerateContent?alt=sse" if request.view.stream else "generateContent"
         url = f"{target.account.base_url}/models/{quote(target.model, safe='')}:{verb}"
@@ -116,14 +120,14 @@ class Google(ChatOnly):
 
     # ── answers ──
 
-    def read(self, target: Target, request: Request, body: bytes) -> Whole:  # noqa: ARG002
+    def read(self, target: Target, request: Request, body: bytes) -> Whole:
         answer = _decoded(target.account, body)
         if not answer.candidates:
             raise _nothing(answer)
-        answer_id = answer.response_id or ""
+        answer_id, names = answer.response_id or "", names_of(request)
         choices = []
         for candidate in answer.candidates:
-            said = _said(candidate, 0, answer.response_id or fingerprint(body))
+            said = _said(candidate, 0, answer.response_id or fingerprint(body), names)
             message: dict[str, Any] = {"role": "assistant", "content": said.text or (None if said.calls else "")}
             if said.thought:
                 message["reasoning_content"] = said.thought
@@ -134,8 +138,8 @@ class Google(ChatOnly):
             choices.append({"index": candidate.index, "message": message, "finish_reason": reason})
         return whole_of(answer_id, answer.model_version or target.model, choices, usage_of(answer.usage_metadata))
 
-    def reader(self, target: Target, request: Request) -> GoogleReader:  # noqa: ARG002
-        return GoogleReader(target)
+    def reader(self, target: Target, request: Request) -> GoogleReader:
+        return GoogleReader(target, names_of(request))
 
     def classify(self, account: Account, response: HttpResponse) -> f.ProviderFailure:
         return classify(account, response)
@@ -169,8 +173,8 @@ class Google(ChatOnly):
 class GoogleReader:
     """Reads one stream. There is no ``[DONE]``: a candidate ends with its reason to finish."""
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
+    def __init__(self, target: Target, names: ToolNames) -> None:
+        self._target, self._names = target, names
         self._open: set[int] = set()
         self._closed: set[int] = set()
         self._spoke: set[int] = set()
@@ -202,7 +206,7 @@ class GoogleReader:
         """A candidate's piece; None if there is nothing in it."""
         at = candidate.index
         before = self._calls.get(at, 0)
-        said = _said(candidate, before, self._name or "")
+        said = _said(candidate, before, self._name or "", self._names)
         self._calls[at] = before + len(said.calls)
         delta: dict[str, Any] = {} if at in self._open else {"role": "assistant"}
         self._open.add(at)
@@ -250,7 +254,7 @@ def _decoded(account: Account, body: bytes) -> _Answer:
     return answer
 
 
-def _said(candidate: _Candidate, calls_before: int, name: str) -> _Said:
+def _said(candidate: _Candidate, calls_before: int, name: str, tools: ToolNames) -> _Said:
     """
     What *candidate* says. Calls without an id get one from *name* and their place, so that it is the same each time.
 
@@ -262,7 +266,7 @@ def _said(candidate: _Candidate, calls_before: int, name: str) -> _Said:
         if call is not None:
             made = call.id or f"call_{name}_{candidate.index}_{calls_before + len(calls)}"
             extra = {"google": {"thought_signature": part.thought_signature}} if part.thought_signature else None
-            calls.append(tool_call(made, call.name, _compact(call.args), extra))
+            calls.append(tool_call(made, tools.called(call.name), _compact(call.args), extra))
         elif part.text:
             (thought if part.thought else text).append(part.text)
     return _Said("".join(thought), "".join(text), calls)
@@ -297,8 +301,8 @@ def _nothing(answer: _Answer) -> f.ProviderFailure:
 
 
 def usage_of(counts: _Counts | None) -> Usage | None:
-    """Tokens counted as OpenAI counts them: thoughts are output."""
-    if counts is None:
+    """Tokens counted as OpenAI counts them: thoughts are output. A prompt of none does not exist: then none are told."""
+    if counts is None or not counts.prompt_token_count:
         return None
     thoughts = counts.thoughts_token_count
     return Usage(

@@ -26,8 +26,8 @@ def classify(account: Account, response: HttpResponse) -> f.ProviderFailure:
     kind: type[f.ProviderFailure] | None = None
     if status in (401, 403) or (status == 400 and _reasons(body) & _BAD_KEY):
         kind = f.CredentialRejected
-    elif status == 400 and "location is not supported" in text:
-        kind = f.NotEntitled
+    elif status == 400 and ("location is not supported" in text or "FAILED_PRECONDITION" in body.codes):
+        kind = f.NotEntitled  # the free tier is not to be had here, or the project lacks something
     elif status == 429 and "prepayment" in text:
         kind = f.WouldCost
     if kind is not None:
@@ -35,7 +35,7 @@ def classify(account: Account, response: HttpResponse) -> f.ProviderFailure:
     if status == 400 and "token count" in text and "exceed" in text:
         return f.ContextTooLong(body.message, status=status)
     if status == 400 and "thought_signature" in text:
-        return f.Unsupported(body.message, status=status)  # this history is one that another source takes
+        return f.RefusedHere(body.message, status=status)  # this history is one that another source takes
     if status == 429:
         return _used_up(account, response, body)
     return errors.classify(account, response)

@@ -6,13 +6,14 @@ An assistant is a ``model``, what a tool said comes from the ``user``, and turns
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-import msgspec
-
-from providers.chat import ChatRequest, Message, Part, ToolCall
+from providers.chat import ChatRequest, FunctionSpec, Message, Part, ToolCall
 from providers.dialect import Request, Target
 from providers.failures import CallersFault
+from providers.parameters import EFFORTS, nearest, reasoning_of
+from providers.tool_names import ToolNames
 from providers.translation import arguments_of, image_of, not_carried, stops_of
 
 NO_SIGNATURE = "skip_thought_signature_validator"
@@ -22,6 +23,12 @@ What stands for the thought signature of a call that has none, because another m
 Gemini 3 refuses a step whose first call has no signature; this value is documented for such history ("Thought
 signatures", https://ai.google.dev/gemini-api/docs/thought-signatures, frequently asked questions, 2026-08).
 """
+
+BLANK = " "
+"""A turn that says nothing: an empty text is refused, and a turn left out changes whose the next one is."""
+
+TAKEN = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}\Z")
+"""Names of functions that Gemini takes (its refusal of others says so; 21st-dev/magic-mcp#34)."""
 
 _SAMPLING = {
     "temperature": "temperature",
@@ -33,16 +40,12 @@ _SAMPLING = {
 }
 _SEEDS = 0x7FFF_FFFF  # a seed is an int32 there
 
-_LEVELS = {
-    "none": "MINIMAL", "minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH",
-    "xhigh": "HIGH", "max": "HIGH",
-}  # fmt: skip
 _BUDGETS = {
     "none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576, "max": 24576,
 }  # fmt: skip
 """
-What ``reasoning_effort`` means: a level since Gemini 3, where thinking cannot be turned off, a budget in tokens before
-("OpenAI compatibility", https://ai.google.dev/gemini-api/docs/openai, 2026-09).
+What ``reasoning_effort`` means before Gemini 3: a budget in tokens ("OpenAI compatibility",
+https://ai.google.dev/gemini-api/docs/openai, 2026-09). Since then there are levels, which differ by model: configuration.
 """
 
 
@@ -52,9 +55,9 @@ def body_of(target: Target, request: Request) -> dict[str, Any]:
 
     Raises Unsupported for content that cannot be sent, CallersFault for a conversation that makes no sense.
     """
-    view = request.view
+    view, names = request.view, names_of(request)
     instruction = "\n\n".join(filter(None, (m.text() for m in view.messages if _instructs(m))))
-    contents = _contents(target.model, view.messages)
+    contents = _contents(target.model, view.messages, names)
     body: dict[str, Any] = {"contents": contents}
     if instruction and (not contents or target.model.startswith("gemma-3")):
         # Nothing else is asked, or the model takes no instruction ("Developer instruction is not enabled").
@@ -63,7 +66,9 @@ def body_of(target: Target, request: Request) -> dict[str, Any]:
         body["systemInstruction"] = {"parts": [{"text": instruction}]}
     if not contents:
         raise CallersFault("the conversation is empty")
-    _add_tools(body, view)
+    if contents[0]["role"] == "model":  # a call, say, must come after a turn of the user's
+        _add(contents, "user", [{"text": BLANK}], first=True)
+    _add_tools(body, view, names)
     config = _generation_config(target, request)
     if config:
         body["generationConfig"] = config
@@ -77,7 +82,12 @@ def _instructs(message: Message) -> bool:
     return message.role in ("system", "developer")
 
 
-def _contents(model: str, messages: list[Message]) -> list[dict[str, Any]]:
+def names_of(request: Request) -> ToolNames:
+    """The names of *request*'s tools as Gemini takes them."""
+    return ToolNames((function.name for function in request.view.functions()), TAKEN)
+
+
+def _contents(model: str, messages: list[Message], tools: ToolNames) -> list[dict[str, Any]]:
     contents: list[dict[str, Any]] = []
     names: dict[str, str] = {}  # of the functions called so far, by the call's id
     for message in messages:
@@ -86,12 +96,13 @@ def _contents(model: str, messages: list[Message]) -> list[dict[str, Any]]:
         if message.role == "assistant":
             parts = [_part(part) for part in message.parts() if part.text != ""]
             calls = message.tool_calls or []
-            names.update({call.id: call.function.name for call in calls})
-            _add(contents, "model", parts + [_call(model, call, place) for place, call in enumerate(calls)])
+            names.update({call.id: tools.sent(call.function.name) for call in calls})
+            _add(contents, "model", parts + [_call(model, call, place, tools) for place, call in enumerate(calls)])
         elif message.role in ("tool", "function"):
-            _add(contents, "user", _result(message, names))
+            _add(contents, "user", _result(message, names, tools))
         else:
-            _add(contents, "user", [_part(part) for part in message.parts() if part.text != ""])
+            parts = [_part(part) for part in message.parts() if part.text != ""]
+            _add(contents, "user", parts or [{"text": BLANK}])
     return contents
 
 
@@ -116,11 +127,14 @@ def _part(part: Part) -> dict[str, Any]:
         return {"inlineData": {"mimeType": image.mime, "data": image.data}}
     if part.type == "input_audio" and part.input_audio is not None:
         return {"inlineData": {"mimeType": f"audio/{part.input_audio.format}", "data": part.input_audio.data}}
+    if part.type == "file" and part.file is not None and isinstance(part.file.get("file_data"), str):
+        file = image_of(part.file["file_data"])
+        return {"inlineData": {"mimeType": file.mime, "data": file.data}}
     raise not_carried(part)
 
 
-def _call(model: str, call: ToolCall, place: int) -> dict[str, Any]:
-    function: dict[str, Any] = {"name": call.function.name, "args": arguments_of(call.function)}
+def _call(model: str, call: ToolCall, place: int, tools: ToolNames) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": tools.sent(call.function.name), "args": arguments_of(call.function)}
     if call.id:
         function["id"] = call.id
     part: dict[str, Any] = {"functionCall": function}
@@ -143,17 +157,17 @@ def _wants_signatures(model: str) -> bool:
     return model.startswith("gemini-") and not model.startswith(("gemini-1", "gemini-2"))
 
 
-def _result(message: Message, names: dict[str, str]) -> list[dict[str, Any]]:
-    """What a tool said. The answer is an object: one that is none goes under ``output``, as Google's SDK names it."""
-    name = names.get(message.tool_call_id or "") or message.name
+def _result(message: Message, names: dict[str, str], tools: ToolNames) -> list[dict[str, Any]]:
+    """
+    What a tool said, under ``output``, as Google's SDK names it.
+
+    It stays the text that it is, also where it looks like JSON: as structure some of it would mean something else to
+    Gemini (``$ref`` is a picture beside it; vercel/ai#14369).
+    """
+    name = names.get(message.tool_call_id or "") or (tools.sent(message.name) if message.name else None)
     if not name:
         raise CallersFault("a tool message answers no call of this conversation")
-    said = message.text()
-    try:
-        found = msgspec.json.decode(said)
-    except msgspec.DecodeError:
-        found = None
-    response: dict[str, Any] = {"name": name, "response": found if isinstance(found, dict) else {"output": said}}
+    response: dict[str, Any] = {"name": name, "response": {"output": message.text()}}
     if message.tool_call_id:
         response["id"] = message.tool_call_id
     media = [_part(part) for part in message.parts() if part.type != "text"]
@@ -163,25 +177,33 @@ def _result(message: Message, names: dict[str, str]) -> list[dict[str, Any]]:
 # ── tools ──
 
 
-def _add_tools(body: dict[str, Any], view: ChatRequest) -> None:
+def _add_tools(body: dict[str, Any], view: ChatRequest, names: ToolNames) -> None:
     functions = view.functions()
     if not functions:
         return
     declarations = []
-    for function in functions:
-        declaration: dict[str, Any] = {"name": function.name}
+    for name, function in _once(functions, names).items():
+        declaration: dict[str, Any] = {"name": name}
         if function.description:
             declaration["description"] = function.description
         if function.parameters:
             declaration["parametersJsonSchema"] = _schema(function.parameters)
         declarations.append(declaration)
     body["tools"] = [{"functionDeclarations": declarations}]
-    choice = _tool_choice(view.tool_choice)
+    choice = _tool_choice(view.tool_choice, names)
     if choice is not None:
         body["toolConfig"] = {"functionCallingConfig": choice}
 
 
-def _tool_choice(choice: str | dict[str, Any] | None) -> dict[str, Any] | None:
+def _once(functions: list[FunctionSpec], names: ToolNames) -> dict[str, FunctionSpec]:
+    """Each function under the name that it is sent by, which must be there once."""
+    found: dict[str, FunctionSpec] = {}
+    for function in functions:
+        found.setdefault(names.sent(function.name), function)
+    return found
+
+
+def _tool_choice(choice: str | dict[str, Any] | None, names: ToolNames) -> dict[str, Any] | None:
     modes = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
     if choice is None or isinstance(choice, str):
         return {"mode": modes[choice]} if choice in modes else None
@@ -189,7 +211,7 @@ def _tool_choice(choice: str | dict[str, Any] | None) -> dict[str, Any] | None:
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(name, str):
         raise CallersFault("tool_choice names no function")
-    return {"mode": "ANY", "allowedFunctionNames": [name]}
+    return {"mode": "ANY", "allowedFunctionNames": [names.sent(name)]}
 
 
 def _schema(schema: dict[str, Any]) -> dict[str, Any]:
@@ -235,6 +257,6 @@ def _thinking(target: Target, effort: str | None) -> dict[str, Any]:
         if effort in _BUDGETS:
             thinking["thinkingBudget"] = _BUDGETS[effort]
             thinking["includeThoughts"] = effort != "none"
-    elif effort in _LEVELS:
-        thinking["thinkingLevel"] = _LEVELS[effort]
+    elif effort in EFFORTS and (level := nearest(effort, reasoning_of(target).efforts)):
+        thinking["thinkingLevel"] = level.upper()
     return thinking
