@@ -25,12 +25,13 @@ from gateway.catalog.discovery import Discovery
 from gateway.clock import WallClock
 from gateway.events import Announcer
 from gateway.quota.sqlite import EmbeddedStore
+from gateway.request.plan import Tried, View, plan
 from gateway.routing.prices import Price
-from gateway.routing.rank import rank
 from gateway.state.sqlite import SqliteState
-from gateway.words import Deployment, Requirements
+from gateway.words import Call, Deployment
 from providers.client import Provider
 from providers.dialect import Account, Target
+from tests.calls import call
 from tests.conftest import CONFIG
 from tests.payloads import SPECS, body
 from tests.unit.test_client import Canned, Wire
@@ -39,14 +40,10 @@ ROUNDS = 7
 LISTED = 340
 SIZES = (100, 300, 1_000, 10_000)
 LOOKUPS = 2_000
-NEEDS = {
-    "auto": Requirements(models=("auto",), capabilities=frozenset(), prompt_tokens=900, output_tokens=500, deadline=0),
-    "auto, tools and vision": Requirements(
-        models=("auto",), capabilities=frozenset({"tools", "vision"}), prompt_tokens=900, output_tokens=500, deadline=0
-    ),
-    "one model by name": Requirements(
-        models=("model-7",), capabilities=frozenset(), prompt_tokens=900, output_tokens=500, deadline=0
-    ),
+ASKED = {
+    "auto": call(prompt_tokens=900, output_tokens=500),
+    "auto, tools and vision": call(capabilities=frozenset({"tools", "vision"}), prompt_tokens=900, output_tokens=500),
+    "one model by name": call("model-7", prompt_tokens=900, output_tokens=500),
 }
 
 
@@ -135,13 +132,11 @@ def _proved() -> list[Deployment]:
     return [found]
 
 
-def of_lookup(parts: Parts, needs: Requirements, shares: dict[str, Price]) -> tuple[float, float]:
-    """Microseconds of CPU to find who may serve *needs*, and to find and rank them, the best of several rounds."""
-    now = time.time()
-    engine = parts.engine
-    find = lambda: next(engine.view.catalog.candidates(needs, now))  # noqa: E731
-    decide = lambda: rank(engine.view.catalog.candidates(needs, now), shares, engine.view.health, now)  # noqa: E731
-    return _best(find), _best(decide)
+def of_lookup(parts: Parts, asked: Call, prices: dict[str, Price]) -> tuple[float, float]:
+    """Microseconds of CPU to find which deployments fit *asked*, and to plan, the best of several rounds."""
+    now, known = time.time(), parts.engine.view
+    view = View(known.catalog, known.health, lambda _: prices, known.affinity)
+    return _best(lambda: view.catalog.fitting(asked.wants, now)), _best(lambda: plan(asked, Tried(), view, now))
 
 
 def _best(work: Callable[[], object]) -> float:
@@ -161,18 +156,18 @@ async def main() -> None:
         console.print(
             f"A list of {LISTED} models ({size / 1e6:.1f} MB) asked for and taken in: {refresh:.1f} ms of CPU"
         )
-        table = Table("request", "deployments", "found, µs", "found and ranked, µs")
-        for title, needs in NEEDS.items():
+        table = Table("request", "deployments", "found, µs", "planned, µs")
+        for title, asked in ASKED.items():
             for count in SIZES:
                 parts = made(Path(folder))
                 found = deployments(count)
                 for name in SPECS:
                     parts.engine.view.catalog.swap(name, [d for d in found if d.provider.name == name], time.time())
-                shares = {
-                    b.key: Share(n % 90 / 100, time.time(), n % 90 / 100, 0.001)
+                prices = {
+                    b.key: Price(n % 90 / 100, time.time(), 0.001)
                     for n, b in enumerate(parts.engine.view.catalog.buckets())
                 }
-                once, both = of_lookup(parts, needs, shares)
+                once, both = of_lookup(parts, asked, prices)
                 table.add_row(title, f"{count:,}", f"{once:.1f}", f"{both:.1f}")
         console.print(table)
 

@@ -177,11 +177,7 @@ async def of_policy(trace: Trace, policy: Policy, folder: Path, days: float = DA
         result.scarce += found.deployment.name in scarce and kind.model == "auto" and not kind.image
 
     async def settle() -> None:
-        quiet = 0
-        while quiet < 3:  # who has just been told to sleep does
-            await asyncio.sleep(0)
-            busy = gateway.writing or len(tasks) > gateway.engine.queue.waiting + wire.asleep
-            quiet = 0 if busy else quiet + 1
+        await _quiet(lambda: gateway.writing or len(tasks) > gateway.engine.queue.waiting + wire.asleep)
 
     looked = START
     with patch("gateway.request.pipeline.plan", policy):
@@ -203,6 +199,14 @@ async def of_policy(trace: Trace, policy: Policy, folder: Path, days: float = DA
         raise RuntimeError(f"a request was served after {max(result.waits):.0f} s: the clock jumped too far")
     result.refused = sum(provider.refused for provider in world.providers.values())
     return result
+
+
+async def _quiet(busy: Callable[[], bool]) -> None:
+    """Return when nothing is *busy* for some turns of the loop: who has just been told to sleep does so first."""
+    turns = 0
+    while turns < 3:
+        await asyncio.sleep(0)
+        turns = 0 if busy() else turns + 1
 
 
 def _next_moment(clock: FakeClock) -> float:
