@@ -75,7 +75,7 @@ def _ready(names: set[str]) -> tuple[dict[str, Contender], dict[str, str]]:
 def _visits(
     machine: Machine, contenders: dict[str, Contender], plan: Plan
 ) -> tuple[dict[str, list[Figures]], list[str]]:
-    """Visit everybody in turn, as often as the plan says, so that a busy minute does not fall on one of them alone."""
+    """Visit all contenders in turn, as often as the plan says, so that a busy minute does not fall on one of them alone."""
     found: dict[str, list[Figures]] = {name: [] for name in contenders}
     remarks = []
     for number in range(1, plan.rounds + 1):

@@ -1,4 +1,4 @@
-"""Who is measured: how each is had, configured and started. Whoever cannot be had is left out, with the reason."""
+"""What is measured: how each gateway is had, configured and started. One that cannot be had is left out, with the reason."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """
 ``python -m tests.bench.harvest``: how much of the free capacity is used. See README.md.
 
-The real router, ledger and waiting room, before simulated providers, on a clock that jumps from event to event: two days
-take seconds. Beside them simple policies in the router's place, and the most that anybody could have served who knew
-everything beforehand: a linear program over minutes, whose optimum no schedule exceeds.
+The real router, ledger and queue, before simulated providers, on a clock that jumps from event to event: two days
+take seconds. Beside them simple policies in the router's place, and the most that could have been served, had
+everything been known beforehand: a linear program over minutes, whose optimum no schedule exceeds.
 """
 
 from __future__ import annotations
@@ -210,13 +210,13 @@ async def _quiet(busy: Callable[[], bool]) -> None:
 
 
 def _next_moment(clock: FakeClock) -> float:
-    """The first at which somebody wakes up, or something was to be called."""
+    """The first at which a sleeper wakes up, or something was to be called."""
     sleepers = (at for at, woken in clock._sleepers if not woken.is_set())
     return min((*sleepers, *(timer.at for timer in clock._timers)), default=math.inf)
 
 
 async def _until(moment: float, clock: FakeClock, settle: Callable[[], Any]) -> None:
-    """Jump to *moment*, and on the way to every moment at which somebody who sleeps wakes up."""
+    """Jump to *moment*, and on the way to every moment at which a sleeper wakes up."""
     while (due := _next_moment(clock)) < moment:
         clock.advance(max(0.0, due - clock()))
         for _ in range(3):

@@ -142,7 +142,7 @@ class _Whole:
 
 
 class _Wire:
-    """Everybody answers at once."""
+    """Every provider answers at once."""
 
     async def send(self, call: Any, timeouts: Any) -> _Whole:
         return _Whole()

@@ -220,7 +220,7 @@ async def tell(port: int, path: str) -> int:
 
 @asynccontextmanager
 async def _lines(port: int, count: int, seconds: float) -> AsyncIterator[list[Line]]:
-    """*count* connections, for *seconds* and some patience. Raises OSError if nobody listens."""
+    """*count* connections, for *seconds* and some patience. Raises OSError if no server listens."""
     opened = [Line() for _ in range(count)]
     try:
         async with asyncio.timeout(seconds + _PATIENCE):

@@ -1,5 +1,5 @@
 """
-The most requests of a trace that anybody could have served who knew all of them beforehand: a linear program over
+The most requests of a trace that could have been served, had all of them been known beforehand: a linear program over
 minutes, whose optimum no schedule exceeds.
 """
 
@@ -26,7 +26,7 @@ from tests.simulation.inside import Inside
 
 
 async def optimum(trace: Trace, folder: Path, days: float = DAYS) -> float:
-    """The most requests of the first *days* of *trace* that could be served by somebody who knew all of them beforehand."""
+    """The most requests of the first *days* of *trace* that could be served, were all of them known beforehand."""
     clock = FakeClock(START)
     gateway = await before(World(clock, names=trace.sources), clock, trace, folder)
     demand: Counter[tuple[Kind, int]] = Counter()

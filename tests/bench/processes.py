@@ -66,7 +66,7 @@ class Tree:
         return total / 1024
 
     def stop(self) -> None:
-        """SIGTERM to the process, then SIGKILL to whoever of the tree is left, each by its number."""
+        """SIGTERM to the process, then SIGKILL to those of the tree that are left, each by its number."""
         if not self.ended():
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -77,7 +77,7 @@ class Tree:
         self._process.wait()
 
     def _members(self) -> list[tuple[int, list[str]]]:
-        """Everybody in the session that the process leads, with the fields of /proc/PID/stat after the name."""
+        """All processes of the session that the process leads, with the fields of /proc/PID/stat after the name."""
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():

@@ -52,7 +52,7 @@ class Trace(Struct, frozen=True):
     How much of each kind there is, and *rate*: requests a minute at a moment (seconds from the start).
 
     *sources* serve it, with *own* settings. Where an answer takes some *seconds*, so many run at once as *slots* says.
-    *down* tells whether a source fails at a moment; it does so for whole minutes. *waits*: what matters is that nobody is
+    *down* tells whether a source fails at a moment; it does so for whole minutes. *waits*: what matters is that no caller is
     refused who could have waited.
     """
 

@@ -1,7 +1,7 @@
 """
 What the fake provider says, byte for byte, and what is asked of it: written to a folder that ``upstream.c`` plays.
 
-Every piece of a stream has a number, so that whoever receives it can tell whether anything was lost, added or moved.
+Every piece of a stream has a number, so that its receiver can tell whether anything was lost, added or moved.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def _schemas_are_read_once() -> Iterator[None]:
 
 @lru_cache
 def _checked(text: str) -> None:
-    """Raises for what is not valid, and for a kind that nobody has a schema for. Equal manifests are checked once."""
+    """Raises for what is not valid, and for a kind without a schema. Equal manifests are checked once."""
     manifest: Manifest = json.loads(text)
     own = _CRDS / f"{manifest['kind'].lower()}.json"
     if own.exists():

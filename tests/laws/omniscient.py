@@ -1,5 +1,5 @@
 """
-Whether a refusal was needless, judged by one who knows everything that happened at the sources.
+Whether a refusal was needless, judged by a judge that knows everything that happened at the sources.
 
 A source has room for one more at a moment if it is up, has a slot free, has something left of its minute, and has not told
 a gateway to stay away until later; and if it is not being tried for the first time since it failed. What happened is a

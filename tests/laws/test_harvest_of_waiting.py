@@ -1,4 +1,4 @@
-"""In the harvest's traces of waiting nobody is refused who could have been served: a short piece of each."""
+"""In the harvest's traces of waiting no request is refused that could have been served: a short piece of each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WAITING = [trace for trace in TRACES if trace.waits]
 
 
 @pytest.mark.parametrize("trace", WAITING, ids=lambda trace: trace.name)
-async def test_nobody_is_refused_who_could_have_waited(trace, tmp_path):
+async def test_no_request_is_refused_that_could_have_waited(trace, tmp_path):
     """By the linear program of ``python -m tests.bench.harvest --short`` all of these pieces could be served."""
     found = await of_policy(trace, plan, tmp_path, SHORT)
 

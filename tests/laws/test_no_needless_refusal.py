@@ -98,13 +98,13 @@ def stories(draw: st.DrawFn) -> Story:
     halves = draw(st.lists(HALVES, min_size=1, max_size=3))
     names = NAMES[: len(halves)]
     bursts = draw(st.lists(st.integers(0, 120), min_size=1, max_size=5, unique=True))
-    wishes = st.builds(
+    callers = st.builds(
         Wish,
         at=st.builds(lambda burst, tenths: burst + tenths / 10, st.sampled_from(bursts), st.integers(0, 20)),
         wait=st.sampled_from(WAITS),
         only=st.sampled_from([(), *((name,) for name in names)]),
     )
-    return Story(tuple(halves), tuple(draw(st.lists(wishes, min_size=5, max_size=40))))
+    return Story(tuple(halves), tuple(draw(st.lists(callers, min_size=5, max_size=40))))
 
 
 def long_story(seed: int) -> Story:

@@ -43,7 +43,7 @@ async def test_it_is_told_when_two_providers_have_refused_it_in_an_upstreams_own
     assert A_SAYS in told.heard.body.decode() or B_SAYS in told.heard.body.decode()
 
 
-async def test_a_refused_request_cools_nobody(tmp_path):
+async def test_a_refused_request_cools_no_deployment(tmp_path):
     """The next request, without what was refused, goes to the same source at once."""
     a = refusing("a", A_SAYS)
     scene = await Scene(tmp_path, a, Source(name="b")).open()

@@ -37,26 +37,26 @@ class Seen(Struct):
 class Plain:
     """
     The simplest gateway that waits: ten times a second it looks who is here and who has room, first come, first served. A
-    *hasty* one refuses whoever cannot be served when it comes.
+    *hasty* one refuses every call that cannot be served when it comes.
     """
 
     def __init__(self, story: Story, *, hasty: bool) -> None:
         self.clock, self.hasty = Clock(), hasty
         self.sources = [half.source(name) for name, half in zip(NAMES, story.sources, strict=False)]
         self.seen = [Seen(source) for source in self.sources]
-        self.wishes = list(story.callers)
+        self.callers = list(story.callers)
         self.told: dict[int, Told] = {}
         self.attempts: dict[int, int] = {}
         self.waiting: list[int] = []
 
     async def run(self) -> None:
-        coming = sorted(range(len(self.wishes)), key=lambda number: self.wishes[number].at)
+        coming = sorted(range(len(self.callers)), key=lambda number: self.callers[number].at)
         tasks: set[asyncio.Task[None]] = set()
         now = BEGIN
-        while coming or self.waiting or len(self.told) < len(self.wishes) or now < BEGIN + SPAN:
+        while coming or self.waiting or len(self.told) < len(self.callers) or now < BEGIN + SPAN:
             self._jump(now - self.clock())
             await self._quiet()
-            while coming and BEGIN + self.wishes[coming[0]].at <= now:
+            while coming and BEGIN + self.callers[coming[0]].at <= now:
                 self.waiting.append(coming.pop(0))
             for number in list(self.waiting):
                 self._serve(number, now, tasks)
@@ -71,15 +71,15 @@ class Plain:
             await asyncio.sleep(0)
 
     def _serve(self, number: int, now: float, tasks: set[asyncio.Task[None]]) -> None:
-        wish = self.wishes[number]
-        ready = [one for one in self.seen if one.ready(now) and one.source.name in (wish.only or NAMES)]
+        caller = self.callers[number]
+        ready = [one for one in self.seen if one.ready(now) and one.source.name in (caller.only or NAMES)]
         if ready and self.attempts.get(number, 0) < 5:
             self.waiting.remove(number)
             one = ready[0]
             one.in_flight += 1
             one.minutes[int(now // 60)] = one.minutes.get(int(now // 60), 0) + 1
             tasks.add(asyncio.ensure_future(self._send(number, one)))
-        elif self.hasty or now + STEP > self._deadline(wish) or self.attempts.get(number, 0) >= 5:
+        elif self.hasty or now + STEP > self._deadline(caller) or self.attempts.get(number, 0) >= 5:
             self.waiting.remove(number)
             self._tell(number, 429)
 
@@ -96,13 +96,13 @@ class Plain:
         self.attempts[number] = self.attempts.get(number, 0) + 1
         self.waiting.insert(0, number)
 
-    def _deadline(self, wish: Wish) -> float:
-        return BEGIN + wish.at + wish.wait
+    def _deadline(self, caller: Wish) -> float:
+        return BEGIN + caller.at + caller.wait
 
     def _tell(self, number: int, status: int) -> None:
-        wish = self.wishes[number]
-        came = BEGIN + wish.at
-        self.told[number] = Told(_tag(number), came, came + wish.wait, Heard(status), self.clock())
+        caller = self.callers[number]
+        came = BEGIN + caller.at
+        self.told[number] = Told(_tag(number), came, came + caller.wait, Heard(status), self.clock())
 
 
 def _tag(number: int) -> str:

@@ -1,4 +1,4 @@
-"""Whoever can wait is served when there is room, and is not told of a moment that another request found out for itself."""
+"""A call that can wait is served when there is room, and is not told of a moment that another request found out for itself."""
 
 from __future__ import annotations
 

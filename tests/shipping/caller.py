@@ -23,7 +23,7 @@ calls = {"answered": 0, "elsewhere": 0, "wrong": [], "lost": []}
 
 
 async def call(client: httpx.AsyncClient, nonce: str) -> None:
-    """Ask once, of whoever takes it within half a minute."""
+    """Ask once, of the first gateway that takes it within half a minute."""
     ask = {"model": "auto", "messages": [{"role": "user", "content": nonce}]}
     refusals = []
     until = time.monotonic() + 30

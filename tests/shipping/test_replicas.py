@@ -88,7 +88,7 @@ def misfortune(site: Site) -> None:
 def test_only_what_a_killed_or_severed_gateway_held_is_lost(site: Site):
     """
     At most what it held at that moment: one call of each caller. What was asked of it later went elsewhere, and losing
-    the store or being replaced costs nobody an answer.
+    the store or being replaced costs no caller an answer.
     """
     killed, cut, untouched = site.gateways
     assert site.lost_at(untouched) == 0, site.calls["lost"]
@@ -96,7 +96,7 @@ def test_only_what_a_killed_or_severed_gateway_held_is_lost(site: Site):
     assert site.lost_at(killed) <= CALLERS, site.calls["lost"]
     assert site.lost_at(cut) <= CALLERS, site.calls["lost"]
     assert site.calls["answered"] > 100
-    assert site.calls["elsewhere"] > 0, "nothing was taken away from anybody"
+    assert site.calls["elsewhere"] > 0, "no call was interrupted"
 
 
 def test_each_answer_belongs_to_its_question(site: Site):

@@ -112,7 +112,7 @@ class Heard(Struct):
         return [event["error"]["code"] for event in self.chunks() if "error" in event]
 
     def availability(self) -> dict[str, Any]:
-        """Why nobody could answer, of an answer that is an error."""
+        """Why no source could answer, of an answer that is an error."""
         found: dict[str, Any] = json.loads(self.body)["error"]["availability"]
         return found
 

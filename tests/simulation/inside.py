@@ -99,7 +99,7 @@ class Inside:
         **environ: str,
     ) -> None:
         found = {**world.environment(ORIGIN), "FREEWAY_STATE_DIR": str(folder), "MODELS_DEV_URL": "", **environ}
-        found.setdefault("OLLAMA_HOST", "http://nobody.example:1")
+        found.setdefault("OLLAMA_HOST", "http://unused.example:1")
         settings = self.settings = s.load(CONFIG, found, folder)
         self.clock = clock
         self.changed: list[Changed] = []
@@ -131,7 +131,7 @@ class Inside:
         return self.ledger._journal._exchanging is not None
 
     def asked(self, model: str, text: str = "Say: yes", *, wait: float = 0.0, **more: Any) -> Call:
-        """Somebody asks *model*. *more* are fields of the request, of the Call and of what it wants."""
+        """A caller asks *model*. *more* are fields of the request, of the Call and of what it wants."""
         messages = [{"role": "user", "content": text}]
         return call(model, deadline=self.clock() + wait, **{"messages": messages, **more})
 

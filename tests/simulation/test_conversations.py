@@ -60,7 +60,7 @@ async def test_a_short_prompt_is_read_anew_wherever_that_is_best(gateway):
     assert await chosen(gateway, SHORT) != other
 
 
-async def test_what_has_left_the_cache_holds_nobody(gateway, clock):
+async def test_what_has_left_the_cache_holds_no_conversation(gateway, clock):
     other = await second(gateway)
     await turn(gateway, other)
     clock.advance(601)
@@ -68,7 +68,7 @@ async def test_what_has_left_the_cache_holds_nobody(gateway, clock):
     assert await chosen(gateway) != other
 
 
-async def test_where_nothing_is_cached_nobody_stays(gateway):
+async def test_where_nothing_is_cached_no_conversation_stays(gateway):
     told = await explain(gateway.asked("auto", LONG, max_tokens=10), gateway.engine)
     other = next(one.deployment for one in told.ranked[1:] if one.provider != "groq")
     await turn(gateway, other)

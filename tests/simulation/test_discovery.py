@@ -201,7 +201,7 @@ async def test_a_look_that_fails_is_repeated_as_soon_as_a_request_wants_it(stage
 
 
 async def test_waking_what_is_not_there_is_nothing(stage):
-    stage.gateway.discovery.wake("nobody")
+    stage.gateway.discovery.wake("unknown")
 
 
 # ── the clock is set ──

@@ -113,7 +113,7 @@ async def opened(tmp_path, clock) -> AsyncIterator[Open]:
 
     yield begin
     for bench in benches:
-        await eventually(lambda wire=bench.wire: not wire.open)  # nothing is still asked of anybody
+        await eventually(lambda wire=bench.wire: not wire.open)  # no call is still open
 
 
 SEEN = {

@@ -22,13 +22,13 @@ from tests.simulation.inside import Inside
 MODEL = "groq/openai/gpt-oss-20b"
 LEAVERS, AT_ONCE = 1000, 50
 ROOM = 200
-"""Bytes that may stay of one who left: what is learned and counted is for all of them."""
+"""Bytes that may stay of a caller who left: what is learned and counted is for all of them."""
 
 ROOMY = (
     '[provider.groq]\nlimit_headers = []\nquota = [{ limit = "1000000/minute" }, { limit = "60/in-flight" }]\n'
     "[provider.groq.free]\nhigher_limits_cost = false\n"
 )
-"""Settings of one provider that has room for everybody, if its simulated side is ``roomy``, too."""
+"""Settings of one provider that has room for all, if its simulated side is ``roomy``, too."""
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ async def gateway(tmp_path, clock) -> Inside:
 
 
 async def opened(folder: Path, clock: FakeClock) -> Inside:
-    """A gateway before one provider that has room for everybody, in this process."""
+    """A gateway before one provider that has room for all, in this process."""
     world = roomy(World(clock, names=["groq"]))
     own = folder / "own.toml"
     own.write_text(ROOMY)

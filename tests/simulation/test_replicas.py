@@ -1,4 +1,4 @@
-"""What one replica learned of a provider, the others know: outages, and how quickly it answers."""
+"""What one replica learned of a provider, the others know: cooldowns, and how quickly it answers."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def rests_until(gateway: Inside) -> float:
     return (blocked.until or gateway.clock()) - gateway.clock() if blocked else 0.0
 
 
-async def test_nobody_else_walks_into_an_outage_that_one_has_met(world, replicas):
+async def test_no_other_replica_asks_a_source_that_failed_one(world, replicas):
     one, other = replicas
     world.providers["groq"].fail("busy", times=99)
     await all_ask(one)
@@ -98,19 +98,19 @@ async def test_nobody_else_walks_into_an_outage_that_one_has_met(world, replicas
     assert "cooling" in told.value.excluded[0].reason
 
 
-async def test_of_all_replicas_one_probes_when_it_is_due_and_the_pause_grows_for_all(world, replicas):
+async def test_of_all_replicas_one_trials_when_it_is_due_and_the_pause_grows_for_all(world, replicas):
     world.providers["groq"].fail("busy", times=5)
     await all_ask(*replicas[:1])
     pauses = []
-    for probes in range(2, 6):
+    for trials in range(2, 6):
         await exchanged(*replicas)
         pauses.append(rests_until(replicas[1]))
         world.clock.advance(pauses[-1] - 1)
         assert await all_ask(*replicas) == [False, False]
-        assert asked(world) == probes - 1
+        assert asked(world) == trials - 1
         world.clock.advance(1)
         await all_ask(*replicas, *replicas)
-        assert asked(world) == probes
+        assert asked(world) == trials
     assert pauses == [5, 10, 20, 40]
 
     await exchanged(*replicas)
@@ -120,7 +120,7 @@ async def test_of_all_replicas_one_probes_when_it_is_due_and_the_pause_grows_for
     assert await all_ask(*replicas) == [True, True]
 
 
-async def test_a_replica_that_dies_while_it_probes_does_not_keep_others_away_for_good(world, replicas):
+async def test_a_replica_that_dies_while_it_trials_does_not_keep_others_away_for_good(world, replicas):
     one, other = replicas
     one.engine.view.health.failed(MODEL, "down", 5, world.clock())
     await exchanged(one, other)
@@ -133,7 +133,7 @@ async def test_a_replica_that_dies_while_it_probes_does_not_keep_others_away_for
     assert await all_ask(other) == [True]
 
 
-async def test_what_was_not_sent_for_another_probes_was_given_back(world, replicas):
+async def test_what_was_not_sent_for_another_trials_was_given_back(world, replicas):
     one, other = replicas
     one.engine.view.health.failed(MODEL, "down", 5, world.clock())
     await exchanged(one, other)
@@ -145,7 +145,7 @@ async def test_what_was_not_sent_for_another_probes_was_given_back(world, replic
     assert {level.used for level in levels.values()} == {0.0}
 
 
-async def test_without_a_store_each_probes_for_itself(world, begin):
+async def test_without_a_store_each_trials_for_itself(world, begin):
     gateway = await begin(Absent())
     world.providers["groq"].fail("busy", times=1)
     assert await all_ask(gateway) == [False]
@@ -177,7 +177,7 @@ async def test_who_leaves_before_a_probe_is_sent_lets_the_next_go(world, begin, 
     assert await all_ask(one) == [True]
 
 
-async def test_an_outage_and_a_pace_survive_a_restart(world, begin):
+async def test_a_cooldown_and_a_pace_survive_a_restart(world, begin):
     before = await begin()
     world.seconds = {"groq": 2.0}
     await all_ask(before)

@@ -1,8 +1,8 @@
 """
-Ten simulated days with each provider's own way of counting, and somebody else who uses the same account.
+Ten simulated days with each provider's own way of counting, and another program that uses the same account.
 
 Two twins see what the provider sees. *Alone* counts only our calls: what it would have refused, we should have known.
-*Ideal* is asked by somebody who knows at every moment whether there is room: what it served is what could be had.
+*Ideal* is asked by a caller who knows at every moment whether there is room: what it served is what could be had.
 """
 
 from __future__ import annotations
@@ -54,17 +54,17 @@ ACCOUNTS = [
 
 def arrivals(days: Days, chance: random.Random) -> Iterator[tuple[float, str]]:
     """Moments from the start, in order, and what happens: ``ask``, ``eat`` or ``look``."""
-    happening: list[tuple[float, str]] = []
+    events: list[tuple[float, str]] = []
     for day in range(DAYS):
         at = day * DAY
         while (at := at + chance.expovariate(1 / days.every)) < (day + 1) * DAY:
-            happening.append((at, "ask"))
+            events.append((at, "ask"))
         for _ in range(days.bursts):
             start = day * DAY + chance.uniform(0, DAY - HOUR)
-            happening += [(start := start + chance.uniform(0.1, 1.9) * days.gap, "ask") for _ in range(days.burst)]
-        happening += [(day * DAY + chance.uniform(0, DAY), "eat") for _ in range(days.eat)]
-    happening += [(at * REFRESH + 0.5, "look") for at in range(int(DAYS * DAY / REFRESH))]
-    yield from sorted(happening)
+            events += [(start := start + chance.uniform(0.1, 1.9) * days.gap, "ask") for _ in range(days.burst)]
+        events += [(day * DAY + chance.uniform(0, DAY), "eat") for _ in range(days.eat)]
+    events += [(at * REFRESH + 0.5, "look") for at in range(int(DAYS * DAY / REFRESH))]
+    yield from sorted(events)
 
 
 class Witness:
@@ -86,7 +86,7 @@ class Witness:
         return provider.meters_of(provider.model(self.days.model), 1, self.tokens)
 
     def eaten(self) -> None:
-        """Somebody else takes one request, where there is room for it."""
+        """The other program takes one request, where there is room for it."""
         for provider in (self.real, self.ideal):
             if self.room(provider):
                 provider.eat(1, self.days.model, int(self.tokens))

@@ -18,7 +18,7 @@ A_MINUTE = 100
 MODEST, OF_EACH, GREEDY = 9, 11, 901
 MODEL = "groq/openai/gpt-oss-20b"
 ROOM = 20_000
-"""Bytes that one who waits may take."""
+"""Bytes that a caller who waits may take."""
 
 
 @pytest.fixture
@@ -54,18 +54,18 @@ def callers(gateway: Inside, wait: float) -> dict[str, list[asyncio.Task[object]
 
 async def test_each_is_served_or_told_the_truth(gateway):
     tasks = callers(gateway, wait=150)
-    everybody = [task for of_client in tasks.values() for task in of_client]
+    everyone = [task for of_client in tasks.values() for task in of_client]
     await settled(gateway)
-    served = [sum(task.done() and task.exception() is None for task in everybody)]
+    served = [sum(task.done() and task.exception() is None for task in everyone)]
     for _ in range(3):
         gateway.clock.advance(60)
         await settled(gateway)
-        served.append(sum(task.done() and task.exception() is None for task in everybody))
+        served.append(sum(task.done() and task.exception() is None for task in everyone))
 
     assert served == [100, 200, 300, 300]
     assert all(task.exception() is None for client, of in tasks.items() if client != "greedy" for task in of)
-    told = [task.exception() for task in everybody if task.exception() is not None]
-    assert len(told) == len(everybody) - 300
+    told = [task.exception() for task in everyone if task.exception() is not None]
+    assert len(told) == len(everyone) - 300
     assert all(isinstance(error, NoCapacity) for error in told)
     # They were told in the minute that served the last of them, when it was known that the next is too late.
     assert Counter(error.retry_after for error in told) == {60.0: len(told)}

@@ -239,7 +239,7 @@ async def test_a_list_that_is_told_late_does_not_take_the_place_of_a_newer_one(w
             await gateway.answer(FREE)
 
 
-async def test_a_proof_that_nobody_renews_ends(gateway, world, clock):
+async def test_a_proof_that_is_not_renewed_ends(gateway, world, clock):
     clock.advance(7201)
 
     with pytest.raises(NoSource, match="proof has expired"):

@@ -222,7 +222,7 @@ async def test_where_there_is_one_source_its_pause_is_waited_for(start, clock, t
     assert response.headers["x-freeway-attempts"] == "2"
 
 
-async def test_what_nobody_can_do_is_refused_at_once_and_says_what_is_missing(start):
+async def test_what_no_source_can_do_is_refused_at_once_and_says_what_is_missing(start):
     demo = await start(("groq",))
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
 
@@ -436,7 +436,7 @@ async def test_what_clients_replay_is_taken_by_every_provider(start):
 # ── who may call ──
 
 
-async def test_with_a_client_key_nobody_calls_without_it(start):
+async def test_with_a_client_key_no_call_goes_without_it(start):
     demo = await start(("groq",), FREEWAY_API_KEY="fw-right")
 
     assert (await post(demo)).status_code == 401

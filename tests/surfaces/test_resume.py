@@ -134,7 +134,7 @@ async def test_it_ends_when_the_attempts_are_used_up(start, tmp_path):
     assert not finishes(events)
 
 
-async def test_where_nobody_else_can_it_ends_in_one_error(start):
+async def test_where_no_other_source_can_it_ends_in_one_error(start):
     demo = await start(("groq",))
     spoil(demo.world)
 

@@ -136,7 +136,7 @@ async def test_an_explanation_names_who_would_be_chosen_and_reserves_and_sends_n
     assert (await post(demo)).headers["x-freeway-provider"] == found["ranked"][0]["provider"]
 
 
-async def test_everybody_is_either_ranked_or_excluded_and_for_one_reason(start):
+async def test_every_deployment_is_either_ranked_or_excluded_and_for_one_reason(start):
     demo = await listed(await start())
     body = ASK | {"messages": [{"role": "user", "content": [IMAGE]}], "provider": {"data_collection": "deny"}}
 
@@ -172,7 +172,7 @@ async def test_who_rests_is_full_or_is_out_is_told_with_the_moment_it_is_back(st
     assert found["opens_at"] == min(resumes, opens)
 
 
-async def test_where_nobody_can_serve_it_the_explanation_says_what_the_caller_would_be_told(start):
+async def test_where_no_source_can_serve_it_the_explanation_says_what_the_caller_would_be_told(start):
     demo = await start(("groq",))
     body = {"model": "gpt-oss-120b", "messages": [{"role": "user", "content": [IMAGE]}]}
 

@@ -1,4 +1,4 @@
-"""Keys are nobody's business: whatever goes wrong, none is in an answer, a log line or on the disk."""
+"""No key leaves the gateway: whatever goes wrong, none is in an answer, a log line or on the disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.settings import Secret
 from providers.simulator.base import Refusal, Simulated
 from tests.conftest import CONFIG
 
-CLIENT_KEY = "fw-client-key-that-nobody-sees"
+CLIENT_KEY = "fw-client-key-that-stays-hidden"
 FAULTS = (
     "bad_key",
     "rate_limited:minute",
@@ -31,7 +31,7 @@ FAULTS = (
     "would_cost",
 )
 TALKATIVE = (500, 400, 403, 413, 503, 422, 401, 404, 429)  # each with a body that repeats key and prompt
-REDIS_PASSWORD = "redis-password-that-nobody-sees"
+REDIS_PASSWORD = "redis-password-that-stays-hidden"
 PROMPT = "Mrs Featherstone of 12 Hill Road asks what her blood test means."
 ASK = {"messages": [{"role": "user", "content": PROMPT}]}
 
@@ -86,7 +86,7 @@ def talkative(provider: Simulated, status: int) -> Any:
     return refuse
 
 
-async def test_the_log_blots_out_what_it_must_not_say_whoever_says_it(capsys):
+async def test_the_log_blots_out_what_it_must_not_say_wherever_it_comes_from(capsys):
     settings = s.load(CONFIG, {"GROQ_API_KEY": "gsk-1", "FREEWAY_REDIS_URL": "redis://:pw-2@127.0.0.1/0"}, CONFIG)
     log.configure(json=True, secrets=settings.secrets())
     LogObserver()(Discovered("groq", 0, "tried gsk-1 and pw-2 at redis://:pw-2@127.0.0.1/0"))
@@ -106,7 +106,7 @@ async def test_what_is_kept_on_the_disk_is_for_the_user_who_runs_the_gateway_onl
     assert set(databases.values()) == {0o600}
 
 
-def test_a_secret_shows_itself_to_nobody():
+def test_a_secret_never_shows_itself():
     secret = Secret("sk-real")
 
     assert "sk-real" not in repr(secret)

@@ -171,5 +171,5 @@ def test_the_nearest_stands_in(others, chosen):
     assert nearest(GONE, others) is others[chosen]
 
 
-def test_where_there_is_nobody_nobody_stands_in():
+def test_where_there_is_no_model_none_stands_in():
     assert nearest(GONE, []) is None

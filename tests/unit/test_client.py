@@ -153,7 +153,7 @@ async def test_a_stream_that_says_something_and_finishes_is_whole():
 
 
 class Conditional(Wire):
-    """A list that is told once, and as unchanged to whoever knows it."""
+    """A list that is told once, and as unchanged to a client that knows it."""
 
     async def send(self, call: HttpRequest, timeouts: Timeouts) -> Canned:
         self.calls = [*getattr(self, "calls", []), call]
@@ -175,11 +175,11 @@ async def test_a_list_that_has_a_tag_is_asked_for_on_condition():
 # ── what an answer is ──
 
 EMPTY = b'{"choices": [{"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "%s"}]}'
-THOUGHT = b'{"choices": [{"index": 0, "message": {"reasoning_content": "Hm."}, "finish_reason": "%s"}]}'
+REASONING = b'{"choices": [{"index": 0, "message": {"reasoning_content": "Hm."}, "finish_reason": "%s"}]}'
 JSON = {"content-type": "application/json", "x-ratelimit-remaining-requests": "7"}
 
 
-@pytest.mark.parametrize("said", [EMPTY, THOUGHT], ids=["nothing", "only reasoning"])
+@pytest.mark.parametrize("said", [EMPTY, REASONING], ids=["nothing", "only reasoning"])
 async def test_an_empty_answer_is_one_where_its_callers_bound_explains_it(said: bytes):
     reply = await ask(Canned(200, JSON, [said % b"length"]), bounded_by_caller=True)
     assert reply.whole is not None

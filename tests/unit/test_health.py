@@ -1,4 +1,4 @@
-"""Cooling, back-off and probes."""
+"""Cooldowns, back-off and recovery trials."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_after_cooling_one_probe_goes_and_others_wait_for_it():
 
     waiting = health.blocked("a", 11)
     assert waiting is not None
-    assert (waiting.until, waiting.when_freed) == (None, True)  # how long a trial takes, it tells nobody
+    assert (waiting.until, waiting.when_freed) == (None, True)  # how long a trial takes is not known
     health.served("a", 11)
     assert health.blocked("a", 11) is None
 
@@ -83,7 +83,7 @@ def test_success_forgets_the_failures():
     assert until(health.blocked("a", 0)) == 10
 
 
-def test_what_was_under_way_when_an_outage_began_is_part_of_it():
+def test_what_was_under_way_when_a_cooldown_began_is_part_of_it():
     health = unshared()
     for _ in range(10):
         health.failed("a", "down", 10, 0)

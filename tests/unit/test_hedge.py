@@ -31,7 +31,7 @@ def test_a_quick_one_is_not_given_up_for_a_hiccup():
     assert patience(pace(0.01), 0, FOREVER) == LEAST
 
 
-def test_one_that_nobody_knows_has_more_time():
+def test_an_unknown_deployment_has_more_time():
     assert patience(None, 0, FOREVER) == patience(Pace(NOW), 0, FOREVER) == 10.0
 
 
@@ -73,7 +73,7 @@ def proven(kind: str, *, last_resort: bool = False):
         ("credit", 0.0, False, False, True),
     ],
 )
-def test_a_second_one_is_asked_where_nobody_would_miss_what_it_takes(kind, price, off, plentiful, always):
+def test_a_second_deployment_is_asked_where_it_has_plenty_of_what_it_takes(kind, price, off, plentiful, always):
     second = proven(kind)
 
     assert [may_hedge_to(second, price, hedge) for hedge in ("off", "plentiful", "always")] == [off, plentiful, always]

@@ -32,11 +32,11 @@ def test_it_is_an_answer_or_it_is_refused(found: object, kind: type[Completion |
     data = msgspec.json.encode(found)
     name = "chat.completion" if kind is Completion else "chat.completion.chunk"
     try:
-        answer, mended = decode_leniently(data, msgspec.json.Decoder(kind).decode, name)
+        answer, readable = decode_leniently(data, msgspec.json.Decoder(kind).decode, name)
     except msgspec.DecodeError:
         return
 
-    assert msgspec.json.decode(mended, type=kind) == answer
+    assert msgspec.json.decode(readable, type=kind) == answer
 
 
 def test_an_answer_that_needs_no_mending_keeps_its_bytes():

@@ -188,7 +188,7 @@ def test_while_one_is_the_recovery_trial_the_others_wait_for_its_end():
     assert plan(call(), Tried(), view([deployment("groq/a")], health=health), NOW + 11).retry == Retry(when_freed=True)
 
 
-def test_it_looks_beyond_its_short_list_before_it_says_that_nobody_can():
+def test_it_looks_beyond_its_short_list_before_it_says_that_none_can():
     many = [deployment(f"groq/m{n:02}", 1 - n / 100) for n in range(SHORTLIST + 5)]
     seen, tried = view(many), Tried()
     first = plan(call(), tried, seen, NOW)

@@ -37,13 +37,13 @@ def test_what_is_used_up_just_in_time_is_at_half_its_price_all_day_long():
     assert [price(OF_A_DAY, 100 * part, MIDNIGHT + part * DAY) for part in (0.1, 0.5, 0.9)] == pytest.approx([0.5] * 3)
 
 
-def test_what_nobody_uses_costs_nothing():
+def test_what_is_not_used_costs_nothing():
     assert price(OF_A_DAY, 0, MIDNIGHT) == 0
     assert price(OF_A_DAY, 0, MIDNIGHT + DAY / 2) <= 0
     assert price(REFILLING, 0, MIDNIGHT) <= 0
 
 
-def test_what_is_lost_if_nobody_takes_it_goes_first():
+def test_what_is_lost_if_it_is_not_taken_goes_first():
     """A day that ends with most of it left, before one that has just begun; and what is full, while more flows in."""
     assert price(OF_A_DAY, 10, MIDNIGHT + 0.9 * DAY) < price(OF_A_DAY, 10, MIDNIGHT + 0.6 * DAY) < 0
     assert price(REFILLING, 0, MIDNIGHT) < price(REFILLING, 3, MIDNIGHT) < price(REFILLING, 5, MIDNIGHT)

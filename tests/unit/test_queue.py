@@ -81,7 +81,7 @@ async def started(work) -> asyncio.Task[bool]:
     return task
 
 
-async def test_where_there_is_room_nobody_waits(clock, queue):
+async def test_where_there_is_room_no_call_waits(clock, queue):
     source = Source(clock, left=2)
 
     assert await source.ask(queue, "a")
@@ -148,7 +148,7 @@ async def test_a_higher_priority_goes_first(clock, queue):
     assert source.served == ["high", "normal", "low"]
 
 
-async def test_who_comes_later_does_not_overtake(clock, queue):
+async def test_a_later_call_does_not_go_first(clock, queue):
     source = Source(clock, gives=2)
     for name in ("first", "second"):
         await started(source.ask(queue, name))
@@ -263,7 +263,7 @@ async def test_who_leaves_makes_room(clock):
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_whatever_happens_all_are_served_or_told_and_nobody_is_forgotten(clock, seed):
+async def test_whatever_happens_all_are_served_or_told_and_none_is_forgotten(clock, seed):
     chance = random.Random(seed)
     queue, source = Queue(clock, 30), Source(clock, gives=chance.randrange(1, 6), period=chance.choice([1, 7, 60]))
     tasks: list[asyncio.Task[bool]] = []
@@ -298,7 +298,7 @@ async def test_whatever_happens_all_are_served_or_told_and_nobody_is_forgotten(c
     assert queue._trying is None
 
 
-async def test_when_the_room_closes_all_who_wait_are_told_and_nobody_begins_to(clock):
+async def test_when_the_queue_closes_all_that_wait_are_told_and_none_begins_to(clock):
     queue = Queue(clock, 10)
     told: list[str] = []
 
@@ -318,7 +318,7 @@ async def test_when_the_room_closes_all_who_wait_are_told_and_nobody_begins_to(c
     assert queue.waiting == 0
 
 
-async def test_how_long_somebody_waited_in_vain_is_known(clock):
+async def test_how_long_a_call_waited_in_vain_is_known(clock):
     queue = Queue(clock, 10)
 
     async def wait() -> None:

@@ -241,7 +241,7 @@ async def test_an_answer_that_said_its_end_gives_its_connection_back(late: bool)
                 provider.go_on.set()
                 await eventually(lambda n=number: provider.answered == n)
             incoming.finish()
-            incoming.close()  # whoever was given the answer closes it as well
+            incoming.close()  # the caller of the wire closes it as well
             provider.go_on.set()
             await eventually(lambda: not wire.finishing)
 

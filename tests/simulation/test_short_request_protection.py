@@ -44,7 +44,7 @@ async def test_a_long_request_pays_what_short_ones_would_miss(gateway, clock):
     tokens = [prices[bucket.key] for bucket in engine.view.catalog.buckets() if bucket.unit == "tokens"]
 
     assert all(price.displaced(5000) > 1 > price.displaced(100) == 0 for price in tokens)
-    clock.advance(9 * 3600)  # an hour and a half before midnight, and hardly anybody came since noon
+    clock.advance(9 * 3600)  # an hour and a half before midnight, and hardly a request came since noon
     await gateway.look("cerebras")
     prices = engine.view.prices(clock())
     assert all(

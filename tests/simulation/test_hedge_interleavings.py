@@ -91,10 +91,10 @@ class Stage:
         found = await answer(asked, self.gateway.engine, failed)
         async for _ in arrivals(found, self.gateway.engine):
             pass
-        await turns()  # a second one that was over in the same moment may still want to overtake
+        await turns()  # a second one that was over in the same moment may still want to supersede the first
         us = asyncio.current_task()
         assert us is not None
-        assert us.cancelling() == 0  # being overtaken is no reason to leave
+        assert us.cancelling() == 0  # being superseded is no reason to leave
         return found
 
     async def begin(self) -> asyncio.Task[Answer]:
@@ -118,7 +118,7 @@ class Stage:
         assert len(self.hedges) <= 1
 
     async def recover(self) -> None:
-        """As if each had answered since, and nobody knew how quickly; their lists are read as often as they must be."""
+        """As if each had answered since, and it is not known how quickly; their lists are read as often as they must be."""
         if self.clock() - self.looked_at > 1800:
             self.looked_at = self.clock()
             await self.gateway.look(*NAMES)
@@ -292,7 +292,7 @@ async def test_who_leaves_at_the_moment_at_which_the_second_answers_has_left(sta
         await stage.recover()
 
 
-async def test_who_was_overtaken_may_go_on_with_what_the_other_broke_off(stage):
+async def test_a_superseded_call_may_go_on_with_what_the_other_broke_off(stage):
     asking = await stage.begin()
     stage.calls[1].answers()
     found = await asking
@@ -307,7 +307,7 @@ async def test_who_was_overtaken_may_go_on_with_what_the_other_broke_off(stage):
 
 KINDS = (f.Busy, f.Unreachable, f.ContextTooLong, f.CallersFault)
 PLACES = st.integers(0, 2)
-HAPPENINGS = st.one_of(
+STEPS = st.one_of(
     st.tuples(st.just("answers"), PLACES),
     st.tuples(st.just("fails"), PLACES, st.sampled_from(KINDS)),
     st.tuples(st.just("passes"), st.sampled_from([1.0, 5.0, TOO_LONG])),
@@ -340,15 +340,15 @@ def scene(tmp_path_factory) -> Iterator[Scene]:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(HAPPENINGS, max_size=8), st.booleans())
-def test_in_whatever_order_things_happen_each_call_and_each_debit_ends_once(scene, happenings, raced):
-    scene.run(play(scene.stage, happenings, raced))
+@given(st.lists(STEPS, max_size=8), st.booleans())
+def test_in_whatever_order_things_happen_each_call_and_each_debit_ends_once(scene, steps, hedged):
+    scene.run(play(scene.stage, steps, hedged))
 
 
-async def play(stage: Stage, happenings: list[tuple], raced: bool) -> None:
-    asking = await stage.begin() if raced else asyncio.create_task(stage.answer())
-    await turns(30 * (not raced))
-    for what, *how in happenings:
+async def play(stage: Stage, steps: list[tuple], hedged: bool) -> None:
+    asking = await stage.begin() if hedged else asyncio.create_task(stage.answer())
+    await turns(30 * (not hedged))
+    for what, *how in steps:
         match what:
             case "answers" if how[0] < len(stage.calls):
                 stage.calls[how[0]].answers()
