@@ -55,7 +55,7 @@ class Half(Struct, frozen=True):
         )
 
 
-class Wish(Struct, frozen=True):
+class Caller(Struct, frozen=True):
     """A caller who comes *at* so many seconds, waits for so many, and takes only some of the sources; none: any."""
 
     at: float
@@ -67,7 +67,7 @@ class Story(Struct, frozen=True):
     """What there is, and who comes."""
 
     sources: tuple[Half, ...]
-    callers: tuple[Wish, ...]
+    callers: tuple[Caller, ...]
 
 
 def _apart(downs: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -99,7 +99,7 @@ def stories(draw: st.DrawFn) -> Story:
     names = NAMES[: len(halves)]
     bursts = draw(st.lists(st.integers(0, 120), min_size=1, max_size=5, unique=True))
     callers = st.builds(
-        Wish,
+        Caller,
         at=st.builds(lambda burst, tenths: burst + tenths / 10, st.sampled_from(bursts), st.integers(0, 20)),
         wait=st.sampled_from(WAITS),
         only=st.sampled_from([(), *((name,) for name in names)]),
@@ -118,7 +118,7 @@ def long_story(seed: int) -> Story:
     )
     bursts = [chance.uniform(0, 180) for _ in range(6)]
     callers = tuple(
-        Wish(
+        Caller(
             round(chance.choice(bursts) if chance.random() < 0.3 else chance.uniform(0, 180), 1),
             chance.choice(WAITS),
             tuple(chance.sample(NAMES, chance.choice([1, 2]))) if chance.random() < 0.4 else (),

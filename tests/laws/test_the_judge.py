@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from msgspec import Struct, field
 
 from tests.laws.sources import Clock, Said, Source, Told
-from tests.laws.test_no_needless_refusal import BEGIN, NAMES, SPAN, Story, Wish, judge, long_story, stories
+from tests.laws.test_no_needless_refusal import BEGIN, NAMES, SPAN, Story, Caller, judge, long_story, stories
 from tests.simulation.flowing import Heard
 
 STEP = 0.1
@@ -96,7 +96,7 @@ class Plain:
         self.attempts[number] = self.attempts.get(number, 0) + 1
         self.waiting.insert(0, number)
 
-    def _deadline(self, caller: Wish) -> float:
+    def _deadline(self, caller: Caller) -> float:
         return BEGIN + caller.at + caller.wait
 
     def _tell(self, number: int, status: int) -> None:
