@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 _COMMANDS = {
     "serve": "Start the gateway with the keys and the Ollama that are found.",
-    "demo": "Simulated providers, the gateway, a burst of calls: see who serves what. Needs no key.",
+    "demo": "Simulated providers, the gateway, a burst of calls: see which source serves what. Needs no key.",
     "check": "Look at every provider: key, plan, models, risk of cost.",
     "models": "List every model that is free for you now.",
     "quota": "Show how much of every limit is used.",
     "health": "Ask a running gateway whether it lives, for health checks.",
     "chat": "Ask a running gateway from the terminal.",
-    "key": "Make a key for somebody who may call the gateway.",
+    "key": "Make a key for a client of the gateway.",
 }
 
 

@@ -1,4 +1,4 @@
-"""Files and folders that only the user who runs the gateway may read: what it learned and counted is nobody else's business."""
+"""Files and folders that only the user who runs the gateway may read: what it learned and counted is for the gateway alone."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def _ask(client: httpx.Client, model: str, said: list[dict[str, str]], words: st
             by = response.headers
     except httpx.ConnectError as exc:
         raise click.ClickException(
-            f"nobody answers at {client.base_url}: start the gateway with `freeway serve`"
+            f"no gateway answers at {client.base_url}: start the gateway with `freeway serve`"
         ) from exc
     except httpx.HTTPError as exc:
         raise click.ClickException(f"the answer broke off: {type(exc).__name__}") from exc

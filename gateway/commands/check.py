@@ -13,10 +13,9 @@ from rich.table import Table
 
 from gateway.cli import Surroundings
 from gateway.commands.inside import Inside, opened
-from gateway.observe.usage import Cost
-from gateway.quota import nouns
-from gateway.quota.nouns import NoRoom, Offer
-from gateway.request import outcome as aftermath
+from gateway.observe.usage import Spending
+from gateway.quota.nouns import Cost, NoRoom, Offer
+from gateway.request import outcome
 from gateway.settings import EMBEDDED, Settings
 from gateway.words import Deployment
 from providers.chat import ChatRequest, Message, decode_fields, encode
@@ -27,7 +26,7 @@ from providers.spec import DataPolicy
 
 console = Console()
 _QUESTION = ChatRequest(messages=[Message("user", "Say: yes")], max_tokens=16)
-_COST = nouns.Cost(prompt=20, output=16)
+_COST = Cost(prompt=20, output=16)
 
 
 @click.command("check")
@@ -54,7 +53,7 @@ async def _check(settings: Settings, ask: bool) -> bool:
     table = Table("provider", "key", "free models", "prompts", "what to know", header_style="bold")
     bad = False
     async with opened(settings) as inside:
-        with Console(stderr=True).status(f"asking {', '.join(inside.providers) or 'nobody'} …"):
+        with Console(stderr=True).status(f"asking {', '.join(inside.providers) or 'no provider'} …"):
             found = await inside.look_everywhere()
             asked = {name: await _ask(inside, name) for name in found} if ask else {}
         out = inside.catalog.learned.out(inside.clock.now())
@@ -95,7 +94,7 @@ def _policy(policy: DataPolicy) -> str:
     return "\n".join(filter(None, (trains, kept, policy.region if policy.region != "unknown" else "")))
 
 
-def _bill(costs: Sequence[Cost]) -> str:
+def _bill(costs: Sequence[Spending]) -> str:
     """What was spent, which has to read 0.000000, and what was saved."""
     requests = sum(cost.requests for cost in costs)
     spent, saved = sum(cost.spent for cost in costs), sum(cost.saved for cost in costs)
@@ -125,7 +124,7 @@ async def _ask(inside: Inside, name: str) -> str | None:
         reply = await deployment.provider.send(deployment.target, Request(_QUESTION, decode_fields(body), 20))
         reply.close()
         usage = reply.whole.usage if reply.whole else None
-        aftermath.check(deployment, usage, reply.observed, inside.parts.engine)
+        outcome.check(deployment, usage, reply.observed, inside.parts.engine)
     except ProviderFailure as failure:
         return f"{deployment.target.model}: {type(failure).__name__}: {failure.message}"
     finally:

@@ -1,4 +1,4 @@
-"""``freeway demo``: simulated providers, the real gateway before them, a burst of calls, and who served what."""
+"""``freeway demo``: simulated providers, the real gateway before them, a burst of calls, and which source served what."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def command(around: Surroundings, calls: int, at_once: int) -> None:
     See the gateway at work without any key.
 
     Starts simulations of the six providers on this machine, each with its wire format, its quotas and its failures, and
-    the gateway before them; makes a burst of calls; shows who served what.
+    the gateway before them; makes a burst of calls; shows which source served what.
     """
     asyncio.run(_demo(around, calls, at_once))
 

@@ -28,6 +28,6 @@ def command(around: Surroundings) -> None:
             connection.sendall(_ASK)
             status = connection.makefile("rb").readline().split()[1:2]
     except (OSError, ValueError, OverflowError) as exc:
-        raise click.ClickException(f"nobody answers on {host}:{port}: {exc}") from exc
+        raise click.ClickException(f"no gateway answers on {host}:{port}: {exc}") from exc
     if status != [b"200"]:
         raise click.ClickException(f"what answers on {host}:{port} is not well")

@@ -1,4 +1,4 @@
-"""``freeway key``: a key for somebody who may call."""
+"""``freeway key``: a key for a client."""
 
 from __future__ import annotations
 

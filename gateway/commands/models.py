@@ -117,7 +117,7 @@ async def _readmit(settings: Settings, name: str) -> None:
 
 async def _look(settings: Settings) -> tuple[list[Deployment], dict[str, str]]:
     async with opened(settings) as inside:
-        with Console(stderr=True).status(f"asking {', '.join(inside.providers) or 'nobody'} …"):
+        with Console(stderr=True).status(f"asking {', '.join(inside.providers) or 'no provider'} …"):
             found = await inside.look_everywhere()
         problems = {name: f.message for name, f in found.items() if isinstance(f, ProviderFailure)}
         return list(inside.catalog.deployments()), problems

@@ -58,7 +58,10 @@ class Metrics:
         prometheus.disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each, unasked for
         self._registry = registry = prometheus.CollectorRegistry()
         self.requests = Counter(
-            "freeway_requests", "Requests by who served them", ["provider", "model", "outcome"], registry=registry
+            "freeway_requests",
+            "Requests by the source that served them",
+            ["provider", "model", "outcome"],
+            registry=registry,
         )
         self.first_content = Histogram(
             "freeway_first_content_seconds",

@@ -16,7 +16,7 @@ from gateway.words import Deployment
 from providers.chat import Usage
 
 
-class Cost(Struct, kw_only=True):
+class Spending(Struct, kw_only=True):
     """
     Dollars of a month at a provider for a model: *spent* (money), taken from a free monthly *credit*, and *saved*: the
     price of the same tokens where the model is paid for, as far as such a price is known (*unpriced* requests have none).
@@ -53,7 +53,7 @@ class Costs:
         else:
             self._state.count(f"{where}|saved", saved)
 
-    async def report(self) -> list[Cost]:
+    async def report(self) -> list[Spending]:
         """All there is, the latest month first. Raises StateFailure."""
         return _costs(await self._state.counters())
 
@@ -67,13 +67,13 @@ def saved_by(deployment: Deployment, usage: Usage) -> float | None:
     )
 
 
-def _costs(counters: Mapping[str, float]) -> list[Cost]:
-    found: dict[tuple[str, str, str], Cost] = {}
+def _costs(counters: Mapping[str, float]) -> list[Spending]:
+    found: dict[tuple[str, str, str], Spending] = {}
     for counter, amount in counters.items():
         month, _, rest = counter.partition("|")
         provider, _, rest = rest.partition("|")
         model, _, what = rest.rpartition("|")
-        cost = found.setdefault((month, provider, model), Cost(month=month, provider=provider, model=model))
+        cost = found.setdefault((month, provider, model), Spending(month=month, provider=provider, model=model))
         if what in ("requests", "unpriced"):
             setattr(cost, what, round(amount))
         elif what in ("spent", "credit", "saved"):

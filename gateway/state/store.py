@@ -29,7 +29,7 @@ EVERY = 1.0
 """Seconds between two looks at what others set."""
 
 GATHER_EVERY = 5.0
-"""Seconds for which those who learn with every request gather before they set it."""
+"""Seconds for which what is learned with every request is gathered before it is set."""
 
 BACKEND = ""
 """No topic: the name under which a backend tells which one it is."""
@@ -91,7 +91,7 @@ class StateStore:
         self._serving = False
         self.tried = asyncio.Event()  # set once the first exchange came to its end, good or bad
 
-    # ── for those who know something ──
+    # ── for the parts that know something ──
 
     def watch(self, topic: str, kind: type[_T], watcher: Callable[[dict[str, _T]], None]) -> None:
         """*watcher* hears all of *topic*, as values of *kind*, when somebody else changed it, and at the start."""

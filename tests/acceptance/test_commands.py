@@ -172,7 +172,7 @@ def test_health_asks_the_gateway_that_the_environment_names(others, tmp_path: Pa
     dead = run("health", home=tmp_path, PORT=port)
 
     assert (alive.returncode, everywhere.returncode, dead.returncode) == (0, 0, 1)
-    assert dead.stderr.startswith(f"Error: nobody answers on 127.0.0.1:{port}: ")
+    assert dead.stderr.startswith(f"Error: no gateway answers on 127.0.0.1:{port}: ")
 
 
 def test_health_loads_nothing_heavy():

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from msgspec import Struct, field
 
 from tests.laws.sources import Clock, Said, Source, Told
-from tests.laws.test_no_needless_refusal import BEGIN, NAMES, SPAN, Story, Caller, judge, long_story, stories
+from tests.laws.test_no_needless_refusal import BEGIN, NAMES, SPAN, Caller, Story, judge, long_story, stories
 from tests.simulation.flowing import Heard
 
 STEP = 0.1
