@@ -146,6 +146,7 @@ def make_parts(settings: Settings, clock: Clock, store: Store, backend: StateBac
     replicas = settings.ledger.replicas
     ledger = Ledger(store, clock, buckets=catalog.buckets, replicas=replicas, tell=tell_condition, freed=queue.freed)
     prices = Prices(ledger.cache, catalog.buckets)
+    discovery = Discovery(catalog, ledger, settings, state=state, clock=clock, tell=tell, freed=queue.freed)
     engine = Engine(
         view=View(catalog, Health(state, secrets.token_hex(4), queue.freed), prices.current, Sessions()),
         ledger=ledger,
@@ -155,8 +156,8 @@ def make_parts(settings: Settings, clock: Clock, store: Store, backend: StateBac
         clock=clock,
         limits=settings.requests,
         tell=tell,
+        refresh=discovery.wake,
     )
-    discovery = Discovery(catalog, ledger, settings, state=state, clock=clock, tell=tell)
     return Parts(engine, discovery, state, history, Background(clock, tell))
 
 

@@ -141,7 +141,7 @@ class Catalog:
             reason = f"holds {deployment.context} tokens, the request has about {call.prompt_tokens}"
             return Exclusion(deployment.name, "context", reason)
         if not deployment.proof.fresh(now):
-            return Exclusion(deployment.name, "proof", "its free proof has expired")
+            return Exclusion(deployment.name, "proof", "its free proof has expired", when_freed=True)  # by the next list
         if withdrawal := self.learned.withdrawn(deployment, now):
             return Exclusion(deployment.name, "withdrawn", withdrawal.because, withdrawal.until)
         return None
