@@ -55,7 +55,7 @@ class KeptList(Struct):
 
 
 class Discovery:
-    """Fills the catalog, and keeps it true. *freed* is called whenever more may be served than before."""
+    """Fills the catalog, and keeps it true."""
 
     def __init__(
         self,
@@ -66,9 +66,7 @@ class Discovery:
         state: StateStore,
         clock: Clock,
         tell: Callable[[Event], None],
-        freed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._freed = freed
         self._catalog, self._ledger, self._settings = catalog, ledger, settings
         self._state, self._database = state, bundled(settings.names)
         self._providers: Mapping[str, Provider] = {}
@@ -215,7 +213,6 @@ class Discovery:
             else:
                 not_free.append(listed.id)
         self._catalog.swap(name, free, kept.at, not_free)
-        self._freed()
 
 
 def _about(seconds: float) -> float:
