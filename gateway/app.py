@@ -141,11 +141,12 @@ def make_parts(settings: Settings, clock: Clock, store: Store, backend: StateBac
     def tell_condition(condition: Condition) -> None:
         tell(StoreChanged(condition.store, condition.lost, condition.replicas))
 
-    catalog = Catalog(settings, state)
     queue = Queue(clock, settings.requests.max_waiting)
+    catalog = Catalog(settings, state, queue.freed)
     replicas = settings.ledger.replicas
     ledger = Ledger(store, clock, buckets=catalog.buckets, replicas=replicas, tell=tell_condition, freed=queue.freed)
     prices = Prices(ledger.cache, catalog.buckets)
+    discovery = Discovery(catalog, ledger, settings, state=state, clock=clock, tell=tell)
     engine = Engine(
         view=View(catalog, Health(state, secrets.token_hex(4), queue.freed), prices.current, Sessions()),
         ledger=ledger,
@@ -155,8 +156,8 @@ def make_parts(settings: Settings, clock: Clock, store: Store, backend: StateBac
         clock=clock,
         limits=settings.requests,
         tell=tell,
+        refresh=discovery.wake,
     )
-    discovery = Discovery(catalog, ledger, settings, state=state, clock=clock, tell=tell)
     return Parts(engine, discovery, state, history, Background(clock, tell))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -168,7 +169,7 @@ Observer = Callable[[Event], None]
 
 
 class Announcer:
-    """Tells every observer."""
+    """Tells every observer. One that has a bug stops neither what happened nor the others, which hear of the bug."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = tuple(observers)
@@ -179,4 +180,9 @@ class Announcer:
 
     def __call__(self, event: Event) -> None:
         for observer in self._observers:
-            observer(event)
+            try:
+                observer(event)
+            except Exception as exc:  # noqa: BLE001 - an observer watches, it takes no part
+                if not isinstance(event, Bug):
+                    where = f"the observer {type(observer).__name__}"
+                    self(Bug(where, "".join(traceback.format_exception(exc))))

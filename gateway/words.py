@@ -167,7 +167,7 @@ TALENTS = frozenset({"vision", "audio", "tools", "json_schema", "reasoning"})
 class Exclusion(Struct, frozen=True):
     """
     Why a deployment could not serve a request, and when (unix seconds) that ends, if it does. *when_freed*: it ends when
-    a request that is under way ends, which has no moment.
+    something happens that has no moment: a request that is under way ends, a list is read.
     """
 
     deployment: str

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
 from gateway import settings
 from gateway.catalog import database, discovery
@@ -53,6 +54,13 @@ def _read_once() -> Iterator[None]:
         patch.setattr(discovery, "bundled", of_names)
         patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """How a test has the log written is over with the test: its standard error is."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

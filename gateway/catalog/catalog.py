@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -39,10 +39,11 @@ _UNTAKEN = 0.1  # of its fitness a deployment loses for each parameter of the re
 class Catalog:
     """
     Swapped as a whole for each provider; looked up for each request, at a cost that does not grow with its size: who
-    fits a request of some shape, best first, is found once.
+    fits a request of some shape, best first, is found once. *freed* is called when a list may have brought what calls wait for.
     """
 
-    def __init__(self, settings: Settings, state: StateStore) -> None:
+    def __init__(self, settings: Settings, state: StateStore, freed: Callable[[], None] = lambda: None) -> None:
+        self._freed = freed
         self._specs, self._aliases = settings.provider, settings.alias
         self._names = settings.names
         self._virtual = {AUTO: Virtual(), **settings.virtual}
@@ -90,6 +91,7 @@ class Catalog:
         for model in before - by_name.keys():
             self._miss(Profile.of((d for d in served[model] if d.model == model), now))
         self.heard_of(provider)
+        self._freed()
 
     def _miss(self, profile: Profile) -> None:
         """Remember what a model that is gone was like."""
@@ -141,7 +143,9 @@ class Catalog:
             reason = f"holds {deployment.context} tokens, the request has about {call.prompt_tokens}"
             return Exclusion(deployment.name, "context", reason)
         if not deployment.proof.fresh(now):
-            return Exclusion(deployment.name, "proof", "its free proof has expired")
+            return Exclusion(
+                deployment.name, "proof", "its free proof has expired", when_freed=True
+            )  # by the next list
         if withdrawal := self.learned.withdrawn(deployment, now):
             return Exclusion(deployment.name, "withdrawn", withdrawal.because, withdrawal.until)
         return None

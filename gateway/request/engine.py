@@ -20,7 +20,7 @@ from providers.client import Reply
 
 
 class Engine(Struct, frozen=True):
-    """Built once, in app.py."""
+    """Built once, in app.py. *refresh* has a provider's list read now, by name."""
 
     view: View
     ledger: Ledger
@@ -30,6 +30,7 @@ class Engine(Struct, frozen=True):
     clock: Clock
     limits: Requests
     tell: Callable[[Event], None]
+    refresh: Callable[[str], None]
 
 
 class Slot(Struct, frozen=True):

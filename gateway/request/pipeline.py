@@ -98,7 +98,14 @@ async def _may_be_sent(name: str, held: Reservation, engine: Engine) -> bool:
 
 
 async def sleep(chosen: Plan, call: Call, tried: Tried, ticket: Ticket, engine: Engine) -> None:
-    """Sleep until *chosen* says that another try is worth it; raises a GatewayError if that is too late."""
+    """
+    Sleep until *chosen* says that another try is worth it; raises a GatewayError if that is too late.
+
+    Where a proof has expired (this machine slept, say), the list that may renew it is asked for.
+    """
+    for reason in chosen.unavailable:
+        if reason.kind == "proof":
+            engine.refresh(reason.deployment.partition("/")[0])
     began, names = ticket.waited, tuple(reason.deployment for reason in chosen.unavailable)
     line = (chosen.wants, tried.over)
     if not ticket.can_wait(chosen.retry) or not await ticket.sleep(chosen.retry, line, call.tokens):

@@ -109,14 +109,10 @@ class Wait(Struct, frozen=True):
 
 
 class Retry(Struct, frozen=True):
-    """When to try again: *at* a moment (unix seconds; infinity: at none), and, maybe before, *when_freed*; or never."""
+    """When to try again: *at* a moment (unix seconds; infinity: at none), and, maybe before, *when_freed*; else never."""
 
     at: float = FOREVER
     when_freed: bool = False
-
-    @property
-    def never(self) -> bool:
-        return self.at == FOREVER and not self.when_freed
 
 
 class Plan(Struct, frozen=True):

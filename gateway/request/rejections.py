@@ -35,9 +35,10 @@ def after(call: Call, tried: Tried, *, spent: bool, view: View, now: float) -> G
         return error
     chosen = plan(call, tried, view, now)
     failed = _failed(tried.attempts, view, now)
-    if tried.attempts and (spent or chosen.retry.never):
+    opens = any(reason.kind in ("quota", "cooling") for reason in chosen.unavailable)
+    if tried.attempts and (spent or not opens):
         return _in_vain(tried.attempts, chosen, failed, now)
-    if tried.attempts or any(reason.kind in ("quota", "cooling") for reason in chosen.unavailable):
+    if opens:
         wait = _wait(chosen, failed, now)
         return NoCapacity(
             f"every free source that fits is at its limit; the first opens in {wait:.0f} s",

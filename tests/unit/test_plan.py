@@ -211,4 +211,4 @@ def test_what_is_refused_is_asked_again_after_a_wait_but_for_what_outgrows_a_quo
 
 
 def test_nothing_that_could_change_is_never_retried():
-    assert planned([deployment("groq/a")], models=("unknown",)).retry.never
+    assert planned([deployment("groq/a")], models=("unknown",)).retry == Retry()
