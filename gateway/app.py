@@ -12,7 +12,7 @@ from litestar.di import Provide
 from msgspec import Struct
 
 from gateway import __version__
-from gateway.api import errors, explain, health, openai_chat, openai_models
+from gateway.api import anthropic, errors, explain, health, openai_chat, openai_models
 from gateway.api import metrics as metrics_page
 from gateway.api.auth import Authenticator
 from gateway.api.drain import Drain
@@ -53,9 +53,12 @@ USER_AGENT = f"Freeway/{__version__}"
 STATE_FILE = "memory.sqlite"
 """In the state folder. The first version called it so, and what it learned goes on being known."""
 
-SURFACES = (ChatCompletions, Completions, Embeddings)
+SURFACES = (ChatCompletions, Completions, Embeddings, anthropic.Messages, anthropic.CountTokens)
 PATHS = (*(surface.path for surface in SURFACES), openai_models.PATH, explain.PATH)
 """Those that a client with a slightly wrong address may have meant."""
+
+SHAPES: Mapping[str, errors.Render] = {anthropic.Messages.path: anthropic.render_error}
+"""How a family of addresses, by what they begin with, spells the errors of routes that are not there."""
 
 
 def make_providers(settings: Settings, wire: Wire, prepare: Mapping[str, Prepare]) -> dict[str, Provider]:
@@ -215,7 +218,7 @@ def create_app(
             background=background,
             state_store=parts.state,
         ),
-        exception_handlers=errors.handlers(engine.tell, PATHS),
+        exception_handlers=errors.handlers(engine.tell, PATHS, SHAPES),
         lifespan=[lifespan],
         openapi_config=None,
         logging_config=None,
