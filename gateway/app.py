@@ -12,7 +12,7 @@ from litestar.di import Provide
 from msgspec import Struct
 
 from gateway import __version__
-from gateway.api import anthropic, errors, explain, health, openai_chat, openai_models
+from gateway.api import anthropic, errors, explain, health, ollama, ollama_models, openai_chat, openai_models
 from gateway.api import metrics as metrics_page
 from gateway.api.auth import Authenticator
 from gateway.api.drain import Drain
@@ -53,11 +53,14 @@ USER_AGENT = f"Freeway/{__version__}"
 STATE_FILE = "memory.sqlite"
 """In the state folder. The first version called it so, and what it learned goes on being known."""
 
-SURFACES = (ChatCompletions, Completions, Embeddings, anthropic.Messages, anthropic.CountTokens)
+SURFACES = (ChatCompletions, Completions, Embeddings, anthropic.Messages, anthropic.CountTokens, *ollama.SURFACES)
 PATHS = (*(surface.path for surface in SURFACES), openai_models.PATH, explain.PATH)
 """Those that a client with a slightly wrong address may have meant."""
 
-SHAPES: Mapping[str, errors.Render] = {anthropic.Messages.path: anthropic.render_error}
+SHAPES: Mapping[str, errors.Render] = {
+    anthropic.Messages.path: anthropic.render_error,
+    "/api/": ollama.render_error,
+}
 """How a family of addresses, by what they begin with, spells the errors of routes that are not there."""
 
 
@@ -205,6 +208,7 @@ def create_app(
         [
             *(route(surface, host) for surface in SURFACES),
             openai_models.router(),
+            ollama_models.router(settings.server.max_body),
             explain.router(openai_chat.parse, settings.server.max_body),
             health.router(),
             metrics_page.router(),

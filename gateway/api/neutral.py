@@ -5,7 +5,7 @@ where an API has none, the calls of a stream put together, and how much a model 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -13,8 +13,10 @@ from msgspec import Struct
 
 from gateway.api.openai import chat_call, chat_fields, decoded, embed_call, routing_of
 from gateway.api.options import Options
-from gateway.words import Call
+from gateway.request.engine import Engine
+from gateway.words import Call, Deployment, Wants
 from providers.chat import Chunk, decode_fields, encode
+from providers.dialect import Operation
 from providers.embeddings import decode_embedding_request
 
 
@@ -127,3 +129,42 @@ class StreamedAnswer:
     def take(self, choice: int) -> list[WholeCall]:
         """The calls of *choice*, which is over, in their order; once."""
         return [call for _, call in sorted(self._calls.pop(choice, {}).items())]
+
+
+# ── what is served, for lists of models ──
+
+
+class Abilities(Struct, frozen=True):
+    """What the deployments that serve a name can do together, and the most that one of them holds and says."""
+
+    operations: frozenset[str]
+    capabilities: frozenset[str]
+    context: int | None
+    max_output: int | None
+
+
+def abilities_of(served: Iterable[Deployment]) -> Abilities:
+    """What *served* can do: the union, and the largest."""
+    served = list(served)
+    return Abilities(
+        frozenset[str]().union(*(d.operations for d in served)),
+        frozenset[str]().union(*(d.capabilities for d in served)),
+        max((d.context for d in served if d.context), default=None),
+        max((d.max_output for d in served if d.max_output), default=None),
+    )
+
+
+def serving_as(name: str, engine: Engine) -> list[Deployment]:
+    """The deployments that serve *name* now, whichever kind of name it is; none: nobody knows it."""
+    catalog, now = engine.view.catalog, engine.clock.now()
+    kinds: tuple[Operation, ...] = ("chat", "embed")
+    found = [one.deployment for kind in kinds for one in catalog.fitting(Wants(models=(name,), operation=kind), now)]
+    return [d for d in found if d.proof.fresh(now) and catalog.learned.withdrawn(d, now) is None]
+
+
+def all_served(engine: Engine) -> dict[str, list[Deployment]]:
+    """Every name that can be asked for, and the deployments that serve it now."""
+    by_model: dict[str, list[Deployment]] = {}
+    for d in engine.view.catalog.serving(engine.clock.now()):
+        by_model.setdefault(d.model, []).append(d)
+    return {name: by_model.get(name) or serving_as(name, engine) for name in engine.view.catalog.names()}
