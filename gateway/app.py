@@ -9,10 +9,11 @@ from functools import partial
 
 from litestar import Litestar
 from litestar.di import Provide
+from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
 from gateway import __version__
-from gateway.api import anthropic, errors, explain, health, ollama, ollama_models, openai_chat, openai_models
+from gateway.api import anthropic, errors, explain, gemini, health, ollama, ollama_models, openai_chat, openai_models
 from gateway.api import metrics as metrics_page
 from gateway.api.auth import Authenticator
 from gateway.api.drain import Drain
@@ -60,6 +61,7 @@ PATHS = (*(surface.path for surface in SURFACES), openai_models.PATH, explain.PA
 SHAPES: Mapping[str, errors.Render] = {
     anthropic.Messages.path: anthropic.render_error,
     "/api/": ollama.render_error,
+    "/v1beta/": gemini.render_error,
 }
 """How a family of addresses, by what they begin with, spells the errors of routes that are not there."""
 
@@ -205,14 +207,7 @@ def create_app(
             yield
 
     return Litestar(
-        [
-            *(route(surface, host) for surface in SURFACES),
-            openai_models.router(),
-            ollama_models.router(settings.server.max_body),
-            explain.router(openai_chat.parse, settings.server.max_body),
-            health.router(),
-            metrics_page.router(),
-        ],
+        _routes(host),
         dependencies=_given(
             engine=engine,
             authenticator=authenticator,
@@ -227,6 +222,19 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
+
+
+def _routes(host: Host) -> list[ControllerRouterHandler]:
+    """Every address that is answered."""
+    return [
+        *(route(surface, host) for surface in SURFACES),
+        openai_models.router(),
+        ollama_models.router(host.server.max_body),
+        gemini.router(host),
+        explain.router(openai_chat.parse, host.server.max_body),
+        health.router(),
+        metrics_page.router(),
+    ]
 
 
 def _given(**parts: object) -> dict[str, Provide]:
