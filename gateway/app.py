@@ -60,6 +60,7 @@ PATHS = (*(surface.path for surface in SURFACES), openai_models.PATH, explain.PA
 
 SHAPES: Mapping[str, errors.Render] = {
     anthropic.Messages.path: anthropic.render_error,
+    "/api/v1/": errors.render,  # OpenAI's, by a program that was told a wrong address
     "/api/": ollama.render_error,
     "/v1beta/": gemini.render_error,
 }
