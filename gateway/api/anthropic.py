@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 
 from gateway.api.anthropic_stream import EventWriter, event, stop_reason, usage_of
 from gateway.api.http import Ready
-from gateway.api.neutral import WholeCall, chat_of, effort_of
+from gateway.api.neutral import Number, WholeCall, chat_of, effort_of, whole_number
 from gateway.api.openai import decoded
 from gateway.api.options import Options
 from gateway.words import Call, GatewayError, TooLong
@@ -84,7 +84,7 @@ class _Choice(Struct):
 
 class _Thinking(Struct):
     type: str
-    budget_tokens: int | None = None
+    budget_tokens: Number = None
 
 
 class _Format(Struct):
@@ -105,6 +105,8 @@ class _Request(Struct):
     """The fields that are spelled otherwise than OpenAI's."""
 
     messages: list[_Message]
+    max_tokens: Number = None
+    top_k: Number = None
     system: Content = None
     tools: list[_Tool] | None = None
     tool_choice: _Choice | None = None
@@ -117,14 +119,16 @@ class _Request(Struct):
 
 _decode = msgspec.json.Decoder(_Request).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
-_SAME = ("model", "models", "provider", "max_tokens", "stream", "temperature", "top_p", "top_k")
+_NULL = Raw(b"null")
+_SAME = ("model", "models", "provider", "stream", "temperature", "top_p")
 
 
 def _asked(body: bytes) -> tuple[_Request, dict[str, Any]]:
     """*body*, understood, and as a neutral request. Raises BadRequest, naming the field."""
     request, fields = decoded(_decode, body), decoded(_decode_fields, body)
-    asked: dict[str, Any] = {name: fields[name] for name in _SAME if name in fields}
+    asked: dict[str, Any] = {name: fields[name] for name in _SAME if bytes(fields.get(name, _NULL)) != b"null"}
     asked["messages"] = [*_system(request.system), *(one for message in request.messages for one in _turns(message))]
+    asked |= {"max_tokens": whole_number(request.max_tokens), "top_k": whole_number(request.top_k)}
     if request.stop_sequences:
         asked["stop"] = request.stop_sequences
     if request.metadata is not None and request.metadata.user_id:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.api.neutral import CallIds, effort_of
+from gateway.api.neutral import CallIds, Number, effort_of, whole_number
 from gateway.api.openai import decoded
 from gateway.words import BadRequest
 from providers.chat import encode
@@ -76,17 +76,17 @@ class _ToolConfig(Struct, rename="camel"):
 
 class _Thinking(Struct, rename="camel"):
     include_thoughts: bool | None = None
-    thinking_budget: int | None = None
+    thinking_budget: Number = None
     thinking_level: str | None = None
 
 
 class _Config(Struct, rename="camel"):
-    max_output_tokens: int | None = None
+    max_output_tokens: Number = None
     temperature: float | None = None
     top_p: float | None = None
-    top_k: float | None = None
-    candidate_count: int | None = None
-    seed: int | None = None
+    top_k: Number = None
+    candidate_count: Number = None
+    seed: Number = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     stop_sequences: list[str] | None = None
@@ -120,7 +120,7 @@ class _Counted(Struct, rename="camel"):
 
 class _Embed(Struct, rename="camel"):
     content: _Content
-    output_dimensionality: int | None = None
+    output_dimensionality: Number = None
 
 
 class _Embeds(Struct):
@@ -164,16 +164,16 @@ def counted(body: bytes) -> Generate:
     return within.generate_content_request or request_of(body)
 
 
-def embedded(body: bytes) -> tuple[list[str], int | None]:
+def embedded(body: bytes) -> tuple[list[str], Number]:
     """The text that is to be embedded, and in how many dimensions."""
     asked: _Embed = _read(_Embed, body)
-    return [_text(asked.content)], asked.output_dimensionality
+    return [_text(asked.content)], whole_number(asked.output_dimensionality)
 
 
-def embedded_at_once(body: bytes) -> tuple[list[str], int | None]:
+def embedded_at_once(body: bytes) -> tuple[list[str], Number]:
     """The same for several texts."""
     asked: _Embeds = _read(_Embeds, body)
-    sizes = {one.output_dimensionality for one in asked.requests}
+    sizes = {whole_number(one.output_dimensionality) for one in asked.requests}
     if len(sizes) > 1:
         raise BadRequest("requests: several values of outputDimensionality: send a batch for each", param="requests")
     return [_text(one.content) for one in asked.requests], next(iter(sizes), None)
@@ -338,12 +338,12 @@ def json_schema(schema: Any) -> Any:
 
 def _config(config: _Config) -> dict[str, Any]:
     asked: dict[str, Any] = {
-        "max_tokens": config.max_output_tokens,
+        "max_tokens": whole_number(config.max_output_tokens),
         "temperature": config.temperature,
         "top_p": config.top_p,
-        "top_k": None if config.top_k is None else int(config.top_k),
-        "n": config.candidate_count if (config.candidate_count or 1) > 1 else None,
-        "seed": config.seed,
+        "top_k": whole_number(config.top_k),
+        "n": whole_number(config.candidate_count) if (config.candidate_count or 1) > 1 else None,
+        "seed": whole_number(config.seed),
         "presence_penalty": config.presence_penalty,
         "frequency_penalty": config.frequency_penalty,
         "stop": config.stop_sequences or None,

@@ -19,6 +19,14 @@ from providers.chat import Chunk, decode_fields, encode
 from providers.dialect import Operation
 from providers.embeddings import decode_embedding_request
 
+Number = int | float | None
+"""A count as programs send it: some write ``100.0`` for 100."""
+
+
+def whole_number(value: Number) -> Number:
+    """*value* as an integer if it is one, however it is written."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
 
 def chat_of(asked: dict[str, Any], options: Options) -> Call:
     """The call for *asked*, the fields of a neutral chat request. Raises BadRequest, naming the field."""
@@ -27,7 +35,7 @@ def chat_of(asked: dict[str, Any], options: Options) -> Call:
     return chat_call(view, fields, routing_of(body), options)
 
 
-def embed_of(model: str, texts: Sequence[str], dimensions: int | None, options: Options) -> Call:
+def embed_of(model: str, texts: Sequence[str], dimensions: Number, options: Options) -> Call:
     """The call for vectors of *texts*, as numbers. Raises BadRequest, naming the field."""
     asked: dict[str, Any] = {"model": model, "input": texts, "encoding_format": "float"}
     body = encode(asked if dimensions is None else {**asked, "dimensions": dimensions})
@@ -51,7 +59,7 @@ def vectors_of(data: bytes) -> list[msgspec.Raw]:
     return [one.embedding for one in _decode_vectors(data).data]
 
 
-def effort_of(budget: int) -> str:
+def effort_of(budget: float) -> str:
     """A budget of tokens to think, as the word for it: Gemini's own table ("OpenAI compatibility"), read backwards."""
     if budget <= 0:
         return "none"

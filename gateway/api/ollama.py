@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gateway.api.http import Ready
-from gateway.api.neutral import CallIds, StreamedAnswer, WholeCall, chat_of, embed_of, vectors_of
+from gateway.api.neutral import CallIds, Number, StreamedAnswer, WholeCall, chat_of, embed_of, vectors_of, whole_number
 from gateway.api.openai import decoded
 from gateway.api.options import Options
 from gateway.words import BadRequest, Call, GatewayError
@@ -49,7 +49,7 @@ class _Message(Struct):
 class _Asked(Struct, kw_only=True):
     """The fields of both ways to ask."""
 
-    model: str = ""
+    model: str | None = None
     stream: bool | None = None
     format: str | dict[str, Any] | None = None
     think: bool | str | None = None
@@ -70,10 +70,10 @@ class _Generate(_Asked, kw_only=True):
 
 
 class _Embed(Struct):
-    model: str = ""
+    model: str | None = None
     input: str | list[str] | None = None
     prompt: str | None = None
-    dimensions: int | None = None
+    dimensions: Number = None
 
 
 _decode_chat = msgspec.json.Decoder(_Chat).decode
@@ -94,12 +94,12 @@ def model_of(name: str) -> str:
 
 def _neutral(asked: _Asked) -> dict[str, Any]:
     """What both ways have in common, as the fields of a neutral request."""
-    fields: dict[str, Any] = {"model": model_of(asked.model), "stream": asked.stream is not False}
+    fields: dict[str, Any] = {"model": model_of(asked.model or ""), "stream": asked.stream is not False}
     options = asked.options or {}
     for name in _OPTIONS:
         value = options.get(name)
         if value is not None:
-            fields[name] = int(value) if isinstance(value, float) and value.is_integer() else value
+            fields[name] = whole_number(value)
     bound = options.get("num_predict")
     if isinstance(bound, int | float) and bound > 0:  # else: no bound
         fields["max_tokens"] = int(bound)
@@ -211,7 +211,7 @@ class _Surface:
         return before + encode(self._last({})) + b"\n"
 
     def _begin(self, asked: _Asked, options: Options) -> None:
-        self._model, self._now, self._thinks = asked.model, options.now, asked.think is not False
+        self._model, self._now, self._thinks = asked.model or "", options.now, asked.think is not False
 
     def _loaded(self, asked: _Asked) -> Ready:
         """The answer to a request that says nothing: a model is to be loaded, or to be let go."""
@@ -302,12 +302,12 @@ class Embed(_Surface):
     def parse(self, body: bytes, options: Options) -> Call | Ready:
         """What *body* asks for. Raises BadRequest, naming the field."""
         asked = decoded(_decode_embed, body)
-        self._model = asked.model
+        self._model = asked.model or ""
         given = asked.prompt if asked.input is None else asked.input
         texts = [given] if isinstance(given, str) and given else list(given or ())
         if not texts:
             return Ready(encode(self._answered([], None)))
-        return embed_of(model_of(asked.model), texts, asked.dimensions, options)
+        return embed_of(model_of(asked.model or ""), texts, whole_number(asked.dimensions), options)
 
     def render_whole(self, whole: Any) -> bytes:
         found: Embeddings = whole

@@ -39,12 +39,12 @@ MARK = {"freeway": __version__}
 class _Named(Struct):
     """A request that names a model, in either spelling."""
 
-    model: str = ""
-    name: str = ""
+    model: str | None = None
+    name: str | None = None
     stream: bool | None = None
 
     def meant(self) -> str:
-        name = self.model or self.name
+        name = self.model or self.name or ""
         return name if "/" in name else name.removesuffix(":latest")
 
 

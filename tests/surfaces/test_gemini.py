@@ -22,6 +22,8 @@ from gateway.api.auth import ANYBODY
 from gateway.api.gemini import GenerateContent, StreamGenerateContent, render_error
 from gateway.api.gemini_request import json_schema
 from gateway.api.options import options_of
+from gateway.observe import log
+from gateway.observe.log import LogObserver
 from gateway.settings import Requests
 from gateway.words import BadRequest, Call, NoCapacity, TooLong
 from providers.chat import (
@@ -248,6 +250,27 @@ async def test_a_key_comes_as_google_sends_it(start, how):
             assert wrong.json()["error"]["status"] == "UNAUTHENTICATED"
         listed = await client.get("/v1beta/models?key=fw")
         assert listed.status_code == 200
+
+
+async def test_a_key_in_the_address_is_in_no_answer_and_no_log(start, capfd):
+    log.configure(json=True)
+    heard: list[Any] = []
+    demo = await start(("groq",), FREEWAY_API_KEY="fw-never-told", observers=[LogObserver(), heard.append])
+    async with httpx.AsyncClient(base_url=demo.base_url) as client:
+        said = [
+            await client.request(method, f"{path}?key=fw-never-told{more}", json=body)
+            for method, path, body in [
+                ("POST", "/v1beta/models/auto:generateContent", {"contents": HELLO}),
+                ("POST", "/v1beta/models/none:generateContent", {"contents": 3}),
+                ("POST", "/v1beta/models/auto:nothing", {}),
+                ("GET", "/v1beta/nothing", None),
+            ]
+            for more in ("", "-wrong")
+        ]
+
+    assert [response.status_code for response in said] == [200, 401, 400, 401, 404, 401, 404, 404]
+    assert "never-told" not in str([(response.text, response.headers) for response in said]) + str(heard)
+    assert "never-told" not in "".join(capfd.readouterr())
 
 
 def test_overflow_and_waiting_are_told_in_googles_words():

@@ -167,6 +167,22 @@ def test_a_conversation_with_tools_keeps_its_meaning(name, turns):
     assert first.request.fields == second.request.fields, "the same conversation has the same ids each time"
 
 
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("messages", {"model": None, "max_tokens": 100.0, "top_k": 4.0, "thinking": {"type": "enabled", "budget_tokens": 9.0}}),
+        ("chat", {"model": None, "options": {"num_predict": 100.0, "top_k": 4.0}}),
+        ("generateContent", {"generationConfig": {"maxOutputTokens": 100.0, "topK": 4.0, "seed": 1.0}}),
+    ],
+)  # fmt: skip
+def test_no_model_is_any_and_a_count_may_be_written_as_a_fraction(name, body):
+    spelled = SPELLED[name]([{"who": "user", "text": "hi", "image": False}])
+    call = PARSERS[name](encode(spelled | body))
+
+    assert isinstance(call, Call)
+    assert (call.wants.models, call.request.view.max_tokens, call.request.view.top_k) == (("auto",), 100, 4)
+
+
 # ── junk ──
 
 NAMES = st.sampled_from(
