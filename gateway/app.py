@@ -9,10 +9,11 @@ from functools import partial
 
 from litestar import Litestar
 from litestar.di import Provide
+from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
 from gateway import __version__
-from gateway.api import errors, explain, health, openai_chat, openai_models
+from gateway.api import anthropic, errors, explain, gemini, health, ollama, ollama_models, openai_chat, openai_models
 from gateway.api import metrics as metrics_page
 from gateway.api.auth import Authenticator
 from gateway.api.drain import Drain
@@ -53,9 +54,17 @@ USER_AGENT = f"Freeway/{__version__}"
 STATE_FILE = "memory.sqlite"
 """In the state folder. The first version called it so, and what it learned goes on being known."""
 
-SURFACES = (ChatCompletions, Completions, Embeddings)
+SURFACES = (ChatCompletions, Completions, Embeddings, anthropic.Messages, anthropic.CountTokens, *ollama.SURFACES)
 PATHS = (*(surface.path for surface in SURFACES), openai_models.PATH, explain.PATH)
 """Those that a client with a slightly wrong address may have meant."""
+
+SHAPES: Mapping[str, errors.Render] = {
+    anthropic.Messages.path: anthropic.render_error,
+    "/api/v1/": errors.render,  # OpenAI's, by a program that was told a wrong address
+    "/api/": ollama.render_error,
+    "/v1beta/": gemini.render_error,
+}
+"""How a family of addresses, by what they begin with, spells the errors of routes that are not there."""
 
 
 def make_providers(settings: Settings, wire: Wire, prepare: Mapping[str, Prepare]) -> dict[str, Provider]:
@@ -200,13 +209,7 @@ def create_app(
             yield
 
     return Litestar(
-        [
-            *(route(surface, host) for surface in SURFACES),
-            openai_models.router(),
-            explain.router(openai_chat.parse, settings.server.max_body),
-            health.router(),
-            metrics_page.router(),
-        ],
+        _routes(host),
         dependencies=_given(
             engine=engine,
             authenticator=authenticator,
@@ -216,11 +219,24 @@ def create_app(
             background=background,
             state_store=parts.state,
         ),
-        exception_handlers=errors.handlers(engine.tell, PATHS),
+        exception_handlers=errors.handlers(engine.tell, PATHS, SHAPES),
         lifespan=[lifespan],
         openapi_config=None,
         logging_config=None,
     )
+
+
+def _routes(host: Host) -> list[ControllerRouterHandler]:
+    """Every address that is answered."""
+    return [
+        *(route(surface, host) for surface in SURFACES),
+        openai_models.router(),
+        ollama_models.router(host.server.max_body),
+        gemini.router(host),
+        explain.router(openai_chat.parse, host.server.max_body),
+        health.router(),
+        metrics_page.router(),
+    ]
 
 
 def _given(**parts: object) -> dict[str, Provide]:

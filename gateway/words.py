@@ -258,9 +258,18 @@ class NotAllowed(GatewayError):
 
 
 class TooLong(GatewayError):
-    """Longer than the context of any free source."""
+    """
+    Longer than the context of any free source. *tokens* is how long about, *longest* what the largest context holds; 0:
+    only a provider knows.
+    """
 
     status, type, code = 400, "invalid_request_error", "context_length_exceeded"
+    tokens = longest = 0
+
+    def measured(self, tokens: int, longest: int) -> TooLong:
+        """The same, saying by how much."""
+        self.tokens, self.longest = tokens, longest
+        return self
 
 
 class NoCapacity(GatewayError):

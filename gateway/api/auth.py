@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from urllib.parse import parse_qsl
 
 from gateway.api.drain import Drain
 from gateway.settings import Client, Settings
@@ -21,8 +22,8 @@ class Authenticator:
 
     With no key configured everybody may call, with any credential or none; but only by a local name: a web page that
     makes a browser call its own name for this address is refused (DNS rebinding). With keys configured, a client may
-    send its key as a bearer token, as ``x-api-key``, or as both; one that is right is enough, for some programs fill the
-    other with a placeholder.
+    send its key as a bearer token, as ``x-api-key``, as Google's ``x-goog-api-key`` and ``?key=``, or as several of them;
+    one that is right is enough, for some programs fill the others with a placeholder.
 
     Once *drain* has begun every request is refused.
     """
@@ -40,9 +41,9 @@ class Authenticator:
         """Whether no key is configured."""
         return not self._digests
 
-    def admit(self, headers: RawHeaders) -> Client:
+    def admit(self, headers: RawHeaders, query: bytes = b"") -> Client:
         """
-        The client that *headers* belong to.
+        The client that *headers*, or the *query* of the address, belong to.
 
         Raises Unauthorized (no key, or a wrong one), BadRequest (a credential or the host twice: which one was meant
         cannot be told), Forbidden (called by a name that is not local) or Stopping.
@@ -56,7 +57,8 @@ class Authenticator:
         if self.open:
             _check_host(given.get(b"host", b""))
             return ANYBODY
-        keys = [key for key in (given.get(b"x-api-key", b"").strip(), _bearer(given.get(b"authorization", b""))) if key]
+        sent = [given.get(name, b"").strip() for name in _KEY_HEADERS] + [_bearer(given.get(b"authorization", b""))]
+        keys = [key for key in (*sent, *_keys_in(query)) if key]
         if not keys:
             raise Unauthorized("no API key: send it as 'Authorization: Bearer …' or as 'x-api-key: …'")
         client = None
@@ -74,12 +76,25 @@ class Authenticator:
         return client
 
 
-_LOOKED_AT = frozenset({b"authorization", b"x-api-key", b"host"})
+_KEY_HEADERS = (b"x-api-key", b"x-goog-api-key")
+_LOOKED_AT = frozenset({b"authorization", b"host", *_KEY_HEADERS})
+_MOST_FIELDS = 100
 
 
 def _bearer(value: bytes) -> bytes:
     scheme, _, token = value.strip().partition(b" ")
     return token.strip() if scheme.lower() == b"bearer" else b""
+
+
+def _keys_in(query: bytes) -> list[bytes]:
+    """Every ``key`` of *query*. Google's programs send it so; it is never logged, for no address is."""
+    if b"key=" not in query:
+        return []
+    try:
+        fields = parse_qsl(query.decode("latin-1"), max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        return []
+    return [value.encode("utf-8", "replace") for name, value in fields if name == "key"]
 
 
 def _check_host(host: bytes) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import traceback
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -20,7 +21,16 @@ from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
 from gateway.events import Bug, Event
-from gateway.words import GatewayError, Internal, NoCapacity, NoSource, NothingCapable, Stopping, WrongMethod
+from gateway.words import (
+    BadRequest,
+    GatewayError,
+    Internal,
+    NoCapacity,
+    NoSource,
+    NothingCapable,
+    Stopping,
+    WrongMethod,
+)
 from providers.redaction import redacted
 
 _MAX_NAMED = 50  # exclusions that an error lists
@@ -77,22 +87,34 @@ def bug(exc: BaseException, where: str, request: str = "", texts: Iterable[str] 
 # ── for the routes that Litestar handles itself ──
 
 
-def handlers(tell: Callable[[Event], None], paths: Collection[str] = ()) -> ExceptionHandlersMap:
+Render = Callable[[GatewayError], bytes]
+"""How one API spells an error."""
+
+
+def handlers(
+    tell: Callable[[Event], None], paths: Collection[str] = (), shapes: Mapping[str, Render] = MappingProxyType({})
+) -> ExceptionHandlersMap:
     """
-    What Litestar does with an exception: every error is told in OpenAI's shape, and *tell* hears of each bug. *paths*
-    are those that a caller of a path that does not exist may have meant.
+    What Litestar does with an exception: every error is told in OpenAI's shape, or in that which *shapes* has for the
+    beginning of the path, and *tell* hears of each bug. *paths* are those that a caller of a path that does not exist may
+    have meant.
     """
 
-    def on_gateway_error(_: Request[Any, Any, Any], error: GatewayError) -> Response[bytes]:
-        return _response(error.status, render(error), headers(error))
+    def on_gateway_error(request: Request[Any, Any, Any], error: GatewayError) -> Response[bytes]:
+        path = str(request.scope["path"])
+        shape = next((shape for begins, shape in shapes.items() if path.startswith(begins)), render)
+        return _response(error.status, shape(error), headers(error))
 
     def on_http_exception(request: Request[Any, Any, Any], exc: HTTPException) -> Response[bytes]:
         if exc.status_code >= 500:
             return on_bug(request, exc)
         path, method = str(request.scope["path"])[:_LONGEST_PATH], request.scope["method"]
         message = {404: _no_such_path(path, paths), 405: f"{method} is not possible at {path}"}.get(exc.status_code)
-        body = _error(message or exc.detail or "the request cannot be understood", "invalid_request_error")
-        return _response(exc.status_code, msgspec.json.encode({"error": body}), exc.headers or {})
+        error = BadRequest(message or exc.detail or "the request cannot be understood")
+        error.status = exc.status_code
+        response = on_gateway_error(request, error)
+        response.headers.update(exc.headers or {})
+        return response
 
     def on_bug(request: Request[Any, Any, Any], exc: Exception) -> Response[bytes]:
         tell(bug(exc, f"{request.scope['method']} {str(request.scope['path'])[:_LONGEST_PATH]}"))

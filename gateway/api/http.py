@@ -17,16 +17,17 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from itertools import count
-from types import TracebackType
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol
 from urllib.parse import quote
 
 from litestar import asgi
 from litestar.handlers import ASGIRouteHandler
+from litestar.types import ASGIApp
 from msgspec import Struct
 
 from gateway.api import errors
 from gateway.api.auth import ANYBODY, Authenticator
+from gateway.api.connection import Receive, while_connected
 from gateway.api.options import Options, options_of
 from gateway.api.trace import trace
 from gateway.clock import Clock, Timer
@@ -42,22 +43,32 @@ from providers.chat import Step, Usage
 from providers.failures import Interrupted
 
 Send = Callable[[Any], Awaitable[None]]
-Receive = Callable[[], Awaitable[Any]]
+
+
+class Ready(Struct, frozen=True):
+    """The answer to a request that needs no model: a *body* that is JSON."""
+
+    body: bytes
 
 
 class Surface(Protocol):
     """
     One request in the terms of one API. It is made anew for each, so that it may remember what it parsed and wrote.
 
-    *expects* completes 'POST …'. *comment* is what keeps a stream alive without saying anything.
+    *expects* completes 'POST …'. *stream_type* is the media type of a stream, *comment* what keeps one alive without
+    saying anything; both may follow from the request.
     """
 
     path: ClassVar[str]
     expects: ClassVar[str]
-    stream_type: ClassVar[str]
-    comment: ClassVar[bytes]
 
-    def parse(self, body: bytes, options: Options) -> Call:
+    @property
+    def stream_type(self) -> str: ...
+
+    @property
+    def comment(self) -> bytes: ...
+
+    def parse(self, body: bytes, options: Options) -> Call | Ready:
         """What *body* asks for, to be served as *options* say. Raises a GatewayError, naming the field."""
 
     def render_whole(self, whole: Any) -> bytes:
@@ -86,11 +97,15 @@ class Host(Struct, frozen=True):
 
 def route(surface: type[Surface], host: Host) -> ASGIRouteHandler:
     """The route of *surface*."""
+    return asgi(surface.path, copy_scope=False)(serving(surface, host))
+
+
+def serving(surface: type[Surface], host: Host) -> ASGIApp:
+    """What answers the requests of *surface*, for a route whose path says more than one name."""
     # The ids are ours: one from the caller's headers would let them write into our log. Chance is asked once, for that
     # costs a system call.
     run, numbers = secrets.token_hex(6), count(1)
 
-    @asgi(surface.path, copy_scope=False)
     async def handle(scope: Any, receive: Receive, send: Send) -> None:
         await _Exchange(surface(), host, send, f"req_{run}{next(numbers):08x}").serve(scope, receive)
 
@@ -117,6 +132,10 @@ class _Exchange:
         """From the request's head to the end of the answer, and of its telling."""
         try:
             call = await self._read(scope, receive)
+            if isinstance(call, Ready):
+                await self._response.whole(200, {}, call.body)
+                self._end("served", 200)
+                return
             async with while_connected(receive) as connection:
                 await (self._stream(call) if call.streams else self._whole(call))
             if connection.left:
@@ -135,17 +154,18 @@ class _Exchange:
 
     # ── in ──
 
-    async def _read(self, scope: Any, receive: Receive) -> Call:
+    async def _read(self, scope: Any, receive: Receive) -> Call | Ready:
         engine, headers = self._engine, scope["headers"]
         if scope["method"] != "POST":
             raise WrongMethod(f"{scope['method']} is not possible here: POST {self._surface.expects}")
-        client = self._host.authenticator.admit(headers)
+        client = self._host.authenticator.admit(headers, scope.get("query_string", b""))
         self._client = client.name
         body = await _body(receive, self._host.server.max_body)
         options = options_of(headers, engine.limits, client, _caller(client, scope), self._id, self._began)
         self._traced = options.traced
-        self._call = call = self._surface.parse(body, options)
-        self._asked = call.wants.models[0]
+        call = self._surface.parse(body, options.at(scope))
+        if isinstance(call, Call):
+            self._call, self._asked = call, call.wants.models[0]
         return call
 
     # ── out ──
@@ -300,7 +320,7 @@ class _Response:
 
     async def _head(self, status: int, headers: Mapping[str, str]) -> None:
         raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
-        raw.append((b"x-request-id", self._request.encode()))
+        raw += [(name, self._request.encode()) for name in _REQUEST_ID]
         self._busy = True
         await self._send({"type": "http.response.start", "status": status, "headers": raw})
         self._busy = False
@@ -315,6 +335,9 @@ class _Response:
             await self.send(self._surface.comment)
         self._quiet = True
 
+
+_REQUEST_ID = (b"x-request-id", b"request-id")
+"""The second is Anthropic's, whose package shows it in its errors."""
 
 _UNBUFFERED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
@@ -340,49 +363,3 @@ class _KeepAlive:
         if self._speaking is None or self._speaking.done():
             self._speaking = asyncio.ensure_future(self._response.comment())
         self._timer = self._clock.call_later(self._silence, self._due)
-
-
-_MOMENT = 0.02
-"""Seconds of the event loop: what is answered within them need not pay for a watch on the connection."""
-
-
-class while_connected:  # noqa: N801 - used like a function
-    """
-    Run the body of the ``with`` until it ends or the caller leaves, which cancels it; then *left* is true.
-
-    Enter when the request's body has been read to its end: the next message can only be that the caller is gone. Neither
-    the server nor the framework looks for it before an answer has begun.
-    """
-
-    def __init__(self, receive: Receive) -> None:
-        self.left = False
-        self._receive = receive
-        self._working: asyncio.Task[Any] | None = None
-        self._watch: asyncio.Future[Any] | None = None
-
-    async def __aenter__(self) -> Self:
-        self._working = asyncio.current_task()
-        self._beginning = asyncio.get_running_loop().call_later(_MOMENT, self._begin)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        self._beginning.cancel()
-        if self._watch is not None:
-            self._watch.remove_done_callback(self._leave)
-            self._watch.cancel()
-        if not isinstance(error, asyncio.CancelledError) or not self.left:
-            return False
-        assert self._working is not None
-        return self._working.uncancel() == 0  # if not, somebody else cancels too: the server is going down
-
-    def _begin(self) -> None:
-        self._watch = asyncio.ensure_future(self._receive())
-        self._watch.add_done_callback(self._leave)
-
-    def _leave(self, watched: asyncio.Future[Any]) -> None:
-        if not watched.cancelled() and not watched.exception():
-            self.left = True
-            assert self._working is not None
-            self._working.cancel()

@@ -5,6 +5,7 @@ stream and an error look. What one operation has for itself is in its own module
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import ClassVar, Literal, TypeVar
 
@@ -14,11 +15,12 @@ from msgspec import Struct
 from gateway.api import errors
 from gateway.api.options import Options
 from gateway.catalog.catalog import AUTO
-from gateway.request.call import capabilities_of, media_tokens, parameters_of, text_tokens
+from gateway.request.call import BYTES_PER_TOKEN, capabilities_of, media_tokens, parameters_of, text_tokens
 from gateway.routing.affinity import session_of
 from gateway.words import BadRequest, Call, GatewayError, Wants
 from providers.chat import ChatRequest, Fields, decode_fields, decode_request
 from providers.dialect import Operation, Request
+from providers.embeddings import EmbeddingRequest, EmbedRequest
 
 T = TypeVar("T")
 
@@ -140,6 +142,35 @@ def wants_of(
         allowed_providers=client.providers,
         no_train=client.no_train or preferences.data_collection == "deny",
         substitute=options.substitute,
+    )
+
+
+def embed_call(view: EmbeddingRequest, fields: Fields, routing: Routing, options: Options) -> Call:
+    """
+    The call for an embeddings request. Raises BadRequest if the model may be any: vectors of two models do not fit into
+    one index, and nothing in them tells which model made them.
+    """
+    if routing.models:
+        raise BadRequest(
+            "models: embeddings are made by one model, for vectors of two do not fit together; name it in 'model'",
+            param="models",
+        )
+    if not routing.model or routing.model == AUTO or routing.model.startswith(f"{AUTO}:"):
+        raise BadRequest(
+            f"model: {routing.model!r} does not name one model, and vectors of two models do not fit together; name a model that embeds (GET /v1/models lists them), and stay with it for the whole index",
+            param="model",
+        )
+    tokens = math.ceil(len(bytes(fields["input"])) / BYTES_PER_TOKEN)
+    return Call(
+        id=options.id,
+        wants=wants_of(routing, options, operation="embed"),
+        request=EmbedRequest(view, fields, tokens),
+        prompt_tokens=tokens,
+        output_tokens=0,
+        deadline=options.deadline,
+        client=options.caller,
+        priority=options.priority,
+        traced=options.traced,
     )
 
 

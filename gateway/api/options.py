@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 from msgspec import Struct
 
 from gateway.api.auth import RawHeaders
@@ -24,7 +27,8 @@ class Options(Struct, frozen=True, kw_only=True):
     which it waits, *deadline* until when. A higher *priority* goes first of those that wait. *substitute*: another model
     may serve where the one asked for is gone. *resume*: another deployment may continue a stream that broke. *traced*: the
     answer says in a header what was passed over. *session* is what the caller calls the conversation; *output_tokens* are
-    reserved for an answer that the caller does not bound.
+    reserved for an answer that the caller does not bound. *address* is what the path says where a route leaves it open,
+    *query* what follows it.
     """
 
     id: str
@@ -38,6 +42,16 @@ class Options(Struct, frozen=True, kw_only=True):
     traced: bool
     session: str
     output_tokens: int
+    address: str = ""
+    query: str = ""
+
+    def at(self, scope: Any) -> Options:
+        """The same for a request to the address in the ASGI *scope*."""
+        path, query = scope.get("path_params", {}), scope.get("query_string", b"")
+        if not path and not query:
+            return self
+        address = str(next(iter(path.values()), "")).lstrip("/")
+        return msgspec.structs.replace(self, address=address, query=query.decode("latin-1"))
 
 
 def options_of(

@@ -154,7 +154,7 @@ def _too_long(call: Call, excluded: list[tuple[Deployment, Exclusion]]) -> TooLo
         f"{call.prompt_tokens}: please reduce the length of the messages",
         param="messages",
         excluded=tuple(reason for _, reason in excluded),
-    )
+    ).measured(call.prompt_tokens, longest)
 
 
 def _incapable(call: Call, excluded: list[tuple[Deployment, Exclusion]]) -> NothingCapable:

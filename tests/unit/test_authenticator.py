@@ -108,3 +108,21 @@ def test_once_the_drain_has_begun_no_key_is_right():
 
     with pytest.raises(Stopping):
         admitted(by, ("x-api-key", "fw"))
+
+
+@pytest.mark.parametrize("query", [b"key=fw", b"alt=sse&key=fw", b"key=placeholder&key=fw", b"key=%66w"])
+def test_googles_programs_send_a_key_in_their_own_header_or_in_the_address(query):
+    asked = authenticator("fw")
+
+    assert asked.admit([], query).name == "default"
+    assert admitted(asked, ("x-goog-api-key", "fw")) == "default"
+
+
+@pytest.mark.parametrize(
+    "query", [b"", b"key=", b"key=wrong", b"monkey=fw", b"key", b"&".join([b"a=1"] * 200 + [b"key=fw"])]
+)
+def test_another_address_admits_nobody_and_is_not_repeated(query):
+    with pytest.raises(Unauthorized) as caught:
+        authenticator("fw").admit([], query)
+
+    assert "wrong API key" in caught.value.message or "no API key" in caught.value.message

@@ -101,7 +101,8 @@ class Ollama(ChatOnly):
         """
         The installed models. What the list does not tell of one, its own description does.
 
-        A model that merely stands for one elsewhere says where it runs: it is neither local nor free.
+        A model that merely stands for one elsewhere says where it runs: it is neither local nor free. A gateway that
+        speaks Ollama's API says so in its list.
         """
         response = yield HttpRequest("GET", f"{account.base_url}/api/tags", self.headers(account))
         if response.status >= 400:
@@ -110,6 +111,8 @@ class Ollama(ChatOnly):
             found = object_of(msgspec.json.decode(decodable(response.body)))
         except (msgspec.DecodeError, RecursionError) as exc:
             raise f.Unreachable(f"the model list cannot be read: {exc!r}") from exc
+        if "freeway" in found:  # our own address, or another gateway's, which would be asked in a circle
+            raise f.Unreachable("a Freeway answers there, which is no source of models: set OLLAMA_HOST to an Ollama")
         told, skipped = read_entries(found.get("models"), entry_of)
         rows = {row.get("model") or row.get("name"): row for row in map(object_of, found["models"])}
         listed = []

@@ -1,0 +1,178 @@
+"""
+What the surfaces share that do not spell a request as OpenAI does: from their words to the neutral call, ids for calls
+where an API has none, the calls of a stream put together, and how much a model is told to think.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gateway.api.openai import chat_call, chat_fields, decoded, embed_call, routing_of
+from gateway.api.options import Options
+from gateway.request.engine import Engine
+from gateway.words import Call, Deployment, Wants
+from providers.chat import Chunk, decode_fields, encode
+from providers.dialect import Operation
+from providers.embeddings import decode_embedding_request
+
+Number = int | float | None
+"""A count as programs send it: some write ``100.0`` for 100."""
+
+
+def whole_number(value: Number) -> Number:
+    """*value* as an integer if it is one, however it is written."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def chat_of(asked: dict[str, Any], options: Options) -> Call:
+    """The call for *asked*, the fields of a neutral chat request. Raises BadRequest, naming the field."""
+    body = encode({name: value for name, value in asked.items() if value is not None})
+    view, fields = chat_fields(body)
+    return chat_call(view, fields, routing_of(body), options)
+
+
+def embed_of(model: str, texts: Sequence[str], dimensions: Number, options: Options) -> Call:
+    """The call for vectors of *texts*, as numbers. Raises BadRequest, naming the field."""
+    asked: dict[str, Any] = {"model": model, "input": texts, "encoding_format": "float"}
+    body = encode(asked if dimensions is None else {**asked, "dimensions": dimensions})
+    view = decoded(decode_embedding_request, body)
+    return embed_call(view, decoded(decode_fields, body), routing_of(body), options)
+
+
+class _Vector(Struct):
+    embedding: msgspec.Raw
+
+
+class _Vectors(Struct):
+    data: list[_Vector]
+
+
+_decode_vectors = msgspec.json.Decoder(_Vectors).decode
+
+
+def vectors_of(data: bytes) -> list[msgspec.Raw]:
+    """The vectors in an answer of OpenAI's shape, untouched."""
+    return [one.embedding for one in _decode_vectors(data).data]
+
+
+def effort_of(budget: float) -> str:
+    """A budget of tokens to think, as the word for it: Gemini's own table ("OpenAI compatibility"), read backwards."""
+    if budget <= 0:
+        return "none"
+    return "low" if budget <= 1024 else "medium" if budget <= 8192 else "high"
+
+
+class CallIds:
+    """
+    Ids for the calls of a conversation in an API that has none, or may leave them out, and which call a result answers.
+
+    The same conversation gets the same ids each time, and those that are given are kept.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._open: list[tuple[str, str]] = []  # the calls without a result: name and id
+
+    def called(self, name: str, given: str | None) -> str:
+        """The id of the next call, which is of the function *name*."""
+        number = len(self._taken)
+        made = given or f"call_{number}"
+        while made in self._taken:
+            number += 1
+            made = f"call_{number}"
+        self._taken.add(made)
+        self._open.append((name, made))
+        return made
+
+    def answered(self, name: str | None, given: str | None) -> str:
+        """The id of the call that the next result is for: the one given, else the first of that name, else the first."""
+        by_id = [one for one in self._open if one[1] == given]
+        by_name = [one for one in self._open if one[0] == name]
+        found = next(iter(by_id or ([] if given else by_name or ([] if name else self._open))), None)
+        if found is None:
+            return given or self.called(name or "", None)
+        self._open.remove(found)
+        return found[1]
+
+
+class WholeCall(Struct):
+    """A call of a stream, put together from its pieces."""
+
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    extra: Any = None
+
+    def input(self) -> Any:
+        """Its arguments as the object that they should be; text that is none is put into one."""
+        try:
+            found = msgspec.json.decode(self.arguments or "{}")
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            found = self.arguments
+        return found if isinstance(found, dict) else {"arguments": found}
+
+
+class StreamedAnswer:
+    """Puts the calls of a stream together, by choice, for APIs that tell of a call as a whole."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, dict[int, WholeCall]] = {}
+
+    def add(self, chunk: Chunk) -> None:
+        """Take the pieces of calls in *chunk*."""
+        for choice in chunk.choices:
+            for place, piece in enumerate(choice.delta.tool_calls or ()):
+                index = piece.index if isinstance(piece.index, int) else place
+                call = self._calls.setdefault(choice.index, {}).setdefault(index, WholeCall())
+                call.id = call.id or piece.id or ""
+                call.extra = call.extra or piece.extra_content
+                if piece.function is not None:
+                    call.name += piece.function.name or ""
+                    call.arguments += piece.function.arguments or ""
+
+    def take(self, choice: int) -> list[WholeCall]:
+        """The calls of *choice*, which is over, in their order; once."""
+        return [call for _, call in sorted(self._calls.pop(choice, {}).items())]
+
+
+# ── what is served, for lists of models ──
+
+
+class Abilities(Struct, frozen=True):
+    """What the deployments that serve a name can do together, and the most that one of them holds and says."""
+
+    operations: frozenset[str]
+    capabilities: frozenset[str]
+    context: int | None
+    max_output: int | None
+
+
+def abilities_of(served: Iterable[Deployment]) -> Abilities:
+    """What *served* can do: the union, and the largest."""
+    served = list(served)
+    return Abilities(
+        frozenset[str]().union(*(d.operations for d in served)),
+        frozenset[str]().union(*(d.capabilities for d in served)),
+        max((d.context for d in served if d.context), default=None),
+        max((d.max_output for d in served if d.max_output), default=None),
+    )
+
+
+def serving_as(name: str, engine: Engine) -> list[Deployment]:
+    """The deployments that serve *name* now, whichever kind of name it is; none: nobody knows it."""
+    catalog, now = engine.view.catalog, engine.clock.now()
+    kinds: tuple[Operation, ...] = ("chat", "embed")
+    found = [one.deployment for kind in kinds for one in catalog.fitting(Wants(models=(name,), operation=kind), now)]
+    return [d for d in found if d.proof.fresh(now) and catalog.learned.withdrawn(d, now) is None]
+
+
+def all_served(engine: Engine) -> dict[str, list[Deployment]]:
+    """Every name that can be asked for, and the deployments that serve it now."""
+    by_model: dict[str, list[Deployment]] = {}
+    for d in engine.view.catalog.serving(engine.clock.now()):
+        by_model.setdefault(d.model, []).append(d)
+    return {name: by_model.get(name) or serving_as(name, engine) for name in engine.view.catalog.names()}
