@@ -79,8 +79,9 @@ def bug(exc: BaseException, where: str, request: str = "", texts: Iterable[str] 
 
 def handlers(tell: Callable[[Event], None], paths: Collection[str] = ()) -> ExceptionHandlersMap:
     """
-    What Litestar does with an exception: every error is told in OpenAI's shape, and *tell* hears of each bug. *paths*
-    are those that a caller of a path that does not exist may have meant.
+    What Litestar does with an exception: what is wrong with a path or a method is told in the shape of the path's family,
+    every other error in OpenAI's, and *tell* hears of each bug. *paths* are those that a caller of a path that does not
+    exist may have meant.
     """
 
     def on_gateway_error(_: Request[Any, Any, Any], error: GatewayError) -> Response[bytes]:
@@ -91,14 +92,29 @@ def handlers(tell: Callable[[Event], None], paths: Collection[str] = ()) -> Exce
             return on_bug(request, exc)
         path, method = str(request.scope["path"])[:_LONGEST_PATH], request.scope["method"]
         message = {404: _no_such_path(path, paths), 405: f"{method} is not possible at {path}"}.get(exc.status_code)
-        body = _error(message or exc.detail or "the request cannot be understood", "invalid_request_error")
-        return _response(exc.status_code, msgspec.json.encode({"error": body}), exc.headers or {})
+        body = _in_its_family(path, exc.status_code, message or exc.detail or "the request cannot be understood")
+        return _response(exc.status_code, msgspec.json.encode(body), exc.headers or {})
 
     def on_bug(request: Request[Any, Any, Any], exc: Exception) -> Response[bytes]:
         tell(bug(exc, f"{request.scope['method']} {str(request.scope['path'])[:_LONGEST_PATH]}"))
         return on_gateway_error(request, Internal())
 
     return {GatewayError: on_gateway_error, HTTPException: on_http_exception, Exception: on_bug}
+
+
+def _in_its_family(path: str, status: int, message: str) -> dict[str, Any]:
+    """An error of *path* as the clients of its family read one: Ollama's, Gemini's, Anthropic's, or else OpenAI's."""
+    if path.startswith("/api/") and not path.startswith("/api/v1/"):
+        return {"error": message}
+    if path.startswith("/v1beta/") or ":" in path.rpartition("/")[2]:
+        return {"error": {"code": status, "message": message, "status": _GOOGLE.get(status, "INVALID_ARGUMENT")}}
+    if "/messages" in path:
+        return {"type": "error", "error": {"type": _ANTHROPIC.get(status, "invalid_request_error"), "message": message}}
+    return {"error": _error(message, "invalid_request_error")}
+
+
+_GOOGLE = {404: "NOT_FOUND", 405: "UNIMPLEMENTED"}
+_ANTHROPIC = {404: "not_found_error"}
 
 
 def _no_such_path(path: str, paths: Collection[str]) -> str:
