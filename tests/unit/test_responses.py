@@ -6,6 +6,7 @@ import base64
 import json
 import sqlite3
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from gateway.api.responses_output import Writer, delta_of
 from gateway.api.responses_store import KEPT_FOR, SqliteResponses
 from gateway.settings import Requests, Settings
 from gateway.words import BadRequest, Broken, Call
+from providers import dialects
 from providers.chat import (
     AnswerMessage,
     Chunk,
@@ -36,7 +38,10 @@ from providers.chat import (
     decode_fields,
     encode,
 )
+from providers.dialect import Target
+from providers.sse import ServerSentEvents
 from tests.clock import FakeClock
+from tests.payloads import account
 
 
 def parsed(**body: Any) -> Call:
@@ -197,6 +202,32 @@ def test_every_event_is_in_its_place(deltas):
     for n, item in enumerate(response["output"]):
         parts = [*item.get("content", ()), *item.get("summary", ())]
         assert grown[n] == item.get("arguments", "") + "".join(part["text"] for part in parts)
+
+
+def answered(pieces: list[bytes]) -> bytes:
+    """What a client is sent when a provider's stream comes in *pieces*."""
+    surface = Responses(Archive(None, Settings()), FakeClock())
+    tools = [{"type": "function", "name": "look"}]
+    body = encode({"input": "hi", "stream": True, "tools": tools})
+    call = surface.parse(body, options_of([], Requests(), ANYBODY, "me", "req_1", 0.0))
+    assert isinstance(call, Call)
+    reader = dialects.by_name("openai").reader(Target(account("nvidia"), "acme/model"), call.request)
+    framing = ServerSentEvents()
+    events = [event for piece in pieces for event in framing.feed(piece)] + list(framing.end())
+    sent = b"".join(surface.render_event(step) for event in events for step in reader.feed(event))
+    end = surface.render_end()
+    assert isinstance(end, bytes)
+    return sent + end
+
+
+@given(streams(), st.lists(st.integers(0, 10**6), max_size=20))
+def test_however_a_providers_stream_is_cut_the_events_are_the_same(deltas, places):
+    chunks = [Chunk(id="c", created=1, model="m", choices=[ChunkChoice(0, delta)]) for delta in deltas]
+    chunks.append(Chunk(id="c", created=1, model="m", choices=[ChunkChoice(0, Delta(), "stop")]))
+    data = b"".join(b"data: " + encode(chunk) + b"\n\n" for chunk in chunks) + b"data: [DONE]\n\n"
+    marks = sorted({0, len(data), *(place % len(data) for place in places)})
+
+    assert answered([data[a:b] for a, b in pairwise(marks)]) == answered([data])
 
 
 def test_refusals_and_a_cut_have_events_and_statuses_of_their_own():
