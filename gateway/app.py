@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -13,7 +14,18 @@ from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
 from gateway import __version__
-from gateway.api import anthropic, errors, explain, gemini, health, ollama, ollama_models, openai_chat, openai_models
+from gateway.api import (
+    anthropic,
+    errors,
+    explain,
+    gemini,
+    health,
+    ollama,
+    ollama_models,
+    openai_chat,
+    openai_models,
+    responses_archive,
+)
 from gateway.api import metrics as metrics_page
 from gateway.api.auth import Authenticator
 from gateway.api.drain import Drain
@@ -21,6 +33,9 @@ from gateway.api.http import Host, route
 from gateway.api.openai_chat import ChatCompletions
 from gateway.api.openai_completions import Completions
 from gateway.api.openai_embeddings import Embeddings
+from gateway.api.openai_responses import Responses
+from gateway.api.responses_archive import Archive
+from gateway.api.responses_store import ResponseStore, SqliteResponses
 from gateway.background import Background
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.changes import History
@@ -45,6 +60,7 @@ from gateway.routing.prices import Prices
 from gateway.settings import BadSettings, Settings
 from gateway.state.sqlite import SqliteState
 from gateway.state.store import StateBackend, StateFailure, StateStore
+from gateway.words import TooLong
 from providers.client import Prepare, Provider
 from providers.dialect import Account
 from providers.wire import HttpWire, Wire
@@ -55,7 +71,7 @@ STATE_FILE = "memory.sqlite"
 """In the state folder. The first version called it so, and what it learned goes on being known."""
 
 SURFACES = (ChatCompletions, Completions, Embeddings, anthropic.Messages, anthropic.CountTokens, *ollama.SURFACES)
-PATHS = (*(surface.path for surface in SURFACES), openai_models.PATH, explain.PATH)
+PATHS = (*(surface.path for surface in SURFACES), Responses.path, openai_models.PATH, explain.PATH)
 """Those that a client with a slightly wrong address may have meant."""
 
 SHAPES: Mapping[str, errors.Render] = {
@@ -111,6 +127,25 @@ def make_state(settings: Settings, clock: Clock, tell: Callable[[Event], None]) 
     from gateway.state.redis import RedisState  # noqa: PLC0415
 
     return RedisState(connect(settings.redis_url)[0])
+
+
+def make_responses(settings: Settings, clock: Clock) -> ResponseStore | None:
+    """
+    What keeps responses, if anything may: the same Redis, or a third file.
+
+    Raises BadSettings if the file cannot be used.
+    """
+    if not settings.responses.store:
+        return None
+    if settings.redis_url is None:
+        try:
+            return SqliteResponses(settings.state_dir / "responses.sqlite", clock)
+        except (OSError, sqlite3.Error) as exc:
+            raise BadSettings(f"FREEWAY_STATE_DIR: {exc}") from exc
+    from gateway.api.responses_redis import RedisResponses  # noqa: PLC0415 - see make_store
+    from gateway.redis_client import connect  # noqa: PLC0415
+
+    return RedisResponses(connect(settings.redis_url)[0])
 
 
 class Parts(Struct, frozen=True):
@@ -195,10 +230,14 @@ def create_app(
     drain.on_begin(engine.queue.close)
     authenticator = Authenticator(settings, drain)
     host = Host(engine, authenticator, settings.server)
+    kept = make_responses(settings, clock)
+    archive = Archive(kept, settings)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            if kept is not None:
+                stack.push_async_callback(kept.aclose)
             stack.push_async_callback(parts.aclose)
             await engine.ledger.serve()
             stack.push_async_callback(drain.end)
@@ -209,7 +248,7 @@ def create_app(
             yield
 
     return Litestar(
-        _routes(host),
+        _routes(host, archive, clock),
         dependencies=_given(
             engine=engine,
             authenticator=authenticator,
@@ -226,11 +265,13 @@ def create_app(
     )
 
 
-def _routes(host: Host) -> list[ControllerRouterHandler]:
-    """Every address that is answered."""
+def _routes(host: Host, archive: Archive, clock: Clock) -> list[ControllerRouterHandler]:
+    """Every address that is answered. *archive* keeps responses."""
     return [
         *(route(surface, host) for surface in SURFACES),
-        openai_models.router(),
+        route(Responses, host, partial(Responses, archive, clock), told_in_stream=(TooLong,)),
+        responses_archive.router(archive),
+        openai_models.router(openai_models.ModelList(host.engine.view.catalog, clock)),
         ollama_models.router(host.server.max_body),
         gemini.router(host),
         explain.router(openai_chat.parse, host.server.max_body),

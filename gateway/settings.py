@@ -80,6 +80,12 @@ class Requests(_Part, frozen=True):
     hedge: Hedge = "plentiful"  # who is asked, too, when a source says nothing for too long
 
 
+class ResponsesSettings(_Part, frozen=True):
+    """What is kept of the answers of ``/v1/responses``."""
+
+    store: bool = True  # each for a day after its last use, 64 MB at most, so that it can be continued by its id
+
+
 class CatalogSettings(_Part, frozen=True):
     """How the model lists are kept."""
 
@@ -138,6 +144,7 @@ class Settings(_Part, frozen=True):
 
     server: Server = Server()
     requests: Requests = Requests()
+    responses: ResponsesSettings = ResponsesSettings()
     catalog: CatalogSettings = CatalogSettings()
     ledger: LedgerSettings = LedgerSettings()
     embedded: Embedded = Embedded()

@@ -76,6 +76,7 @@ class Call(Struct, frozen=True, kw_only=True):
     priority: int = 0  # a higher one goes first
     session: str = ""  # the conversation that it continues
     resume: bool = False  # another deployment may continue a streamed answer that broke
+    dropped: tuple[str, ...] = ()  # what was asked for beside the answer, that no source takes: the answer names it
     traced: bool = False  # the answer says in a header what was passed over, and what it waited for
 
     @property

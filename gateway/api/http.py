@@ -54,6 +54,7 @@ class Ready(Struct, frozen=True):
 class Surface(Protocol):
     """
     One request in the terms of one API. It is made anew for each, so that it may remember what it parsed and wrote.
+    What it looks up or keeps somewhere else takes time: it may then return what is to be awaited.
 
     *expects* completes 'POST …'. *stream_type* is the media type of a stream, *comment* what keeps one alive without
     saying anything; both may follow from the request.
@@ -68,16 +69,16 @@ class Surface(Protocol):
     @property
     def comment(self) -> bytes: ...
 
-    def parse(self, body: bytes, options: Options) -> Call | Ready:
+    def parse(self, body: bytes, options: Options) -> Call | Ready | Awaitable[Call]:
         """What *body* asks for, to be served as *options* say. Raises a GatewayError, naming the field."""
 
-    def render_whole(self, whole: Any) -> bytes:
+    def render_whole(self, whole: Any) -> bytes | Awaitable[bytes]:
         """The body of an answer in one piece, which is JSON. *whole* is the neutral answer of the operation."""
 
     def render_event(self, step: Step) -> bytes:
         """A step of a stream, as whole events; nothing if the caller sees nothing of it."""
 
-    def render_end(self) -> bytes:
+    def render_end(self) -> bytes | Awaitable[bytes]:
         """What ends a stream that is complete."""
 
     def render_error(self, error: GatewayError) -> bytes:
@@ -95,21 +96,48 @@ class Host(Struct, frozen=True):
     server: Server
 
 
-def route(surface: type[Surface], host: Host) -> ASGIRouteHandler:
-    """The route of *surface*."""
-    return asgi(surface.path, copy_scope=False)(serving(surface, host))
+def route(
+    surface: type[Surface],
+    host: Host,
+    make: Callable[[], Surface] | None = None,
+    *,
+    told_in_stream: tuple[type[GatewayError], ...] = (),
+) -> ASGIRouteHandler:
+    """
+    The route of *surface*, each of whose requests *make* makes if that takes more than the class. Errors *told_in_stream*
+    are the last event of a stream that was asked for even if nothing of it was sent.
+    """
+    answers = serving(surface, host, make, told_in_stream=told_in_stream)
+    return asgi(spellings(surface.path), copy_scope=False)(answers)
 
 
-def serving(surface: type[Surface], host: Host) -> ASGIApp:
-    """What answers the requests of *surface*, for a route whose path says more than one name."""
+def serving(
+    surface: type[Surface],
+    host: Host,
+    make: Callable[[], Surface] | None = None,
+    *,
+    told_in_stream: tuple[type[GatewayError], ...] = (),
+) -> ASGIApp:
+    """What answers the requests of *surface*, for a route whose path says more than one name. See ``route``."""
+    make = make or surface
     # The ids are ours: one from the caller's headers would let them write into our log. Chance is asked once, for that
     # costs a system call.
     run, numbers = secrets.token_hex(6), count(1)
 
     async def handle(scope: Any, receive: Receive, send: Send) -> None:
-        await _Exchange(surface(), host, send, f"req_{run}{next(numbers):08x}").serve(scope, receive)
+        exchange = _Exchange(make(), host, send, f"req_{run}{next(numbers):08x}", told_in_stream)
+        await exchange.serve(scope, receive)
 
     return handle
+
+
+def spellings(path: str) -> list[str]:
+    """
+    *path* as clients call it: some are told an address with ``/v1`` and add it once more, others are told one without
+    and add nothing.
+    """
+    bare = path.removeprefix("/v1")
+    return [path] if bare == path else [path, bare, f"/v1{path}"]
 
 
 class _Left(Exception):
@@ -119,8 +147,11 @@ class _Left(Exception):
 class _Exchange:
     """One request being served, and what is told of it in the end."""
 
-    def __init__(self, surface: Surface, host: Host, send: Send, request: str) -> None:
+    def __init__(
+        self, surface: Surface, host: Host, send: Send, request: str, told_in_stream: tuple[type[GatewayError], ...]
+    ) -> None:
         self._surface, self._host, self._engine = surface, host, host.engine
+        self._told_in_stream = told_in_stream
         self._id, self._began = request, host.engine.clock.now()
         self._response = _Response(surface, send, request)
         self._client = self._asked = "?"
@@ -163,7 +194,8 @@ class _Exchange:
         body = await _body(receive, self._host.server.max_body)
         options = options_of(headers, engine.limits, client, _caller(client, scope), self._id, self._began)
         self._traced = options.traced
-        call = self._surface.parse(body, options.at(scope))
+        parsed = self._surface.parse(body, options.at(scope))
+        call = parsed if isinstance(parsed, Call | Ready) else await parsed
         if isinstance(call, Call):
             self._call, self._asked = call, call.wants.models[0]
         return call
@@ -173,7 +205,9 @@ class _Exchange:
     async def _whole(self, call: Call) -> None:
         self._answer = found = await answer(call, self._engine)
         whole = relay.whole(found, self._engine)
-        await self._response.whole(200, self._served_by(found), self._surface.render_whole(whole))
+        rendered = self._surface.render_whole(whole)
+        body = rendered if isinstance(rendered, bytes) else await rendered
+        await self._response.whole(200, self._served_by(found), body)
         self._end("served", 200, whole.usage)
 
     async def _stream(self, call: Call) -> None:
@@ -197,7 +231,8 @@ class _Exchange:
                 raise Broken(f"the answer broke off: {failure.message}") from failure
             finally:
                 self._answer = session.answer
-            await response.send(self._surface.render_end(), last=True)
+            end = self._surface.render_end()
+            await response.send(end if isinstance(end, bytes) else await end, last=True)
         self._end("served", 200, usage)
 
     async def _pass_on(self, steps: list[Step]) -> Usage | None:
@@ -214,7 +249,8 @@ class _Exchange:
     async def _fail(self, error: GatewayError) -> None:
         """Tell *error*: as a response of its own while that is possible, else as the last event of the stream."""
         self._end(error.code or "bad_request", error.status, waited=error.waited)
-        if self._response.started:
+        streams = self._call is not None and self._call.streams
+        if self._response.started or (streams and isinstance(error, self._told_in_stream)):
             if not self._response.ended:
                 await self._response.send(self._surface.render_broken(error), last=True)
             return
@@ -232,6 +268,8 @@ class _Exchange:
         }
         if found.slot.wants.instead_of is not None:
             headers["x-freeway-instead-of"] = quote(found.slot.wants.instead_of, safe="/:.-_")
+        if found.call.dropped:
+            headers["x-freeway-dropped"] = quote(", ".join(found.call.dropped), safe=", :.-_")
         if self._traced:
             left_out = self._engine.view.catalog.exclusions(found.call, found.slot.wants, self._engine.clock.now())
             skipped = [*found.slot.skipped, *(reason for _, reason in left_out)]

@@ -25,11 +25,15 @@ from providers.embeddings import EmbeddingRequest, EmbedRequest
 T = TypeVar("T")
 
 
+STREAM_TYPE = "text/event-stream; charset=utf-8"
+COMMENT = b": waiting\n\n"
+
+
 class OpenAISurface:
     """The part of a Surface that does not depend on the operation."""
 
-    stream_type: ClassVar[str] = "text/event-stream; charset=utf-8"
-    comment: ClassVar[bytes] = b": waiting\n\n"
+    stream_type: ClassVar[str] = STREAM_TYPE
+    comment: ClassVar[bytes] = COMMENT
 
     def render_end(self) -> bytes:
         """Nothing follows."""

@@ -57,6 +57,7 @@ class Catalog:
         self._fitting_at = 0
         self._gone: dict[str, Profile] = {}
         self._awaited: set[str] = set()
+        self.revision = 0  # another one whenever a list is replaced
         self.learned = Learned(state)
         self.complete = asyncio.Event()
         state.watch(_GONE, Profile, self._hear_gone)
@@ -75,6 +76,7 @@ class Catalog:
 
     def swap(self, provider: str, deployments: Iterable[Deployment], now: float, not_free: Iterable[str] = ()) -> None:
         """Replace all that *provider* serves; *not_free* are ids that it lists and that are not proved to be free."""
+        self.revision += 1
         before = {d.model for d in self._by_provider.get(provider, ())}
         served = self._by_name
         self._by_provider[provider] = tuple(deployments)
@@ -110,7 +112,7 @@ class Catalog:
 
     def serving(self, now: float) -> list[Deployment]:
         """Those that may be asked now."""
-        return [d for d in self._all if d.proof.fresh(now) and self.learned.withdrawn(d, now) is None]
+        return [d for d in self._all if self.serves(d, now)]
 
     def buckets(self) -> list[Bucket]:
         """Every bucket that some deployment debits."""
@@ -119,6 +121,35 @@ class Catalog:
     def names(self) -> list[str]:
         """Every model that a caller may ask for: virtual ones, then canonical ones, then aliases."""
         return [*self._virtual, *sorted({d.model for d in self._all}), *self._aliases]
+
+    def serves(self, deployment: Deployment, now: float) -> bool:
+        """Whether *deployment* may be asked now."""
+        return deployment.proof.fresh(now) and self.learned.withdrawn(deployment, now) is None
+
+    def standing_for(self) -> dict[str, Wants]:
+        """The names that stand for many models, and what each requires of a deployment."""
+        return {
+            name: Wants(
+                models=(name,),
+                allowed_models=virtual.models,
+                capabilities=frozenset(virtual.needs),
+                no_train=virtual.no_train,
+                min_context=virtual.context,
+            )
+            for name, virtual in self._virtual.items()
+        }
+
+    def aliases(self) -> dict[str, tuple[str, ...]]:
+        """The names that mean others, and which: the first of them that is served."""
+        return {name: self._aliased(name) for name in self._aliases}
+
+    def spelled(self, name: str) -> list[Deployment]:
+        """The deployments of the one model, or the one deployment, that *name* spells in whatever way."""
+        return self._named(name)
+
+    def meets(self, deployment: Deployment, wants: Wants, now: float) -> bool:
+        """Whether *deployment* can do all that *wants* requires."""
+        return self._unfit(deployment, wants, now) is None
 
     # ── who can ──
 

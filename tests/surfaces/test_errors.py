@@ -22,12 +22,10 @@ async def client(start):
 @pytest.mark.parametrize(
     ("path", "meant"),
     [
-        ("/chat/completions", "/v1/chat/completions"),
-        ("/v1/v1/chat/completions", "/v1/chat/completions"),
+        ("/chat/completion", "/v1/chat/completions"),
+        ("/v1/v1/v1/chat/completions", "/v1/chat/completions"),
         ("/v1/chat/completion", "/v1/chat/completions"),
-        ("/v1/chat/completions/", None),  # as good as without the slash
-        ("/completions", "/v1/completions"),
-        ("/models", "/v1/models"),
+        ("/v1/response", "/v1/responses"),
         ("/api/v1/models", "/v1/models"),
         ("/v1/nothing/of/the/kind", None),
         ("/v1", None),
@@ -35,14 +33,43 @@ async def client(start):
 )
 async def test_a_path_that_is_not_there_is_named_with_the_one_that_was_meant(client, path, meant):
     response = await client.post(path, json={})
-    if path.endswith("/"):
-        assert response.status_code == 400
-        return
 
     error = response.json()["error"]
     assert response.status_code == 404
     assert error["type"] == "invalid_request_error"
     assert error["message"] == f"there is no {path} here" + (f"; did you mean {meant}?" if meant else "")
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/completions", "/v1/embeddings"])
+async def test_an_address_without_v1_or_with_it_twice_is_as_good(client, path):
+    for spelled in (path, path.removeprefix("/v1"), f"/v1{path}", f"{path}/"):
+        response = await client.post(spelled, json={})
+        assert response.status_code == 400
+        assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+async def test_the_list_of_models_is_found_by_such_an_address_too(client):
+    listed = (await client.get("/v1/models")).content
+
+    assert (await client.get("/models")).content == (await client.get("/v1/v1/models")).content == listed
+    assert (await client.get("/models/gpt-oss-20b")).json()["id"] == "gpt-oss-20b"
+
+
+@pytest.mark.parametrize(
+    ("path", "read"),
+    [
+        ("/v1/nothing", lambda body: body["error"]["message"]),
+        ("/api/nothing", lambda body: body["error"]),
+        ("/v1/messages/nothing", lambda body: body["type"] == "error" and body["error"]["message"]),
+        ("/v1beta/models/nothing", lambda body: body["error"]["code"] == 404 and body["error"]["message"]),
+        ("/v1beta/models/auto:thinkAboutIt", lambda body: body["error"]["status"] and body["error"]["message"]),
+    ],
+)
+async def test_a_path_that_is_not_there_answers_in_the_shape_of_its_family(client, path, read):
+    response = await client.post(path, json={})
+
+    assert response.status_code == 404
+    assert f"there is no {path} here" in read(response.json())
 
 
 async def test_a_method_that_is_not_possible_is_told_with_those_that_are(client):
@@ -64,10 +91,10 @@ async def test_a_bug_in_a_plain_route_is_told_and_its_traceback_is_heard_of(star
     heard = []
     demo = await start(("groq",), observers=[heard.append])
 
-    def broken(_: object) -> None:
+    async def broken(_: object) -> None:
         raise ZeroDivisionError("of ours")
 
-    monkeypatch.setattr(openai_models, "_entries", broken)
+    monkeypatch.setattr(openai_models.ModelList, "page", broken)
     async with httpx.AsyncClient(base_url=demo.base_url) as client:
         response = await client.get("/v1/models")
     (bug,) = (event for event in heard if isinstance(event, Bug))

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+from time import thread_time
 from typing import Any
 
 import httpx
+import pytest
 
 from gateway import background
+from gateway.api.openai_models import ModelList
 from gateway.commands.demo import SIX
 from gateway.observe import log
 from providers.client import Provider
 from providers.dialect import Listing
+from tests.clock import FakeClock
+from tests.deployments import NOW, catalog, deployment
 
 
 async def get(demo, path, **headers) -> httpx.Response:
@@ -58,6 +64,83 @@ async def test_one_model_is_found_by_its_name_and_another_is_a_404(start):
 
     assert found.json()["id"] == "gpt-oss-20b"
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+
+
+async def test_auto_can_what_any_of_them_can_and_holds_as_much_as_the_largest(start):
+    page = (await get(await start(("groq", "google")), "/v1/models")).json()
+    auto = page["data"][0]
+    models = [entry for entry in page["data"] if entry["providers"] and not entry["id"].startswith("auto")]
+
+    assert auto["id"] == "auto"
+    assert set(auto["capabilities"]) == {can for entry in models for can in entry["capabilities"]}
+    assert auto["context_length"] == max(entry["context_length"] or 0 for entry in models)
+    assert set(auto["providers"]) == {"groq", "google"}
+
+
+async def test_a_virtual_model_shows_those_alone_that_it_stands_for(start, tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text('[virtual."auto:mine"]\nmodels = ["gpt-oss-20b"]\nneeds = ["tools"]\n[alias]\nmine = "auto:mine"\n')
+    page = (await get(await start(("groq", "google"), FREEWAY_CONFIG=str(own)), "/v1/models")).json()
+    found = {entry["id"]: entry for entry in page["data"]}
+    same = ("capabilities", "context_length", "max_output_tokens", "providers")
+
+    assert found["auto:mine"]["providers"] == ["groq"]
+    assert [found["mine"][key] for key in same] == [found["auto:mine"][key] for key in same]
+    assert found["auto:mine"]["context_length"] == found["gpt-oss-20b"]["context_length"]
+
+
+@pytest.mark.parametrize(
+    "spelled", ["auto", "openai/gpt-oss-20b", "groq/openai/gpt-oss-20b", "groq/gpt-oss-20b", "GPT-OSS-20b"]
+)
+async def test_every_spelling_that_a_request_may_have_is_found(start, spelled):
+    demo = await start(("groq",))
+    async with httpx.AsyncClient(base_url=demo.base_url) as client:
+        asked = {"model": spelled, "messages": [{"role": "user", "content": "hi"}]}
+        assert (await client.post("/v1/chat/completions", json=asked)).status_code == 200
+        found = await client.get(f"/v1/models/{spelled}")
+
+    assert (found.status_code, found.json()["id"]) == (200, spelled)
+    assert found.json()["providers"] == ["groq"]
+
+
+async def test_ten_thousand_models_are_listed_without_keeping_anybody_waiting():
+    """Measured in the processor's time, and without the collector's, for the machine may be busy with something else."""
+    made = catalog(*(deployment(f"groq/m{n}", 0.5, "tools") for n in range(10_000)))
+    listed = ModelList(made, FakeClock(NOW))
+    gaps: list[float] = []
+
+    async def others() -> None:
+        while True:
+            began = thread_time()
+            await asyncio.sleep(0)
+            gaps[-1] = max(gaps[-1], thread_time() - began)
+
+    gc.disable()
+    try:
+        for _ in range(4):
+            made.swap("nvidia", [], NOW)
+            gaps.append(0.0)
+            waiting = asyncio.create_task(others())
+            await asyncio.sleep(0)
+            page, again = await asyncio.gather(listed.page(), listed.page())
+            waiting.cancel()
+    finally:
+        gc.enable()
+
+    assert len(json.loads(page)["data"]) >= 10_000
+    assert again is page is await listed.page()  # made once
+    assert min(gaps) < 0.005, gaps
+
+
+async def test_a_list_that_changed_is_made_anew():
+    made = catalog(deployment("groq/a"))
+    listed = ModelList(made, FakeClock(NOW))
+    before = await listed.page()
+    made.swap("groq", [deployment("groq/b")], NOW)
+
+    assert b'"id":"a"' in before
+    assert b'"id":"b"' in await listed.page()
+    assert await listed.entry("a") is None
 
 
 async def test_the_list_is_behind_the_same_door(start):

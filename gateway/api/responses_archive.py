@@ -1,0 +1,237 @@
+"""
+Responses that were kept: what continues them, and ``GET`` and ``DELETE /v1/responses/{id}`` with ``…/input_items``.
+
+Only the client that a response was made for finds it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, Router, delete, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+from msgspec import Raw, Struct
+
+from gateway.api.auth import Authenticator
+from gateway.api.http import spellings
+from gateway.api.responses_input import Item, items_of
+from gateway.api.responses_output import Writer
+from gateway.api.responses_store import ResponsesLost, ResponseStore
+from gateway.settings import Settings
+from gateway.words import BadRequest, Call, GatewayError
+from providers.chat import Delta, FunctionDelta, ToolCallDelta, encode
+
+PATH = "/v1/responses/{response_id:str}"
+_JSON = "application/json"
+
+_LONGEST_CHAIN = 1000
+"""Responses that one conversation is made of at most."""
+
+
+class NotStored(BadRequest):
+    """No such response is kept for this client."""
+
+    status = 404
+
+    def __init__(self, name: str, field: str) -> None:
+        super().__init__(
+            f"{field}: nothing is kept here under {name!r}: it was never stored, or is older than a day; send all of the "
+            f"input, with 'store': false",
+            param=field,
+        )
+        self.code = "previous_response_not_found" if field == "previous_response_id" else None
+
+
+class StoreAway(GatewayError):
+    """What is kept cannot be reached now."""
+
+    status, code = 503, "store_unavailable"
+
+
+class Stored(Struct):
+    """A response as it was told, its *input* as it was spelled, and what it continued."""
+
+    response: Raw
+    input: Raw
+    previous: str | None = None
+
+
+class _Told(Struct):
+    """What of a response is said again when it is continued."""
+
+    output: list[Item]
+
+
+class Archive:
+    """Responses by client and id. *store* None keeps none; nor is one kept that a private name was asked for."""
+
+    def __init__(self, store: ResponseStore | None, settings: Settings) -> None:
+        self._store = store
+        private = {name for name, virtual in settings.virtual.items() if virtual.no_train}
+        aliases = {
+            name
+            for name, meant in settings.alias.items()
+            if private.intersection((meant,) if isinstance(meant, str) else meant)
+        }
+        self._private = frozenset(private | aliases)
+
+    def keeps(self, call: Call) -> bool:
+        """Whether the answer to *call* may be kept."""
+        return self._store is not None and not call.wants.no_train and not self._private.intersection(call.wants.models)
+
+    async def keep(self, client: str, name: str, stored: Stored) -> bool:
+        """Whether *stored* is kept now: an answer is no worse for it."""
+        assert self._store is not None
+        try:
+            await self._store.keep(f"{client}/{name}", encode(stored))
+        except ResponsesLost:
+            return False
+        return True
+
+    async def find(self, client: str, name: str, field: str = "response_id") -> Stored:
+        """What *client* has under *name*, which came in *field*. Raises NotStored or StoreAway."""
+        try:
+            found = await self._store.find(f"{client}/{name}") if self._store is not None else None
+        except ResponsesLost as exc:
+            raise StoreAway("stored responses cannot be reached now: come back, or send all of the input") from exc
+        if found is None:
+            raise NotStored(name, field)
+        return msgspec.json.decode(found, type=Stored)
+
+    async def drop(self, client: str, name: str) -> None:
+        """Forget it. Raises NotStored or StoreAway."""
+        await self.find(client, name)
+        assert self._store is not None
+        try:
+            await self._store.drop(f"{client}/{name}")
+        except ResponsesLost as exc:
+            raise StoreAway("stored responses cannot be reached now: nothing was deleted") from exc
+
+    async def history(self, client: str, name: str | None) -> list[Item]:
+        """All that was said up to the response *name*, with it. Raises NotStored or StoreAway."""
+        turns: list[list[Item]] = []
+        while name is not None:
+            stored = await self.find(client, name, "previous_response_id")
+            output = msgspec.json.decode(stored.response, type=_Told).output
+            turns.append([*items_of(bytes(stored.input)), *output])
+            if len(turns) > _LONGEST_CHAIN:
+                raise BadRequest("previous_response_id: the conversation is too long", param="previous_response_id")
+            name = stored.previous
+        return [item for turn in reversed(turns) for item in turn]
+
+    async def referred(self, client: str, names: list[str]) -> dict[str, Item]:
+        """The items that *names* are the ids of, which tell the response they are in. Raises NotStored or StoreAway."""
+        found: dict[str, Item] = {}
+        for name in names:
+            if name not in found:
+                response = f"resp_{name.partition('_')[2].rpartition('_')[0]}"
+                stored = await self.find(client, response, "input")
+                told = msgspec.json.decode(stored.response, type=_Told).output
+                found |= {item.id: item for item in told if item.id}
+            if name not in found:
+                raise NotStored(name, "input")
+        return found
+
+
+# ── the routes ──
+
+
+def router(archive: Archive) -> Router:
+    """The routes for what *archive* has."""
+
+    @get(spellings(PATH))
+    async def stored_response(
+        request: Request[Any, Any, Any], response_id: FromPath[str], authenticator: NamedDependency[Authenticator]
+    ) -> Response[bytes]:
+        """The response as it was told; ``?stream=true``: as the events that tell of it."""
+        client = authenticator.admit(request.scope["headers"])
+        found = bytes((await archive.find(client.name, response_id)).response)
+        if request.query_params.get("stream") == "true":
+            after = _number(request.query_params.get("starting_after"), -1, "starting_after")
+            events = replayed(msgspec.json.decode(found))[after + 1 :]
+            return Response(b"".join(events), media_type="text/event-stream; charset=utf-8")
+        return Response(found, media_type=_JSON)
+
+    @delete(spellings(PATH), status_code=200)
+    async def delete_response(
+        request: Request[Any, Any, Any], response_id: FromPath[str], authenticator: NamedDependency[Authenticator]
+    ) -> dict[str, Any]:
+        client = authenticator.admit(request.scope["headers"])
+        await archive.drop(client.name, response_id)
+        return {"id": response_id, "object": "response", "deleted": True}
+
+    @get(spellings(f"{PATH}/input_items"))
+    async def input_items(
+        request: Request[Any, Any, Any], response_id: FromPath[str], authenticator: NamedDependency[Authenticator]
+    ) -> dict[str, Any]:
+        """A page of what the request brought, the last item first unless ``order=asc``."""
+        client = authenticator.admit(request.scope["headers"])
+        stored, query = await archive.find(client.name, response_id), request.query_params
+        items = told_items(bytes(stored.input), response_id)
+        if query.get("order") != "asc":
+            items.reverse()
+        after = next((n for n, item in enumerate(items) if item["id"] == query.get("after")), -1)
+        limit = _number(query.get("limit"), 20, "limit") or 20
+        page, rest = items[after + 1 : after + 1 + limit], items[after + 1 + limit :]
+        first, last = (page[0]["id"], page[-1]["id"]) if page else ("", "")
+        return {"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": bool(rest)}
+
+    return Router("/", route_handlers=[stored_response, delete_response, input_items])
+
+
+def told_items(given: bytes, response: str) -> list[dict[str, Any]]:
+    """The items of an input as it was spelled, with the fields that a list of items has. Ids are the same each time."""
+    spelled = msgspec.json.decode(given)
+    found = [{"role": "user", "content": spelled}] if isinstance(spelled, str) and spelled else spelled or []
+    items = []
+    for n, item in enumerate(found):
+        told: dict[str, Any] = {"type": "message", "status": "completed", **item}
+        told["id"] = item.get("id") or f"item_{response.removeprefix('resp_')}_{n}"
+        kind = "output_text" if item.get("role") == "assistant" else "input_text"
+        if told["type"] == "message" and isinstance(item.get("content"), str):
+            part: dict[str, Any] = {"type": kind, "text": item["content"]}
+            told["content"] = [part | ({"annotations": []} if kind == "output_text" else {})]
+        items.append(told)
+    return items
+
+
+def replayed(response: dict[str, Any]) -> list[bytes]:
+    """The events that tell of *response*: each text in one piece."""
+    began: dict[str, Any] = {
+        "status": "in_progress",
+        "output": [],
+        "usage": None,
+        "completed_at": None,
+        "incomplete_details": None,
+    }
+    writer = Writer({**response, **began}, response["id"].removeprefix("resp_"), streams=True)
+    writer.begin("")
+    for n, item in enumerate(response["output"]):
+        writer.take(_delta(n, item), [])
+    writer.end(None, None, 0)
+    writer.resource |= response
+    writer.tell_end()
+    return writer.events()
+
+
+def _delta(n: int, item: dict[str, Any]) -> Delta:
+    """An item of an output as a piece of an answer."""
+    if item["type"] == "reasoning":
+        return Delta(reasoning_content="".join(part["text"] for part in item["summary"]))
+    if item["type"] == "function_call":
+        function = FunctionDelta(item["name"], item["arguments"])
+        return Delta(tool_calls=[ToolCallDelta(n, item["call_id"], function=function)])
+    return Delta(
+        content="".join(part.get("text", "") for part in item["content"]) or None,
+        refusal="".join(part.get("refusal", "") for part in item["content"]) or None,
+    )
+
+
+def _number(given: str | None, default: int, field: str) -> int:
+    if given is None:
+        return default
+    if not given.lstrip("-").isdigit() or len(given) > 9:
+        raise BadRequest(f"{field}: expected a number, got {given[:40]!r}", param=field)
+    return max(int(given), -1)
