@@ -20,6 +20,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from msgspec import Raw, Struct
 
+from gateway.api.responses_seal import unsealed
 from gateway.words import BadRequest
 from providers import chat
 from providers.chat import FunctionCall, ImageUrl, InputAudio, Message, ToolCall, raw
@@ -392,28 +393,6 @@ def _text_of(data: str) -> str | None:
     except (binascii.Error, ValueError):
         return None
     return None if "\0" in text or text.startswith("%PDF-") else text
-
-
-# ── what a provider wants back ──
-
-_SEAL = "freeway1."
-
-
-def sealed(details: list[Any], calls: dict[str, Any]) -> str | None:
-    """What a provider wants back of its own reasoning, as one text that a client replays without looking at it."""
-    carried = {name: value for name, value in (("details", details), ("calls", calls)) if value}
-    return _SEAL + base64.b64encode(chat.encode(carried)).decode() if carried else None
-
-
-def unsealed(text: str | None) -> dict[str, Any]:
-    """What was sealed; nothing if it was by somebody else."""
-    if not text or not text.startswith(_SEAL):
-        return {}
-    try:
-        found = msgspec.json.decode(base64.b64decode(text.removeprefix(_SEAL), validate=True))
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _refused(field: str, why: str) -> BadRequest:

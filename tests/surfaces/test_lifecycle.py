@@ -17,9 +17,12 @@ from gateway.api.drain import Drain
 from gateway.api.http import Host, Surface, route
 from gateway.api.openai_chat import ChatCompletions
 from gateway.api.openai_completions import Completions
+from gateway.api.openai_responses import Responses
+from gateway.api.responses_archive import Archive
 from gateway.events import Bug, Ended
 from gateway.observe import log
 from gateway.observe.log import LogObserver
+from gateway.settings import Settings
 from providers.simulator.brain import Saying
 from providers.simulator.world import World
 from tests.clock import FakeClock, eventually
@@ -34,15 +37,26 @@ class Kind(Struct):
 
     surface: type[Surface]
     ask: dict[str, Any]
+    failed: str = '"error"'  # what stands once in a stream that is not complete
+    no_source: str = "no_source"  # what its error calls that
+    served: Any = None  # the class that the application makes, if it is another one
 
     @property
     def path(self) -> str:
         return self.surface.path
 
 
+class Stateless(Responses):
+    """As the application makes it, but that it keeps nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(Archive(None, Settings()), FakeClock())
+
+
 KINDS = [
     Kind(ChatCompletions, {"model": "gpt-oss-20b", "messages": [{"role": "user", "content": PROMPT}]}),
     Kind(Completions, {"model": "gpt-oss-20b", "prompt": PROMPT}),
+    Kind(Stateless, {"model": "gpt-oss-20b", "input": PROMPT}, "event: response.failed\n", "server_error", Responses),
 ]
 
 
@@ -163,7 +177,7 @@ async def test_silence_is_broken_by_a_comment_each_time_it_has_lasted_and_not_be
         asyncio.timeout(10),
     ):
         asking = asyncio.create_task(_first_bytes(client, stage))
-        await eventually(lambda: any(stage.kind.path.rpartition("/")[2] in c.path for c in stage.provider.calls))
+        await eventually(lambda: any("completions" in c.path for c in stage.provider.calls))
         clock.advance(9.9)
         await asyncio.sleep(0.05)
         assert not asking.done()
@@ -195,7 +209,8 @@ async def test_a_comment_is_no_answer_an_error_after_it_is_the_last_event(staged
 
     assert response.status_code == 200
     assert response.text.startswith(stage.kind.surface.comment.decode())
-    assert json.loads(response.text.strip().rpartition("data: ")[2])["error"]["code"] == "no_source"
+    said = json.loads(response.text.strip().rpartition("data: ")[2])
+    assert said.get("response", said)["error"]["code"] == stage.kind.no_source
     assert "[DONE]" not in response.text
 
 
@@ -242,7 +257,7 @@ async def test_a_stream_that_breaks_is_told_once_and_ends_in_one_error(staged):
 
     assert [(event.outcome, event.status) for event in stage.ended] == [("interrupted", 502)]
     assert stage.ended[0].deployment == "groq/openai/gpt-oss-20b"
-    assert response.text.count('"error"') == 1
+    assert response.text.count(stage.kind.failed) == 1
     assert "[DONE]" not in response.text
 
 
@@ -279,11 +294,11 @@ async def test_a_bug_is_a_500_in_the_surfaces_shape_and_its_traceback_is_told(st
 async def test_a_bug_in_mid_stream_ends_it_in_one_error(staged, monkeypatch):
     stage = await staged()
     stage.provider.brain = lambda view: Saying("word " * 30)
-    monkeypatch.setattr(stage.kind.surface, "render_end", bug)
+    monkeypatch.setattr(stage.kind.served or stage.kind.surface, "render_end", bug)
 
     response = await stage.post({"stream": True})
 
-    assert response.text.count('"error"') == 1
+    assert response.text.count(stage.kind.failed) == 1
     assert "[DONE]" not in response.text
     assert [event.outcome for event in stage.ended] == ["internal_error"]
     assert len([event for event in stage.heard if isinstance(event, Bug)]) == 1

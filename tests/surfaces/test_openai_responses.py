@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import stat
 from hashlib import sha256
@@ -14,8 +15,12 @@ from msgspec import Struct
 from openai import AsyncOpenAI, BadRequestError, NotFoundError
 from pydantic import BaseModel
 
+from gateway.commands.demo import SIX
 from providers.simulator.brain import Saying
 
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 SAID = "You said: hello there"
 WEATHER: Any = {
     "type": "function",
@@ -186,6 +191,53 @@ async def test_a_tool_is_called_and_its_answer_is_heard_however_the_items_are_re
 
     assert (call.name, "city" in json.loads(call.arguments)) == ("get_weather", True)
     assert "18 degrees" in heard.output_text
+
+
+@pytest.mark.parametrize("name", SIX)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_each_provider_hears_of_its_calls_and_its_own_reasoning_from_a_client_that_keeps_nothing_else(
+    start, name, stream
+):
+    """The client replays the fields that the API's reference has, and drops all others, as some do."""
+    known = ("type", "id", "role", "content", "summary", "encrypted_content", "call_id", "name", "arguments")
+    demo = await start((name,))
+    async with AsyncOpenAI(base_url=f"{demo.base_url}/v1", api_key="any", max_retries=0) as client:
+        found = await client.responses.create(
+            model="auto",
+            input="both",
+            tools=[WEATHER],
+            store=False,
+            stream=stream,
+            include=["reasoning.encrypted_content"],
+        )
+        asked = (await events_of(found))[-1].response if stream else found
+        items = [{k: v for k, v in item.to_dict().items() if k in known} for item in asked.output]
+        calls = [item for item in items if item["type"] == "function_call"]
+        results = [
+            {"type": "function_call_output", "call_id": call["call_id"], "output": f"{n + 18} degrees"}
+            for n, call in enumerate(calls)
+        ]
+        heard = await client.responses.create(
+            model="auto", input=[{"role": "user", "content": "both"}, *items, *results], tools=[WEATHER], store=False
+        )
+
+    assert len({call["call_id"] for call in calls}) == len(calls) == 2
+    assert "19 degrees" in heard.output_text
+    if name == "google":  # whose calls are signed
+        assert any(item.get("encrypted_content") for item in items if item["type"] == "reasoning")
+
+
+async def test_a_picture_is_seen(start):
+    data = base64.b64encode(PNG).decode()
+    parts: Any = [
+        {"type": "input_text", "text": "what is this?"},
+        {"type": "input_image", "image_url": f"data:image/png;base64,{data}", "detail": "auto"},
+    ]
+    demo = await start(("google",))
+    async with AsyncOpenAI(base_url=f"{demo.base_url}/v1", api_key="any", max_retries=0) as client:
+        answer = await client.responses.create(model="auto", input=[{"role": "user", "content": parts}])
+
+    assert f"I see an image of {len(PNG)} bytes" in answer.output_text
 
 
 async def test_tools_that_are_no_functions_are_dropped_and_named(client):
