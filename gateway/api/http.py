@@ -305,7 +305,7 @@ class _Exchange:
 
 
 def _caller(client: Client, scope: Any) -> str:
-    """Who shares a place in line: a client with a key, or, where nobody has one, whoever calls from one address."""
+    """The name under which it waits: the client's, or, where no client has a key, the address that it calls from."""
     peer = scope.get("client")
     return f"{client.name} {peer[0]}" if client is ANYBODY and peer else client.name
 
