@@ -20,6 +20,7 @@ from gateway.api.http import Host, route
 from gateway.api.openai_chat import ChatCompletions
 from gateway.api.openai_completions import Completions
 from gateway.api.openai_embeddings import Embeddings
+from gateway.api.origins import OriginCheck, Origins
 from gateway.background import Background
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.changes import History
@@ -168,7 +169,7 @@ def create_app(
     observers: Sequence[Observer] = (),
     prepare: Mapping[str, Prepare] | None = None,
     drain: Drain | None = None,
-) -> Litestar:
+) -> OriginCheck:
     """
     The application. Parts that are not given are the real ones; they are opened and closed with it. Once *drain* begins
     it takes on nothing new.
@@ -198,7 +199,7 @@ def create_app(
             parts.serve(wire, webhook, settings.catalog.probes)
             yield
 
-    return Litestar(
+    app = Litestar(
         [
             *(route(surface, host) for surface in SURFACES),
             openai_models.router(),
@@ -220,6 +221,7 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
+    return OriginCheck(app, Origins(settings.server.origins, open_door=authenticator.open))
 
 
 def _given(**parts: object) -> dict[str, Provide]:

@@ -27,6 +27,8 @@ T = TypeVar("T")
 _SHIPPED = ("gateway.toml", "aliases.toml", "models.toml")
 _NAMES = "names.toml"
 
+_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/\s?#@*]+", re.IGNORECASE)
+
 EMBEDDED = "embedded"
 """The provider that is the small model on this machine."""
 
@@ -66,6 +68,9 @@ class Server(_Part, frozen=True):
     max_body: Count = 20 * 1024 * 1024  # bytes of a request
     keep_alive: Seconds = 10.0  # silence after which a stream gets a comment line
     drain: Seconds = 30.0  # how long unfinished answers may go on after SIGTERM
+    origins: tuple[str, ...] = ()  # of web pages that may call; none: any with a client key, this machine's without
+    max_connections: Count = 8192  # of callers at once; fewer where the system allows fewer open files
+    max_connections_per_address: Count = 4096  # of these from one address, which may be a proxy's
 
 
 class Requests(_Part, frozen=True):
@@ -221,9 +226,16 @@ def _settings(tables: dict[str, Any], origin: str) -> Settings:
         for spec in found.provider.values():
             quotas.verify(spec)
             dialects.verify(spec)
+        _check_origins(found.server)
     except ValueError as exc:
         raise BadSettings(f"{origin}: {exc}") from exc
     return found
+
+
+def _check_origins(server: Server) -> None:
+    for origin in server.origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"server.origins: expected an origin like https://chat.example:8443, or *, got {origin!r}")
 
 
 def _converted(table: Any, kind: type[T], origin: str, below: str = "") -> T:
