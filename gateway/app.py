@@ -169,7 +169,7 @@ def create_app(
     observers: Sequence[Observer] = (),
     prepare: Mapping[str, Prepare] | None = None,
     drain: Drain | None = None,
-) -> OriginCheck:
+) -> Litestar:
     """
     The application. Parts that are not given are the real ones; they are opened and closed with it. Once *drain* begins
     it takes on nothing new.
@@ -221,7 +221,9 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
-    return OriginCheck(app, Origins(settings.server.origins, open_door=authenticator.open))
+    origins = Origins(settings.server.origins, open_door=authenticator.open)
+    app.asgi_handler = OriginCheck(app.asgi_handler, origins)  # before routing: what is no path of ours is covered, too
+    return app
 
 
 def _given(**parts: object) -> dict[str, Provide]:

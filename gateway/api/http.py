@@ -27,6 +27,7 @@ from msgspec import Struct
 
 from gateway.api import errors
 from gateway.api.auth import ANYBODY, Authenticator
+from gateway.api.body import Left, read_body
 from gateway.api.options import Options, options_of
 from gateway.api.trace import trace
 from gateway.clock import Clock, Timer
@@ -37,7 +38,7 @@ from gateway.request.engine import Answer, Engine
 from gateway.request.pipeline import answer
 from gateway.request.resume import StreamSession
 from gateway.settings import Client, Server
-from gateway.words import Broken, Call, GatewayError, Internal, Stopping, TooBig, WrongMethod
+from gateway.words import Broken, Call, GatewayError, Internal, Stopping, WrongMethod
 from providers.chat import Step, Usage
 from providers.failures import Interrupted
 
@@ -97,10 +98,6 @@ def route(surface: type[Surface], host: Host) -> ASGIRouteHandler:
     return handle
 
 
-class _Left(Exception):
-    """The caller left while sending the request."""
-
-
 class _Exchange:
     """One request being served, and what is told of it in the end."""
 
@@ -123,7 +120,7 @@ class _Exchange:
                 self._end("left", 499)
         except GatewayError as error:
             await self._fail(error)
-        except _Left:
+        except Left:
             self._end("left", 499)
         except asyncio.CancelledError:  # by the server, whose drain does not wait any longer
             await self._fail(Stopping())
@@ -141,7 +138,7 @@ class _Exchange:
             raise WrongMethod(f"{scope['method']} is not possible here: POST {self._surface.expects}")
         client = self._host.authenticator.admit(headers)
         self._client = client.name
-        body = await _body(receive, self._host.server.max_body)
+        body = await read_body(receive, headers, self._host.server.max_body)
         options = options_of(headers, engine.limits, client, _caller(client, scope), self._id, self._began)
         self._traced = options.traced
         self._call = call = self._surface.parse(body, options)
@@ -250,22 +247,6 @@ def _caller(client: Client, scope: Any) -> str:
     """Who shares a place in line: a client with a key, or, where nobody has one, whoever calls from one address."""
     peer = scope.get("client")
     return f"{client.name} {peer[0]}" if client is ANYBODY and peer else client.name
-
-
-async def _body(receive: Receive, limit: int) -> bytes:
-    """The body, of *limit* bytes at most."""
-    pieces, size, more = [], 0, True
-    while more:
-        message: Any = await receive()
-        if message["type"] == "http.disconnect":
-            raise _Left
-        piece = message.get("body", b"")
-        size += len(piece)
-        if size > limit:
-            raise TooBig(f"the body is longer than {limit} bytes")
-        pieces.append(piece)
-        more = message.get("more_body", False)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 # ── the connection ──
