@@ -7,6 +7,7 @@ import ipaddress
 import socket
 import sys
 from pathlib import Path
+from typing import TextIO, cast
 
 import aiohttp
 import click
@@ -19,6 +20,7 @@ from gateway.app import create_app
 from gateway.cli import Surroundings
 from gateway.commands import server as http
 from gateway.observe import log
+from gateway.observe.outlet import Outlet, hold_standard_files
 from gateway.settings import EMBEDDED, Settings
 from providers.client import Prepare
 from providers.dialect import Account
@@ -37,6 +39,7 @@ def command(around: Surroundings, json_log: bool) -> None:
     Listens on 127.0.0.1:8000 unless HOST and PORT say otherwise. On an address that others can reach it needs a client
     key: set FREEWAY_API_KEY, or make keys with `freeway key`.
     """
+    hold_standard_files()
     settings = around.settings()
     _refuse_open_door(settings)
     prepare: dict[str, Prepare] = {}
@@ -48,11 +51,17 @@ def command(around: Surroundings, json_log: bool) -> None:
         prepare[EMBEDDED] = starting(server, settings)
         drain.on_end(server.stop)
     listening = _listen(settings)
-    log.configure(json=json_log or not sys.stderr.isatty(), secrets=settings.secrets())
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    out = Outlet(2)
+    log.configure(json=json_log or not terminal, secrets=settings.secrets(), out=out)
     app = create_app(settings, observers=[log.LogObserver()], prepare=prepare, drain=drain)
     sources = [spec.title for name, spec in settings.active().items() if name != "ollama" or ollama]
-    _greet(settings, listening.getsockname()[1], ", ".join(sources))
-    http.run(app, listening, settings.server, drain)
+    greeting = Console(file=cast("TextIO", out), highlight=False, force_terminal=terminal)
+    _greet(greeting, settings, listening.getsockname()[1], ", ".join(sources))
+    try:
+        http.run(app, listening, settings.server, drain)
+    finally:
+        out.close(1.0)
 
 
 def starting(server: embedded.EmbeddedServer, settings: Settings) -> Prepare:
@@ -170,7 +179,7 @@ def _listen(settings: Settings) -> socket.socket:
     return listening
 
 
-def _greet(settings: Settings, port: int, sources: str) -> None:
+def _greet(console: Console, settings: Settings, port: int, sources: str) -> None:
     host = settings.server.host if ":" not in settings.server.host else f"[{settings.server.host}]"
     key = " -H 'authorization: Bearer YOUR_KEY'" if settings.client_key or settings.client else ""
     console.print(f"Freeway on http://{host}:{port}/v1 in front of: {sources}", soft_wrap=True)
