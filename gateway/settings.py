@@ -19,8 +19,8 @@ from msgspec import Meta, Struct
 from gateway.catalog.names import Names
 from gateway.quota import configured as quotas
 from providers import dialects
-from providers.addresses import ollama_address
-from providers.spec import ProviderSpec, address
+from providers.addresses import is_near, ollama_address
+from providers.spec import DataPolicy, ProviderSpec, address
 
 T = TypeVar("T")
 
@@ -291,7 +291,18 @@ def _located(spec: ProviderSpec, environ: Mapping[str, str]) -> ProviderSpec:
             raise BadSettings(f"{spec.base_url_env}: {exc}") from exc
     elif override and not re.match(r"https?://[^/]+", url):
         raise BadSettings(f"{spec.base_url_env}: expected an address like {spec.base_url}, got {override!r}")
-    return msgspec.structs.replace(spec, base_url=url.rstrip("/"))
+    return _as_far_as_local(msgspec.structs.replace(spec, base_url=url.rstrip("/")))
+
+
+def _as_far_as_local(spec: ProviderSpec) -> ProviderSpec:
+    """
+    *spec*, whose ``local`` is believed only of this machine or network: elsewhere nobody knows what a model costs, or what
+    becomes of prompts, unless a file of one's own says so with another ``free.kind``.
+    """
+    if spec.free.kind != "local" or is_near(urlsplit(spec.base_url).hostname or ""):
+        return spec
+    free = msgspec.structs.replace(spec.free, kind="prices", because="")
+    return msgspec.structs.replace(spec, free=free, data_policy=DataPolicy(note="not on this machine or network"))
 
 
 def _plain(key: str, variable: str | None) -> str:

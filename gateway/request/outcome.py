@@ -19,7 +19,7 @@ from gateway.request.plan import Attempt
 from gateway.words import BadRequest, Deployment, GatewayError, NothingCapable, Refused, TooLong
 from providers import failures as f
 from providers.chat import Usage
-from providers.observations import Observation
+from providers.observations import Observation, longest_wait
 
 HOUR, DAY = 3600.0, 86_400.0
 
@@ -109,7 +109,7 @@ def _learn(failure: f.ProviderFailure, deployment: Deployment, engine: Engine, n
     follows = CONSEQUENCES[type(failure)]
     if follows.closes_bucket and isinstance(failure, f.RateLimited):
         _close(failure, deployment, engine, now)
-    if follows.cools:
+    if follows.cools and not failure.ours:
         until = failure.until if failure.until is not None else _after(now, failure.retry_in)
         engine.view.health.failed(deployment.name, failure.message, follows.cools, now, until)
     if follows.withdraws:
@@ -174,7 +174,8 @@ def _close(failure: f.RateLimited, deployment: Deployment, engine: Engine, now: 
             engine.ledger.observe([bucket], [used_up], now)
             engine.view.health.failed(deployment.name, failure.message, 2.0, now)
         else:
-            engine.ledger.close(bucket, None if until is None else until - now, failure.message)
+            closes_for = None if until is None else min(until - now, longest_wait(bucket.window_name))
+            engine.ledger.close(bucket, closes_for, failure.message)
     if not named:
         engine.view.health.failed(deployment.name, failure.message, 30.0, now, until)
 
