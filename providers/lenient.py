@@ -38,10 +38,10 @@ def decode_leniently(data: bytes, decode: Callable[[bytes], _T], kind: str) -> t
 
     Raises ``msgspec.DecodeError`` for what cannot be set right.
     """
+    if not data.isascii():
+        data = decodable(data)  # also where nobody looks: it is sent on byte for byte
     try:
         return decode(data), data
-    except UnicodeDecodeError:
-        return decode_leniently(decodable(data), decode, kind)
     except msgspec.ValidationError:
         found = msgspec.json.decode(data)
         if not isinstance(found, dict):
