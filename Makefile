@@ -5,6 +5,8 @@
 #                                                              quotas alone, bench-catalog: of finding who may serve,
 #                                                              bench-leavers: what 10 000 who leave leave behind,
 #                                                              and how soon the calls made for them end)
+# make fuzz   20 000 bent requests and answers, or FUZZ_ARGS="--count N"
+# make soak   ten minutes under load: memory, descriptors and tasks stay flat, or SOAK_ARGS="--seconds N"
 # make harvest  how much of the free capacity is used, beside simple policies and the best that could have been
 # make chart-check  the chart's manifests by checkov's rules, which has an environment of its own
 # make image  the container image, freeway:VERSION       make release VERSION=1.2.3  one version wherever it is named
@@ -20,8 +22,8 @@ CHECKOV := .venvs/checkov/.installed
 # processes in the order of their names, quick unit tests last: in xdist's own order those with few and long tests are.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers harvest chart-check lock image \
-	release clean
+.PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers fuzz soak harvest chart-check \
+	lock image release clean
 
 run: $(RUN)
 	@$(BIN)/freeway serve
@@ -56,6 +58,12 @@ bench-catalog: $(DEV)
 
 bench-leavers: $(DEV)
 	@$(BIN)/python -m tests.bench.leavers
+
+fuzz: $(DEV)
+	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
+
+soak: $(DEV)
+	@$(BIN)/python -m tests.bench.soak $(SOAK_ARGS)
 
 harvest: $(BENCH)
 	@$(BIN)/python -m tests.bench.harvest $(HARVEST_ARGS)

@@ -34,6 +34,7 @@ from gateway.api.openai_chat import ChatCompletions
 from gateway.api.openai_completions import Completions
 from gateway.api.openai_embeddings import Embeddings
 from gateway.api.openai_responses import Responses
+from gateway.api.origins import OriginCheck, Origins
 from gateway.api.responses_archive import Archive
 from gateway.api.responses_store import ResponseStore, SqliteResponses
 from gateway.background import Background
@@ -247,7 +248,7 @@ def create_app(
             parts.serve(wire, webhook, settings.catalog.probes)
             yield
 
-    return Litestar(
+    app = Litestar(
         _routes(host, archive, clock),
         dependencies=_given(
             engine=engine,
@@ -263,6 +264,9 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
+    origins = Origins(settings.server.origins, open_door=authenticator.open)
+    app.asgi_handler = OriginCheck(app.asgi_handler, origins)  # before routing: what is no path of ours is covered, too
+    return app
 
 
 def _routes(host: Host, archive: Archive, clock: Clock) -> list[ControllerRouterHandler]:

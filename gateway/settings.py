@@ -19,13 +19,15 @@ from msgspec import Meta, Struct
 from gateway.catalog.names import Names
 from gateway.quota import configured as quotas
 from providers import dialects
-from providers.addresses import ollama_address
-from providers.spec import ProviderSpec, address
+from providers.addresses import is_near, ollama_address
+from providers.spec import DataPolicy, ProviderSpec, address
 
 T = TypeVar("T")
 
 _SHIPPED = ("gateway.toml", "aliases.toml", "models.toml")
 _NAMES = "names.toml"
+
+_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/\s?#@*]+", re.IGNORECASE)
 
 EMBEDDED = "embedded"
 """The provider that is the small model on this machine."""
@@ -66,6 +68,9 @@ class Server(_Part, frozen=True):
     max_body: Count = 20 * 1024 * 1024  # bytes of a request
     keep_alive: Seconds = 10.0  # silence after which a stream gets a comment line
     drain: Seconds = 30.0  # how long unfinished answers may go on after SIGTERM
+    origins: tuple[str, ...] = ()  # of web pages that may call; none: any with a client key, this machine's without
+    max_connections: Count = 8192  # of callers at once; fewer where the system allows fewer open files
+    max_connections_per_address: Count = 4096  # of these from one address, which may be a proxy's
 
 
 class Requests(_Part, frozen=True):
@@ -228,9 +233,16 @@ def _settings(tables: dict[str, Any], origin: str) -> Settings:
         for spec in found.provider.values():
             quotas.verify(spec)
             dialects.verify(spec)
+        _check_origins(found.server)
     except ValueError as exc:
         raise BadSettings(f"{origin}: {exc}") from exc
     return found
+
+
+def _check_origins(server: Server) -> None:
+    for origin in server.origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"server.origins: expected an origin like https://chat.example:8443, or *, got {origin!r}")
 
 
 def _converted(table: Any, kind: type[T], origin: str, below: str = "") -> T:
@@ -286,7 +298,18 @@ def _located(spec: ProviderSpec, environ: Mapping[str, str]) -> ProviderSpec:
             raise BadSettings(f"{spec.base_url_env}: {exc}") from exc
     elif override and not re.match(r"https?://[^/]+", url):
         raise BadSettings(f"{spec.base_url_env}: expected an address like {spec.base_url}, got {override!r}")
-    return msgspec.structs.replace(spec, base_url=url.rstrip("/"))
+    return _as_far_as_local(msgspec.structs.replace(spec, base_url=url.rstrip("/")))
+
+
+def _as_far_as_local(spec: ProviderSpec) -> ProviderSpec:
+    """
+    *spec*, whose ``local`` is believed only of this machine or network: elsewhere nobody knows what a model costs, or what
+    becomes of prompts, unless a file of one's own says so with another ``free.kind``.
+    """
+    if spec.free.kind != "local" or is_near(urlsplit(spec.base_url).hostname or ""):
+        return spec
+    free = msgspec.structs.replace(spec.free, kind="prices", because="")
+    return msgspec.structs.replace(spec, free=free, data_policy=DataPolicy(note="not on this machine or network"))
 
 
 def _plain(key: str, variable: str | None) -> str:

@@ -6,6 +6,17 @@ import ipaddress
 from urllib.parse import urlsplit
 
 _OLLAMA_PORT = 11434
+_NEAR_ENDINGS = (".localhost", ".local", ".lan", ".home", ".internal", ".home.arpa", ".svc", ".ts.net")
+"""Names that are given within a house, a cluster, a container engine or one's own tailnet, and by no registry."""
+
+
+def is_near(host: str) -> bool:
+    """Whether *host* (without a port) is this machine or this network, as far as its name says."""
+    host = host.strip("[]").rstrip(".").lower()
+    try:
+        return not ipaddress.ip_address(host.partition("%")[0]).is_global
+    except ValueError:
+        return bool(host) and ("." not in host or host.endswith(_NEAR_ENDINGS))
 
 
 def ollama_address(text: str) -> str:

@@ -31,8 +31,8 @@ from providers.dialect import (
 )
 from providers.embeddings import Embeddings, EmbedRequest
 from providers.loaded import LoadedContexts
-from providers.observations import Observation
-from providers.redaction import redacted
+from providers.observations import Observation, longest_wait
+from providers.redaction import quotes, redacted, without_quotes
 from providers.spec import Timeouts
 from providers.sse import Lines, ServerSentEvents
 from providers.streaming import arriving, unreadable
@@ -44,6 +44,10 @@ _HEAD_STEPS = 10_000
 ERROR_SECONDS = 10.0
 ERROR_BYTES = 1024 * 1024
 """What an error body may take. What has come by then is read: the status says most of it anyway."""
+
+
+_TEACHING = (f.CredentialRejected, f.ModelGone, f.NotEntitled, f.RateLimited, f.RefusedHere, f.Unsupported, f.WouldCost)
+"""Failures from which something is learned that concerns others."""
 
 
 class Prepare(Protocol):
@@ -172,7 +176,7 @@ class Provider:
             with _reading:
                 observed = self.dialect.observe(self.account, incoming.headers)
             if incoming.status != 200:
-                raise await self._refusal(incoming)
+                raise await self._refusal(incoming, request)
             served_by = incoming.headers.get("x-inference-provider")
             if isinstance(request, Request) and request.streams and not _is_json(incoming, self.dialect):
                 steps = self._steps(incoming, target, request)
@@ -188,11 +192,14 @@ class Provider:
             if not kept:
                 incoming.close()
 
-    async def _refusal(self, incoming: Incoming) -> f.ProviderFailure:
-        """The failure that an error answer is."""
+    async def _refusal(self, incoming: Incoming, request: AnyRequest) -> f.ProviderFailure:
+        """The failure that an error answer is. What it quotes of *request* is cut out first: that means nothing."""
         response = await _refused(incoming)
         try:
             failure = self.dialect.classify(self.account, response)
+            if isinstance(failure, _TEACHING) and quotes(failure.message, request.prompts):
+                own_words = without_quotes(response.body, request.prompts)
+                failure = self.dialect.classify(self.account, msgspec.structs.replace(response, body=own_words))
         except Exception as exc:  # noqa: BLE001 - whatever a dialect stumbles over, the status stands
             failure = unreadable(exc)
             failure.status = response.status
@@ -284,8 +291,16 @@ class Provider:
             raise
 
     def _censor(self, failure: f.ProviderFailure, prompts: list[str] | None = None) -> None:
-        """Some providers repeat the key or the prompt in what they say; what is said is logged, and told to others."""
-        failure.args = (redacted(failure.message, self.account.key, prompts or ()),)
+        """
+        Some providers repeat the key or the prompt in what they say; what is said is logged, and told to others. What is
+        learned from a sentence with a caller's words is learned from that caller: it counts for nothing.
+        """
+        said = failure.message
+        failure.args = (redacted(said, self.account.key, prompts or ()),)
+        if isinstance(failure, f.Unsupported | f.RefusedHere) and failure.capability and quotes(said, prompts or ()):
+            failure.capability = None
+        if failure.retry_in is not None:
+            failure.retry_in = min(failure.retry_in, longest_wait(getattr(failure, "window", None)))
 
 
 class _Reading:

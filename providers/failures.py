@@ -42,10 +42,12 @@ class ProviderFailure(Exception):
     *status* is the HTTP status, if there was one. *retry_in* (seconds) and *until* (unix seconds) are set only
     where the provider says truthfully when it will answer again. *account_wide* tells whether the whole account
     is concerned rather than the one model that was asked for. *observed* is what the answer, its headers included,
-    says of our buckets. *reached* is how far the request came; whoever sends it knows, no dialect does.
+    says of our buckets. *reached* is how far the request came, and *ours* whether this machine is what failed; whoever sends it
+    knows, no dialect does.
     """
 
     reached: Reached = "accepted"
+    ours = False  # the trouble is this machine's or its network's: it says nothing of the provider
 
     def __init__(
         self,

@@ -38,10 +38,10 @@ def decode_leniently(data: bytes, decode: Callable[[bytes], _T], kind: str) -> t
 
     Raises ``msgspec.DecodeError`` for what cannot be set right.
     """
+    if not data.isascii():
+        data = decodable(data)  # also where nobody looks: it is sent on byte for byte
     try:
         return decode(data), data
-    except UnicodeDecodeError:
-        return decode_leniently(decodable(data), decode, kind)
     except msgspec.ValidationError:
         found = msgspec.json.decode(data)
         if not isinstance(found, dict):
@@ -80,6 +80,8 @@ def _fix_usage(usage: dict[str, Any]) -> None:
     for name in _COUNTS:
         if name in usage:
             usage[name] = _whole(usage[name])
+    if "cost" in usage:
+        usage["cost"] = dollars_of(usage["cost"])
     for name in ("prompt_tokens_details", "completion_tokens_details"):
         if isinstance(usage.get(name), dict):
             usage[name] = {key: count for key, count in usage[name].items() if isinstance(count, int)}
@@ -128,6 +130,23 @@ def _text(part: object) -> str:
     if isinstance(inner, list):
         return "".join(_text(piece) for piece in inner)
     return inner if isinstance(inner, str) else ""
+
+
+def dollars_of(value: object) -> float | None:
+    """
+    A cost, also one told as text (``"0.002"``, ``"$0.002"``). What is no number is no cost; what is too large to be one is
+    still a cost: that money is spent must not be missed.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        cost = float(value.strip().lstrip("$") if isinstance(value, str) else value)
+    except (ValueError, OverflowError):
+        return None
+    return None if cost != cost or cost < 0 else min(cost, _MOST_DOLLARS)  # noqa: PLR0124 - NaN
+
+
+_MOST_DOLLARS = 1e9
 
 
 def _whole(value: object) -> int:

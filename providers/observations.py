@@ -12,6 +12,21 @@ from providers.spec import LimitHeader
 
 _PIECE = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|d|h|m|s)")
 _USED_UP = re.compile(r";\s*r=0\s*(?:;.*)?;\s*t=(\d+)")
+_ABSURD = 1e20
+_THIS_CENTURY = (1.5e9, 4.1e9)  # unix seconds
+_YEAR = 366 * 86_400.0
+
+LONGEST_WAIT = 86_400.0
+"""Seconds that a provider can have itself left alone for by one answer. After that it is asked again, whatever it said."""
+
+_LONGEST_MONTH = 32 * 86_400.0
+
+
+def longest_wait(window: str | None) -> float:
+    """The same for a bucket of *window*: a month's may be used up for the rest of it."""
+    return _LONGEST_MONTH if window == "month" else LONGEST_WAIT
+
+
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 
@@ -26,17 +41,26 @@ def seconds(text: str | None) -> float | None:
     text = text.strip()
     pieces = _PIECE.findall(text)
     if pieces and "".join(number + unit for number, unit in pieces) == text:
-        return sum(float(number) * _SECONDS[unit] for number, unit in pieces)
+        total = sum(float(number) * _SECONDS[unit] for number, unit in pieces)
+        return total if total < _ABSURD else None
     return number_of(text)
 
 
+def _moment(number: float) -> float | None:
+    """*number* as a moment (unix seconds), if it can only be one; some tell it in milli- or microseconds."""
+    for scale in (1.0, 1e3, 1e6, 1e9):
+        if _THIS_CENTURY[0] <= number / scale < _THIS_CENTURY[1]:
+            return number / scale
+    return None
+
+
 def number_of(text: str | None) -> float | None:
-    """A plain non-negative number, or None."""
+    """A plain number that can be one of requests or tokens, or None: not below zero, not infinite, not absurd."""
     try:
         value = float(text or "")
     except ValueError:
         return None
-    return value if 0 <= value < float("inf") else None
+    return value if 0 <= value < _ABSURD else None
 
 
 Headers = Mapping[str, str]
@@ -77,14 +101,22 @@ def wait_of(headers: Headers) -> Wait:
     after = headers.get("retry-after")
     if after is None:
         used_up = _USED_UP.search(headers.get("ratelimit", ""))
-        return Wait(float(used_up[1])) if used_up else Wait()
+        return _bounded(float(used_up[1])) if used_up else Wait()
     retry_in = seconds(after)
     if retry_in is not None:
-        return Wait(retry_in)
+        return _bounded(retry_in)
     try:
         return Wait(until=parsedate_to_datetime(after).timestamp())
     except (ValueError, OverflowError):
         return Wait()
+
+
+def _bounded(retry_in: float) -> Wait:
+    """A wait of *retry_in* seconds, or until the moment that it is; of years, it is a mistake."""
+    until = _moment(retry_in)
+    if until is not None:
+        return Wait(until=until)
+    return Wait(min(retry_in, LONGEST_WAIT))
 
 
 def exhausted(rows: Iterable[LimitHeader], headers: Headers) -> Observation | None:
@@ -102,5 +134,9 @@ def from_headers(rows: Iterable[LimitHeader], headers: Headers) -> tuple[Observa
         if limit is None and remaining is None:
             continue
         resets_in = seconds(headers.get(row.resets)) if row.resets else None
+        if resets_in is not None and resets_in > _YEAR:  # a moment, or nonsense
+            resets_in = None
+        if limit is not None and remaining is not None:
+            remaining = min(remaining, limit)
         observed.append(Observation(row.unit, row.window, limit, remaining, resets_in, scope=row.scope))
     return tuple(observed)

@@ -8,6 +8,8 @@ aiohttp is what measurements favour (docs/decisions/0001-servers-and-clients.md)
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import lru_cache
@@ -21,6 +23,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.http_exceptions import HttpProcessingError
 
+from providers.addresses import is_near
 from providers.dialect import HttpRequest
 from providers.failures import Unreachable
 from providers.observations import Headers
@@ -113,7 +116,7 @@ class HttpWire:
         except TimeoutError as exc:
             raise Unreachable(f"no answer within {timeouts.head:g} s") from exc
         except _NEVER_SENT as exc:
-            raise _unsent(_reason(exc)) from exc
+            raise _unsent(_reason(exc), ours=_is_ours(exc, parts.hostname or "")) from exc
         except _BROKEN as exc:
             raise Unreachable(_reason(exc)) from exc
         return _HttpIncoming(response, self.finishing)
@@ -192,8 +195,13 @@ def _timeout(connect: float) -> aiohttp.ClientTimeout:
 
 @lru_cache(maxsize=256)
 def _proxy(scheme: str, host: str) -> str | None:
-    """The proxy that the environment names for *host*; aiohttp would look it up anew, in a thread, for each call."""
-    return None if proxy_bypass(host) else getproxies().get(scheme)
+    """
+    The proxy that the environment names for *host* (with its port); aiohttp would look it up anew, in a thread, for each
+    call. What is on this machine or network needs none, and a proxy could not reach it.
+    """
+    if is_near(urlsplit(f"//{host}").hostname or "") or proxy_bypass(host):
+        return None
+    return getproxies().get(scheme)
 
 
 _NEVER_SENT = (
@@ -202,10 +210,27 @@ _NEVER_SENT = (
 """Before these, no connection was there that a request could have gone out by."""
 
 
-def _unsent(message: str) -> Unreachable:
-    failure = Unreachable(message)
-    failure.reached = "unsent"
+def _unsent(message: str, *, ours: bool = False) -> Unreachable:
+    failure = Unreachable(f"{message} (the trouble is on this machine or its network)" if ours else message)
+    failure.reached, failure.ours = "unsent", ours
     return failure
+
+
+_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})
+_NO_NETWORK = frozenset({errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH})
+_NO_RESOLVER = frozenset({socket.EAI_AGAIN, socket.EAI_FAIL, getattr(socket, "EAI_SYSTEM", socket.EAI_FAIL)})
+
+
+def _is_ours(exc: Exception, host: str) -> bool:
+    """
+    Whether *exc* says that this machine has no descriptor left, no network or no resolver, rather than that *host* is away.
+    A host of our own network that cannot be reached is away.
+    """
+    error = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else None
+    if isinstance(error, socket.gaierror):
+        return error.errno in _NO_RESOLVER
+    number = error.errno if error is not None else None
+    return number in _OUT_OF_RESOURCES or (number in _NO_NETWORK and not is_near(host))
 
 
 def _reason(exc: Exception) -> str:

@@ -9,21 +9,20 @@ from urllib.parse import parse_qsl
 
 from gateway.api.drain import Drain
 from gateway.settings import Client, Settings
-from gateway.words import BadRequest, Forbidden, Stopping, Unauthorized
+from gateway.words import BadRequest, Stopping, Unauthorized
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 ANYBODY = Client(name="anybody", key_sha256="0" * 64)
-_LOCAL = (b"localhost", b"127.0.0.1", b"[::1]")
 
 
 class Authenticator:
     """
     Says which client a request comes from.
 
-    With no key configured everybody may call, with any credential or none; but only by a local name: a web page that
-    makes a browser call its own name for this address is refused (DNS rebinding). With keys configured, a client may
-    send its key as a bearer token, as ``x-api-key``, as Google's ``x-goog-api-key`` and ``?key=``, or as several of them;
-    one that is right is enough, for some programs fill the others with a placeholder.
+    With no key configured everybody may call, with any credential or none; what keeps web pages out then is in
+    ``origins``. With keys configured, a client may send its key as a bearer token, as ``x-api-key``, as Google's
+    ``x-goog-api-key`` and ``?key=``, or as several of them; one that is right is enough, for some programs fill the others
+    with a placeholder.
 
     Once *drain* has begun every request is refused.
     """
@@ -45,8 +44,8 @@ class Authenticator:
         """
         The client that *headers*, or the *query* of the address, belong to.
 
-        Raises Unauthorized (no key, or a wrong one), BadRequest (a credential or the host twice: which one was meant
-        cannot be told), Forbidden (called by a name that is not local) or Stopping.
+        Raises Unauthorized (no key, or a wrong one), BadRequest (a credential twice: which one was meant cannot be told)
+        or Stopping.
         """
         if self._drain.begun:
             raise Stopping
@@ -55,7 +54,6 @@ class Authenticator:
             if name in _LOOKED_AT and given.setdefault(name, value) != value:
                 raise BadRequest(f"two different {name.decode()!r} headers were sent: send one")
         if self.open:
-            _check_host(given.get(b"host", b""))
             return ANYBODY
         sent = [given.get(name, b"").strip() for name in _KEY_HEADERS] + [_bearer(given.get(b"authorization", b""))]
         keys = [key for key in (*sent, *_keys_in(query)) if key]
@@ -77,7 +75,7 @@ class Authenticator:
 
 
 _KEY_HEADERS = (b"x-api-key", b"x-goog-api-key")
-_LOOKED_AT = frozenset({b"authorization", b"host", *_KEY_HEADERS})
+_LOOKED_AT = frozenset({b"authorization", *_KEY_HEADERS})
 _MOST_FIELDS = 100
 
 
@@ -95,12 +93,3 @@ def _keys_in(query: bytes) -> list[bytes]:
     except ValueError:
         return []
     return [value.encode("utf-8", "replace") for name, value in fields if name == "key"]
-
-
-def _check_host(host: bytes) -> None:
-    name = host.rsplit(b":", 1)[0] if host.rpartition(b":")[2].isdigit() else host
-    if name.lower() not in _LOCAL:
-        raise Forbidden(
-            f"called as {name.decode('latin-1')!r}: with no client key set this gateway answers only to local names; "
-            f"set FREEWAY_API_KEY to be called by others"
-        )

@@ -27,6 +27,7 @@ from msgspec import Struct
 
 from gateway.api import errors
 from gateway.api.auth import ANYBODY, Authenticator
+from gateway.api.body import Left, read_body
 from gateway.api.connection import Receive, while_connected
 from gateway.api.options import Options, options_of
 from gateway.api.trace import trace
@@ -38,7 +39,7 @@ from gateway.request.engine import Answer, Engine
 from gateway.request.pipeline import answer
 from gateway.request.resume import StreamSession
 from gateway.settings import Client, Server
-from gateway.words import Broken, Call, GatewayError, Internal, Stopping, TooBig, WrongMethod
+from gateway.words import Broken, Call, GatewayError, Internal, Stopping, WrongMethod
 from providers.chat import Step, Usage
 from providers.failures import Interrupted
 
@@ -140,10 +141,6 @@ def spellings(path: str) -> list[str]:
     return [path] if bare == path else [path, bare, f"/v1{path}"]
 
 
-class _Left(Exception):
-    """The caller left while sending the request."""
-
-
 class _Exchange:
     """One request being served, and what is told of it in the end."""
 
@@ -173,7 +170,7 @@ class _Exchange:
                 self._end("left", 499)
         except GatewayError as error:
             await self._fail(error)
-        except _Left:
+        except Left:
             self._end("left", 499)
         except asyncio.CancelledError:  # by the server, whose drain does not wait any longer
             await self._fail(Stopping())
@@ -191,7 +188,7 @@ class _Exchange:
             raise WrongMethod(f"{scope['method']} is not possible here: POST {self._surface.expects}")
         client = self._host.authenticator.admit(headers, scope.get("query_string", b""))
         self._client = client.name
-        body = await _body(receive, self._host.server.max_body)
+        body = await read_body(receive, headers, self._host.server.max_body)
         options = options_of(headers, engine.limits, client, _caller(client, scope), self._id, self._began)
         self._traced = options.traced
         parsed = self._surface.parse(body, options.at(scope))
@@ -308,22 +305,6 @@ def _caller(client: Client, scope: Any) -> str:
     """The name under which it waits: the client's, or, where no client has a key, the address that it calls from."""
     peer = scope.get("client")
     return f"{client.name} {peer[0]}" if client is ANYBODY and peer else client.name
-
-
-async def _body(receive: Receive, limit: int) -> bytes:
-    """The body, of *limit* bytes at most."""
-    pieces, size, more = [], 0, True
-    while more:
-        message: Any = await receive()
-        if message["type"] == "http.disconnect":
-            raise _Left
-        piece = message.get("body", b"")
-        size += len(piece)
-        if size > limit:
-            raise TooBig(f"the body is longer than {limit} bytes")
-        pieces.append(piece)
-        more = message.get("more_body", False)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 # ── the connection ──

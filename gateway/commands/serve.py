@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import ipaddress
-import signal
 import socket
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import Any, cast
+from typing import TextIO, cast
 
 import aiohttp
 import click
 import msgspec
-import uvicorn
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.api.drain import Drain
 from gateway.app import create_app
 from gateway.cli import Surroundings
+from gateway.commands import server as http
 from gateway.observe import log
+from gateway.observe.outlet import Outlet, hold_standard_files
 from gateway.settings import EMBEDDED, Settings
 from providers.client import Prepare
 from providers.dialect import Account
@@ -42,6 +39,7 @@ def command(around: Surroundings, json_log: bool) -> None:
     Listens on 127.0.0.1:8000 unless HOST and PORT say otherwise. On an address that others can reach it needs a client
     key: set FREEWAY_API_KEY, or make keys with `freeway key`.
     """
+    hold_standard_files()
     settings = around.settings()
     _refuse_open_door(settings)
     prepare: dict[str, Prepare] = {}
@@ -53,106 +51,17 @@ def command(around: Surroundings, json_log: bool) -> None:
         prepare[EMBEDDED] = starting(server, settings)
         drain.on_end(server.stop)
     listening = _listen(settings)
-    log.configure(json=json_log or not sys.stderr.isatty(), secrets=settings.secrets())
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    out = Outlet(2)
+    log.configure(json=json_log or not terminal, secrets=settings.secrets(), out=out)
     app = create_app(settings, observers=[log.LogObserver()], prepare=prepare, drain=drain)
     sources = [spec.title for name, spec in settings.active().items() if name != "ollama" or ollama]
-    _greet(settings, listening.getsockname()[1], ", ".join(sources))
-    run(app, listening, settings.server.drain, drain)
-
-
-class _Server(uvicorn.Server):
-    """Goes on listening while it drains: whoever asks then is told, rather than not answered."""
-
-    def __init__(self, config: uvicorn.Config, drain: Drain, grace: float) -> None:
-        super().__init__(config)
-        self._drain, self._grace = drain, grace
-        self._signal: int | None = None
-        self._until = 0.0  # event loop's time
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal begins the drain, the next ends it."""
-        if self._signal is not None:
-            super().handle_exit(sig, frame)
-        self._signal = sig
-
-    async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: whether it is time to go."""
-        if self._signal is not None and not self.should_exit:
-            now = asyncio.get_running_loop().time()
-            if not self._drain.begun:
-                self._drain.begin()
-                self._until = now + self._grace
-            if not self.server_state.tasks or now >= self._until:
-                super().handle_exit(self._signal, None)
-        return await super().on_tick(counter)
-
-
-class _HeadWithBody:
-    """
-    A *transport* that writes the head of a response together with what follows it in the same turn of *loop*: one system
-    call and one wake-up of the caller instead of two, about 10 µs a request. (uvicorn writes head and body one by one, and
-    neither asyncio nor uvloop joins what is written in one turn.)
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
-        self._head = b""
-
-    def write(self, data: bytes) -> None:
-        """Write *data*, or, if it is a head, keep it until the next write or the end of the turn."""
-        if self._head:
-            head, self._head = self._head, b""
-            self._transport.write(head + data)
-        elif data.startswith(_HEADS):
-            self._head = data
-            self._loop.call_soon(self._flush)
-        else:
-            self._transport.write(data)
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        if self._head:
-            self.write(b"")
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-
-_HEADS = tuple(b"HTTP/1.1 %d" % kind for kind in (2, 3, 4, 5))
-"""How the heads of final responses begin. A body may begin so, too: that is written at the end of the turn as well."""
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's, with the transport above."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast("asyncio.Transport", _HeadWithBody(transport, self.loop)))
-
-
-def run(app: object, listening: socket.socket, grace: float, drain: Drain) -> None:
-    """Serve until SIGTERM or SIGINT, then let unfinished answers go on for *grace* seconds and leave with status 0."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))  # uvicorn takes over, and raises the signal again in the end
-    config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        loop="uvloop" if sys.platform != "win32" else "auto",
-        http=_Protocol,
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        proxy_headers=False,
-        log_level="warning",
-        server_header=False,
-        date_header=False,
-        timeout_graceful_shutdown=1,  # what the drain did not wait for is cancelled
-    )
-    gc.collect()
-    gc.freeze()  # what is here now stays: no collection need look at it again
-    gc.set_threshold(20_000, 50, 100)  # requests leave few cycles, and looking for them is some 5 % of their cost
-    _Server(config, drain, grace).run(sockets=[listening])
+    greeting = Console(file=cast("TextIO", out), highlight=False, force_terminal=terminal)
+    _greet(greeting, settings, listening.getsockname()[1], ", ".join(sources))
+    try:
+        http.run(app, listening, settings.server, drain)
+    finally:
+        out.close(1.0)
 
 
 def starting(server: embedded.EmbeddedServer, settings: Settings) -> Prepare:
@@ -164,13 +73,24 @@ def starting(server: embedded.EmbeddedServer, settings: Settings) -> Prepare:
     return prepare
 
 
+SHORTEST_KEY = 16
+"""Characters of a client key where others can reach the gateway: fewer can be guessed."""
+
+
 def _refuse_open_door(settings: Settings) -> None:
-    if settings.client_key or settings.client or _is_loopback(settings.server.host):
+    host, key = settings.server.host, settings.client_key
+    if _is_loopback(host):
         return
-    raise click.ClickException(
-        f"HOST={settings.server.host} can be reached by others, and no client key is set, so anybody could use your "
-        f"keys. Set FREEWAY_API_KEY to a long random text, or make a key with `freeway key`."
-    )
+    if key is None and not settings.client:
+        raise click.ClickException(
+            f"HOST={host} can be reached by others, and no client key is set, so anybody could use your keys. Set "
+            f"FREEWAY_API_KEY to a long random text, or make a key with `freeway key`."
+        )
+    if key is not None and len(key) < SHORTEST_KEY:
+        raise click.ClickException(
+            f"HOST={host} can be reached by others, and FREEWAY_API_KEY has only {len(key)} characters, which can be "
+            f"guessed. Set it to {SHORTEST_KEY} or more, for example to what `openssl rand -hex 32` prints."
+        )
 
 
 def _is_loopback(host: str) -> bool:
@@ -259,7 +179,7 @@ def _listen(settings: Settings) -> socket.socket:
     return listening
 
 
-def _greet(settings: Settings, port: int, sources: str) -> None:
+def _greet(console: Console, settings: Settings, port: int, sources: str) -> None:
     host = settings.server.host if ":" not in settings.server.host else f"[{settings.server.host}]"
     key = " -H 'authorization: Bearer YOUR_KEY'" if settings.client_key or settings.client else ""
     console.print(f"Freeway on http://{host}:{port}/v1 in front of: {sources}", soft_wrap=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import Iterable, MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -24,12 +25,13 @@ from gateway.events import (
     StoreChanged,
     Withdrawn,
 )
+from gateway.observe.outlet import Outlet
 
 
-def configure(*, json: bool, secrets: Iterable[str] = ()) -> None:
+def configure(*, json: bool, secrets: Iterable[str] = (), out: Outlet | None = None) -> None:
     """
-    Write to standard error: readable on a terminal, one JSON object a line elsewhere. Of what is written, every one of
-    *secrets* is blotted out, wherever it comes from.
+    Write to *out*, or to standard error: readable on a terminal, one JSON object a line elsewhere. Of what is written, every
+    one of *secrets* is blotted out, wherever it comes from. With *out* given, libraries write there, too.
     """
     renderer = structlog.processors.JSONRenderer(_encoded) if json else structlog.dev.ConsoleRenderer()
     structlog.configure(
@@ -40,9 +42,11 @@ def configure(*, json: bool, secrets: Iterable[str] = ()) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", out or sys.stderr)),
         cache_logger_on_first_use=True,
     )
+    if out is not None:
+        logging.basicConfig(handlers=[_OfLibraries()], level=logging.WARNING, force=True)
 
 
 def _encoded(line: Any, **_: Any) -> str:
@@ -63,6 +67,19 @@ class _Blotter:
                         value = value.replace(secret, "***")  # noqa: PLW2901
                 line[name] = value
         return line
+
+
+class _OfLibraries(logging.Handler):
+    """What libraries log, as lines of ours. Of an exception the message is left out: it may quote a request."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        more: dict[str, str] = {}
+        if record.exc_info and record.exc_info[0] is not None:
+            where = "".join(traceback.format_tb(record.exc_info[2]))
+            more["traceback"] = f"{where}{record.exc_info[0].__qualname__}"
+        structlog.get_logger().log(
+            record.levelno, "a library says", library=record.name, said=record.getMessage(), **more
+        )
 
 
 class LogObserver:

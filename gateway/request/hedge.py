@@ -145,6 +145,7 @@ async def _attempt(slot: Slot, tried: Tried, engine: Engine) -> Answer | None:
         took = engine.clock.now() - sent_at
         engine.tell(Attempted(call.id, deployment.name, type(failure).__name__, failure.message))
         tried.add(outcome.report(failure, slot, took, engine))
+        outcome.acquit(tried.attempts, engine)
         return None
     except BaseException:  # the caller left, or another was quicker: the provider has it
         engine.view.health.left(deployment.name)

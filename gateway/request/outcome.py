@@ -16,10 +16,11 @@ from gateway.quota.ledger import Unserved
 from gateway.quota.nouns import Cost
 from gateway.request.engine import Engine, Slot
 from gateway.request.plan import Attempt
+from gateway.request.poison import LATELY, is_poisonous, looks_poisoned
 from gateway.words import BadRequest, Deployment, GatewayError, NothingCapable, Refused, TooLong
 from providers import failures as f
 from providers.chat import Usage
-from providers.observations import Observation
+from providers.observations import Observation, longest_wait
 
 HOUR, DAY = 3600.0, 86_400.0
 
@@ -85,7 +86,16 @@ def report(failure: f.ProviderFailure, slot: Slot, took: float, engine: Engine) 
         _learn(failure, deployment, engine, now)
     if cause is not None:
         _learn(cause, deployment, engine, now)
-    return Attempt(deployment, failure, took, CONSEQUENCES[type(failure)].again)
+    well = engine.view.health.answered_since(deployment.provider.name, now - LATELY)
+    return Attempt(deployment, failure, took, CONSEQUENCES[type(failure)].again, well and looks_poisoned(failure))
+
+
+def acquit(attempts: Sequence[Attempt], engine: Engine) -> None:
+    """If the request is what broke those that were asked, cool none of them for it."""
+    broke = [attempt for attempt in attempts if attempt.broke]
+    if is_poisonous(attempt.deployment.provider.name for attempt in broke):
+        for attempt in broke:
+            engine.view.health.acquitted(attempt.deployment.name)
 
 
 def told(attempts: Sequence[Attempt]) -> GatewayError | None:
@@ -94,6 +104,13 @@ def told(attempts: Sequence[Attempt]) -> GatewayError | None:
         tells = CONSEQUENCES[type(attempt.failure)].tells
         if tells is not None:
             return tells(attempt.failure.message)
+    broke = [attempt for attempt in attempts if attempt.broke]
+    if is_poisonous(attempt.deployment.provider.name for attempt in broke):
+        names = ", ".join(attempt.deployment.name for attempt in broke)
+        return Refused(
+            f"this request seems to break those that answer it: {names} answered others within the last minute and failed "
+            f"at it, the last one with: {broke[-1].failure.message}"
+        )
     return None
 
 
@@ -109,7 +126,7 @@ def _learn(failure: f.ProviderFailure, deployment: Deployment, engine: Engine, n
     follows = CONSEQUENCES[type(failure)]
     if follows.closes_bucket and isinstance(failure, f.RateLimited):
         _close(failure, deployment, engine, now)
-    if follows.cools:
+    if follows.cools and not failure.ours:
         until = failure.until if failure.until is not None else _after(now, failure.retry_in)
         engine.view.health.failed(deployment.name, failure.message, follows.cools, now, until)
     if follows.withdraws:
@@ -174,7 +191,8 @@ def _close(failure: f.RateLimited, deployment: Deployment, engine: Engine, now: 
             engine.ledger.observe([bucket], [used_up], now)
             engine.view.health.failed(deployment.name, failure.message, 2.0, now)
         else:
-            engine.ledger.close(bucket, None if until is None else until - now, failure.message)
+            closes_for = None if until is None else min(until - now, longest_wait(bucket.window_name))
+            engine.ledger.close(bucket, closes_for, failure.message)
     if not named:
         engine.view.health.failed(deployment.name, failure.message, 30.0, now, until)
 

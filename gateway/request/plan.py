@@ -57,6 +57,7 @@ class Attempt(Struct, frozen=True):
     failure: ProviderFailure
     took: float = 0.0
     again: bool = False  # it may be asked once more for the same call
+    broke: bool = False  # the request may have broken it: it was well a moment ago
 
 
 class Tried:

@@ -65,6 +65,7 @@ class Health:
         self._paces: dict[str, Pace] = {}
         self._expected: dict[str, float | None] = {}
         self._untold = False
+        self._answered: dict[str, float] = {}  # by provider, the moment of the last answer here
         state.watch(_COOLDOWNS, Cooldown, self._hear_cooldowns)
         state.watch(_PACES, dict[str, Pace], self._hear_paces)
         state.gather(self._gather)
@@ -152,9 +153,19 @@ class Health:
 
     def served(self, name: str, now: float) -> None:
         """It answered."""
+        self._answered[name.partition("/")[0]] = now
         if name in self._cooldowns:
             self._tell_cooldown(name, None)
         self._learn(name, self._known(name, now).after(answered=True, now=now))
+
+    def answered_since(self, provider: str, moment: float) -> bool:
+        """Whether some deployment of *provider* answered a request here since *moment*."""
+        return self._answered.get(provider, 0.0) >= moment
+
+    def acquitted(self, name: str) -> None:
+        """Its failure was the request's: what followed from it is undone."""
+        if name in self._cooldowns:
+            self._tell_cooldown(name, None)
 
     def timed(self, name: str, points: Iterable[Point], now: float) -> None:
         """An answer came as quickly as *points* tell."""

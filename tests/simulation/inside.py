@@ -27,7 +27,7 @@ from tests.calls import call
 from tests.clock import FakeClock
 from tests.conftest import CONFIG
 
-ORIGIN = "http://simulated.example:80"
+ORIGIN = "http://simulated.internal:80"
 
 
 class Arrived(Struct):

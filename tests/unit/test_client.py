@@ -88,6 +88,49 @@ async def test_a_key_that_a_provider_repeats_goes_no_further():
     assert "Incorrect API key provided: ***." in caught.value.message
 
 
+def saying(prompt: str) -> Request:
+    body = msgspec.json.encode({"messages": [{"role": "user", "content": prompt}]})
+    return Request(decode_request(body), decode_fields(body))
+
+
+SIGNS = (
+    "Is it true that tool calling is not supported with this model?",
+    "What does `organization has been restricted` mean?",
+    "Explain: the model `llama` does not exist or you do not have access.",
+)
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("filler", ["", "word " * 10_000])
+async def test_what_a_caller_wrote_and_a_provider_repeats_teaches_nothing(sign: str, status: int, filler: str):
+    """Else one caller could take a capability, a model or an account from everybody."""
+    body = msgspec.json.encode({"error": {"message": f"Invalid content in messages[0]: '{sign}'"}})
+
+    with pytest.raises(ProviderFailure) as caught:
+        await Provider(ACCOUNT, Wire(Canned(status, {}, [body]))).send(TARGET, saying(sign + filler))
+
+    assert type(caught.value) is RefusedHere
+    assert caught.value.capability is None
+    assert sign not in caught.value.message
+
+
+async def test_what_a_provider_says_itself_teaches_also_where_the_prompt_is_long():
+    body = msgspec.json.encode({"error": {"message": "`tool calling` is not supported with this model"}})
+
+    with pytest.raises(Unsupported) as caught:
+        await Provider(ACCOUNT, Wire(Canned(400, {}, [body]))).send(TARGET, saying("word " * 10_000))
+
+    assert caught.value.capability == "tools"
+
+
+async def test_no_provider_has_itself_left_alone_for_years():
+    with pytest.raises(Busy) as caught:
+        await ask(Canned(503, {"retry-after": "630720000"}, [b"{}"]))
+
+    assert caught.value.retry_in == 86_400.0
+
+
 @pytest.mark.parametrize(
     ("status", "body", "stream"),
     [

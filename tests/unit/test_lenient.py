@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.chat import Chunk, Completion
-from providers.lenient import decode_leniently
+from providers.lenient import decode_leniently, dollars_of
 
 KEYS = st.sampled_from(
     [
@@ -48,3 +48,21 @@ def test_an_answer_that_needs_no_mending_keeps_its_bytes():
 def test_what_is_no_json_is_refused():
     with pytest.raises(msgspec.DecodeError):
         decode_leniently(b"<html>", msgspec.json.Decoder(Completion).decode, "chat.completion")
+
+
+@pytest.mark.parametrize(
+    ("told", "dollars"),
+    [
+        ("0.002", 0.002), (" $0.002 ", 0.002), (0.5, 0.5), (1, 1.0), ("1e-9", 1e-9), ("0", 0.0), (0, 0.0),
+        (None, None), (True, None), ("free", None), ("nan", None), (-1, None), ([1], None), ("inf", 1e9), (10**400, None),
+    ],
+)  # fmt: skip
+def test_a_cost_is_seen_however_it_is_told(told, dollars):
+    assert dollars_of(told) == dollars
+
+
+def test_a_cost_told_as_text_is_that_of_the_answer():
+    data = b'{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": "3", "cost": "0.002"}}'
+    answer, _ = decode_leniently(data, msgspec.json.Decoder(Completion).decode, "chat.completion")
+
+    assert answer.usage.cost == 0.002

@@ -64,6 +64,13 @@ def test_whatever_a_header_holds_it_is_a_wait_or_none(text: str):
         ({"retry-after": "0"}, Wait(0.0)),
         ({"retry-after": "Mon, 23 Nov 2026 16:00:00 GMT"}, Wait(until=1795449600.0)),
         ({"retry-after": "tomorrow"}, Wait()),
+        ({"retry-after": "630720000"}, Wait(86_400.0)),
+        ({"retry-after": "1e300"}, Wait()),
+        ({"retry-after": "1795449600"}, Wait(until=1795449600.0)),
+        ({"retry-after": "1795449600000"}, Wait(until=1795449600.0)),
+        ({"retry-after": "1795449600000000"}, Wait(until=1795449600.0)),
+        ({"retry-after": "-5"}, Wait()),
+        ({"ratelimit": '"api";r=0;t=99999999999'}, Wait(86_400.0)),
         ({"ratelimit": '"api";r=0;t=55'}, Wait(55.0)),
         ({"ratelimit": '"api";r=3;t=55'}, Wait()),
     ],
@@ -120,3 +127,21 @@ def test_the_bucket_that_is_used_up_is_found():
 
 def test_a_bucket_that_never_holds_anything_goes_before_one_that_is_empty_now():
     assert exhausted(ROWS, {"lr": "5", "rr": "0", "lt": "0"}) == Observation("tokens", "minute", 0.0)
+
+
+@pytest.mark.parametrize("remaining", ["-1", "inf", "-inf", "nan", "1e30", "lots"])
+def test_what_cannot_remain_tells_nothing_of_what_does(remaining):
+    (said,) = from_headers(ROWS, {"lr": "5", "rr": remaining})
+
+    assert (said.limit, said.remaining) == (5.0, None)
+
+
+def test_no_more_remains_than_there_is():
+    assert from_headers(ROWS, {"lr": "5", "rr": "4000"})[0].remaining == 5.0
+
+
+@pytest.mark.parametrize(("told", "resets_in"), [("1795449600000000", None), ("1795449600", None), ("3600", 3600.0)])
+def test_a_reset_told_as_a_moment_is_no_duration(told, resets_in):
+    row = LimitHeader(unit="requests", window="day", limit="l", resets="t")
+
+    assert from_headers([row], {"l": "5", "t": told})[0].resets_in == resets_in

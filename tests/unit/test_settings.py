@@ -99,3 +99,34 @@ def test_a_key_shows_itself_nowhere(tmp_path):
 
     assert "secret" not in repr(found)
     assert repr(Secret("x")) == "***"
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("", True), ("0.0.0.0", True), ("192.168.1.7", True), ("ollama:11434", True), ("nas.local", True),
+        ("https://models.example.com", False), ("203.0.113.7", True), ("8.8.8.8:11434", False),
+    ],
+)  # fmt: skip
+def test_an_ollama_elsewhere_is_not_taken_for_hardware_of_ones_own(tmp_path, host, local):
+    """Nobody knows what it costs and who reads along; a file of one's own may say."""
+    spec = load(tmp_path, OLLAMA_HOST=host).provider["ollama"]
+
+    assert (spec.free.kind == "local", spec.data_policy.trains == "no") == (local, local)
+
+
+def test_a_file_of_ones_own_says_what_an_ollama_elsewhere_is(tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text('[provider.ollama.free]\nkind = "plan"\nbecause = "my own server"\n')
+    spec = load(tmp_path, OLLAMA_HOST="https://models.example.com", FREEWAY_CONFIG=str(own)).provider["ollama"]
+
+    assert spec.free.kind == "plan"
+
+
+@pytest.mark.parametrize("origin", ["chat.example", "https://chat.example/path", "https://*.example", ""])
+def test_an_origin_that_no_browser_sends_is_a_mistake(tmp_path, origin):
+    own = tmp_path / "own.toml"
+    own.write_text(f'[server]\norigins = ["{origin}"]\n')
+
+    with pytest.raises(BadSettings, match=r"server\.origins"):
+        load(tmp_path, FREEWAY_CONFIG=str(own))

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import aiohttp.connector
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from providers import wire as wire_module
 from providers.dialect import HttpRequest
 from providers.failures import Unreachable
 from providers.spec import Timeouts
@@ -176,6 +180,52 @@ async def test_a_connection_that_is_not_made_in_time_is_told_as_such(full):
             await wire.send(request_to(full), Timeouts(connect=0.1))
 
     assert caught.value.reached == "unsent"
+
+
+@pytest.mark.parametrize(
+    ("error", "host", "ours"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "api.example.com", True),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), "api.example.com", True),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "api.example.com", True),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "192.168.1.7", False),
+        (OSError(errno.ECONNREFUSED, "Connection refused"), "api.example.com", False),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), "api.example.com", True),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "api.example.com", False),
+    ],
+)
+async def test_our_own_trouble_is_told_apart_from_theirs(monkeypatch, error: OSError, host: str, ours: bool):
+    """No descriptor, no network and no resolver say nothing of a provider."""
+
+    async def failing(*_: Any, **__: Any) -> Any:
+        key = ConnectionKey(host, 443, True, True, None, None, None)
+        kind = aiohttp.ClientConnectorDNSError if isinstance(error, socket.gaierror) else aiohttp.ClientConnectorError
+        raise kind(key, error)
+
+    async with HttpWire(user_agent="freeway") as wire:
+        monkeypatch.setattr(wire._session, "request", failing)
+        with pytest.raises(Unreachable) as caught:
+            await wire.send(HttpRequest("GET", f"https://{host}/v1", {}), Timeouts())
+
+    assert (caught.value.reached, caught.value.ours) == ("unsent", ours)
+
+
+@pytest.mark.parametrize(
+    ("host", "proxied"),
+    [
+        ("api.example.com", True), ("8.8.8.8:443", True), ("localhost:11434", False), ("127.0.0.1:9", False),
+        ("[::1]:9", False), ("192.168.1.7", False), ("10.0.0.1:80", False), ("ollama:11434", False),
+        ("nas.local", False), ("host.docker.internal:11434", False), ("100.64.1.2", False), ("169.254.1.1", False),
+    ],
+)  # fmt: skip
+def test_no_proxy_is_asked_for_what_is_on_this_machine_or_network(monkeypatch, host: str, proxied: bool):
+    for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    wire_module._proxy.cache_clear()
+
+    assert (wire_module._proxy("http", host) is not None) == proxied
+    wire_module._proxy.cache_clear()
 
 
 async def test_a_connection_that_is_refused_sent_nothing():
