@@ -164,7 +164,7 @@ class _Surface:
     stream_type: ClassVar[str] = "application/x-ndjson"
 
     def __init__(self) -> None:
-        self._model, self._now = "", 0.0
+        self._model, self._came_at = "", ""
         self._thinks = True
         self._calls, self._usage = StreamedAnswer(), Usage()
         self._finish: str | None = None
@@ -211,7 +211,8 @@ class _Surface:
         return before + encode(self._last({})) + b"\n"
 
     def _begin(self, asked: _Asked, options: Options) -> None:
-        self._model, self._now, self._thinks = asked.model or "", options.now, asked.think is not False
+        self._model, self._thinks = asked.model or "", asked.think is not False
+        self._came_at = datetime.fromtimestamp(options.now, UTC).isoformat().replace("+00:00", "Z")
 
     def _loaded(self, asked: _Asked) -> Ready:
         """The answer to a request that says nothing: a model is to be loaded, or to be let go."""
@@ -244,8 +245,7 @@ class _Surface:
         return encode({**self._fields(said), "done": False}) + b"\n"
 
     def _fields(self, said: dict[str, Any]) -> dict[str, Any]:
-        stamp = datetime.fromtimestamp(self._now, UTC).isoformat().replace("+00:00", "Z")
-        return {"model": self._model, "created_at": stamp, **self._spelled(said)}
+        return {"model": self._model, "created_at": self._came_at, **self._spelled(said)}
 
     def _spelled(self, said: dict[str, Any]) -> dict[str, Any]:
         raise NotImplementedError
