@@ -15,7 +15,17 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gateway.api.http import Ready
-from gateway.api.neutral import CallIds, Number, StreamedAnswer, WholeCall, chat_of, embed_of, vectors_of, whole_number
+from gateway.api.neutral import (
+    CallIds,
+    Number,
+    StreamedAnswer,
+    WholeCall,
+    chat_of,
+    embed_of,
+    untagged,
+    vectors_of,
+    whole_number,
+)
 from gateway.api.openai import decoded
 from gateway.api.options import Options
 from gateway.words import BadRequest, Call, GatewayError
@@ -87,14 +97,9 @@ _MAGIC = {"/9j/": "image/jpeg", "R0lG": "image/gif", "UklG": "image/webp"}
 """How the bytes of an image begin, as base64; whatever else is sent is most likely a PNG."""
 
 
-def model_of(name: str) -> str:
-    """The model that Ollama's programs mean by *name*: they put ``:latest`` after one that has no tag."""
-    return name if "/" in name else name.removesuffix(":latest")
-
-
 def _neutral(asked: _Asked) -> dict[str, Any]:
     """What both ways have in common, as the fields of a neutral request."""
-    fields: dict[str, Any] = {"model": model_of(asked.model or ""), "stream": asked.stream is not False}
+    fields: dict[str, Any] = {"model": untagged(asked.model or ""), "stream": asked.stream is not False}
     options = asked.options or {}
     for name in _OPTIONS:
         value = options.get(name)
@@ -307,7 +312,7 @@ class Embed(_Surface):
         texts = [given] if isinstance(given, str) and given else list(given or ())
         if not texts:
             return Ready(encode(self._answered([], None)))
-        return embed_of(model_of(asked.model or ""), texts, whole_number(asked.dimensions), options)
+        return embed_of(untagged(asked.model or ""), texts, whole_number(asked.dimensions), options)
 
     def render_whole(self, whole: Any) -> bytes:
         found: Embeddings = whole
