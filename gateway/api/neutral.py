@@ -59,6 +59,11 @@ def vectors_of(data: bytes) -> list[msgspec.Raw]:
     return [one.embedding for one in _decode_vectors(data).data]
 
 
+def untagged(name: str) -> str:
+    """The model that Ollama's programs mean by *name*: they put ``:latest`` after one that has no tag."""
+    return name if "/" in name else name.removesuffix(":latest")
+
+
 def effort_of(budget: float) -> str:
     """A budget of tokens to think, as the word for it: Gemini's own table ("OpenAI compatibility"), read backwards."""
     if budget <= 0:

@@ -15,7 +15,17 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gateway.api.http import Ready
-from gateway.api.neutral import CallIds, Number, StreamedAnswer, WholeCall, chat_of, embed_of, vectors_of, whole_number
+from gateway.api.neutral import (
+    CallIds,
+    Number,
+    StreamedAnswer,
+    WholeCall,
+    chat_of,
+    embed_of,
+    untagged,
+    vectors_of,
+    whole_number,
+)
 from gateway.api.openai import decoded
 from gateway.api.options import Options
 from gateway.words import BadRequest, Call, GatewayError
@@ -87,14 +97,9 @@ _MAGIC = {"/9j/": "image/jpeg", "R0lG": "image/gif", "UklG": "image/webp"}
 """How the bytes of an image begin, as base64; whatever else is sent is most likely a PNG."""
 
 
-def model_of(name: str) -> str:
-    """The model that Ollama's programs mean by *name*: they put ``:latest`` after one that has no tag."""
-    return name if "/" in name else name.removesuffix(":latest")
-
-
 def _neutral(asked: _Asked) -> dict[str, Any]:
     """What both ways have in common, as the fields of a neutral request."""
-    fields: dict[str, Any] = {"model": model_of(asked.model or ""), "stream": asked.stream is not False}
+    fields: dict[str, Any] = {"model": untagged(asked.model or ""), "stream": asked.stream is not False}
     options = asked.options or {}
     for name in _OPTIONS:
         value = options.get(name)
@@ -164,7 +169,7 @@ class _Surface:
     stream_type: ClassVar[str] = "application/x-ndjson"
 
     def __init__(self) -> None:
-        self._model, self._now = "", 0.0
+        self._model, self._came_at = "", ""
         self._thinks = True
         self._calls, self._usage = StreamedAnswer(), Usage()
         self._finish: str | None = None
@@ -211,7 +216,8 @@ class _Surface:
         return before + encode(self._last({})) + b"\n"
 
     def _begin(self, asked: _Asked, options: Options) -> None:
-        self._model, self._now, self._thinks = asked.model or "", options.now, asked.think is not False
+        self._model, self._thinks = asked.model or "", asked.think is not False
+        self._came_at = datetime.fromtimestamp(options.now, UTC).isoformat().replace("+00:00", "Z")
 
     def _loaded(self, asked: _Asked) -> Ready:
         """The answer to a request that says nothing: a model is to be loaded, or to be let go."""
@@ -244,8 +250,7 @@ class _Surface:
         return encode({**self._fields(said), "done": False}) + b"\n"
 
     def _fields(self, said: dict[str, Any]) -> dict[str, Any]:
-        stamp = datetime.fromtimestamp(self._now, UTC).isoformat().replace("+00:00", "Z")
-        return {"model": self._model, "created_at": stamp, **self._spelled(said)}
+        return {"model": self._model, "created_at": self._came_at, **self._spelled(said)}
 
     def _spelled(self, said: dict[str, Any]) -> dict[str, Any]:
         raise NotImplementedError
@@ -307,7 +312,7 @@ class Embed(_Surface):
         texts = [given] if isinstance(given, str) and given else list(given or ())
         if not texts:
             return Ready(encode(self._answered([], None)))
-        return embed_of(model_of(asked.model or ""), texts, whole_number(asked.dimensions), options)
+        return embed_of(untagged(asked.model or ""), texts, whole_number(asked.dimensions), options)
 
     def render_whole(self, whole: Any) -> bytes:
         found: Embeddings = whole

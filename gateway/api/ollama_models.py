@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from gateway import __version__
 from gateway.api.auth import Authenticator
-from gateway.api.neutral import Abilities, abilities_of, serving_as
+from gateway.api.neutral import Abilities, abilities_of, serving_as, untagged
 from gateway.api.openai import decoded
 from gateway.request.engine import Engine
 from gateway.words import UnknownModel
@@ -44,8 +44,7 @@ class _Named(Struct):
     stream: bool | None = None
 
     def meant(self) -> str:
-        name = self.model or self.name or ""
-        return name if "/" in name else name.removesuffix(":latest")
+        return untagged(self.model or self.name or "")
 
 
 _decode_named = msgspec.json.Decoder(_Named).decode
