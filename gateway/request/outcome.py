@@ -111,7 +111,10 @@ def _learn(failure: f.ProviderFailure, deployment: Deployment, engine: Engine, n
         _close(failure, deployment, engine, now)
     if follows.cools:
         until = failure.until if failure.until is not None else _after(now, failure.retry_in)
-        engine.view.health.failed(deployment.name, failure.message, follows.cools, now, until)
+        # Where no connection can be made, that concerns all models at this address.
+        nowhere = isinstance(failure, f.Unreachable) and failure.reached == "unsent"
+        name = deployment.provider.name if nowhere else deployment.name
+        engine.view.health.failed(name, failure.message, follows.cools, now, until)
     if follows.withdraws:
         name = deployment.provider.name if failure.account_wide else deployment.name
         gone = isinstance(failure, f.ModelGone)

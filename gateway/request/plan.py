@@ -123,7 +123,7 @@ class Plan(Struct, frozen=True):
     """
     The deployments that could serve a call now, best first, and why others could not for a while. *wants* is what was
     looked for: with another model in place of one that is gone. *full* are those of the unavailable that look full by the
-    levels known here. *retry* is when one of the unavailable is worth another try; it is that of all of them where *ranked*
+    levels known here, or are silent: a call that cannot wait asks them all the same. *retry* is when one of the unavailable is worth another try; it is that of all of them where *ranked*
     is empty.
     """
 
@@ -139,11 +139,12 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
     The plan for *call* at *now*, after what was *tried* for it.
 
     Those that look full are not ranked: whether the levels known here are still right is for the ledger to say, which is
-    asked before anybody is refused. Where a provider has failed for this call, others are asked first, whatever the caller's
-    order; the last resort comes after all others.
+    asked before anybody is refused. Where a provider has failed for this call, or is silent, others are asked first, whatever
+    the caller's order; the last resort comes after all others.
     """
     wants = view.catalog.standing_in(call, now)
-    prices, bid = view.prices(now), view.bid(call, wants, now)
+    prices, bid, silence = view.prices(now), view.bid(call, wants, now), view.health.silence
+    asked_later = tried.failed_at | silence.quiet(now)
     scored: list[tuple[tuple[int, int], float, int, Deployment]] = []
     later: list[tuple[tuple[int, int], float, int, Deployment]] = []
     last: list[Deployment] = []
@@ -164,12 +165,13 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
             last.append(deployment)
         else:
             price, busy = price_of(deployment, prices, now, bid.tokens)
+            busy = busy or silence.doubt(deployment.name, now)
             if busy is not None:
                 crowded.append(deployment)
                 unavailable.append(busy)
                 continue
             value = score(candidate, price, view.health.expected(deployment.name), bid)
-            rows = later if deployment.provider.name in tried.failed_at else scored
+            rows = later if deployment.provider.name in asked_later else scored
             rows.append((candidate.preference, -value, len(rows), deployment))
             if len(scored) == SHORTLIST:
                 break
