@@ -28,7 +28,7 @@ from gateway.request.engine import Answer, Engine, Slot
 from gateway.request.plan import Attempt, Plan, Tried, plan
 from gateway.routing.latency import Pace, Point
 from gateway.routing.rank import price_of
-from gateway.routing.silence import Asked, late_in
+from gateway.routing.silence import Asked
 from gateway.settings import Hedge
 from gateway.words import Deployment, Stopping
 from providers.failures import ProviderFailure, Superseded, Unreachable
@@ -147,8 +147,7 @@ def _sent(slot: Slot, engine: Engine) -> Asked:
     however long its caller stays. A model on this machine that loads is silent, too, and not watched.
     """
     now, pace, tokens = engine.clock.now(), engine.view.health.pace(slot.deployment.name), _tokens(slot)
-    overdue_in = patience(pace, tokens, math.inf)
-    asked = Asked(slot.deployment.name, now, min(late_in(pace, tokens), overdue_in), overdue_in)
+    asked = Asked.of(slot.deployment.name, now, pace, tokens, patience(pace, tokens, math.inf))
     if slot.deployment.proof.kind != "local":
         engine.view.health.sent(asked)
     return asked

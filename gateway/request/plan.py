@@ -165,7 +165,7 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
             last.append(deployment)
         else:
             price, busy = price_of(deployment, prices, now, bid.tokens)
-            busy = busy or silence.doubt(deployment.name, now)
+            busy = busy or silence.doubt(deployment.name, now, waited=bool(tried.waits))
             if busy is not None:
                 crowded.append(deployment)
                 unavailable.append(busy)
