@@ -57,7 +57,7 @@ async def send(slot: Slot, tried: Tried, budget: int, engine: Engine) -> Answer 
     The answer of *slot*, or of a second deployment that was asked, too, once it has begun. None: all that were asked
     failed, which *tried* then knows, and what follows from it is done. Cancelling it cancels all upstream calls.
     """
-    if tried.hedged or engine.limits.hedge == "off" or len(tried.attempts) + 1 >= budget:
+    if tried.hedged or engine.limits.hedge == "off" or tried.spent(budget, under_way=1):
         return await _attempt(slot, _sent(slot, engine), tried, engine)
     asked_at, before = engine.clock.now(), len(tried.attempts)
     begun: Answer | None = None
