@@ -174,6 +174,7 @@ async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> An
     now = engine.clock.now()
     health.heard(asked, now)
     health.served(deployment.name, now)
+    outcome.served(deployment, engine)
     warm_for = deployment.provider.spec.prompt_cache
     if warm_for:
         engine.view.affinity.served(call.session, deployment.name, now + warm_for)
