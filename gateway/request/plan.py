@@ -16,7 +16,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gateway.catalog.catalog import Catalog
 from gateway.quota.nouns import NoRoom
@@ -24,6 +24,7 @@ from gateway.routing.affinity import LONG, Sessions
 from gateway.routing.health import Health
 from gateway.routing.prices import Price
 from gateway.routing.rank import Bid, full, price_of, score
+from gateway.routing.talents import Talents
 from gateway.words import Call, Deployment, Exclusion, Wants
 from providers.failures import ProviderFailure, Superseded
 
@@ -52,12 +53,14 @@ class View(Struct, frozen=True):
     health: Health
     prices: Callable[[float], Mapping[str, Price]]
     affinity: Sessions
+    talents: Talents = field(default_factory=Talents)
 
     def bid(self, call: Call, wants: Wants, now: float) -> Bid:
         """What *call* brings to the ranking."""
         prefer = wants.prefer or self.catalog.prefers(wants.models[0])
         warm = self.affinity.warm(call.session, now) if call.prompt_tokens >= LONG else ""
-        return Bid(prefer, call.tokens, warm)
+        last_ways = self.talents.last_ways(self.catalog.deployments(), self.prices(now), now)
+        return Bid(prefer, call.tokens, warm, wants.capabilities, last_ways)
 
 
 class Attempt(Struct, frozen=True):
