@@ -52,7 +52,7 @@ async def test_where_nothing_else_has_room_a_text_takes_what_is_kept(tmp_path):
 
 
 async def test_in_the_last_hour_of_its_day_nothing_is_kept(tmp_path):
-    scene = await opened(tmp_path, more='[[model]]\nmodels = ["sees*"]\nquality = 0.9\n')
+    scene = await opened(tmp_path, more='[[model]]\nmodels = ["sees*"]\nquality = 0.7\n')
     assert (await scene.one("at noon")).heard.headers["x-freeway-provider"] == "a"
     midnight = (START // 86_400 + 1) * 86_400
     await scene.until(midnight - 1800.0)
