@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gateway.clock import Clock
 from gateway.events import Event
@@ -14,6 +14,7 @@ from gateway.quota.nouns import Reservation
 from gateway.request.plan import Attempt, View, Wait
 from gateway.request.queue import Queue
 from gateway.routing.calibration import Calibration
+from gateway.routing.limits import LearnedLimits
 from gateway.settings import Requests
 from gateway.words import Call, Deployment, Exclusion, Wants
 from providers.client import Reply
@@ -31,6 +32,7 @@ class Engine(Struct, frozen=True):
     limits: Requests
     tell: Callable[[Event], None]
     refresh: Callable[[str], None]
+    learned_limits: LearnedLimits = field(default_factory=LearnedLimits)
 
 
 class Slot(Struct, frozen=True):

@@ -6,13 +6,17 @@ Sending, and hedging: a call whose deployment says nothing for too long is sent 
 
 A source that says nothing is mostly a request that hangs: another that is asked at the same time answers sooner than its
 timeout comes (Dean and Barroso, *The tail at scale*, CACM 2013). What it costs is a request of the second source, so that
-is one of which there is plenty. A call is hedged once.
+is one of which there is plenty. Where none has room, the call waits for that in the queue, as others do, and takes what
+comes first. A call is hedged once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import partial
 
 import msgspec
 
@@ -21,12 +25,13 @@ from gateway.quota.nouns import Reservation
 from gateway.request import outcome
 from gateway.request.call import Offers
 from gateway.request.engine import Answer, Engine, Slot
-from gateway.request.plan import Attempt, Tried, plan
+from gateway.request.plan import Attempt, Plan, Tried, plan
 from gateway.routing.latency import Pace, Point
 from gateway.routing.rank import price_of
+from gateway.routing.silence import Asked
 from gateway.settings import Hedge
-from gateway.words import Deployment
-from providers.failures import ProviderFailure, Superseded
+from gateway.words import Deployment, Stopping
+from providers.failures import ProviderFailure, Superseded, Unreachable
 
 FACTOR = 3.0
 """How many times the expected time to the first content a source may be silent."""
@@ -52,19 +57,19 @@ async def send(slot: Slot, tried: Tried, budget: int, engine: Engine) -> Answer 
     The answer of *slot*, or of a second deployment that was asked, too, once it has begun. None: all that were asked
     failed, which *tried* then knows, and what follows from it is done. Cancelling it cancels all upstream calls.
     """
-    if tried.hedged or engine.limits.hedge == "off" or len(tried.attempts) + 1 >= budget:
-        return await _attempt(slot, tried, engine)
+    if tried.hedged or engine.limits.hedge == "off" or tried.spent(budget, under_way=1):
+        return await _attempt(slot, _sent(slot, engine), tried, engine)
     asked_at, before = engine.clock.now(), len(tried.attempts)
     begun: Answer | None = None
-    tasks = [asyncio.ensure_future(_attempt(slot, tried, engine))]
+    tasks = [asyncio.ensure_future(_attempt(slot, _sent(slot, engine), tried, engine))]
     try:
         await _until_over(tasks[0], _patience(slot, asked_at, engine), engine)
-        other = None if tasks[0].done() else await _another(slot, tried, engine)
+        other = None if tasks[0].done() else await _another_meanwhile(tasks[0], slot, tried, engine)
         if other is None:
             begun = await tasks[0]
             return begun
         tried.hedged, silent = True, engine.clock.now() - asked_at
-        tasks.append(asyncio.ensure_future(_attempt(other, tried, engine)))
+        tasks.append(asyncio.ensure_future(_attempt(other, _sent(other, engine), tried, engine)))
         try:
             begun = await _first_to_begin(tasks, tried)
         finally:
@@ -136,23 +141,41 @@ def _drop(task: asyncio.Future[Answer | None], begun: Answer | None, engine: Eng
         task.add_done_callback(end)
 
 
-async def _attempt(slot: Slot, tried: Tried, engine: Engine) -> Answer | None:
+def _sent(slot: Slot, engine: Engine) -> Asked:
+    """
+    The request of *slot* as it is about to be sent, of which others know at once; and how long its silence means nothing,
+    however long its caller stays. A model on this machine that loads is silent, too, and not watched.
+    """
+    now, pace, tokens = engine.clock.now(), engine.view.health.pace(slot.deployment.name), _tokens(slot)
+    asked = Asked.of(slot.deployment.name, now, pace, tokens, patience(pace, tokens, math.inf))
+    if slot.deployment.proof.kind != "local":
+        engine.view.health.sent(asked)
+    return asked
+
+
+async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> Answer | None:
     """Ask the deployment of *slot*: its answer once it has begun, or None if it failed, and that is reported."""
-    deployment, call, sent_at = slot.deployment, slot.call, engine.clock.now()
+    deployment, call, health, sent_at = slot.deployment, slot.call, engine.view.health, asked.at
     try:
         reply = await deployment.provider.send(deployment.target, call.request)
     except ProviderFailure as failure:
-        took = engine.clock.now() - sent_at
+        now = engine.clock.now()
+        if failure.reached == "refused" or not isinstance(failure, Unreachable):
+            health.heard(asked, now)
+        else:
+            health.unheard(asked, now)
         engine.tell(Attempted(call.id, deployment.name, type(failure).__name__, failure.message))
-        tried.add(outcome.report(failure, slot, took, engine))
+        tried.add(outcome.report(failure, slot, now - sent_at, engine))
         outcome.acquit(tried.attempts, engine)
         return None
     except BaseException:  # the caller left, or another was quicker: the provider has it
-        engine.view.health.left(deployment.name)
+        health.unheard(asked, engine.clock.now())
         outcome.settle(slot, None, (), engine)
         raise
     now = engine.clock.now()
-    engine.view.health.served(deployment.name, now)
+    health.heard(asked, now)
+    health.served(deployment.name, now)
+    outcome.served(deployment, engine)
     warm_for = deployment.provider.spec.prompt_cache
     if warm_for:
         engine.view.affinity.served(call.session, deployment.name, now + warm_for)
@@ -162,19 +185,57 @@ async def _attempt(slot: Slot, tried: Tried, engine: Engine) -> Answer | None:
 # ── the second one ──
 
 
+async def _another_meanwhile(
+    first_answer: asyncio.Future[Answer | None], first: Slot, tried: Tried, engine: Engine
+) -> Slot | None:
+    """As ``_another``; None, too, if *first_answer* comes, or fails, before another has room."""
+    seeking, found = asyncio.ensure_future(_another(first, tried, engine)), None
+    try:
+        await asyncio.wait((first_answer, seeking), return_when=asyncio.FIRST_COMPLETED)
+        if not first_answer.done():
+            found = seeking.result()
+        return found
+    finally:
+        if found is None:
+            seeking.cancel()
+            seeking.add_done_callback(partial(_give_back, engine))
+
+
+def _give_back(engine: Engine, seeking: asyncio.Future[Slot | None]) -> None:
+    """What a search that nobody waits for any more has found is given back."""
+    if not seeking.cancelled() and seeking.exception() is None and (slot := seeking.result()) is not None:
+        engine.ledger.refund(slot.held)
+
+
 async def _another(first: Slot, tried: Tried, engine: Engine) -> Slot | None:
-    """One that may be asked, too, and has room right now, with its debit made."""
-    if engine.queue.wanted:
-        return None  # what it would take is theirs
-    call, now = first.call, engine.clock.now()
-    chosen = plan(call, tried, engine.view, now)
+    """
+    One that may be asked, too, with its debit made, once one has room: the call waits for that as others do. None if none
+    will have room before its deadline.
+    """
+    call = first.call
+    with suppress(Stopping), engine.queue.enter(call.client, call.priority, call.deadline) as ticket:
+        await ticket.turn()
+        while True:
+            chosen = plan(call, tried, engine.view, engine.clock.now())
+            slot = await _hold(first, chosen, engine)
+            if slot is not None:
+                ticket.through()
+                return slot
+            line = (chosen.wants, tried.over, "hedge")
+            if not ticket.can_wait(chosen.retry) or not await ticket.sleep(chosen.retry, line, call.tokens):
+                break
+    return None
+
+
+async def _hold(first: Slot, chosen: Plan, engine: Engine) -> Slot | None:
+    """The best of *chosen* that may be asked, too, if it has room right now, with its debit made."""
     fit = [deployment for deployment in chosen.ranked if _fits(deployment, first, engine)]
     while fit:
-        held = await engine.ledger.reserve(Offers(fit, call, engine.calibration))
+        held = await engine.ledger.reserve(Offers(fit, first.call, engine.calibration))
         if not isinstance(held, Reservation):
             return None
         if _fits(fit[held.place], first, engine):  # by what the ledger has just said of its buckets
-            return Slot(call, chosen.wants, fit[held.place], held, first.skipped)
+            return Slot(first.call, chosen.wants, fit[held.place], held, first.skipped)
         engine.ledger.refund(held)
         fit = fit[held.place + 1 :]
     return None

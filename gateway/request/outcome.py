@@ -11,12 +11,13 @@ from msgspec import Struct
 
 from gateway.catalog.proof import disproof
 from gateway.events import Changed, Withdrawn
-from gateway.quota.buckets import shortest
+from gateway.quota.buckets import Bucket, shortest
 from gateway.quota.ledger import Unserved
 from gateway.quota.nouns import Cost
 from gateway.request.engine import Engine, Slot
 from gateway.request.plan import Attempt
 from gateway.request.poison import LATELY, is_poisonous, looks_poisoned
+from gateway.routing.limits import SAID_BY
 from gateway.words import BadRequest, Deployment, GatewayError, NothingCapable, Refused, TooLong
 from providers import failures as f
 from providers.chat import Usage
@@ -128,7 +129,10 @@ def _learn(failure: f.ProviderFailure, deployment: Deployment, engine: Engine, n
         _close(failure, deployment, engine, now)
     if follows.cools and not failure.ours:
         until = failure.until if failure.until is not None else _after(now, failure.retry_in)
-        engine.view.health.failed(deployment.name, failure.message, follows.cools, now, until)
+        # Where no connection can be made, that concerns all models at this address.
+        nowhere = isinstance(failure, f.Unreachable) and failure.reached == "unsent"
+        name = deployment.provider.name if nowhere else deployment.name
+        engine.view.health.failed(name, failure.message, follows.cools, now, until)
     if follows.withdraws:
         name = deployment.provider.name if failure.account_wide else deployment.name
         gone = isinstance(failure, f.ModelGone)
@@ -173,8 +177,9 @@ def _close(failure: f.RateLimited, deployment: Deployment, engine: Engine, now: 
     Close the bucket that the provider named, until it said it opens, and no other window of it; cool the deployment if it
     named none of ours. One that names no window means the shortest, and one that names no unit means requests.
 
-    Of a rolling window that nobody knows the end of, all is used now, and comes back as what we took ourselves leaves it;
-    whether that was the reason is found out with growing pauses.
+    Where the provider tells neither a moment nor a limit, what it served in the window is the limit for now. Where that
+    cannot be it, all of a rolling window is used, and comes back as what we took ourselves leaves it; whether that was the
+    reason is found out with growing pauses.
     """
     until = failure.until if failure.until is not None else _after(now, failure.retry_in)
     unit = failure.unit or ("requests" if failure.window is None else None)
@@ -185,8 +190,12 @@ def _close(failure: f.RateLimited, deployment: Deployment, engine: Engine, now: 
     ]
     if failure.window is None and (first := shortest(named)) is not None:
         named = [first]
+    hinted = until is not None or any(said.limit is not None for said in failure.observed)
     for bucket in named:
-        if until is None and bucket.window == "rolling":
+        limit = None if hinted else engine.learned_limits.refused(bucket, engine.ledger.cache, now)
+        if limit is not None:
+            _learn_limit(bucket, limit, engine, now)
+        elif until is None and bucket.window == "rolling":
             used_up = Observation(bucket.unit, bucket.window_name, remaining=0.0, by="a refusal")
             engine.ledger.observe([bucket], [used_up], now)
             engine.view.health.failed(deployment.name, failure.message, 2.0, now)
@@ -195,6 +204,19 @@ def _close(failure: f.RateLimited, deployment: Deployment, engine: Engine, now: 
             engine.ledger.close(bucket, closes_for, failure.message)
     if not named:
         engine.view.health.failed(deployment.name, failure.message, 30.0, now, until)
+
+
+def served(deployment: Deployment, engine: Engine) -> None:
+    """*deployment* has answered: a limit that was learned from refusals may be higher by now."""
+    now = engine.clock.now()
+    for bucket in deployment.buckets:
+        limit = engine.learned_limits.served(bucket, engine.ledger.cache, now)
+        if limit is not None:
+            _learn_limit(bucket, limit, engine, now)
+
+
+def _learn_limit(bucket: Bucket, limit: float, engine: Engine, now: float) -> None:
+    engine.ledger.observe([bucket], [Observation(bucket.unit, bucket.window_name, limit, by=SAID_BY)], now)
 
 
 def _after(now: float, seconds: float | None) -> float | None:

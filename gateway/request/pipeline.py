@@ -38,7 +38,7 @@ async def answer(call: Call, engine: Engine, failed: Iterable[Attempt] = ()) -> 
     with engine.queue.enter(call.client, call.priority, call.deadline) as ticket:
         await ticket.turn()
         while True:
-            spent = len(tried.attempts) >= budget
+            spent = tried.spent(budget)
             if spent or told(tried.attempts) is not None:
                 await look(plan(call, tried, engine.view, engine.clock.now()), call, tried, engine)
                 raise rejections.after(call, tried, spent=spent, view=engine.view, now=engine.clock.now())

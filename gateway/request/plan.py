@@ -13,9 +13,10 @@ others.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gateway.catalog.catalog import Catalog
 from gateway.quota.nouns import NoRoom
@@ -23,6 +24,7 @@ from gateway.routing.affinity import LONG, Sessions
 from gateway.routing.health import Health
 from gateway.routing.prices import Price
 from gateway.routing.rank import Bid, full, price_of, score
+from gateway.routing.talents import Talents
 from gateway.words import Call, Deployment, Exclusion, Wants
 from providers.failures import ProviderFailure, Superseded
 
@@ -34,6 +36,15 @@ many with room and health hardly ever win; and no decision costs more in a large
 
 FOREVER = math.inf
 
+INSTANT = 0.5
+"""Seconds within which a refusal took nothing from its caller: it is no attempt."""
+
+INSTANT_AT_ONE = 2
+"""Instant refusals of one account after which only others are asked for the call, as long as one of them may have room."""
+
+MOST_INSTANT = 10
+"""Instant refusals of one call, in all."""
+
 
 class View(Struct, frozen=True):
     """What choosing goes by: what this process knows, without asking anybody. *prices* are by bucket key, at a moment."""
@@ -42,12 +53,14 @@ class View(Struct, frozen=True):
     health: Health
     prices: Callable[[float], Mapping[str, Price]]
     affinity: Sessions
+    talents: Talents = field(default_factory=Talents)
 
     def bid(self, call: Call, wants: Wants, now: float) -> Bid:
         """What *call* brings to the ranking."""
         prefer = wants.prefer or self.catalog.prefers(wants.models[0])
         warm = self.affinity.warm(call.session, now) if call.prompt_tokens >= LONG else ""
-        return Bid(prefer, call.tokens, warm)
+        last_ways = self.talents.last_ways(self.catalog.deployments(), self.prices(now), now)
+        return Bid(prefer, call.tokens, warm, wants.capabilities, last_ways)
 
 
 class Attempt(Struct, frozen=True):
@@ -58,6 +71,11 @@ class Attempt(Struct, frozen=True):
     took: float = 0.0
     again: bool = False  # it may be asked once more for the same call
     broke: bool = False  # the request may have broken it: it was well a moment ago
+
+    @property
+    def instant(self) -> bool:
+        """Whether it was refused before its caller could notice."""
+        return self.failure.reached == "refused" and self.took < INSTANT
 
 
 class Tried:
@@ -70,6 +88,7 @@ class Tried:
         self.attempts: list[Attempt] = []
         self.over: frozenset[str] = frozenset()  # names of deployments that are not asked again
         self.failed_at: frozenset[str] = frozenset()  # providers: others are asked first
+        self.refusing: Counter[str] = Counter()  # instant refusals of each account
         self.full: dict[str, Exclusion] = {}
         self.waits: list[Wait] = []
         self.hedged = False
@@ -79,10 +98,26 @@ class Tried:
     def add(self, attempt: Attempt) -> None:
         """One more attempt failed."""
         self.attempts.append(attempt)
+        if attempt.instant:
+            self.refusing[attempt.deployment.provider.name] += 1
         if not isinstance(attempt.failure, Superseded):  # that one was slow
             self.failed_at |= {attempt.deployment.provider.name}
         if not attempt.again:
             self.over |= {attempt.deployment.name}
+
+    def spent(self, budget: int, under_way: int = 0) -> bool:
+        """
+        Whether *budget* attempts were made, with those *under_way*. Instant refusals are none, up to a number of them; but
+        where only one may be made, one is made.
+        """
+        made, instant = len(self.attempts) + under_way, self.refusing.total()
+        return made >= budget if budget == 1 else made - instant >= budget or instant >= MOST_INSTANT
+
+    def refuses(self, deployment: Deployment) -> Exclusion | None:
+        """Why *deployment* is left to calls that its account did not refuse."""
+        if self.refusing[deployment.provider.name] < INSTANT_AT_ONE:
+            return None
+        return Exclusion(deployment.name, "cooling", "its account has refused this request twice, at once")
 
     def refused(self, offered: Iterable[Deployment], no_room: NoRoom) -> None:
         """The ledger has no room for the first of *offered*, as *no_room* tells."""
@@ -120,7 +155,7 @@ class Plan(Struct, frozen=True):
     """
     The deployments that could serve a call now, best first, and why others could not for a while. *wants* is what was
     looked for: with another model in place of one that is gone. *full* are those of the unavailable that look full by the
-    levels known here. *retry* is when one of the unavailable is worth another try; it is that of all of them where *ranked*
+    levels known here, are silent, or refused this call: one that cannot wait asks them all the same. *retry* is when one of the unavailable is worth another try; it is that of all of them where *ranked*
     is empty.
     """
 
@@ -136,11 +171,12 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
     The plan for *call* at *now*, after what was *tried* for it.
 
     Those that look full are not ranked: whether the levels known here are still right is for the ledger to say, which is
-    asked before anybody is refused. Where a provider has failed for this call, others are asked first, whatever the caller's
-    order; the last resort comes after all others.
+    asked before anybody is refused. Where a provider has failed for this call, or is silent, others are asked first, whatever
+    the caller's order; the last resort comes after all others.
     """
     wants = view.catalog.standing_in(call, now)
-    prices, bid = view.prices(now), view.bid(call, wants, now)
+    prices, bid, silence = view.prices(now), view.bid(call, wants, now), view.health.silence
+    asked_later = tried.failed_at | silence.quiet(now)
     scored: list[tuple[tuple[int, int], float, int, Deployment]] = []
     later: list[tuple[tuple[int, int], float, int, Deployment]] = []
     last: list[Deployment] = []
@@ -161,12 +197,13 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
             last.append(deployment)
         else:
             price, busy = price_of(deployment, prices, now, bid.tokens)
+            busy = busy or silence.doubt(deployment.name, now, waited=bool(tried.waits)) or tried.refuses(deployment)
             if busy is not None:
                 crowded.append(deployment)
                 unavailable.append(busy)
                 continue
             value = score(candidate, price, view.health.expected(deployment.name), bid)
-            rows = later if deployment.provider.name in tried.failed_at else scored
+            rows = later if deployment.provider.name in asked_later else scored
             rows.append((candidate.preference, -value, len(rows), deployment))
             if len(scored) == SHORTLIST:
                 break

@@ -6,6 +6,10 @@ given back. Then it may try again, one ticket at a time. Which goes first is dec
 queueing among clients (Goyal, Vin and Cheng, *Start-time fair queuing*, SIGCOMM 1996): a client with a thousand calls
 delays another client's single one by one place.
 
+Where calls are lost after they waited, for their callers leave or their deadlines pass, not all can be served, and those who
+wait longest are the next to be lost: to serve them first would serve everybody just too late. As long as that lasts, a
+turn goes to the newest call of the client whose turn it is (Maurer, *Fail at scale*, ACM Queue 2015).
+
 Calls that the same deployments could serve stand in one *line*. When capacity is given back, the first of each line tries;
 where it finds no room, those behind it in the line that are no smaller would find none, and sleep on. That is all that one
 call's failure means for another: moments are never shared.
@@ -32,6 +36,12 @@ from gateway.words import GatewayError, Stopping
 LONGEST_SLEEP = 15.0
 """Seconds after which a ticket looks again in any case: a signal may be lost with its process, or the clock be set."""
 
+
+LASTING = 30.0
+"""Seconds for which one call that was lost while it waited shows that not all can be served."""
+
+LONG = 1.0
+"""Seconds of waiting for which a caller may have left."""
 
 _SAME_MOMENT = 0.002
 """Seconds within which moments are one: timers ring a little early or late, and ranks go before that."""
@@ -63,6 +73,7 @@ class Queue:
         self._starts: dict[str, float] = {}  # of each client that waits: the virtual start of its last ticket
         self._virtual = 0.0
         self._numbers = 0
+        self._lost_at = -inf
         self._trying: Ticket | None = None
         self._closed = False
         self.waiting = 0
@@ -113,7 +124,7 @@ class Queue:
             self._numbers += 1
             start = max(self._virtual, self._starts.get(ticket.client, 0.0)) + 1.0
             self._starts[ticket.client] = start
-            ticket.rank = (-ticket.priority, start, self._numbers)
+            ticket.rank, ticket.number = (-ticket.priority, start, self._numbers), self._numbers
         ticket.behind = self.waiting
         self._of_client[ticket.client] += 1
         self.waiting += 1
@@ -142,6 +153,10 @@ class Queue:
         """Its caller left."""
         if ticket.stands:
             self._remove(ticket)
+
+    def lost(self) -> None:
+        """A call that had waited was not served: its caller left, or its deadline has passed."""
+        self._lost_at = self._clock.now()
 
     # ── whose moment has come ──
 
@@ -178,6 +193,7 @@ class Queue:
             return
         first = self._first()
         if first is not None:
+            first = self._newest(first)
             self._remove(first)
             self._trying = first
             first.end(None)
@@ -197,6 +213,22 @@ class Queue:
             elif found is None or first < found:
                 found = first
         return found
+
+    def _newest(self, first: Ticket) -> Ticket:
+        """
+        Which call of its client has the turn that is *first*'s: that one, or, where calls are lost, the newest, with which it
+        changes ranks.
+        """
+        if self._clock.now() > self._lost_at + LASTING:
+            return first
+        line = None if first.ready else self._lines[first.line]
+        among, below = (self._ready, inf) if line is None else (line.asleep, line.below)
+        fit = [one for one in among if (one.client, one.priority) == (first.client, first.priority)]
+        newest = max((one for one in fit if one.size < below), key=lambda one: one.number, default=first)
+        if newest is not first:
+            newest.rank, first.rank = first.rank, newest.rank
+            heapify(among)
+        return newest
 
     def _remove(self, ticket: Ticket, *, leaves: bool = True) -> None:
         among = self._ready if ticket.ready else self._lines[ticket.line].asleep
@@ -247,6 +279,7 @@ class Ticket:
         self._queue = queue
         self.client, self.priority, self.deadline = client, priority, deadline
         self.rank: tuple[int, float, int] | None = None
+        self.number = 0  # of its arrival
         self.line: Hashable = None
         self.size = 0.0
         self.stands = self.ready = False
@@ -270,6 +303,10 @@ class Ticket:
         self._queue.done(self, through=False)
         if isinstance(error, GatewayError):
             error.waited = self.waited
+        late = isinstance(error, GatewayError) and self._queue.now() >= self.deadline
+        left = isinstance(error, asyncio.CancelledError)  # before its answer began: what it waited for came too late
+        if self.waited >= LONG and (late or left):
+            self._queue.lost()
 
     def can_wait(self, retry: Retry) -> bool:
         """Whether another try may come before the deadline."""

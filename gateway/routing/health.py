@@ -1,6 +1,9 @@
 """
 How each deployment fares: its cooldowns, with growing back-off and one recovery trial at a time, and its pace.
 
+What concerns all of a provider, such as an address that refuses connections, is one cooldown under the provider's name: it
+keeps requests from all deployments there, and one request finds out when it is over.
+
 Both reach every replica and survive a restart, through the state store. A cooldown is told at once; what is learned of pace is
 gathered for some seconds, and each replica has a note of its own, so that nobody overwrites what another learned. No
 request waits for any of it, but the one that finds out whether a cooldown is over. All moments come in as arguments.
@@ -13,6 +16,7 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct
 
 from gateway.routing.latency import Pace, Point
+from gateway.routing.silence import Asked, Silence
 from gateway.state.store import StateStore
 from gateway.words import Exclusion
 
@@ -21,6 +25,9 @@ MAX_COOLING = 600.0
 
 LONGEST = 86_400.0
 """Seconds that a provider may keep us away by what it says."""
+
+SILENT = 10.0
+"""Seconds for which a deployment that was silent to the end is left alone at first."""
 
 TRIAL_FOR = 120.0
 """Seconds after which a trial that was never heard of again no longer keeps others away."""
@@ -53,11 +60,21 @@ class _Trial(Struct, frozen=True):
     ours: float = 0.0
 
 
+def _keys(name: str) -> tuple[str, ...]:
+    """Under which names cooldowns of the deployment *name* may stand: its own, and its provider's."""
+    provider, slash, _ = name.partition("/")
+    return (name, provider) if slash else (name,)
+
+
 class Health:
-    """Of every deployment that was ever tried, by name. *replica* is ours alone; *freed* hears of the end of a trial."""
+    """
+    Of every deployment that was ever tried, by name (``provider/model``), and of providers. *replica* is ours alone; *freed*
+    hears of the end of a trial.
+    """
 
     def __init__(self, state: StateStore, replica: str, freed: Callable[[], None] = lambda: None) -> None:
         self._state, self._replica, self._freed = state, replica, freed
+        self.silence = Silence()
         self._cooldowns: dict[str, Cooldown] = {}
         self._trials: dict[str, _Trial] = {}
         self._mine: dict[str, Pace] = {}
@@ -77,21 +94,24 @@ class Health:
         Why *name* should be left alone, and until when; None if it may be tried. A recovery trial has no moment: what the
         others wait for is its end, whatever it comes to.
         """
-        cooldown = self._cooldowns.get(name)
-        if cooldown is None:
+        if not self._cooldowns:
             return None
-        if now < cooldown.until:
-            return Exclusion(name, "cooling", f"cooling: {cooldown.because}", cooldown.until)
-        trial = self._trials.get(name)
-        if trial is not None and now < trial.until:
-            return Exclusion(
-                name, "cooling", "another request is finding out whether it has recovered", when_freed=True
-            )
-        return None
+        trying = False
+        for key in _keys(name):
+            cooldown = self._cooldowns.get(key)
+            if cooldown is None:
+                continue
+            if now < cooldown.until:
+                return Exclusion(name, "cooling", f"cooling: {cooldown.because}", cooldown.until)
+            trial = self._trials.get(key)
+            trying |= trial is not None and now < trial.until
+        if not trying:
+            return None
+        return Exclusion(name, "cooling", "another request is finding out whether it has recovered", when_freed=True)
 
     def ailing(self, name: str) -> bool:
-        """Whether *name* failed, and nobody has found out since that it has recovered."""
-        return name in self._cooldowns
+        """Whether *name* or its provider failed, and no request has found out since that it has recovered."""
+        return any(key in self._cooldowns for key in _keys(name))
 
     def expected(self, name: str) -> float | None:
         """Seconds that a typical answer takes, with what failures cost; None if unknown."""
@@ -109,22 +129,33 @@ class Health:
 
         True if others elsewhere must be kept away, too, by ``claim``.
         """
-        if name not in self._cooldowns:
-            return False
-        ours = self._trials[name].ours if name in self._trials else 0.0
-        self._trials[name] = _Trial(now + TRIAL_FOR, ours)
-        return ours <= now
+        unclaimed = False
+        for key in _keys(name):
+            if key in self._cooldowns:
+                ours = self._trials[key].ours if key in self._trials else 0.0
+                self._trials[key] = _Trial(now + TRIAL_FOR, ours)
+                unclaimed |= ours <= now
+        return unclaimed
 
     async def claim(self, name: str, now: float) -> bool:
-        """Whether the recovery trial of *name* is ours, and not another replica's. Asks the store, if it is there."""
-        cooldown = self._cooldowns.get(name)
-        if cooldown is None:
+        """
+        Whether the recovery trial of *name*, and that of its provider, is ours and not another replica's. Asks the store,
+        if it is there.
+        """
+        for key in _keys(name):
+            if not await self._claim(key, now):
+                return False
+        return True
+
+    async def _claim(self, key: str, now: float) -> bool:
+        cooldown = self._cooldowns.get(key)
+        if cooldown is None or (key in self._trials and now < self._trials[key].ours):
             return True
-        claimed = await self._state.claim(f"probe {name} {cooldown.until!r}", TRIAL_FOR)
-        heard = self._cooldowns.get(name)
+        claimed = await self._state.claim(f"probe {key} {cooldown.until!r}", TRIAL_FOR)
+        heard = self._cooldowns.get(key)
         if heard != cooldown:  # while we asked
             return heard is None
-        self._trials[name] = _Trial(now + TRIAL_FOR, now + TRIAL_FOR if claimed else 0.0)
+        self._trials[key] = _Trial(now + TRIAL_FOR, now + TRIAL_FOR if claimed else 0.0)
         return claimed
 
     def failed(self, name: str, because: str, base: float, now: float, until: float | None = None) -> None:
@@ -144,18 +175,41 @@ class Health:
         self._tell_cooldown(name, cooldown)
         self._learn(name, self._known(name, now).after(answered=False, now=now))
 
+    def sent(self, asked: Asked) -> None:
+        """A request is sent."""
+        self.silence.sent(asked)
+
+    def heard(self, asked: Asked, now: float) -> None:
+        """Something came in answer to *asked*, be it a refusal: its provider is there."""
+        waited_for = self.silence.heard(asked, now)
+        provider = _keys(asked.deployment)[-1]
+        if provider in self._cooldowns and provider != asked.deployment:
+            self._tell_cooldown(provider, None)
+        if waited_for:
+            self._freed()
+
+    def unheard(self, asked: Asked, now: float) -> None:
+        """*asked* is over, and nothing came: its caller left, or another was quicker. If it was overdue, that is a failure."""
+        failed = self.silence.ended(asked, now)
+        for name in failed:
+            self.failed(name, f"silent for {now - asked.at:.0f} s", SILENT, now)
+        if not failed:
+            self.left(asked.deployment)
+
     def left(self, name: str) -> None:
         """An attempt ended without saying anything about the deployment."""
-        trial = self._trials.get(name)
-        if trial is not None:
-            self._trials[name] = _Trial(0.0, trial.ours)
-            self._freed()
+        for key in _keys(name):
+            trial = self._trials.get(key)
+            if trial is not None:
+                self._trials[key] = _Trial(0.0, trial.ours)
+                self._freed()
 
     def served(self, name: str, now: float) -> None:
         """It answered."""
         self._answered[name.partition("/")[0]] = now
-        if name in self._cooldowns:
-            self._tell_cooldown(name, None)
+        for key in _keys(name):
+            if key in self._cooldowns:
+                self._tell_cooldown(key, None)
         self._learn(name, self._known(name, now).after(answered=True, now=now))
 
     def answered_since(self, provider: str, moment: float) -> bool:

@@ -28,6 +28,9 @@ from gateway.quota.level_cache import LevelCache
 SOON = 120.0
 """Seconds. Windows that are no longer cost nothing, until they are full."""
 
+ENDS_SOON = 3600.0
+"""Seconds before the end of a window from which on nothing is kept of it: what is left would be lost."""
+
 _STEEP = 4
 """How steeply: a window that is used at 1.3 times its pace costs three times what one at 0.8 times does."""
 
@@ -56,7 +59,8 @@ class Price(Struct, frozen=True):
     """
     What a bucket cost at the moment *at*: *price* for a typical request, which becomes cheaper by *fall* each second, and
     by *steps* what a long request pays besides for the short ones that it would displace. Nothing fits before
-    *full_until*, or, *when_freed*, before something is given back. Moments are unix seconds.
+    *full_until*, or, *when_freed*, before something is given back. Moments are unix seconds. Of a long window of requests
+    that does not end soon, so many are *left*.
     """
 
     price: float
@@ -65,6 +69,7 @@ class Price(Struct, frozen=True):
     full_until: float = 0.0
     when_freed: bool = False
     steps: tuple[Step, ...] = ()
+    left: float = math.inf
 
     def displaced(self, tokens: float) -> float:
         """How many shorter requests one of so many *tokens* takes the place of: each is worth one."""
@@ -139,7 +144,10 @@ def price_of(bucket: Bucket, level: Level, now: float, ahead: float, steps: tupl
     back_in = b.refilled_at(bucket, level, now) - now
     price = 0.0 if 0 < bucket.period <= SOON else _price(bucket, used, now, back_in)
     fall = price / back_in if price > 0 else 0.0
-    return Price(price, at, fall, full_until, steps=steps)
+    ends_soon = bucket.window in ("clock", "calendar") and back_in <= ENDS_SOON
+    kept = bucket.unit == "requests" and not 0 < bucket.period <= SOON and not ends_soon
+    left = max(0.0, limit - b.used(bucket, level)) if kept else math.inf
+    return Price(price, at, fall, full_until, steps=steps, left=left)
 
 
 def _price(bucket: Bucket, used: float, now: float, back_in: float) -> float:

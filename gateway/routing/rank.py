@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from gateway.quota.buckets import Bucket
 from gateway.routing.prices import Price
+from gateway.routing.talents import LastWays, unneeded
 from gateway.words import Candidate, Deployment, Exclusion, Preference
 
 _TYPICAL = 1000.0
@@ -25,6 +26,9 @@ _FREED_SOON = 1.0
 _WARM = 0.2
 """What staying is worth where the conversation is in a cache."""
 
+_LAST_WAY = 0.4
+"""What the last ways to a talent are worth to requests that need it: more than quota that will be lost, less than quality."""
+
 _EXPECTED = math.log1p(1.5)  # as if 1.5 seconds had been measured, where nothing was
 _SPEED_WEIGHT = {"balance": 0.1, "quality": 0.02, "speed": 0.5}
 
@@ -32,12 +36,15 @@ _SPEED_WEIGHT = {"balance": 0.1, "quality": 0.02, "speed": 0.5}
 class Bid(Struct, frozen=True):
     """
     What a call brings to the ranking: what it prefers, its size in tokens, and the name of the deployment that has the
-    beginning of its conversation in a cache (*warm*), if any.
+    beginning of its conversation in a cache (*warm*), if any; the capabilities that it *needs*, and which buckets are the
+    last ways to others.
     """
 
     prefer: Preference = "balance"
     tokens: float = 0.0
     warm: str = ""
+    needs: frozenset[str] = frozenset()
+    last_ways: LastWays = {}
 
 
 class Appraisal(Struct, frozen=True):
@@ -56,10 +63,12 @@ class Appraisal(Struct, frozen=True):
 def score(candidate: Candidate, price: float, seconds: float | None, bid: Bid) -> float:
     """
     The fitness of *candidate*, less the *seconds* that a typical answer takes, as far as *bid* minds, and less what others
-    would miss (*price*).
+    would miss: its *price*, and the last ways to talents that the call does not need.
     """
     slow = _EXPECTED if seconds is None else math.log1p(seconds)
     value = candidate.fitness - _SPEED_WEIGHT[bid.prefer] * slow - price
+    if bid.last_ways and unneeded(candidate.deployment, bid.needs, bid.last_ways):
+        value -= _LAST_WAY
     return value + _WARM if candidate.deployment.name == bid.warm else value
 
 

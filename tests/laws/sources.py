@@ -46,7 +46,10 @@ class Clock(FakeClock):
 
 
 class Said(Struct, frozen=True):
-    """What a source answers: *body* after *seconds*. *counted*: the source debits its minute for it."""
+    """
+    What a source answers: *body* after *seconds*. *counted*: the source debits its minute for it. Status 0: it refuses the
+    connection.
+    """
 
     status: int = 200
     body: Any = None
@@ -207,7 +210,12 @@ class Wire:
         name = call.url.removeprefix("http://").split(".example", maxsplit=1)[0]
         if name not in self._sources:
             raise Unreachable("nobody is there")
-        return Incoming(await self._sources[name].answer(json.loads(call.body or b"{}"), self._clock))
+        said = await self._sources[name].answer(json.loads(call.body or b"{}"), self._clock)
+        if not said.status:
+            refused = Unreachable("cannot connect: connection refused")
+            refused.reached = "unsent"
+            raise refused
+        return Incoming(said)
 
     async def aclose(self) -> None: ...
 
@@ -272,7 +280,8 @@ class _World:
 
 def own_settings(sources: Iterable[Source], requests: str = "", more: str = "") -> str:
     """A file of one's own: *sources*, the table ``[requests]``, and whatever else there is."""
-    return f'[requests]\nhedge = "off"\n{requests}\n{more}\n' + "".join(source.settings() for source in sources)
+    hedge = "" if "hedge" in requests else 'hedge = "off"'
+    return f"[requests]\n{hedge}\n{requests}\n{more}\n" + "".join(source.settings() for source in sources)
 
 
 class Scene:

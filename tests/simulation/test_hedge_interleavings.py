@@ -297,6 +297,7 @@ async def test_a_superseded_call_may_go_on_with_what_the_other_broke_off(stage):
     stage.calls[1].answers()
     found = await asking
     stage.calls.clear()
+    stage.clock.advance(11)  # it was silent for too long, and is left alone for a while
 
     going_on = asyncio.create_task(stage.answer(found.attempts))
     await turns()

@@ -127,7 +127,7 @@ async def test_it_ends_when_the_attempts_are_used_up(start, tmp_path):
     events = await told(demo)
     calls = [call for one in demo.world.providers.values() for call in one.calls if "completions" in call.path]
 
-    assert len(calls) == 3
+    assert len([call for call in calls if call.status == 200]) == 3  # a refusal that came at once is no attempt
     assert "error" in events[-1]
     assert STORY.startswith(text_of(events))
     assert len(text_of(events)) > len(STORY) * 2 // 3  # each went on from where the one before it broke

@@ -1,0 +1,99 @@
+"""
+Limits that nobody tells, learned from refusals that say nothing but no.
+
+    refused, without a hint ──► what was served in the window before is the limit for now
+    a window was used up to it ──► one more is tried ── refused ──► as before, for longer and longer
+                                        └── served ──► one more again, in the next window
+
+That is additive increase, as TCP does it (Chiu and Jain, *Analysis of the increase and decrease algorithms*, 1989), and of
+the decrease we know the end. The limits themselves are in the ledger, where all replicas see them; here is only when to try.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from msgspec import Struct
+
+from gateway.quota import buckets as b
+from gateway.quota.buckets import Bucket
+from gateway.quota.level_cache import LevelCache
+
+LONGEST = 120.0
+"""Seconds of the longest window whose limit is learned: a wrong belief about a day would cost the day."""
+
+SAID_BY = "a refusal without a hint"
+
+UNLIKELY = 0.25
+"""The part of the configured limit below which one refusal alone is taken for a hiccup."""
+
+PATIENT = 5.0
+"""Windows within which a second one is none."""
+
+FIRST_PAUSE, PAUSE_AFTER, LONGEST_PAUSE = 1.0, 10.0, 160.0
+"""Windows until one more is tried: at first, after that was refused (then doubled), and at most."""
+
+
+class _Learned(Struct):
+    limit: float
+    try_at: float
+    pause: float = FIRST_PAUSE
+
+
+class LearnedLimits:
+    """Of buckets of requests with short windows, by key. All moments are arguments, by the process's clock."""
+
+    def __init__(self) -> None:
+        self._learned: dict[str, _Learned] = {}
+        self._served: dict[str, deque[float]] = {}
+        self._doubted_at: dict[str, float] = {}
+
+    def served(self, bucket: Bucket, cache: LevelCache, now: float) -> float | None:
+        """A request was served on *bucket*. The limit to try from now on, if it is another."""
+        if not _learnable(bucket):
+            return None
+        moments = self._served.setdefault(bucket.key, deque())
+        moments.append(now)
+        while moments[0] <= now - bucket.period:
+            moments.popleft()
+        known = self._learned.get(bucket.key) or self._recalled(bucket, cache, now)
+        if known is None or now < known.try_at or self._in_window(bucket, cache, now) < known.limit:
+            return None
+        known.limit, known.try_at = known.limit + 1, now + bucket.period
+        if known.limit >= bucket.limit:
+            del self._learned[bucket.key]
+        return min(known.limit, bucket.limit)
+
+    def refused(self, bucket: Bucket, cache: LevelCache, now: float) -> float | None:
+        """*bucket* is used up, and nobody says until when. What its limit is for now; None: that cannot be told."""
+        if not _learnable(bucket):
+            return None
+        served, known = self._in_window(bucket, cache, now), self._learned.get(bucket.key)
+        doubted_at = self._doubted_at.get(bucket.key)
+        if known is None and served < UNLIKELY * bucket.limit:
+            self._doubted_at[bucket.key] = now
+            if doubted_at is None or now > doubted_at + PATIENT * bucket.period:
+                return None
+        if served < 1 or served >= bucket.limit:
+            return None
+        pause = FIRST_PAUSE if known is None else min(LONGEST_PAUSE, max(PAUSE_AFTER, 2 * known.pause))
+        self._learned[bucket.key] = _Learned(served, now + pause * bucket.period, pause)
+        return served
+
+    def _in_window(self, bucket: Bucket, cache: LevelCache, now: float) -> float:
+        """The requests that were served in the window that holds *now*, here or, as far as the store tells, anywhere."""
+        since = b.window_start(bucket, now) if bucket.window == "clock" else now - bucket.period
+        ours = sum(1 for moment in self._served.get(bucket.key, ()) if moment >= since)
+        level = cache.level(bucket, now + cache.ahead)
+        return max(float(ours), b.used(bucket, level) - level.open)
+
+    def _recalled(self, bucket: Bucket, cache: LevelCache, now: float) -> _Learned | None:
+        """What another replica learned, or this one before it was started again."""
+        seen = cache.levels.get(bucket.key)
+        if seen is None or seen[1].limit_by != SAID_BY or not 0 <= seen[1].limit < bucket.limit:
+            return None
+        return self._learned.setdefault(bucket.key, _Learned(seen[1].limit, now + bucket.period))
+
+
+def _learnable(bucket: Bucket) -> bool:
+    return bucket.unit == "requests" and 0 < bucket.period <= LONGEST and bucket.window in ("clock", "rolling")

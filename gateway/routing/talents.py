@@ -1,0 +1,66 @@
+"""
+The last ways to a talent: buckets through which few requests can still be served that need it, and nothing else serves.
+
+A talent belongs to a deployment, but what is used up is a bucket. A model that cannot see, and draws on an account's day,
+takes the day of the model there that can.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from math import inf
+
+from gateway.routing.prices import Price
+from gateway.words import Deployment
+
+FEW = 100.0
+"""Requests that all ways to a talent can serve together, before a window of theirs begins anew, up to which it is rare."""
+
+_FRESH_FOR = 5.0
+"""Seconds after which it is worked out anew."""
+
+_NONE: frozenset[str] = frozenset()
+
+LastWays = Mapping[str, frozenset[str]]
+"""The rare talents that each bucket, by key, is a last way to."""
+
+
+class Talents:
+    """What was worked out last, for some seconds: every plan asks. Moments are arguments."""
+
+    def __init__(self) -> None:
+        self._at = -inf
+        self._last_ways: LastWays = {}
+
+    def last_ways(self, deployments: Iterable[Deployment], prices: Mapping[str, Price], now: float) -> LastWays:
+        """The last ways among the buckets of *deployments*, of which *prices* tell how much is left."""
+        if not self._at <= now < self._at + _FRESH_FOR:
+            self._at, self._last_ways = now, last_ways(deployments, prices)
+        return self._last_ways
+
+
+def last_ways(deployments: Iterable[Deployment], prices: Mapping[str, Price]) -> LastWays:
+    """See ``Talents``. A talent that some deployment has without a limit for long is not rare."""
+    ways: dict[str, dict[str, float]] = defaultdict(dict)  # of each talent: its buckets, and what they have left
+    for deployment in deployments:
+        left, through = inf, ""
+        for bucket in deployment.buckets:
+            price = prices.get(bucket.key)
+            if price is not None and price.left < left:
+                left, through = price.left, bucket.key
+        for talent in deployment.talents:
+            ways[talent][through] = left
+    found: dict[str, frozenset[str]] = {}
+    for talent, buckets in ways.items():
+        if sum(buckets.values()) <= FEW:
+            for key in buckets:
+                found[key] = found.get(key, _NONE) | {talent}
+    return found
+
+
+def unneeded(deployment: Deployment, needed: frozenset[str], ways: LastWays) -> frozenset[str]:
+    """The rare talents to which *deployment* would take a last way for a request that needs only what is *needed*."""
+    if not ways:
+        return _NONE
+    return _NONE.union(*(ways.get(bucket.key, _NONE) for bucket in deployment.buckets)) - needed

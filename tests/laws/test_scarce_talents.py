@@ -1,0 +1,63 @@
+"""What few sources can do is kept for requests that need it, by the bucket that they would draw on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.laws.sources import START, Scene, Source
+
+REFILLING = '[{ limit = "1000/day", window = "refill", scope = "account" }]'
+TWENTY = '[{ limit = "20/day", window = "calendar", scope = "account" }]'
+SEES = '[[provider.b.models]]\nids = ["sees-*"]\ncapabilities = ["vision", "tools", "json_object"]\n'
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+LOOK = [{"role": "user", "content": [{"type": "text", "text": "what is this?"}, PICTURE]}]
+
+
+async def opened(folder: Path, *blind: str, more: str = "") -> Scene:
+    """A reads text, of 1000 a day 60 are used. B sees, 20 times a day; its *blind* models draw on the same day."""
+    reads = Source(name="a", models=("text-model",), quota=REFILLING)
+    sees = Source(name="b", models=("sees-model", *blind), quota=TWENTY, more=SEES)
+    scene = await Scene(folder, reads, sees, more=more).open()
+    await scene.told(*(scene.ask(f"used {n}", model="a/text-model") for n in range(60)))
+    return scene
+
+
+async def texts_then_pictures(scene: Scene) -> tuple[list[Any], list[Any]]:
+    texts = await scene.told(*(scene.ask(f"text {n}") for n in range(15)))
+    pictures = await scene.told(*(scene.ask("picture", messages=LOOK, wait=0) for _ in range(20)))
+    return texts, pictures
+
+
+@pytest.mark.parametrize("blind", [(), ("blind-model",)], ids=["it sees", "a blind model draws on its day"])
+async def test_of_fifteen_texts_none_takes_the_day_of_twenty_pictures(tmp_path, blind):
+    scene = await opened(tmp_path, *blind)
+
+    texts, pictures = await texts_then_pictures(scene)
+
+    assert {one.heard.headers["x-freeway-provider"] for one in texts} == {"a"}
+    assert [one.status for one in pictures] == [200] * 20
+
+
+async def test_where_nothing_else_has_room_a_text_takes_what_is_kept(tmp_path):
+    scene = await opened(tmp_path)
+    reads = scene.sources[0]
+    reads.down.append((START, START + 600.0))
+
+    told = await scene.one()
+
+    assert (told.status, told.heard.headers["x-freeway-provider"]) == (200, "b")
+
+
+async def test_in_the_last_hour_of_its_day_nothing_is_kept(tmp_path):
+    scene = await opened(tmp_path, more='[[model]]\nmodels = ["sees*"]\nquality = 0.7\n')
+    assert (await scene.one("at noon")).heard.headers["x-freeway-provider"] == "a"
+    midnight = (START // 86_400 + 1) * 86_400
+    await scene.until(midnight - 1800.0)
+    await scene.gateway.look("a", "b")
+
+    told = await scene.one()
+
+    assert (told.status, told.heard.headers["x-freeway-provider"]) == (200, "b")

@@ -1,0 +1,185 @@
+"""A source that takes requests and says nothing takes few of them, and those who asked it are served elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.laws.sources import START, Said, Scene, Source, Told, answer_to, error
+
+PREFERRED = '[[model]]\nmodels = ["best*"]\nquality = 0.9\n[[model]]\nmodels = ["*"]\nquality = 0.3\n'
+HEDGED = 'hedge = "plentiful"'
+FOREVER = 1e6
+
+
+def steady(name: str = "steady", seconds: float = 1.0) -> Source:
+    """One answer at a time."""
+    quota = '[{ limit = "1/in-flight", scope = "account" }]'
+    return Source(name=name, models=(f"{name}-model",), quota=quota, slots=1, seconds=seconds)
+
+
+def silent(*models: str) -> Source:
+    """It accepts whatever comes, and never answers."""
+    return Source(name="silent", models=models or ("best-model",), rule=never)
+
+
+def never(body: dict[str, Any]) -> Said:
+    return Said(200, answer_to(body), seconds=FOREVER)
+
+
+async def knowing(scene: Scene, source: Source, seconds: float = 0.3) -> None:
+    """*source* answered in so many seconds before, and goes on as it is now."""
+    before, source.rule = source.rule, lambda body: Said(200, answer_to(body), seconds=seconds)
+    for model in source.models:
+        told = await scene.told(*(scene.ask("before", model=f"{source.name}/{model}") for _ in range(3)))
+        assert {one.status for one in told} == {200}
+    source.rule = before
+    await scene.until(START + 60.0)
+    source.calls.clear()
+
+
+async def calls_at(scene: Scene, count: int, each: float, **more: object) -> list[asyncio.Task[Told]]:
+    asking = []
+    for number in range(count):
+        asking.append(scene.ask(f"call {number}", **more))  # type: ignore[arg-type]
+        await scene.passes(each)
+    return asking
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("models", [1, 4])
+async def test_of_forty_calls_a_silent_source_takes_one_or_two_and_all_are_served(tmp_path, stream, models):
+    hangs, serves = silent(*(f"best-{n}" for n in range(models))), steady()
+    scene = await Scene(tmp_path, hangs, serves, requests=HEDGED, more=PREFERRED).open()
+
+    await knowing(scene, hangs)
+
+    told = await scene.told(*await calls_at(scene, 40, 0.5, wait=60.0, stream=stream))
+
+    assert [one.status for one in told] == [200] * 40
+    assert len([call for call in hangs.calls if call.at < START + 70.0]) <= (2 if models == 1 else 3)
+    assert len(hangs.calls) <= 5  # in more than a minute
+
+
+async def test_of_a_source_that_never_spoke_patience_lasts_longer_and_all_are_served_still(tmp_path):
+    hangs = silent()
+    scene = await Scene(tmp_path, hangs, steady(), requests=HEDGED, more=PREFERRED).open()
+
+    told = await scene.told(*await calls_at(scene, 40, 0.5, wait=60.0))
+
+    assert [one.status for one in told] == [200] * 40
+    assert len(hangs.calls) <= 8
+
+
+async def test_a_call_that_hangs_waits_in_the_queue_for_what_opens_first(tmp_path):
+    hangs, serves = silent(), steady(seconds=4.0)
+    scene = await Scene(tmp_path, hangs, serves, requests=HEDGED, more=PREFERRED).open()
+
+    first = scene.ask("hangs", wait=60.0)
+    await scene.passes(9.0)
+    second = scene.ask("is at work when the first loses patience", wait=60.0, model="steady/steady-model")
+    told = await scene.told(first, second)
+
+    assert [one.status for one in told] == [200, 200]
+    assert told[0].after == pytest.approx(9.0 + 4.0 + 4.0, abs=0.1)
+
+
+async def test_a_caller_who_leaves_after_overdue_silence_teaches_as_a_failure_does(tmp_path):
+    hangs = silent()
+    scene = await Scene(tmp_path, hangs).open()
+
+    asking = scene.ask("leaves")
+    await scene.passes(15.0)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    told = await scene.one("comes after", wait=0)
+
+    assert told.status == 429
+    assert "silent for 15 s" in told.heard.body.decode()
+    assert len(hangs.calls) == 1
+
+
+async def test_one_who_can_neither_wait_nor_go_elsewhere_is_sent_to_a_source_that_is_late(tmp_path):
+    slow = Source(name="slow", seconds=5.0)
+    scene = await Scene(tmp_path, slow).open()
+    await knowing(scene, slow)
+
+    first = scene.ask("first")
+    await scene.passes(2.0)
+    second = scene.ask("cannot wait", wait=0)
+
+    assert [one.status for one in await scene.told(first, second)] == [200, 200]
+    assert [call.at - START - 60.0 for call in slow.calls] == pytest.approx([0.0, 2.0])
+
+
+async def test_those_who_waited_for_a_late_answer_are_sent_when_it_comes(tmp_path):
+    slow = Source(name="slow", seconds=5.0)
+    scene = await Scene(tmp_path, slow).open()
+    await knowing(scene, slow)
+
+    told = await scene.told(*await calls_at(scene, 6, 0.5))
+
+    assert [one.status for one in told] == [200] * 6
+    assert sorted(call.at - START - 60.0 for call in slow.calls) == pytest.approx([0.0, 0.5, 5.0, 5.0, 5.0, 5.0])
+
+
+async def test_a_refused_connection_concerns_all_models_there_and_spends_one_attempt(tmp_path):
+    off = Source(name="off", models=tuple(f"best-{n}" for n in range(6)), rule=lambda body: Said(0))
+    scene = await Scene(tmp_path, off, steady(), more=PREFERRED).open()
+
+    told = await scene.one()
+
+    assert (told.status, told.heard.headers["x-freeway-attempts"]) == (200, "2")
+    assert len(off.calls) == 1
+    assert (await scene.one("next")).heard.headers["x-freeway-attempts"] == "1"
+
+
+async def test_one_request_finds_out_that_an_address_is_there_again_for_all_its_models(tmp_path):
+    off = Source(name="off", models=("a", "b"), script=[Said(0)], seconds=1.0)
+    scene = await Scene(tmp_path, off).open()
+    assert (await scene.one(model="off/a", wait=0)).status == 503
+    await scene.passes(11.0)
+
+    told = await scene.told(*(scene.ask(f"call {n}", model=f"off/{'ab'[n % 2]}") for n in range(4)))
+
+    assert [one.status for one in told] == [200] * 4
+    assert sorted(call.at - off.calls[1].at for call in off.calls[1:]) == pytest.approx([0.0, 1.0, 1.0, 1.0])
+
+
+async def test_a_refusal_shows_that_the_address_is_there(tmp_path):
+    off = Source(name="off", models=("a", "b"), script=[Said(0), Said(503, error("busy"))])
+    scene = await Scene(tmp_path, off).open()
+    await scene.one(model="off/a", wait=0)
+    await scene.passes(11.0)
+
+    assert (await scene.one("is refused", model="off/a", wait=0)).status != 200
+    assert (await scene.one("goes on", model="off/b", wait=0)).status == 200
+
+
+async def test_a_model_on_this_machine_that_loads_is_not_silent(tmp_path):
+    own = Source(name="local").settings().replace('kind = "plan"', 'kind = "local"')
+    local = Source(name="local", seconds=60.0, own=own)
+    scene = await Scene(tmp_path, local).open()
+    told = await scene.told(*await calls_at(scene, 4, 2.0))
+
+    assert [one.status for one in told] == [200] * 4
+    assert [call.at - START for call in local.calls] == pytest.approx([0.0, 2.0, 4.0, 6.0])
+
+
+async def test_a_revoked_key_is_met_by_one_request_and_not_by_eleven_that_waited(tmp_path):
+    minutely = '[{ limit = "11/minute", window = "clock" }]'
+    keyed = Source(name="keyed", models=("best-model", "best-other"), quota=minutely, seconds=0.1)
+    scene = await Scene(tmp_path, keyed, more=PREFERRED).open()
+    asked = {"model": "keyed/best-model", "wait": 70.0}
+    await scene.told(*(scene.ask(f"takes the minute {n}", **asked) for n in range(11)))
+    waiting = [scene.ask(f"waits {n}", **asked) for n in range(11)]
+    await scene.passes(1.0)
+    keyed.rule = lambda body: Said(401, error("Incorrect API key provided", code="invalid_api_key"), seconds=0.1)
+
+    told = await scene.told(*waiting)
+
+    assert {one.status for one in told} == {503}
+    assert len(keyed.calls) == 11 + 1
+    assert max(one.at for one in told) < START + 61.0
