@@ -27,6 +27,7 @@ class Request(Struct, frozen=True):
 
     *prompt_tokens* is an estimate. *output_tokens* is the most that may come, which a whole answer is given time for;
     0: not known. *bounded_by_caller*: an answer that ends at its bound ends where its caller said, even an empty one.
+    *no_train*: nothing of it may be trained on, which a provider that can enforce that is asked to do.
     """
 
     operation: ClassVar[Literal["chat"]] = "chat"
@@ -36,6 +37,7 @@ class Request(Struct, frozen=True):
     prompt_tokens: int = 0
     output_tokens: int = 0
     bounded_by_caller: bool = False
+    no_train: bool = False
     least_context: int = 0  # what the model is loaded with already, where that is ours to choose
 
     @property

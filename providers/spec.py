@@ -171,6 +171,7 @@ class ProviderSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     keyless: bool = False
     get_a_key: str = ""
     data_policy: DataPolicy = DataPolicy()
+    enforces_no_train: bool = False  # a single request that says so goes only where nothing trains, whatever the policy
     quota: tuple[Quota, ...] = ()
     counted_as: dict[str, str] = {}  # patterns of ids that share the buckets of another model, and which
     rename: dict[str, str] = {}

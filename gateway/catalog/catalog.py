@@ -33,6 +33,9 @@ _MOST_WANTS = 512
 """Kinds of request whose deployments are remembered."""
 
 _AT_A_TURN = 2
+NO_TRAIN = "no training"
+"""What a deployment lacks that has no endpoint for requests that forbid training."""
+
 _UNTAKEN = 0.1  # of its fitness a deployment loses for each parameter of the request that it does not take
 
 
@@ -220,6 +223,11 @@ class Catalog:
         found = nearest(gone, map(Profile.of, present.values()))
         return wants if found is None else msgspec.structs.replace(tight, models=(found.model,), instead_of=asked)
 
+    def forbids_training(self, wants: Wants) -> bool:
+        """Whether nothing of a request that *wants* this may be trained on: it says so, or a virtual model that it names."""
+        named = (self._virtual.get(name) for asked in wants.models for name in self._aliased(asked))
+        return wants.no_train or any(virtual is not None and virtual.no_train for virtual in named)
+
     def prefers(self, asked: str) -> Preference:
         """What ranking should prefer for the name *asked*: ``balance``, ``quality`` or ``speed``."""
         for name in self._aliased(asked):
@@ -309,13 +317,23 @@ class Catalog:
             return Exclusion(
                 name, "capability", f"holds fewer than {wants.min_context} tokens, or it is not known how many"
             )
-        if wants.no_train and deployment.policy.trains != "no":
-            return Exclusion(name, "privacy", "may train on prompts")
+        if wants.no_train and (why := self._may_train(deployment, now)):
+            return Exclusion(name, "privacy", why)
         if (wants.only and provider not in wants.only) or provider in wants.ignore:
             return Exclusion(name, "choice", "the request leaves this provider out")
         if wants.strict and (untaken := self._untaken(deployment, wants, now)):
             return Exclusion(name, "capability", f"does not take {', '.join(sorted(untaken))}")
         return None
+
+    def _may_train(self, deployment: Deployment, now: float) -> str:
+        """Why a request that forbids training may not go to *deployment*; empty: it may."""
+        if deployment.policy.trains == "no":
+            return ""
+        if not deployment.provider.spec.enforces_no_train:
+            return "may train on prompts"
+        if self.learned.known(deployment.name, NO_TRAIN, now) is False:
+            return "has no endpoint that keeps prompts out of training"
+        return ""
 
     def _untaken(self, deployment: Deployment, wants: Wants, now: float) -> set[str]:
         """The parameters of the request that *deployment* is known not to take."""

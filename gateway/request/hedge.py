@@ -31,6 +31,7 @@ from gateway.routing.rank import price_of
 from gateway.routing.silence import Asked
 from gateway.settings import Hedge
 from gateway.words import Deployment, Stopping
+from providers.dialect import AnyRequest, Request
 from providers.failures import ProviderFailure, Superseded, Unreachable
 
 FACTOR = 3.0
@@ -153,11 +154,19 @@ def _sent(slot: Slot, engine: Engine) -> Asked:
     return asked
 
 
+def _request(slot: Slot, engine: Engine) -> AnyRequest:
+    """What is sent: the caller's request, which says that nothing of it may be trained on, whoever forbids that."""
+    request = slot.call.request
+    if isinstance(request, Request) and engine.view.catalog.forbids_training(slot.wants):
+        return msgspec.structs.replace(request, no_train=True)
+    return request
+
+
 async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> Answer | None:
     """Ask the deployment of *slot*: its answer once it has begun, or None if it failed, and that is reported."""
     deployment, call, health, sent_at = slot.deployment, slot.call, engine.view.health, asked.at
     try:
-        reply = await deployment.provider.send(deployment.target, call.request)
+        reply = await deployment.provider.send(deployment.target, _request(slot, engine))
     except ProviderFailure as failure:
         now = engine.clock.now()
         if failure.reached == "refused" or not isinstance(failure, Unreachable):

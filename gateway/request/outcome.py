@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
+from gateway.catalog.catalog import NO_TRAIN
 from gateway.catalog.proof import disproof
 from gateway.events import Changed, Withdrawn
 from gateway.quota.buckets import Bucket, shortest
@@ -76,6 +77,7 @@ def report(failure: f.ProviderFailure, slot: Slot, took: float, engine: Engine) 
     had been said at once.
     """
     deployment, now = slot.deployment, engine.clock.now()
+    failure = _for_this_request(failure, slot, engine)
     if failure.reached == "accepted":  # whatever came of it, the provider has counted it
         engine.ledger.settle(slot.held, slot.held.offer.cost, failure.observed)
     else:
@@ -97,6 +99,19 @@ def acquit(attempts: Sequence[Attempt], engine: Engine) -> None:
     if is_poisonous(attempt.deployment.provider.name for attempt in broke):
         for attempt in broke:
             engine.view.health.acquitted(attempt.deployment.name)
+
+
+def _for_this_request(failure: f.ProviderFailure, slot: Slot, engine: Engine) -> f.ProviderFailure:
+    """
+    *failure*, unless it is about what only this request forbids: a deployment that has no endpoint for requests that may not
+    be trained on serves all others.
+    """
+    enforced = slot.deployment.provider.spec.enforces_no_train and engine.view.catalog.forbids_training(slot.wants)
+    if not (isinstance(failure, f.NotEntitled) and enforced):
+        return failure
+    refused = f.RefusedHere(failure.message, status=failure.status).of(capability=NO_TRAIN)
+    refused.reached, refused.observed = failure.reached, failure.observed
+    return refused
 
 
 def told(attempts: Sequence[Attempt]) -> GatewayError | None:

@@ -221,13 +221,14 @@ class Queue:
         """
         if self._clock.now() > self._lost_at + LASTING:
             return first
-        line = None if first.ready else self._lines[first.line]
-        among, below = (self._ready, inf) if line is None else (line.asleep, line.below)
-        fit = [one for one in among if (one.client, one.priority) == (first.client, first.priority)]
-        newest = max((one for one in fit if one.size < below), key=lambda one: one.number, default=first)
+        freed = [line for line in self._lines.values() if line.below]
+        may_try = [*self._ready, *(one for line in freed for one in line.asleep if one.size < line.below)]
+        fit = [one for one in may_try if (one.client, one.priority) == (first.client, first.priority)]
+        newest = max(fit, key=lambda one: one.number)
         if newest is not first:
             newest.rank, first.rank = first.rank, newest.rank
-            heapify(among)
+            for heap in (self._ready, *(line.asleep for line in freed)):
+                heapify(heap)
         return newest
 
     def _remove(self, ticket: Ticket, *, leaves: bool = True) -> None:

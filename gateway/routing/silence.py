@@ -5,10 +5,12 @@ What silence says: which deployments and providers took a request and have sent 
                 others go elsewhere,   others wait for it      one more may find out,         that counts as a failure
                 where there is room                            twice as long after each
 
-A request that hangs says little, a deployment from which nothing has come since it was sent says much. So whatever comes from a deployment
-excuses all requests that are under way there. A request is *slow* after twice the time that it should have taken. Then it
-is *late*, too, if that time is known, for an idle source is not withheld on a guess. It is *overdue* when hedging loses
-patience. A call that has no other way and no time to wait is sent all the same.
+A request that hangs says little; a deployment from which nothing has come since it was sent says much. So whatever comes
+from a deployment excuses all requests that are under way there. A request is *slow* after twice the time that it should
+have taken. Then it is *late*, too, if that time is known, for an idle source is not withheld on a guess. It is *overdue*
+when hedging loses patience. A call that has no other way and no time to wait is sent all the same.
+
+What is silent is known to this process alone; that something was overdue to its end is a cooldown, which replicas share.
 """
 
 from __future__ import annotations

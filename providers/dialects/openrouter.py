@@ -75,6 +75,8 @@ class OpenRouter(OpenAI):
         if "tools" in fields or _object(fields.get("response_format")).get("type") == "json_schema":
             # Else these are wishes: a strict schema was answered with prose (provider selection page, 2026-09).
             preferences.setdefault("require_parameters", True)
+        if request.no_train:  # endpoints that keep nothing, and train on nothing
+            preferences |= {"data_collection": "deny", "zdr": True}
         fields["provider"] = raw({**preferences, "max_price": FREE_ONLY})
 
     def messages(self, target: Target, request: Request, names: ToolNames) -> list[Message]:
