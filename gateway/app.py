@@ -10,6 +10,7 @@ from functools import partial
 
 from litestar import Litestar
 from litestar.di import Provide
+from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
 from gateway import __version__
@@ -23,7 +24,7 @@ from gateway.api.openai_completions import Completions
 from gateway.api.openai_embeddings import Embeddings
 from gateway.api.openai_responses import Responses
 from gateway.api.responses_archive import Archive
-from gateway.api.responses_store import ResponseStore, SqliteResponses
+from gateway.api.responses_store import SqliteResponses
 from gateway.background import Background
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.changes import History
@@ -109,23 +110,23 @@ def make_state(settings: Settings, clock: Clock, tell: Callable[[Event], None]) 
     return RedisState(connect(settings.redis_url)[0])
 
 
-def make_responses(settings: Settings, clock: Clock) -> ResponseStore | None:
+def make_archive(settings: Settings, clock: Clock) -> Archive:
     """
-    What keeps responses, if anything may: the same Redis, or a third file.
+    What keeps responses, if any are kept: in the same Redis, or in a third file.
 
     Raises BadSettings if the file cannot be used.
     """
     if not settings.responses.store:
-        return None
+        return Archive(None, settings)
     if settings.redis_url is None:
         try:
-            return SqliteResponses(settings.state_dir / "responses.sqlite", clock)
+            return Archive(SqliteResponses(settings.state_dir / "responses.sqlite", clock), settings)
         except (OSError, sqlite3.Error) as exc:
             raise BadSettings(f"FREEWAY_STATE_DIR: {exc}") from exc
     from gateway.api.responses_redis import RedisResponses  # noqa: PLC0415 - see make_store
     from gateway.redis_client import connect  # noqa: PLC0415
 
-    return RedisResponses(connect(settings.redis_url)[0])
+    return Archive(RedisResponses(connect(settings.redis_url)[0]), settings)
 
 
 class Parts(Struct, frozen=True):
@@ -209,14 +210,12 @@ def create_app(
     drain.on_begin(engine.queue.close)
     authenticator = Authenticator(settings, drain)
     host = Host(engine, authenticator, settings.server)
-    kept = make_responses(settings, clock)
-    archive = Archive(kept, settings)
+    archive = make_archive(settings, clock)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            if kept is not None:
-                stack.push_async_callback(kept.aclose)
+            stack.push_async_callback(archive.aclose)
             stack.push_async_callback(parts.aclose)
             await engine.ledger.serve()
             stack.push_async_callback(drain.end)
@@ -227,15 +226,7 @@ def create_app(
             yield
 
     return Litestar(
-        [
-            *(route(surface, host) for surface in SURFACES),
-            route(Responses, host, partial(Responses, archive, clock), told_in_stream=(TooLong,)),
-            responses_archive.router(archive),
-            openai_models.router(openai_models.ModelList(engine.view.catalog, clock)),
-            explain.router(openai_chat.parse, settings.server.max_body),
-            health.router(),
-            metrics_page.router(),
-        ],
+        _routes(host, archive),
         dependencies=_given(
             engine=engine,
             authenticator=authenticator,
@@ -250,6 +241,20 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
+
+
+def _routes(host: Host, archive: Archive) -> list[ControllerRouterHandler]:
+    """Everything that can be called."""
+    clock = host.engine.clock
+    return [
+        *(route(surface, host) for surface in SURFACES),
+        route(Responses, host, partial(Responses, archive, clock), told_in_stream=(TooLong,)),
+        responses_archive.router(archive),
+        openai_models.router(openai_models.ModelList(host.engine.view.catalog, clock)),
+        explain.router(openai_chat.parse, host.server.max_body),
+        health.router(),
+        metrics_page.router(),
+    ]
 
 
 def _given(**parts: object) -> dict[str, Provide]:

@@ -1,0 +1,55 @@
+"""Whether a caller is still there, while nothing is sent to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+
+Receive = Callable[[], Awaitable[Any]]
+
+_MOMENT = 0.02
+"""Seconds of the event loop: what is answered within them need not pay for a watch on the connection."""
+
+
+class while_connected:  # noqa: N801 - used like a function
+    """
+    Run the body of the ``with`` until it ends or the caller leaves, which cancels it; then *left* is true.
+
+    Enter when the request's body has been read to its end: the next message can only be that the caller is gone. Neither
+    the server nor the framework looks for it before an answer has begun.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self.left = False
+        self._receive = receive
+        self._working: asyncio.Task[Any] | None = None
+        self._watch: asyncio.Future[Any] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._working = asyncio.current_task()
+        self._beginning = asyncio.get_running_loop().call_later(_MOMENT, self._begin)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self._beginning.cancel()
+        if self._watch is not None:
+            self._watch.remove_done_callback(self._leave)
+            self._watch.cancel()
+        if not isinstance(error, asyncio.CancelledError) or not self.left:
+            return False
+        assert self._working is not None
+        return self._working.uncancel() == 0  # if not, somebody else cancels too: the server is going down
+
+    def _begin(self) -> None:
+        self._watch = asyncio.ensure_future(self._receive())
+        self._watch.add_done_callback(self._leave)
+
+    def _leave(self, watched: asyncio.Future[Any]) -> None:
+        if not watched.cancelled() and not watched.exception():
+            self.left = True
+            assert self._working is not None
+            self._working.cancel()
