@@ -36,7 +36,7 @@ from gateway.api.openai_embeddings import Embeddings
 from gateway.api.openai_responses import Responses
 from gateway.api.origins import OriginCheck, Origins
 from gateway.api.responses_archive import Archive
-from gateway.api.responses_store import ResponseStore, SqliteResponses
+from gateway.api.responses_store import SqliteResponses
 from gateway.background import Background
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.changes import History
@@ -130,23 +130,23 @@ def make_state(settings: Settings, clock: Clock, tell: Callable[[Event], None]) 
     return RedisState(connect(settings.redis_url)[0])
 
 
-def make_responses(settings: Settings, clock: Clock) -> ResponseStore | None:
+def make_archive(settings: Settings, clock: Clock) -> Archive:
     """
-    What keeps responses, if anything may: the same Redis, or a third file.
+    What keeps responses, if any are kept: in the same Redis, or in a third file.
 
     Raises BadSettings if the file cannot be used.
     """
     if not settings.responses.store:
-        return None
+        return Archive(None, settings)
     if settings.redis_url is None:
         try:
-            return SqliteResponses(settings.state_dir / "responses.sqlite", clock)
+            return Archive(SqliteResponses(settings.state_dir / "responses.sqlite", clock), settings)
         except (OSError, sqlite3.Error) as exc:
             raise BadSettings(f"FREEWAY_STATE_DIR: {exc}") from exc
     from gateway.api.responses_redis import RedisResponses  # noqa: PLC0415 - see make_store
     from gateway.redis_client import connect  # noqa: PLC0415
 
-    return RedisResponses(connect(settings.redis_url)[0])
+    return Archive(RedisResponses(connect(settings.redis_url)[0]), settings)
 
 
 class Parts(Struct, frozen=True):
@@ -219,9 +219,7 @@ def create_app(
     The application. Parts that are not given are the real ones; they are opened and closed with it. Once *drain* begins
     it takes on nothing new.
     """
-    drain = drain or Drain()
-    clock = clock or WallClock()
-    store = store or make_store(settings)
+    drain, clock, store = drain or Drain(), clock or WallClock(), store or make_store(settings)
     webhook = Webhook(settings.catalog.webhook, clock) if settings.catalog.webhook else None
     metrics = Metrics(__version__)
     tell = Announcer([*observers, metrics, *([webhook] if webhook is not None else [])])
@@ -231,14 +229,12 @@ def create_app(
     drain.on_begin(engine.queue.close)
     authenticator = Authenticator(settings, drain)
     host = Host(engine, authenticator, settings.server)
-    kept = make_responses(settings, clock)
-    archive = Archive(kept, settings)
+    archive = make_archive(settings, clock)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            if kept is not None:
-                stack.push_async_callback(kept.aclose)
+            stack.push_async_callback(archive.aclose)
             stack.push_async_callback(parts.aclose)
             await engine.ledger.serve()
             stack.push_async_callback(drain.end)
@@ -249,7 +245,7 @@ def create_app(
             yield
 
     app = Litestar(
-        _routes(host, archive, clock),
+        _routes(host, archive),
         dependencies=_given(
             engine=engine,
             authenticator=authenticator,
@@ -269,8 +265,9 @@ def create_app(
     return app
 
 
-def _routes(host: Host, archive: Archive, clock: Clock) -> list[ControllerRouterHandler]:
+def _routes(host: Host, archive: Archive) -> list[ControllerRouterHandler]:
     """Every address that is answered. *archive* keeps responses."""
+    clock = host.engine.clock
     return [
         *(route(surface, host) for surface in SURFACES),
         route(Responses, host, partial(Responses, archive, clock), told_in_stream=(TooLong,)),

@@ -109,6 +109,11 @@ class Archive:
         except ResponsesLost as exc:
             raise StoreAway("stored responses cannot be reached now: nothing was deleted") from exc
 
+    async def aclose(self) -> None:
+        """Give everything back."""
+        if self._store is not None:
+            await self._store.aclose()
+
     async def history(self, client: str, name: str | None) -> list[Item]:
         """All that was said up to the response *name*, with it. Raises NotStored or StoreAway."""
         turns: list[list[Item]] = []

@@ -79,6 +79,12 @@ class Writer:
         self._events.append(b"event: %b\ndata: %b\n\n" % (name.encode(), told))
         self._count += 1
 
+    def grow(self, growth: _Growth, text: str) -> None:
+        """One more piece of what *growth* is the events of: this runs for every token."""
+        if self._streams:
+            self._events.append(b"%b%d%b%b}\n\n" % (growth.head, self._count, growth.rest, encode(text)))
+            self._count += 1
+
     def events(self) -> list[bytes]:
         """Those since the last look."""
         events, self._events = self._events, []
@@ -140,11 +146,20 @@ class Writer:
         return len(self._output) - 1
 
 
+class _Growth:
+    """Events that differ in their number and their ``delta`` alone, encoded but for these."""
+
+    def __init__(self, name: str, **fields: Any) -> None:
+        kind = name.encode()
+        self.head = b'event: %b\ndata: {"type":"%b","sequence_number":' % (kind, kind)
+        self.rest = b"," + encode(fields)[1:-1] + b',"delta":'
+
+
 class _Item:
     """An item that grows. *at* says in each of its events which it is."""
 
     def __init__(self, writer: Writer, item: Json) -> None:
-        self.item, self._emit = item, writer.emit
+        self.item, self._emit, self._grow = item, writer.emit, writer.grow
         self.at = {"item_id": item["id"], "output_index": writer.add(item)}
 
     def close(self, status: str) -> None:
@@ -162,11 +177,12 @@ class _Reasoning(_Item):
         self.calls: Json = {}
 
     def say(self, text: str) -> None:
-        at = {**self.at, "summary_index": 0}
         if not self._said:
+            at = {**self.at, "summary_index": 0}
             self._emit("response.reasoning_summary_part.added", **at, part=_summary(""))
+            self._growth = _Growth("response.reasoning_summary_text.delta", **at)
         self._said.append(text)
-        self._emit("response.reasoning_summary_text.delta", **at, delta=text)
+        self._grow(self._growth, text)
 
     def close(self, status: str) -> None:
         if self._said:
@@ -193,9 +209,10 @@ class _Message(_Item):
             self._close_part()
             self._kind, self._said = kind, []
             self._emit("response.content_part.added", **self._place(), part=_part(kind, ""))
+            extra: Json = {"logprobs": []} if kind == "output_text" else {}
+            self._growth = _Growth(f"response.{kind}.delta", **self._place(), **extra)
         self._said.append(text)
-        extra: Json = {"logprobs": []} if kind == "output_text" else {}
-        self._emit(f"response.{kind}.delta", **self._place(), delta=text, **extra)
+        self._grow(self._growth, text)
 
     def close(self, status: str) -> None:
         self._close_part()
@@ -223,12 +240,13 @@ class _Call(_Item):
         item = {"id": name, "type": "function_call", "call_id": call, "name": function, "arguments": ""}
         super().__init__(writer, item | {"status": "in_progress"})
         self._said: list[str] = []
+        self._growth = _Growth("response.function_call_arguments.delta", **self.at)
         self._closed = False
 
     def say(self, arguments: str) -> None:
         if not self._closed:
             self._said.append(arguments)
-            self._emit("response.function_call_arguments.delta", **self.at, delta=arguments)
+            self._grow(self._growth, arguments)
 
     def is_whole(self) -> bool:
         """Whether nothing can follow: pieces of calls made at once may come mixed."""

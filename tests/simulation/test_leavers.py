@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gateway.api import http
+from gateway.api import connection
 from providers.simulator.brain import Saying
 from providers.simulator.world import World
 from tests.clock import FakeClock, eventually
@@ -137,7 +137,7 @@ async def test_nothing_waits_for_a_clock_between_the_callers_leaving_and_the_ups
         groq.pace = 60.0  # silence in mid-stream: nothing is written from which the gateway could notice
 
     loop = asyncio.get_running_loop()
-    stopped_at = loop.time() + 2 * http._MOMENT  # what is answered within it is not watched
+    stopped_at = loop.time() + 2 * connection._MOMENT  # what is answered within it is not watched
     rescue = threading.Timer(5.0, loop.call_soon_threadsafe, [ended.set])  # where it does wait for a clock
     with monkeypatch.context() as patch:
         patch.setattr(loop, "time", lambda: stopped_at)
