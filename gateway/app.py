@@ -225,7 +225,6 @@ def create_app(
     tell = Announcer([*observers, metrics, *([webhook] if webhook is not None else [])])
     parts = make_parts(settings, clock, store, make_state(settings, clock, tell), tell)
     engine, discovery, background = parts.engine, parts.discovery, parts.background
-    scrape = metrics_page.Scrape(engine, metrics)
     drain.on_begin(engine.queue.close)
     authenticator = Authenticator(settings, drain)
     host = Host(engine, authenticator, settings.server)
@@ -249,7 +248,7 @@ def create_app(
         dependencies=_given(
             engine=engine,
             authenticator=authenticator,
-            scrape=scrape,
+            scrape=metrics_page.Scrape(engine, metrics),
             drain=drain,
             discovery=discovery,
             background=background,
@@ -260,8 +259,12 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
-    origins = Origins(settings.server.origins, open_door=authenticator.open)
-    app.asgi_handler = OriginCheck(app.asgi_handler, origins)  # before routing: what is no path of ours is covered, too
+    return _guarded(app, Origins(settings.server.origins, open_door=authenticator.open))
+
+
+def _guarded(app: Litestar, origins: Origins) -> Litestar:
+    """*app* behind *origins*, which are looked at before routing: what is no path of ours is covered, too."""
+    app.asgi_handler = OriginCheck(app.asgi_handler, origins)
     return app
 
 

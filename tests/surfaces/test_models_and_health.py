@@ -200,3 +200,16 @@ async def test_a_loop_that_keeps_dying_is_named_and_its_error_is_in_the_log_alon
     assert "Traceback" in found["traceback"]
     assert "what the bug says" in found["traceback"]
     assert (await get(demo, "/health/readiness")).status_code == 200
+
+
+async def test_every_path_answers_a_preflight_and_refuses_pages_and_names_of_others(start):
+    demo = await start(("groq",))
+    async with httpx.AsyncClient(base_url=demo.base_url) as client:
+        for path in ("/v1/models", "/v1/chat/completions", "/health", "/metrics", "/nowhere"):
+            local, other = {"origin": "http://localhost:3000"}, {"origin": "https://evil.example"}
+            asking = {"access-control-request-method": "POST"}
+            assert (await client.options(path, headers=local | asking)).status_code == 204
+            assert (await client.options(path, headers=other | asking)).status_code == 403
+            assert (await client.get(path, headers=other)).status_code == 403
+            assert (await client.get(path, headers={"host": "evil.example"})).status_code == 403
+            assert "access-control-allow-origin" in (await client.get(path, headers=local)).headers

@@ -53,7 +53,9 @@ async def test_what_grows_beyond_the_bound_is_refused():
     assert len(await body_of(bomb, encoding="gzip", limit=100_000)) < 100_000  # only one layer is taken off
 
 
-@pytest.mark.parametrize("sent", [b"{}", gzip.compress(b"{}")[:-1], gzip.compress(b"{}") + b"rest"])
+@pytest.mark.parametrize(
+    "sent", [b"{}", gzip.compress(b"{}")[:-1], gzip.compress(b"{}") + b"rest"], ids=["plain", "cut", "and more"]
+)
 async def test_what_cannot_be_inflated_is_the_callers_fault(sent):
     with pytest.raises(BadRequest):
         await body_of(sent, encoding="gzip")
