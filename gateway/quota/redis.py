@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Sequence
+import time
+from collections import deque
+from collections.abc import Awaitable, Coroutine, Sequence
 from hashlib import sha1
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -26,11 +28,19 @@ from gateway.quota.buckets import WHEN_FREED, Bucket, Level, calendar_window
 from gateway.quota.degraded import ALIVE, PART_FOR
 from gateway.quota.exchange import Answer, Ask, Heartbeat, Orphan, Outcome, StoreFailure, StoreForgot, Withheld
 from gateway.quota.operations import Entry
-from gateway.redis_client import connect, disconnect
+from gateway.redis_client import connect, disconnect, ready
 
 PATIENCE = 0.25
-"""Seconds that a request waits for Redis at most, a new connection included. Time in which this process did not get to
-look whether the answer is there is not counted."""
+"""Seconds that a request waits for Redis. Time in which this process did not get to look whether the answer is there is not
+counted, and a connection is there already: they are made beside the heartbeats."""
+
+MOST_PATIENCE = 1.0
+"""Seconds that a request waits at most for a Redis that is far away: up to _TRIPS of the shortest of the last round trips."""
+
+_TRIPS, _REMEMBERED_TRIPS = 4, 8
+
+_CONNECT_PATIENCE = 3.0
+"""Seconds for making connections: three round trips and, with TLS, two more, of a Redis that may be far. No request waits."""
 
 _HEARTBEAT_PATIENCE = 1.0
 
@@ -87,6 +97,9 @@ _decode = msgspec.msgpack.Decoder(_Reply).decode
 _Rule = tuple[str, float, float, tuple[float, ...], float]
 
 
+_T = TypeVar("_T")
+
+
 class Client(Protocol):
     """What is needed of redis-py's clients."""
 
@@ -101,24 +114,29 @@ class _Script:
 
     async def call(self, client: Client, patience: float, keys: Sequence[str], *args: Any) -> Any:
         """Raises StoreFailure; after *patience* seconds at the latest, but for those that this process was busy."""
-        calling = asyncio.ensure_future(self._call(client, keys, args))
-        try:
-            await _patiently(calling, patience)
-            return calling.result()
-        except (TimeoutError, asyncio.InvalidStateError) as exc:
-            raise StoreFailure(f"no answer within {patience:g} s") from exc
-        except (RedisError, OSError) as exc:
-            raise StoreFailure(f"{type(exc).__name__}: {exc}") from exc
-        finally:
-            if not calling.done():
-                calling.cancel()
-                await asyncio.wait([calling])
+        return await _within(patience, self._call(client, keys, args))
 
     async def _call(self, client: Client, keys: Sequence[str], args: tuple[Any, ...]) -> Any:
         try:
             return await client.evalsha(self.sha, len(keys), *keys, *args)
         except NoScriptError:
             return await client.eval(self.text, len(keys), *keys, *args)
+
+
+async def _within(patience: float, work: Coroutine[Any, Any, _T]) -> _T:
+    """What comes of *work*. Raises StoreFailure; see ``_patiently``."""
+    calling = asyncio.ensure_future(work)
+    try:
+        await _patiently(calling, patience)
+        return calling.result()
+    except (TimeoutError, asyncio.InvalidStateError) as exc:
+        raise StoreFailure(f"no answer within {patience:g} s") from exc
+    except (RedisError, OSError) as exc:
+        raise StoreFailure(f"{type(exc).__name__}: {exc}") from exc
+    finally:
+        if not calling.done():
+            calling.cancel()
+            await asyncio.wait([calling])
 
 
 async def _patiently(calling: asyncio.Future[Any], patience: float) -> None:
@@ -160,6 +178,7 @@ class SharedStore:
         self._answered: dict[str, int] = {}
         self._doubt: _Call | None = None
         self._orphans: list[Orphan] = []
+        self._trips: deque[float] = deque(maxlen=_REMEMBERED_TRIPS)
 
     async def exchange(
         self, entries: Sequence[Entry], asks: Sequence[Ask], looks: Sequence[Bucket], now: float, withheld: Withheld
@@ -226,7 +245,7 @@ class SharedStore:
         body = (-1.0 if self._own_time else now, call.number, self._answered.get(tag, 0), rules, told, offered)
         self._doubt = call
         keys = [_process_key(tag, self.name), *(a.key for a in asked)]
-        reply = _decode(await self._exchange.call(self._client, PATIENCE, keys, _encode(body)))
+        reply = _decode(await self._timed(self._exchange, self._patience(), keys, _encode(body)))
         self._doubt = None
         outcome.now = reply.now
         if reply.status == _ELSEWHEN:
@@ -250,6 +269,16 @@ class SharedStore:
         for entry in call.entries:
             entry.done = True
 
+    async def _timed(self, script: _Script, patience: float, keys: Sequence[str], *args: Any) -> Any:
+        sent_at = time.monotonic()
+        answer = await script.call(self._client, patience, keys, *args)
+        self._trips.append(time.monotonic() - sent_at)
+        return answer
+
+    def _patience(self) -> float:
+        """How long a request waits: longer where every round trip is long. One of ours that was late makes no difference."""
+        return max(PATIENCE, min(MOST_PATIENCE, _TRIPS * min(self._trips, default=0.0)))
+
     async def clear_doubt(self) -> list[Orphan]:
         call = self._doubt
         if call is not None:
@@ -269,7 +298,8 @@ class SharedStore:
 
     async def heartbeat(self, name: str, now: float) -> Heartbeat:
         args = (name, _GIVEN_UP, -1.0 if self._own_time else now)
-        heard = await self._heartbeat.call(self._client, _HEARTBEAT_PATIENCE, [_REPLICAS], *args)
+        await _within(_CONNECT_PATIENCE, ready(self._client))
+        heard = await self._timed(self._heartbeat, _HEARTBEAT_PATIENCE, [_REPLICAS], *args)
         ago = {member.decode(): float(seconds) for member, seconds in heard}
         peers = sorted(member for member, seconds in ago.items() if seconds < ALIVE)
         missing = tuple((member, seconds) for member, seconds in ago.items() if seconds >= ALIVE)

@@ -12,8 +12,8 @@ from redis.exceptions import RedisError
 from gateway.redis_client import disconnect
 from gateway.state.store import BACKEND, StateFailure
 
-_PATIENCE = 1.0
-"""Seconds for one operation. No request waits for it."""
+_PATIENCE = 3.0
+"""Seconds for one operation, which may have to connect first. No request waits for it."""
 
 # The names of the first version: replicas of two versions share them while one replaces the other.
 _ENTRIES, _COUNTERS, _REVISIONS, _CLAIM = (
