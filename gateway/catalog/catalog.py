@@ -56,7 +56,7 @@ class Catalog:
         self._fitting_at = 0
         self._gone: dict[str, Profile] = {}
         self._awaited: set[str] = set()
-        self.learned = Learned(state)
+        self.learned = Learned(state, settings.accounts())
         self.complete = asyncio.Event()
         state.watch(_GONE, Profile, self._hear_gone)
 

@@ -32,7 +32,7 @@ from gateway.quota.exchange import (
 )
 from gateway.quota.level_cache import LevelCache, gave_back
 from gateway.quota.nouns import Condition, NoRoom, Offer, Reservation, refusal
-from gateway.quota.operations import Debit, Entry, Learn, Open, Restore, Settle
+from gateway.quota.operations import Abandon, Debit, Entry, Learn, Open, Restore, Settle
 
 _GATHER = 0.01
 """Seconds for which what ended is gathered before a shared store is told, if no reservation takes it along earlier."""
@@ -83,24 +83,30 @@ class Journal:
         self._in_store = asyncio.Lock()  # one exchange at a time
         self._seen_to = 0
         self._looking: asyncio.Task[None] | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._abandoned: set[str] = set()  # processes that are gone, whose reservations have been taken off
+        self._set_aside: dict[str, None] = {}
 
     def condition(self) -> Condition:
         """How the store fares."""
+        aside = tuple(self._set_aside)
         if self._degraded is None:
-            return Condition(self._store.title, self._replicas)
-        return Condition(self._store.title, self._replicas, self._degraded.because, self._degraded.since)
+            return Condition(self._store.title, self._replicas, set_aside=aside)
+        return Condition(self._store.title, self._replicas, self._degraded.because, self._degraded.since, aside)
 
     async def serve(self) -> None:
         """Keep in touch with the replicas that share the store, and with the levels in use, until ``aclose``."""
         if self._store.shared:
             await self.look()
             self._looking = asyncio.create_task(self._keep_looking())
+            self._listening = asyncio.create_task(self._store.listen(self._freed))
 
     async def aclose(self) -> None:
         """Write down everything, sign off, and give the store back."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        for task in (self._looking, self._listening):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self._writing is not None:
             self._writing.cancel()
         await self.ask("", ())
@@ -212,7 +218,7 @@ class Journal:
             return
         for one, ask, answer in zip(asking, asks, outcome.answers, strict=True):
             self._tell_answer(one, ask, answer, outcome)
-        if any(isinstance(entry.operation, Settle | Learn | Open) for entry in entries):
+        if any(isinstance(entry.operation, Settle | Learn | Open | Abandon) for entry in entries):
             self._freed()  # not before: what is given back is seen only now
 
     def _next(self, *, whole: bool) -> tuple[list[Asking], list[Ask]]:
@@ -254,6 +260,10 @@ class Journal:
             self.cache.ahead = self.ahead = outcome.now - self._clock.now()
         for bucket, level in outcome.levels:
             self.cache.see(bucket, level)
+        news = [bucket.key for bucket in outcome.set_aside if bucket.key not in self._set_aside]
+        if news:
+            self._set_aside |= dict.fromkeys(news)
+            self._tell(self.condition())
 
     def _keep_debits(self, asks: list[Ask], outcome: Outcome) -> None:
         """What was debited without the store goes into the journal."""
@@ -342,8 +352,22 @@ class Journal:
         self._heard_at = sent_at
         self._meet(beat)
         self._withheld.see(beat, self._buckets(), self.cache, self.now())
+        self._take_off(beat)
         if self._store.shared:
             await self._see()
+
+    def _take_off(self, beat: Heartbeat) -> None:
+        """What processes had in flight whose heartbeat stopped is given back: their requests died with them."""
+        gone = {name for name, _ in beat.missing}
+        entries = [
+            Entry(bucket, Abandon(name))
+            for name in gone - self._abandoned
+            for bucket, level in self.cache.levels.values()
+            if level.open or level.leases
+        ]
+        self._abandoned = gone
+        if entries:
+            self.note(entries)
 
     async def _see(self) -> None:
         """See what others took, of so many buckets that all have been seen within a few looks."""

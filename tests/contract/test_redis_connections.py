@@ -50,11 +50,13 @@ async def delayed(port: int, round_trip: float) -> AsyncIterator[int]:
                 sink.write(data)
 
         delivering = asyncio.create_task(deliver())
-        with suppress(ConnectionError):
-            while data := await source.read(65_536):
-                sending.put_nowait((loop.time() + round_trip / 2, data))
-        delivering.cancel()
-        sink.close()
+        try:
+            with suppress(ConnectionError):
+                while data := await source.read(65_536):
+                    sending.put_nowait((loop.time() + round_trip / 2, data))
+        finally:
+            delivering.cancel()
+            sink.close()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         away_reader, away_writer = await asyncio.open_connection("127.0.0.1", port)
