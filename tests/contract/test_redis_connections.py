@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,9 @@ from gateway.quota.nouns import Cost, Offer, Reservation
 from gateway.quota.redis import MOST_PATIENCE, PATIENCE, open_store
 from gateway.redis_client import CONNECTIONS, connect, disconnect, ready
 from gateway.state.redis import RedisState
+from gateway.state.store import StateStore
 from tests import containers
+from tests.delay import delayed
 
 engine = pytest.mark.engine
 
@@ -32,42 +34,6 @@ def server() -> Iterator[containers.Server]:
     """A Redis of which nobody has seen anything, and that is lost as soon as the stated patience is over."""
     with containers.redis() as server:
         yield server
-
-
-@asynccontextmanager
-async def delayed(port: int, round_trip: float) -> AsyncIterator[int]:
-    """A port that leads to *port*, with so many seconds for a *round_trip*, that of the first packet included."""
-    pumps: set[asyncio.Task[None]] = set()
-
-    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        sending: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-
-        async def deliver() -> None:
-            while True:
-                at, data = await sending.get()
-                await asyncio.sleep(at - loop.time())
-                sink.write(data)
-
-        delivering = asyncio.create_task(deliver())
-        try:
-            with suppress(ConnectionError):
-                while data := await source.read(65_536):
-                    sending.put_nowait((loop.time() + round_trip / 2, data))
-        finally:
-            delivering.cancel()
-            sink.close()
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        away_reader, away_writer = await asyncio.open_connection("127.0.0.1", port)
-        for source, sink in ((reader, away_writer), (away_reader, writer)):
-            pumps.add(asyncio.create_task(pump(source, sink)))
-
-    async with await asyncio.start_server(accept, "127.0.0.1", 0) as listening:
-        yield listening.sockets[0].getsockname()[1]
-        for task in pumps:
-            task.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
 
 
 async def _taken(ledger: Ledger, count: int) -> int:
@@ -242,3 +208,44 @@ def test_sentinels_may_be_at_addresses_of_every_kind():
     assert [(one["host"], one["port"]) for one in found] == [("h", 1), ("::1", 2), ("10.0.0.1", 26379)]
     told = {name: pool.connection_kwargs[name] for name in ("username", "password", "db")}
     assert told == {"username": "u", "password": "p/w", "db": 3}
+
+
+# ── what a gateway may do in Redis ──
+
+
+@engine
+async def test_the_documented_acl_suffices(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "redis.md").read_text("utf-8")
+    line = next(line for line in text.splitlines() if line.startswith("user freeway "))
+    rules = [line.replace("PASSWORD", "secret"), "user admin on >x ~* &* +@all", "user default off"]
+    (tmp_path / "acl").write_text("\n".join(rules))
+    with containers.redis("--aclfile", f"{tmp_path}/acl") as server:
+        url = f"redis://freeway:secret@127.0.0.1:{server.port}"
+        clock = WallClock()
+        ledger = Ledger(open_store(url), clock, buckets=lambda: [DAY])
+        state = StateStore(RedisState(connect(url)[0]), clock)
+        async with Redis(port=server.port, username="admin", password="x") as admin:
+            for odd in (
+                "freeway:{a}:a/*/day",
+                "freeway:{*}:calls",
+                "freeway:{replicas}:heard",
+                "freeway:{state}:counters",
+            ):
+                await admin.rpush(odd, "x")
+            await ledger.serve()
+            assert await _taken(ledger, 3) == 0
+            ledger.open(DAY)
+            assert await _taken(ledger, 3) == 3
+            await admin.script_flush()
+            assert await _taken(ledger, 3) == 3
+            state.set("topic", "key", 1)
+            state.count("counter", 1.5)
+            await state.exchange()
+            state.set("topic", "key", None)
+            assert await state.counters() == {"counter": 1.5}
+            assert await state.claim("x", 60)
+            assert not await state.claim("x", 60)
+            assert ledger.condition().lost is None
+            await ledger.aclose()
+            await state.aclose()
+            assert await admin.acl_log() == []
