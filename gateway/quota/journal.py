@@ -17,7 +17,7 @@ from uuid import uuid4
 from gateway.clock import Clock, Timer
 from gateway.quota import buckets as b
 from gateway.quota.buckets import Bucket, Level
-from gateway.quota.degraded import HEARTBEAT, MOST_ENTRIES, PART_FOR, Degraded, WithheldParts, compacted
+from gateway.quota.degraded import HEARTBEAT, MOST_ENTRIES, PART_FOR, Degraded, WithheldParts, compacted, debits
 from gateway.quota.exchange import (
     Answer,
     Ask,
@@ -32,7 +32,7 @@ from gateway.quota.exchange import (
 )
 from gateway.quota.level_cache import LevelCache, gave_back
 from gateway.quota.nouns import Condition, NoRoom, Offer, Reservation, refusal
-from gateway.quota.operations import Abandon, Debit, Entry, Learn, Open, Restore, Settle
+from gateway.quota.operations import Abandon, Entry, Learn, Open, Restore, Settle
 
 _GATHER = 0.01
 """Seconds for which what ended is gathered before a shared store is told, if no reservation takes it along earlier."""
@@ -84,15 +84,13 @@ class Journal:
         self._seen_to = 0
         self._looking: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[None] | None = None
-        self._abandoned: set[str] = set()  # processes that are gone, whose reservations have been taken off
-        self._set_aside: dict[str, None] = {}
 
     def condition(self) -> Condition:
         """How the store fares."""
-        aside = tuple(self._set_aside)
-        if self._degraded is None:
+        away, aside = self._degraded, tuple(self.cache.set_aside)
+        if away is None:
             return Condition(self._store.title, self._replicas, set_aside=aside)
-        return Condition(self._store.title, self._replicas, self._degraded.because, self._degraded.since, aside)
+        return Condition(self._store.title, self._replicas, away.because, away.since, aside)
 
     async def serve(self) -> None:
         """Keep in touch with the replicas that share the store, and with the levels in use, until ``aclose``."""
@@ -204,9 +202,8 @@ class Journal:
         """One exchange: the journal, and the requests that have come, if all of it fits."""
         entries = (self.entries if self._degraded is None else self._untold)[:_ENTRIES_AT_ONCE]
         asking, asks = self._next(whole=len(entries) < _ENTRIES_AT_ONCE)
-        looks = [bucket for one in asking for bucket in one.looks]
         try:
-            outcome = await self._with_store(entries, asks, looks)
+            outcome = await self._with_store(entries, asks, [bucket for one in asking for bucket in one.looks])
         except BaseException:
             self._asking.extendleft(reversed(asking))
             raise
@@ -260,19 +257,12 @@ class Journal:
             self.cache.ahead = self.ahead = outcome.now - self._clock.now()
         for bucket, level in outcome.levels:
             self.cache.see(bucket, level)
-        news = [bucket.key for bucket in outcome.set_aside if bucket.key not in self._set_aside]
-        if news:
-            self._set_aside |= dict.fromkeys(news)
+        if self.cache.put_aside(outcome.set_aside):
             self._tell(self.condition())
 
     def _keep_debits(self, asks: list[Ask], outcome: Outcome) -> None:
         """What was debited without the store goes into the journal."""
-        for ask, answer in zip(asks, outcome.answers, strict=True):
-            if answer.place >= 0:
-                offer = ask.offers[answer.place]
-                self.entries += [
-                    Entry(bucket, Debit(offer.cost.of(bucket.unit), outcome.now, ask.lease)) for bucket in offer.buckets
-                ]
+        self.entries += debits(asks, outcome)
         self._bound()
 
     def _bound(self) -> None:
@@ -314,7 +304,6 @@ class Journal:
         if failure.heartbeat is not None:
             self._meet(failure.heartbeat)
         heard_at = self._clock.now() if self._heard_at is None else self._heard_at
-        alone = self._sharing == 1 or not self._store.shared
         self._degraded = Degraded(
             self.cache.levels,
             rank=self._rank,
@@ -322,7 +311,7 @@ class Journal:
             held=self.held,
             because=str(failure),
             since=self._clock.now(),
-            good_until=float("inf") if alone else heard_at + PART_FOR + self.ahead,
+            good_until=heard_at + PART_FOR + self.ahead if self._sharing > 1 and self._store.shared else float("inf"),
         )
         self._untold = list(self.entries)
         if not self._store.shared:
@@ -351,23 +340,10 @@ class Journal:
             return
         self._heard_at = sent_at
         self._meet(beat)
-        self._withheld.see(beat, self._buckets(), self.cache, self.now())
-        self._take_off(beat)
+        if given_back := self._withheld.see(beat, self._buckets(), self.cache, self.now()):
+            self.note(given_back)
         if self._store.shared:
             await self._see()
-
-    def _take_off(self, beat: Heartbeat) -> None:
-        """What processes had in flight whose heartbeat stopped is given back: their requests died with them."""
-        gone = {name for name, _ in beat.missing}
-        entries = [
-            Entry(bucket, Abandon(name))
-            for name in gone - self._abandoned
-            for bucket, level in self.cache.levels.values()
-            if level.open or level.leases
-        ]
-        self._abandoned = gone
-        if entries:
-            self.note(entries)
 
     async def _see(self) -> None:
         """See what others took, of so many buckets that all have been seen within a few looks."""

@@ -13,22 +13,22 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from hashlib import sha1
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar
+from typing import Any
 from uuid import uuid4
 
 import msgspec
 from msgspec import Struct
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from gateway.quota.buckets import WHEN_FREED, Bucket, Level, calendar_window, copy_of
 from gateway.quota.degraded import ALIVE, PART_FOR
 from gateway.quota.exchange import Answer, Ask, Heartbeat, Orphan, Outcome, StoreFailure, StoreForgot, Withheld
 from gateway.quota.operations import Entry
+from gateway.quota.redis_script import Client, Script, within
 from gateway.redis_client import connect, disconnect, ready
 
 PATIENCE = 0.25
@@ -51,40 +51,9 @@ _GIVEN_UP = ALIVE + PART_FOR
 _LISTEN_AGAIN = 1.0
 """Seconds after which a process that has lost the line on which it hears of others tries again."""
 
-_SLICES = 5
-
-_EXCHANGE = Path(__file__).with_name("redis.lua").read_text("utf-8")
-_FENCE = """
-local fence, last, answer = 0, 0, ''
-local stored = redis.pcall('GET', KEYS[1])
-local ok, found = pcall(cmsgpack.unpack, stored)
-if ok and type(found) == 'table' and type(found[1]) == 'number' then fence, last, answer = unpack(found) end
-fence = math.max(fence, tonumber(ARGV[1]))
-redis.call('SET', KEYS[1], cmsgpack.pack({ fence, last, answer }), 'EX', 2 * 86400)
-return { last, answer }
-"""
-_HEARTBEAT = """
-local now = tonumber(ARGV[3])
-if now < 0 then
-  local time = redis.call('TIME')
-  now = time[1] + time[2] / 1e6
-end
-local kind = redis.call('TYPE', KEYS[1]).ok
-if kind ~= 'zset' and kind ~= 'none' then
-  redis.call('RENAME', KEYS[1], KEYS[1] .. ':aside')
-  redis.call('EXPIRE', KEYS[1] .. ':aside', 86400)
-end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], now + 60, '+inf')
-redis.call('ZADD', KEYS[1], now, ARGV[1])
-redis.call('EXPIRE', KEYS[1], 3600)
-local heard = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
-local found = {}
-for i = 1, #heard, 2 do
-  found[#found + 1] = { heard[i], tostring(now - heard[i + 1]) }
-end
-return found
-"""
+_EXCHANGE, _FENCE, _HEARTBEAT = (
+    Path(__file__).with_name(name).read_text("utf-8") for name in ("redis.lua", "fence.lua", "heartbeat.lua")
+)
 _SIGN_OFF = "return redis.call('ZREM', KEYS[1], ARGV[1])"
 _REPLICAS = "freeway:{replicas}:heard"
 
@@ -108,60 +77,6 @@ class _Reply(Struct, array_like=True):
 _decode = msgspec.msgpack.Decoder(_Reply).decode
 
 _Rule = tuple[str, float, float, tuple[float, ...], float]
-
-
-_T = TypeVar("_T")
-
-
-class Client(Protocol):
-    """What is needed of redis-py's clients."""
-
-    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Awaitable[Any]: ...
-    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Awaitable[Any]: ...
-    def pubsub(self) -> Any: ...
-    def aclose(self) -> Awaitable[None]: ...
-
-
-class _Script:
-    def __init__(self, text: str) -> None:
-        self.text, self.sha = text, sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-    async def call(self, client: Client, patience: float, keys: Sequence[str], *args: Any) -> Any:
-        """Raises StoreFailure; after *patience* seconds at the latest, but for those that this process was busy."""
-        return await _within(patience, self._call(client, keys, args))
-
-    async def _call(self, client: Client, keys: Sequence[str], args: tuple[Any, ...]) -> Any:
-        try:
-            return await client.evalsha(self.sha, len(keys), *keys, *args)
-        except NoScriptError:
-            return await client.eval(self.text, len(keys), *keys, *args)
-
-
-async def _within(patience: float, work: Coroutine[Any, Any, _T]) -> _T:
-    """What comes of *work*. Raises StoreFailure; see ``_patiently``."""
-    calling = asyncio.ensure_future(work)
-    try:
-        await _patiently(calling, patience)
-        return calling.result()
-    except (TimeoutError, asyncio.InvalidStateError) as exc:
-        raise StoreFailure(f"no answer within {patience:g} s") from exc
-    except (RedisError, OSError) as exc:
-        raise StoreFailure(f"{type(exc).__name__}: {exc}") from exc
-    finally:
-        if not calling.done():
-            calling.cancel()
-            await asyncio.wait([calling])
-
-
-async def _patiently(calling: asyncio.Future[Any], patience: float) -> None:
-    """
-    Return when *calling* is done, or *patience* is over. It is counted in slices, each for no more than its length: in
-    one that took longer, this process was kept from looking, and the answer may have been there all the time.
-    """
-    for _ in range(_SLICES):
-        await asyncio.wait([calling], timeout=patience / _SLICES)
-        if calling.done():
-            return
 
 
 class _Call(Struct, eq=False):
@@ -227,8 +142,8 @@ class SharedStore:
         self._client, self._cluster, self._own_time = client, cluster, own_time
         self._accounts, self._channel = accounts, f"{namespace}:freed"
         self._ours = ",".join(sorted(set(accounts.values())))
-        self._exchange, self._fence = _Script(_EXCHANGE), _Script(_FENCE)
-        self._heartbeat, self._sign_off = _Script(_HEARTBEAT), _Script(_SIGN_OFF)
+        self._exchange, self._fence = Script(_EXCHANGE), Script(_FENCE)
+        self._heartbeat, self._sign_off = Script(_HEARTBEAT), Script(_SIGN_OFF)
         self._asked: dict[str, _Asked] = {}
         self._number = 0
         self._answered: dict[str, int] = {}
@@ -324,7 +239,7 @@ class SharedStore:
         for entry in call.entries:
             entry.done = True
 
-    async def _timed(self, script: _Script, patience: float, keys: Sequence[str], *args: Any) -> Any:
+    async def _timed(self, script: Script, patience: float, keys: Sequence[str], *args: Any) -> Any:
         sent_at = time.monotonic()
         answer = await script.call(self._client, patience, keys, *args)
         self._trips.append(time.monotonic() - sent_at)
@@ -353,7 +268,7 @@ class SharedStore:
 
     async def heartbeat(self, name: str, now: float) -> Heartbeat:
         args = (self._member(name), _GIVEN_UP, -1.0 if self._own_time else now)
-        await _within(_CONNECT_PATIENCE, ready(self._client))
+        await within(_CONNECT_PATIENCE, ready(self._client))
         heard = await self._timed(self._heartbeat, _HEARTBEAT_PATIENCE, [_REPLICAS], *args)
         ago = {peer: float(seconds) for member, seconds in heard if (peer := self._sharing(member)) is not None}
         peers = sorted(member for member, seconds in ago.items() if seconds < ALIVE)
