@@ -12,6 +12,7 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisClusterException, RedisError
 
 CONNECTIONS = 8
 """Connections that one client makes at most. A command beyond them waits for one, and is not refused."""
@@ -21,6 +22,9 @@ _READY = 2
 
 _SENTINEL_PATIENCE = 1.0
 """Seconds that a sentinel may take to say where the master is. No request waits for it."""
+
+FAILURES = (RedisError, RedisClusterException, OSError)
+"""What clients raise that cannot reach Redis, or are refused. A cluster that is gone is no ``RedisError`` to redis-py."""
 
 _EXPECTED = "expected redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
 _URL = re.compile(r"(?:(?P<credentials>[^/]*)@)?(?P<hosts>[^/@]+)(?P<path>/.*)?", re.DOTALL)

@@ -22,14 +22,13 @@ from uuid import uuid4
 
 import msgspec
 from msgspec import Struct
-from redis.exceptions import RedisError
 
 from gateway.quota.buckets import WHEN_FREED, Bucket, Level, calendar_window, copy_of
 from gateway.quota.degraded import ALIVE, PART_FOR
 from gateway.quota.exchange import Answer, Ask, Heartbeat, Orphan, Outcome, StoreFailure, StoreForgot, Withheld
 from gateway.quota.operations import Entry
 from gateway.quota.redis_script import Client, Script, within
-from gateway.redis_client import connect, disconnect, ready
+from gateway.redis_client import FAILURES, connect, disconnect, ready
 
 PATIENCE = 0.25
 """Seconds that a request waits for Redis. Time in which this process did not get to look whether the answer is there is not
@@ -291,7 +290,7 @@ class SharedStore:
         while True:
             try:
                 await self._listen(freed)
-            except (RedisError, OSError):
+            except FAILURES:
                 await asyncio.sleep(_LISTEN_AGAIN)
 
     async def _listen(self, freed: Callable[[], None]) -> None:

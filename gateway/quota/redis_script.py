@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Coroutine, Sequence
 from hashlib import sha1
 from typing import Any, Protocol, TypeVar
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from gateway.quota.exchange import StoreFailure
+from gateway.redis_client import FAILURES
 
 _SLICES = 5
 
@@ -48,7 +49,7 @@ async def within(patience: float, work: Coroutine[Any, Any, _T]) -> _T:
         return calling.result()
     except (TimeoutError, asyncio.InvalidStateError) as exc:
         raise StoreFailure(f"no answer within {patience:g} s") from exc
-    except (RedisError, OSError) as exc:
+    except FAILURES as exc:
         raise StoreFailure(f"{type(exc).__name__}: {exc}") from exc
     finally:
         if not calling.done():

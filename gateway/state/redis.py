@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
-from gateway.redis_client import disconnect
+from gateway.redis_client import FAILURES, disconnect
 from gateway.state.store import BACKEND, StateFailure
 
 _PATIENCE = 3.0
@@ -108,7 +108,7 @@ class RedisState:
                     return await run()
         except TimeoutError as exc:
             raise StateFailure(f"no answer within {_PATIENCE:g} s") from exc
-        except (RedisError, OSError) as exc:
+        except FAILURES as exc:
             raise StateFailure(f"{type(exc).__name__}: {exc}") from exc
 
     async def _set_aside(self, topic: str, counters: Sequence[str]) -> None:

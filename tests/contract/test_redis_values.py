@@ -264,6 +264,33 @@ async def test_what_one_gateway_gives_back_wakes_the_others_within_100_ms(redis_
     await other.aclose()
 
 
+async def test_a_cluster_wakes_others_too_and_one_that_is_gone_is_done_without():
+    woken: list[int] = []
+    with containers.cluster() as nodes:
+        url = f"redis+cluster://127.0.0.1:{nodes[0].port}"
+        one = Ledger(open_store(url), WallClock(), buckets=lambda: [DAY])
+        other = Ledger(open_store(url), WallClock(), buckets=lambda: [DAY], freed=lambda: woken.append(1))
+        await one.serve()
+        await other.serve()
+        await asyncio.sleep(0.3)  # until it listens
+        held = [await _take(one, FLIGHT) for _ in range(4)]
+        assert isinstance(await _take(other, FLIGHT), NoRoom)
+        woken.clear()
+        one.settle(held[0], Cost(1.0))
+        await eventually(lambda: woken, within=0.5)
+
+        for node in nodes:
+            node.signal("KILL")
+        assert isinstance(await _take(other, DAY), Reservation)
+        assert other.condition().lost is not None
+        await one.aclose()
+        await other.aclose()
+    late = Ledger(open_store(url), WallClock(), buckets=lambda: [DAY])
+    await late.serve()
+    assert isinstance(await _take(late, DAY), Reservation)
+    await late.aclose()
+
+
 async def test_what_a_gateway_held_that_died_is_given_back_after_its_heartbeat(redis_server, client):
     async with Replicas(redis_server.url, 2) as replicas:
         for _ in range(4):
