@@ -156,8 +156,7 @@ async def odd(world: World) -> None:
     """Garbage at every key."""
     async with Redis.from_url(world.server.url) as client:
         for key in [key async for key in client.scan_iter("freeway:*")]:
-            await client.delete(key)
-            await client.rpush(key, "x")
+            await client.set(key, b"x")
 
 
 async def scaled(world: World) -> None:
