@@ -108,7 +108,7 @@ def make_store(settings: Settings) -> Store:
     from gateway.quota.redis import open_store  # noqa: PLC0415 - a tenth of a second, for those who have Redis
 
     try:
-        return open_store(settings.redis_url)
+        return open_store(settings.redis_url, settings.accounts(), settings.redis_namespace)
     except ValueError as exc:
         raise BadSettings(f"FREEWAY_REDIS_URL: {exc}") from exc
 
@@ -127,7 +127,7 @@ def make_state(settings: Settings, clock: Clock, tell: Callable[[Event], None]) 
     from gateway.redis_client import connect  # noqa: PLC0415 - see make_store
     from gateway.state.redis import RedisState  # noqa: PLC0415
 
-    return RedisState(connect(settings.redis_url)[0])
+    return RedisState(connect(settings.redis_url)[0], settings.redis_namespace)
 
 
 def make_archive(settings: Settings, clock: Clock) -> Archive:
@@ -184,7 +184,7 @@ def make_parts(settings: Settings, clock: Clock, store: Store, backend: StateBac
     tell.add(history)
 
     def tell_condition(condition: Condition) -> None:
-        tell(StoreChanged(condition.store, condition.lost, condition.replicas))
+        tell(StoreChanged(condition.store, condition.lost, condition.replicas, condition.set_aside))
 
     queue = Queue(clock, settings.requests.max_waiting)
     catalog = Catalog(settings, state, queue.freed)

@@ -103,11 +103,15 @@ class Discovered(Struct, frozen=True):
 
 
 class StoreChanged(Struct, frozen=True):
-    """The ledger's store was lost, for the reason that *lost* gives, or is back (None)."""
+    """
+    The ledger's store was lost, for the reason that *lost* gives, or is there (None). *set_aside* are the buckets whose
+    value in it could not be read: they are closed until their window is over.
+    """
 
     store: str
     lost: str | None
     replicas: int
+    set_aside: tuple[str, ...] = ()
 
 
 class LoopFailed(Struct, frozen=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ _SHIPPED = ("gateway.toml", "aliases.toml", "models.toml")
 _NAMES = "names.toml"
 
 _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/\s?#@*]+", re.IGNORECASE)
+_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 EMBEDDED = "embedded"
 """The provider that is the small model on this machine."""
@@ -164,6 +166,14 @@ class Settings(_Part, frozen=True):
     state_dir: Path = Path()
     client_key: str | None = None
     redis_url: str | None = None
+    redis_namespace: str = "freeway"
+
+    def accounts(self) -> dict[str, str]:
+        """
+        The fingerprint of each provider's credential, by the provider's name: a name for the account that says nothing of
+        the key. Where none is needed, the gateways of one namespace are the account.
+        """
+        return {name: _fingerprint(self.keys.get(name, f"{self.redis_namespace} {name}")) for name in self.provider}
 
     def active(self) -> dict[str, ProviderSpec]:
         """The providers that can be asked: those with a key, those that need none, the embedded model if it is on."""
@@ -219,7 +229,7 @@ def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
 
 
 def _settings(tables: dict[str, Any], origin: str) -> Settings:
-    only_environment = {"keys", "state_dir", "client_key", "redis_url"} & tables.keys()
+    only_environment = {"keys", "state_dir", "client_key", "redis_url", "redis_namespace"} & tables.keys()
     if only_environment:
         raise BadSettings(f"{origin}: {min(only_environment)}: is set by the environment, not in a file")
     for name, table in tables["provider"].items():
@@ -267,6 +277,9 @@ def _with_environment(settings: Settings, environ: Mapping[str, str], home: Path
         settings.catalog, database=environ.get("MODELS_DEV_URL", settings.catalog.database).strip()
     )
     redis_url = environ.get("FREEWAY_REDIS_URL", "").strip()
+    prefix = environ.get("FREEWAY_REDIS_PREFIX", "").strip()
+    if prefix and not _PREFIX.fullmatch(prefix):
+        raise BadSettings(f"FREEWAY_REDIS_PREFIX: expected letters, digits, '-', '_' and '.', got {prefix!r}")
     state = environ.get("FREEWAY_STATE_DIR")
     data_home = environ.get("XDG_DATA_HOME")
     default_state = (Path(data_home) if data_home else home / ".local" / "share") / "freeway"
@@ -284,7 +297,13 @@ def _with_environment(settings: Settings, environ: Mapping[str, str], home: Path
         state_dir=Path(state) if state else default_state,
         client_key=Secret(client_key) if client_key else None,
         redis_url=Secret(redis_url) if redis_url else None,
+        redis_namespace=f"freeway:{prefix}" if prefix else "freeway",
     )
+
+
+def _fingerprint(credential: str) -> str:
+    """A salted hash: the same for all gateways that have *credential*, and of no use to find out what it is."""
+    return blake2b(credential.encode(), digest_size=10, salt=b"freeway account").hexdigest()
 
 
 def _located(spec: ProviderSpec, environ: Mapping[str, str]) -> ProviderSpec:

@@ -8,8 +8,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
@@ -88,6 +89,10 @@ class Local:
             time.sleep(0.005)
         raise TimeoutError("redis-server did not begin to listen")
 
+    def cli(self, *words: object) -> str:
+        """What ``redis-cli`` prints."""
+        return _cli(self.port, *words)
+
     def end(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -106,12 +111,8 @@ def redis(*options: str) -> Iterator[Server]:
     """A Redis of its own, started with *options*."""
     port = free_port()
     if shutil.which("redis-server"):
-        with TemporaryDirectory(prefix="freeway-redis-") as folder:
-            local = Local(port, folder, options)
-            try:
-                yield local
-            finally:
-                local.end()
+        with _local(*options) as local:
+            yield local
         return
     command = ["redis-server", "--protected-mode", "no", "--bind", "*", "--save", "", *options]
     container = DockerContainer(REDIS).with_command(command).with_bind_ports(6379, port)
@@ -123,13 +124,73 @@ def redis(*options: str) -> Iterator[Server]:
         container.get_docker_client().client.close()
 
 
+class Sentinels(Struct, frozen=True):
+    """A *master* called ``ours``, its *replica*, and one sentinel at *port* that watches them."""
+
+    master: Local
+    replica: Local
+    port: int
+
+
 @contextmanager
-def script(text: str, ready: str, timeout: float = 30.0) -> Iterator[DockerContainer]:
-    """A container on this machine's own network that runs the shell script *text*, once it has said *ready*."""
-    container = DockerContainer(REDIS).with_command(["sh", "-c", text]).with_kwargs(network_mode="host")
-    container.waiting_for(LogMessageWaitStrategy(ready).with_startup_timeout(int(timeout)))
-    try:
-        with container:
-            yield container
-    finally:
-        container.get_docker_client().client.close()
+def sentinels(watch: Sequence[str] = (), *options: str) -> Iterator[Sentinels]:
+    """A master and a replica, both with *options*, and a sentinel whose configuration has the lines *watch*, too."""
+    with ExitStack() as stack:
+        master = stack.enter_context(_local(*options))
+        replica = stack.enter_context(_local("--replicaof", f"127.0.0.1 {master.port}", *options))
+        port, folder = free_port(), stack.enter_context(TemporaryDirectory(prefix="freeway-sentinel-"))
+        lines = [
+            f"port {port}",
+            f"dir {folder}",
+            f"sentinel monitor ours 127.0.0.1 {master.port} 1",
+            "sentinel down-after-milliseconds ours 500",
+            "sentinel failover-timeout ours 2000",
+            *watch,
+        ]
+        Path(folder, "sentinel.conf").write_text("\n".join(lines))
+        argv = ["redis-server", f"{folder}/sentinel.conf", "--sentinel"]
+        sentinel = stack.enter_context(subprocess.Popen(argv, stdout=subprocess.DEVNULL))
+        stack.callback(sentinel.kill)
+        until(lambda: "master_link_status:up" in replica.cli("info", "replication") or watch)
+        until(lambda: str(replica.port) in _cli(port, "sentinel", "replicas", "ours") or watch)
+        yield Sentinels(master, replica, port)
+
+
+@contextmanager
+def cluster(count: int = 3) -> Iterator[list[Local]]:
+    """The nodes of a cluster without replicas."""
+    with ExitStack() as stack:
+        nodes = []
+        for _ in range(count):
+            bus = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+            nodes.append(stack.enter_context(_local(*bus, "--cluster-node-timeout", "2000")))
+        members = [f"127.0.0.1:{node.port}" for node in nodes]
+        argv = ["redis-cli", "--cluster", "create", *members, "--cluster-yes"]
+        subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, timeout=30)
+        for node in nodes:
+            until(lambda node=node: "cluster_state:ok" in node.cli("cluster", "info"))
+        yield nodes
+
+
+@contextmanager
+def _local(*options: str) -> Iterator[Local]:
+    with TemporaryDirectory(prefix="freeway-redis-") as folder:
+        local = Local(free_port(), folder, options)
+        try:
+            yield local
+        finally:
+            local.end()
+
+
+def _cli(port: int, *words: object) -> str:
+    argv = ["redis-cli", "-p", str(port), *map(str, words)]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
+
+
+def until(holds: Callable[[], object], within: float = 30.0) -> None:
+    """Return once *holds* is true: what is waited for is another process."""
+    deadline = time.monotonic() + within
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError("a server did not become what it was to be")
+        time.sleep(0.02)

@@ -61,7 +61,7 @@ class Catalog:
         self._gone: dict[str, Profile] = {}
         self._awaited: set[str] = set()
         self.revision = 0  # another one whenever a list is replaced
-        self.learned = Learned(state)
+        self.learned = Learned(state, settings.accounts())
         self.complete = asyncio.Event()
         state.watch(_GONE, Profile, self._hear_gone)
 

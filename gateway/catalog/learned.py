@@ -7,6 +7,9 @@ by itself, for providers change.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from msgspec import Struct
 
 from gateway.state.store import StateStore
@@ -36,11 +39,16 @@ class Ability(Struct, frozen=True):
 
 
 class Learned:
-    """Withdrawals and abilities, by name. Lookups are plain dictionaries: every request makes some. Moments are arguments."""
+    """
+    Withdrawals and abilities, by name. Lookups are plain dictionaries: every request makes some. Moments are arguments.
 
-    def __init__(self, state: StateStore) -> None:
-        self._state = state
+    *accounts* are the fingerprints of the credentials, by account: an account is out for those gateways that have the same.
+    """
+
+    def __init__(self, state: StateStore, accounts: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._state, self._accounts = state, accounts
         self._out: dict[str, Withdrawal] = {}
+        self._out_elsewhere: dict[str, Withdrawal] = {}  # accounts by another credential than ours
         self._able: dict[str, dict[str, Ability]] = {}
         self.revision = 0  # changes with what is known of abilities
         state.watch(_OUT, Withdrawal, self._hear_out)
@@ -51,11 +59,11 @@ class Learned:
     def withdraw(self, name: str, until: float, because: str, *, gone: bool = False) -> None:
         """Take out the deployment, or all of the account, that goes by *name*."""
         self._out[name] = Withdrawal(until, because, gone)
-        self._state.set(_OUT, name, self._out[name])
+        self._state.set(_OUT, self._shared(name), self._out[name])
 
     def readmit(self, name: str) -> bool:
         """Let *name* in again; whether it was out."""
-        self._state.set(_OUT, name, None)
+        self._state.set(_OUT, self._shared(name), None)
         return self._out.pop(name, None) is not None
 
     def withdrawn(self, deployment: Deployment, now: float) -> Withdrawal | None:
@@ -99,6 +107,9 @@ class Learned:
         """Forget what has ended."""
         for name in [name for name, found in self._out.items() if found.until <= now]:
             self.readmit(name)
+        for name in [name for name, found in self._out_elsewhere.items() if found.until <= now]:
+            self._state.set(_OUT, name, None)
+            del self._out_elsewhere[name]
         for name, known in list(self._able.items()):
             fresh = {capability: ability for capability, ability in known.items() if now < ability.until}
             if fresh != known:
@@ -109,7 +120,19 @@ class Learned:
     # ── what others learned ──
 
     def _hear_out(self, heard: dict[str, Withdrawal]) -> None:
-        self._out = heard
+        self._out, self._out_elsewhere = {}, {}
+        for shared, withdrawal in heard.items():
+            name, _, fingerprint = shared.partition("@")
+            if name not in self._accounts or not fingerprint:
+                self._out[shared] = withdrawal
+            elif fingerprint == self._accounts[name]:
+                self._out[name] = withdrawal
+            else:
+                self._out_elsewhere[shared] = withdrawal
+
+    def _shared(self, name: str) -> str:
+        """What gateways with the same credential call *name* among themselves."""
+        return f"{name}@{self._accounts[name]}" if name in self._accounts else name
 
     def _hear_able(self, heard: dict[str, dict[str, Ability]]) -> None:
         self._able = heard

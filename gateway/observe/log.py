@@ -128,6 +128,12 @@ class LogObserver:
     def _of_the_gateway(self, event: Event) -> None:
         match event:
             case StoreChanged():
+                if event.set_aside:
+                    self._log.error(
+                        "values in the ledger's store could not be read and were set aside for a day: their buckets are"
+                        " closed until their window is over; `freeway quota --open` lets one in again",
+                        buckets=", ".join(event.set_aside)[:200],
+                    )
                 if event.lost is None:
                     self._log.warning("the ledger's store is back", store=event.store, replicas=event.replicas)
                 else:

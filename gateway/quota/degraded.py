@@ -23,7 +23,7 @@ from gateway.quota import exchange as pure
 from gateway.quota.buckets import SLOTS, WHEN_FREED, Bucket, Level, Unit
 from gateway.quota.exchange import Answer, Ask, Heartbeat, Outcome
 from gateway.quota.level_cache import LevelCache
-from gateway.quota.operations import Close, Correct, Debit, Entry, Learn, Open, Operation, Settle
+from gateway.quota.operations import Abandon, Close, Correct, Debit, Entry, Learn, Open, Operation, Settle
 
 HEARTBEAT = 1.0
 """Seconds between two looks at a store that others share: who they are, and what they took."""
@@ -164,11 +164,21 @@ class WithheldParts:
     def __init__(self) -> None:
         self._parts: dict[str, dict[str, tuple[float, float]]] = {}
 
-    def see(self, beat: Heartbeat, buckets: Sequence[Bucket], cache: LevelCache, now: float) -> None:
-        """Withhold for those that are missing, and no more for those that were heard again or signed off."""
+    def see(self, beat: Heartbeat, buckets: Sequence[Bucket], cache: LevelCache, now: float) -> list[Entry]:
+        """
+        Withhold for those that are missing, and no more for those that were heard again or signed off.
+
+        Returns what gives back the reservations of those that are missing now: their requests died with them.
+        """
         missing = dict(beat.missing)
         self._parts = {name: parts for name, parts in self._parts.items() if name in missing}
         count = len(beat.peers) + len(missing)
+        given_back = [
+            Entry(bucket, Abandon(name))
+            for name in missing.keys() - self._parts.keys()
+            for bucket, level in cache.levels.values()
+            if level.open or level.leases
+        ]
         for name, ago in missing.items():
             if name not in self._parts:
                 lease_ends = now - ago + PART_FOR
@@ -176,6 +186,7 @@ class WithheldParts:
                     bucket.key: _withheld(bucket, cache.level(bucket, now), count, now, lease_ends)
                     for bucket in buckets
                 }
+        return given_back
 
     def of(self, bucket: Bucket, now: float) -> float:
         """How much of *bucket* is left alone now."""
@@ -195,6 +206,16 @@ def _withheld(bucket: Bucket, level: Level, count: int, now: float, lease_ends: 
     calendar = bucket.window in ("clock", "calendar")
     until = b.window_end(bucket, lease_ends) if calendar else lease_ends + bucket.period
     return part_for_lease(bucket, limit, left, 0, count), until
+
+
+def debits(asks: Sequence[Ask], outcome: Outcome) -> list[Entry]:
+    """What *outcome* debited for *asks*, as the store is to hear of it."""
+    return [
+        Entry(bucket, Debit(ask.offers[answer.place].cost.of(bucket.unit), outcome.now, ask.lease))
+        for ask, answer in zip(asks, outcome.answers, strict=True)
+        if answer.place >= 0
+        for bucket in ask.offers[answer.place].buckets
+    ]
 
 
 def compacted(journal: Sequence[Entry]) -> list[Entry]:

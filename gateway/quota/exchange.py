@@ -51,12 +51,14 @@ class Answer(Struct):
 class Outcome(Struct):
     """
     What came of an exchange: the store's *now*, an answer to each ask, and the *levels* that were looked at and are not
-    blank. The levels belong to whoever asked.
+    blank. The levels belong to whoever asked. *set_aside* are the buckets whose stored value could not be read: they are
+    closed until whatever it may have counted has left the window.
     """
 
     now: float
     answers: list[Answer]
     levels: list[tuple[Bucket, Level]]
+    set_aside: list[Bucket] = []
 
 
 class Orphan(Struct, frozen=True):
@@ -130,6 +132,9 @@ class Store(Protocol):
 
     async def sign_off(self, name: str) -> None:
         """Say that *name* ends: its part need not be left alone."""
+
+    async def listen(self, freed: Callable[[], None]) -> None:
+        """Call *freed* whenever another process has given back something that was wanted. Ends when it is cancelled."""
 
     async def aclose(self) -> None:
         """Give everything back."""

@@ -17,7 +17,7 @@ from uuid import uuid4
 from gateway.clock import Clock, Timer
 from gateway.quota import buckets as b
 from gateway.quota.buckets import Bucket, Level
-from gateway.quota.degraded import HEARTBEAT, MOST_ENTRIES, PART_FOR, Degraded, WithheldParts, compacted
+from gateway.quota.degraded import HEARTBEAT, MOST_ENTRIES, PART_FOR, Degraded, WithheldParts, compacted, debits
 from gateway.quota.exchange import (
     Answer,
     Ask,
@@ -32,7 +32,7 @@ from gateway.quota.exchange import (
 )
 from gateway.quota.level_cache import LevelCache, gave_back
 from gateway.quota.nouns import Condition, NoRoom, Offer, Reservation, refusal
-from gateway.quota.operations import Debit, Entry, Learn, Open, Restore, Settle
+from gateway.quota.operations import Abandon, Entry, Learn, Open, Restore, Settle
 
 _GATHER = 0.01
 """Seconds for which what ended is gathered before a shared store is told, if no reservation takes it along earlier."""
@@ -83,24 +83,28 @@ class Journal:
         self._in_store = asyncio.Lock()  # one exchange at a time
         self._seen_to = 0
         self._looking: asyncio.Task[None] | None = None
+        self._listening: asyncio.Task[None] | None = None
 
     def condition(self) -> Condition:
         """How the store fares."""
-        if self._degraded is None:
-            return Condition(self._store.title, self._replicas)
-        return Condition(self._store.title, self._replicas, self._degraded.because, self._degraded.since)
+        away, aside = self._degraded, tuple(self.cache.set_aside)
+        if away is None:
+            return Condition(self._store.title, self._replicas, set_aside=aside)
+        return Condition(self._store.title, self._replicas, away.because, away.since, aside)
 
     async def serve(self) -> None:
         """Keep in touch with the replicas that share the store, and with the levels in use, until ``aclose``."""
         if self._store.shared:
             await self.look()
             self._looking = asyncio.create_task(self._keep_looking())
+            self._listening = asyncio.create_task(self._store.listen(self._freed))
 
     async def aclose(self) -> None:
         """Write down everything, sign off, and give the store back."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        for task in (self._looking, self._listening):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self._writing is not None:
             self._writing.cancel()
         await self.ask("", ())
@@ -198,9 +202,8 @@ class Journal:
         """One exchange: the journal, and the requests that have come, if all of it fits."""
         entries = (self.entries if self._degraded is None else self._untold)[:_ENTRIES_AT_ONCE]
         asking, asks = self._next(whole=len(entries) < _ENTRIES_AT_ONCE)
-        looks = [bucket for one in asking for bucket in one.looks]
         try:
-            outcome = await self._with_store(entries, asks, looks)
+            outcome = await self._with_store(entries, asks, [bucket for one in asking for bucket in one.looks])
         except BaseException:
             self._asking.extendleft(reversed(asking))
             raise
@@ -212,7 +215,7 @@ class Journal:
             return
         for one, ask, answer in zip(asking, asks, outcome.answers, strict=True):
             self._tell_answer(one, ask, answer, outcome)
-        if any(isinstance(entry.operation, Settle | Learn | Open) for entry in entries):
+        if any(isinstance(entry.operation, Settle | Learn | Open | Abandon) for entry in entries):
             self._freed()  # not before: what is given back is seen only now
 
     def _next(self, *, whole: bool) -> tuple[list[Asking], list[Ask]]:
@@ -254,15 +257,12 @@ class Journal:
             self.cache.ahead = self.ahead = outcome.now - self._clock.now()
         for bucket, level in outcome.levels:
             self.cache.see(bucket, level)
+        if self.cache.put_aside(outcome.set_aside):
+            self._tell(self.condition())
 
     def _keep_debits(self, asks: list[Ask], outcome: Outcome) -> None:
         """What was debited without the store goes into the journal."""
-        for ask, answer in zip(asks, outcome.answers, strict=True):
-            if answer.place >= 0:
-                offer = ask.offers[answer.place]
-                self.entries += [
-                    Entry(bucket, Debit(offer.cost.of(bucket.unit), outcome.now, ask.lease)) for bucket in offer.buckets
-                ]
+        self.entries += debits(asks, outcome)
         self._bound()
 
     def _bound(self) -> None:
@@ -304,7 +304,6 @@ class Journal:
         if failure.heartbeat is not None:
             self._meet(failure.heartbeat)
         heard_at = self._clock.now() if self._heard_at is None else self._heard_at
-        alone = self._sharing == 1 or not self._store.shared
         self._degraded = Degraded(
             self.cache.levels,
             rank=self._rank,
@@ -312,7 +311,7 @@ class Journal:
             held=self.held,
             because=str(failure),
             since=self._clock.now(),
-            good_until=float("inf") if alone else heard_at + PART_FOR + self.ahead,
+            good_until=heard_at + PART_FOR + self.ahead if self._sharing > 1 and self._store.shared else float("inf"),
         )
         self._untold = list(self.entries)
         if not self._store.shared:
@@ -341,7 +340,8 @@ class Journal:
             return
         self._heard_at = sent_at
         self._meet(beat)
-        self._withheld.see(beat, self._buckets(), self.cache, self.now())
+        if given_back := self._withheld.see(beat, self._buckets(), self.cache, self.now()):
+            self.note(given_back)
         if self._store.shared:
             await self._see()
 

@@ -7,6 +7,8 @@ in them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway.quota import buckets as b
 from gateway.quota.buckets import Bucket, Level
 from gateway.quota.demand import Demand
@@ -18,7 +20,8 @@ class LevelCache:
     """
     *levels* are those that the store told last, by key, with their buckets; *parts* are this replica's parts of them
     while the store is away. *changed* are the keys seen since somebody last cared. Moments are those of the store's
-    clock, which is *ahead* seconds of the process's; so many *replicas* use it. *demand* is what requests took.
+    clock, which is *ahead* seconds of the process's; so many *replicas* use it. *demand* is what requests took. *set_aside*
+    are the keys whose value in the store could not be read.
     """
 
     def __init__(self) -> None:
@@ -27,11 +30,18 @@ class LevelCache:
         self.changed: set[str] = set()
         self.ahead, self.replicas = 0.0, 1
         self.demand = Demand()
+        self.set_aside: dict[str, None] = {}
 
     def see(self, bucket: Bucket, level: Level) -> None:
         """The store says that this is the level of *bucket*. It must not change any more."""
         self.levels[bucket.key] = (bucket, level)
         self.changed.add(bucket.key)
+
+    def put_aside(self, buckets: Sequence[Bucket]) -> bool:
+        """The value of *buckets* in the store could not be read; whether that is news of any."""
+        known = len(self.set_aside)
+        self.set_aside |= {bucket.key: None for bucket in buckets}
+        return len(self.set_aside) > known
 
     def see_part(self, bucket: Bucket, level: Level) -> None:
         """The store is away, and this is what the replica has in its place."""

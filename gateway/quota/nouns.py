@@ -113,9 +113,13 @@ class LevelView(Struct, frozen=True, kw_only=True):
 
 
 class Condition(Struct, frozen=True):
-    """How the store fares. *lost* is why it cannot be reached, if so, since *since*; so many *replicas* share it."""
+    """
+    How the store fares. *lost* is why it cannot be reached, if so, since *since*; so many *replicas* share it.
+    *set_aside* are the keys of buckets whose value could not be read: they are closed until their window is over.
+    """
 
     store: str
     replicas: int = 1
     lost: str | None = None
     since: float = 0.0
+    set_aside: tuple[str, ...] = ()

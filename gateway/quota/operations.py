@@ -73,7 +73,13 @@ class Restore(Struct, frozen=True, array_like=True, tag="restore"):
     known: Level
 
 
-Operation = Debit | Settle | Correct | Learn | Close | Open | Restore
+class Abandon(Struct, frozen=True, array_like=True, tag="abandon"):
+    """The *process* whose reservations begin so is gone: what it held is no longer in flight, and nothing of it comes."""
+
+    process: str
+
+
+Operation = Debit | Settle | Correct | Learn | Close | Open | Restore | Abandon
 
 
 class Entry(Struct, eq=False):
@@ -102,6 +108,9 @@ def apply(bucket: Bucket, level: Level, operation: Operation, now: float) -> Non
                 level.closed_until, level.closed_because = until, because
         case Open():
             level.closed_until, level.closed_because = 0.0, ""
+        case Abandon(process=process):
+            level.leases = [lease for lease in level.leases if not lease[0].startswith(process)]
+            level.open = 0
         case Restore(known=known):
             _restore(bucket, level, known, now)
 

@@ -1,20 +1,27 @@
 -- The ledger in Redis: apply operations, debit for each request the first deployment whose buckets all have room, tell the
 -- levels. One call, one round trip, all or nothing. The arithmetic is that of buckets.py, function by function, name by name.
 --
--- KEYS     what is remembered of the calling process, then the buckets' levels
+-- KEYS     what is remembered of the calling process; how many calls its tag has had; whether a request was refused lately;
+--          then the buckets' levels
 -- ARGV[1]  in MessagePack: now (negative: ask the clock of Redis), the number of this call among those of its process, the
---          number of the last call that it had an answer to, for each bucket its rule {window, period, limit, calendar,
---          withheld}, the operations {bucket, {what, …}}, and the asks {reservation, {{{bucket, amount}, …}, …}}
+--          number of the last call that it had an answer to, the highest count of calls that it has seen of the tag, for each
+--          bucket its rule {window, period, limit, calendar, withheld}, the operations {bucket, {what, …}}, and the asks
+--          {reservation, {{{bucket, amount}, …}, …}}
+-- ARGV[2]  the channel that is told when something was freed after a request had been refused, and by which process
 -- returns  in MessagePack: now, a status (0, or why nothing was done), for each ask {place of the deployment that was
---          debited or -1, for each before it {bucket, opens in seconds or NEVER or FREED}}, and the levels that are not
---          blank {bucket, level}
+--          debited or -1, for each before it {bucket, opens in seconds or NEVER or FREED}}, the levels that are not blank
+--          {bucket, level}, the tag's count of calls {generation, count}, and the buckets whose value was set aside
 -- A call that is repeated gets the answer that it had. One that comes when a later one has been made is not done (LATE).
--- If an answered call is not remembered, the memory was lost, and nothing is done (FORGOT) until that has been told.
+-- The count of a tag's calls only grows. One that is lower than it was seen, or an answered call that is not remembered, means
+-- that memory was lost: nothing is done (FORGOT), and a new generation begins, so that every other process finds it out, too.
 -- A calendar window cannot be computed here, so its rule brings the moments where windows begin, around the caller's now.
 -- If the caller's clock is so far off that none of them holds now, nothing is done (ELSEWHEN): it asks again with our now.
+-- A value that is no level of this format is renamed, for a day, and its bucket is closed until whatever it may have counted
+-- has left the window. A level says by which kind of window it was counted: if the rule has another, all of it counts as new.
 
 local DONE, ELSEWHEN, FORGOT, LATE = 0, -2, -3, -4
-local REMEMBERED_FOR = 2 * 86400
+local FORMAT, REMEMBERED_FOR, ASIDE_FOR, WAITING_FOR, PROCESS, CALLS, WAITING, BEFORE_LEVELS = 2, 2 * 86400, 86400, 600, 1, 2, 3, 3
+local FIELDS = { 'n', 'n', 'amounts', 'leases', 'n', 'n', 'n', 's', 'n', 'n', 's', 's', 'n' }
 local SLOTS, LEASE, LEARNED_FOR, EPSILON, NONE, NEVER, FREED = 300, 900, 86400, 1e-6, -1, -1, -2
 local REFILL_LAG, STRETCHES = 0.1, 24
 
@@ -24,6 +31,7 @@ local CLOSED, BECAUSE, LIMIT, LIMIT_UNTIL, LIMIT_BY, SAID_BY, SAID_AT = 7, 8, 9,
 local WINDOW, PERIOD, CEILING, CALENDAR, WITHHELD = 1, 2, 3, 4, 5
 
 local floor, max, min, ceil = math.floor, math.max, math.min, math.ceil
+local sub = string.sub
 
 local function window_of(rule, now)
   local moments = rule[CALENDAR]
@@ -341,30 +349,123 @@ local APPLY = {
   end,
   close = function(rule, level, _, seconds, because, at) close(rule, level, seconds, because, at) end,
   open = function(_, level) level[CLOSED], level[BECAUSE] = 0, '' end,
+  abandon = function(_, level, _, process)
+    level[LEASES] = kept(level[LEASES], function(lease) return sub(lease[1], 1, #process) ~= process end)
+    level[OPEN] = 0
+  end,
   restore = function(rule, level, now, known) restore(rule, level, known, now) end,
 }
 
-local now, number, answered, rules, operations, asks = unpack(cmsgpack.unpack(ARGV[1]))
+local FREES = { settle = true, learn = true, open = true, abandon = true }
+
+-- ── values that are not what they should be ──
+
+local function is_number(value) return type(value) == 'number' and value == value end
+
+local function are_pairs(list, first)
+  if type(list) ~= 'table' then return false end
+  for _, pair in ipairs(list) do
+    if type(pair) ~= 'table' or type(pair[1]) ~= first or not is_number(pair[2]) then return false end
+  end
+  return true
+end
+
+local IS = {
+  n = is_number,
+  s = function(value) return type(value) == 'string' end,
+  amounts = function(value) return are_pairs(value, 'number') end,
+  leases = function(value) return are_pairs(value, 'string') end,
+}
+
+local function unpacked(text, length)
+  local ok, found = pcall(cmsgpack.unpack, text)
+  if ok and type(found) == 'table' and #found == length then return found end
+end
+
+local function read_level(text)
+  local found = unpacked(text, 3)
+  if not found or found[1] ~= FORMAT or type(found[2]) ~= 'string' then return end
+  local level = found[3]
+  if type(level) ~= 'table' or #level ~= #FIELDS then return end
+  for place, kind in ipairs(FIELDS) do
+    if not IS[kind](level[place]) then return end
+  end
+  return level, found[2]
+end
+
+local function set_aside(key)
+  redis.call('RENAME', key, key .. ':aside')
+  redis.call('EXPIRE', key .. ':aside', ASIDE_FOR)
+end
+
+-- A value of *length* fields whose first is a *first*; one that is not is set aside.
+local function remembered(key, length, first)
+  local stored = redis.pcall('GET', key)
+  if stored == false then return end
+  local found = type(stored) == 'string' and unpacked(stored, length)
+  if found and type(found[1]) == first then return found end
+  set_aside(key)
+end
+
+local function leaves_at_last(rule, now)
+  if rule[WINDOW] == 'in-flight' then return now + LEASE end
+  if rule[WINDOW] == 'rolling' then return now + rule[PERIOD] + slot_of(rule) end
+  if rule[WINDOW] == 'refill' then return now + rule[PERIOD] end
+  local _, finish = window_of(rule, now)
+  return finish
+end
+
+-- *level*, counted by a window of *kind*, as one of *rule*: all that it has counted is as new as can be.
+local function counted_otherwise(rule, level, kind, now)
+  local total, was = 0, { kind, rule[PERIOD], rule[CEILING], {}, 0 }
+  if kind == 'rolling' or kind == 'refill' then
+    roll(was, level, now)
+    total = used(was, level)
+  elseif now < level[SINCE] + (rule[PERIOD] > 0 and rule[PERIOD] * 1.05 or 32 * 86400) then -- a day of 25 hours is one
+    total = level[USED]
+  end
+  level[USED], level[SINCE], level[SLOT], level[LEASES] = 0, 0, {}, {}
+  roll(rule, level, now)
+  if rule[WINDOW] == 'rolling' then
+    if total > 0 then level[SLOT] = { { floor(now / slot_of(rule)), total } } end
+  else
+    level[USED] = total
+  end
+end
+
+-- ── the call ──
+
+local now, number, answered, seen, rules, operations, asks = unpack(cmsgpack.unpack(ARGV[1]))
 if now < 0 then
   local time = redis.call('TIME')
   now = time[1] + time[2] / 1e6
 end
 
-local fence, last, answer = 0, 0, ''
-local remembered = redis.call('GET', KEYS[1])
-if remembered then fence, last, answer = unpack(cmsgpack.unpack(remembered)) end
+local fence, last, answer = unpack(remembered(KEYS[PROCESS], 3, 'number') or { 0, 0, '' })
 if number == last then return answer end
-if number <= fence then return cmsgpack.pack({ now, LATE, {}, {} }) end
-if last < answered then return cmsgpack.pack({ now, FORGOT, {}, {} }) end
+if number <= fence then return cmsgpack.pack({ now, LATE, {}, {}, seen, {} }) end
+
+local calls = remembered(KEYS[CALLS], 2, 'string') or { '', 0 }
+if last < answered or seen[1] ~= '' and (calls[1] ~= seen[1] or calls[2] < seen[2]) then
+  if calls[1] == seen[1] or calls[1] == '' then
+    calls = { KEYS[PROCESS] .. '/' .. number, 0 }
+    redis.call('SET', KEYS[CALLS], cmsgpack.pack(calls), 'EX', REMEMBERED_FOR)
+  end
+  return cmsgpack.pack({ now, FORGOT, {}, {}, calls, {} })
+end
 
 for _, rule in ipairs(rules) do
   local moments = rule[CALENDAR]
   if #moments > 0 and (now < moments[1] or now >= moments[#moments]) then
-    return cmsgpack.pack({ now, ELSEWHEN, {}, {} })
+    return cmsgpack.pack({ now, ELSEWHEN, {}, {}, seen, {} })
   end
 end
 
-local levels, changed = {}, {}
+if calls[1] == '' then calls[1] = KEYS[PROCESS] .. '/' .. number end
+calls[2] = calls[2] + 1
+redis.call('SET', KEYS[CALLS], cmsgpack.pack(calls), 'EX', REMEMBERED_FOR)
+
+local levels, changed, aside = {}, {}, {}
 
 local function level_of(key)
   if levels[key] == nil then
@@ -374,19 +475,33 @@ local function level_of(key)
   return levels[key]
 end
 
-if #KEYS > 1 then
-  for key, stored in ipairs(redis.call('MGET', unpack(KEYS, 2))) do
-    if stored then
-      levels[key] = cmsgpack.unpack(stored)
-      roll(rules[key], levels[key], now)
-    end
+local function read(key, stored)
+  local name = KEYS[key + BEFORE_LEVELS]
+  if not stored and redis.call('EXISTS', name) == 0 then return end
+  local level, kind
+  if stored then level, kind = read_level(stored) end
+  if not level then
+    set_aside(name)
+    aside[#aside + 1] = key
+    level_of(key)[CLOSED], levels[key][BECAUSE] = leaves_at_last(rules[key], now), 'its value could not be read'
+    changed[key] = true
+    return
   end
+  levels[key] = level
+  if kind ~= rules[key][WINDOW] then counted_otherwise(rules[key], level, kind, now) end
+  roll(rules[key], level, now)
 end
 
+if #KEYS > BEFORE_LEVELS then
+  for key, stored in ipairs(redis.call('MGET', unpack(KEYS, BEFORE_LEVELS + 1))) do read(key, stored) end
+end
+
+local freed = false
 for _, entry in ipairs(operations) do
   local key, operation = entry[1], entry[2]
   APPLY[operation[1]](rules[key], level_of(key), now, unpack(operation, 2))
   changed[key] = true
+  freed = freed or FREES[operation[1]]
 end
 
 -- The bucket that makes a request wait longest, and when it opens: one that never does, else the last moment, else one that
@@ -421,19 +536,23 @@ for _, ask in ipairs(asks) do
     refused[#refused + 1] = { found, opens < 0 and opens or opens - now }
   end
   answers[#answers + 1] = { placed, refused }
+  if placed == NONE then redis.call('SET', KEYS[WAITING], '', 'EX', WAITING_FOR) end
 end
 
 for key in pairs(changed) do
   local stays = fades_at(rules[key], levels[key], now) - now
   if stays > 0 then
-    redis.call('SET', KEYS[key + 1], cmsgpack.pack(levels[key]), 'PX', ceil(stays * 1000) + 1000)
+    local value = cmsgpack.pack({ FORMAT, rules[key][WINDOW], levels[key] })
+    redis.call('SET', KEYS[key + BEFORE_LEVELS], value, 'PX', ceil(stays * 1000) + 1000)
   else
-    redis.call('DEL', KEYS[key + 1])
+    redis.call('DEL', KEYS[key + BEFORE_LEVELS])
   end
 end
 
+if freed and redis.call('EXISTS', KEYS[WAITING]) == 1 then redis.call('PUBLISH', ARGV[2], KEYS[PROCESS]) end
+
 local told = {}
 for key in pairs(levels) do told[#told + 1] = { key, levels[key] } end
-answer = cmsgpack.pack({ now, DONE, answers, told })
-redis.call('SET', KEYS[1], cmsgpack.pack({ number, number, answer }), 'EX', REMEMBERED_FOR)
+answer = cmsgpack.pack({ now, DONE, answers, told, calls, aside })
+redis.call('SET', KEYS[PROCESS], cmsgpack.pack({ number, number, answer }), 'EX', REMEMBERED_FOR)
 return answer

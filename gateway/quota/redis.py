@@ -11,59 +11,48 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Sequence
-from hashlib import sha1
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any
 from uuid import uuid4
 
 import msgspec
 from msgspec import Struct
-from redis.exceptions import NoScriptError, RedisError
 
-from gateway.quota.buckets import WHEN_FREED, Bucket, Level, calendar_window
+from gateway.quota.buckets import WHEN_FREED, Bucket, Level, calendar_window, copy_of
 from gateway.quota.degraded import ALIVE, PART_FOR
 from gateway.quota.exchange import Answer, Ask, Heartbeat, Orphan, Outcome, StoreFailure, StoreForgot, Withheld
 from gateway.quota.operations import Entry
-from gateway.redis_client import connect, disconnect
+from gateway.quota.redis_script import Client, Script, within
+from gateway.redis_client import FAILURES, connect, disconnect, ready
 
 PATIENCE = 0.25
-"""Seconds that a request waits for Redis at most, a new connection included. Time in which this process did not get to
-look whether the answer is there is not counted."""
+"""Seconds that a request waits for Redis. Time in which this process did not get to look whether the answer is there is not
+counted, and a connection is there already: they are made beside the heartbeats."""
+
+MOST_PATIENCE = 1.0
+"""Seconds that a request waits at most for a Redis that is far away: up to _TRIPS of the shortest of the last round trips."""
+
+_TRIPS, _REMEMBERED_TRIPS = 4, 8
+
+_CONNECT_PATIENCE = 3.0
+"""Seconds for making connections: three round trips and, with TLS, two more, of a Redis that may be far. No request waits."""
 
 _HEARTBEAT_PATIENCE = 1.0
 
 _GIVEN_UP = ALIVE + PART_FOR
 """Seconds after its last heartbeat for which a replica that did not sign off is told as missing."""
 
-_SLICES = 5
+_LISTEN_AGAIN = 1.0
+"""Seconds after which a process that has lost the line on which it hears of others tries again."""
 
-_EXCHANGE = Path(__file__).with_name("redis.lua").read_text("utf-8")
-_FENCE = """
-local fence, last, answer = 0, 0, ''
-local remembered = redis.call('GET', KEYS[1])
-if remembered then fence, last, answer = unpack(cmsgpack.unpack(remembered)) end
-fence = math.max(fence, tonumber(ARGV[1]))
-redis.call('SET', KEYS[1], cmsgpack.pack({ fence, last, answer }), 'EX', 2 * 86400)
-return { last, answer }
-"""
-_HEARTBEAT = """
-local now = tonumber(ARGV[3])
-if now < 0 then
-  local time = redis.call('TIME')
-  now = time[1] + time[2] / 1e6
-end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
-redis.call('ZADD', KEYS[1], now, ARGV[1])
-redis.call('EXPIRE', KEYS[1], 3600)
-local heard = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
-local found = {}
-for i = 1, #heard, 2 do
-  found[#found + 1] = { heard[i], tostring(now - heard[i + 1]) }
-end
-return found
-"""
+_EXCHANGE, _FENCE, _HEARTBEAT = (
+    Path(__file__).with_name(name).read_text("utf-8") for name in ("redis.lua", "fence.lua", "heartbeat.lua")
+)
 _SIGN_OFF = "return redis.call('ZREM', KEYS[1], ARGV[1])"
 _REPLICAS = "freeway:{replicas}:heard"
 
@@ -80,56 +69,13 @@ class _Reply(Struct, array_like=True):
     status: int
     answers: list[tuple[int, list[tuple[int, float]]]]
     levels: list[tuple[int, Level]]
+    calls: tuple[str, int]
+    set_aside: list[int]
 
 
 _decode = msgspec.msgpack.Decoder(_Reply).decode
 
 _Rule = tuple[str, float, float, tuple[float, ...], float]
-
-
-class Client(Protocol):
-    """What is needed of redis-py's clients."""
-
-    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Awaitable[Any]: ...
-    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Awaitable[Any]: ...
-    def aclose(self) -> Awaitable[None]: ...
-
-
-class _Script:
-    def __init__(self, text: str) -> None:
-        self.text, self.sha = text, sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-    async def call(self, client: Client, patience: float, keys: Sequence[str], *args: Any) -> Any:
-        """Raises StoreFailure; after *patience* seconds at the latest, but for those that this process was busy."""
-        calling = asyncio.ensure_future(self._call(client, keys, args))
-        try:
-            await _patiently(calling, patience)
-            return calling.result()
-        except (TimeoutError, asyncio.InvalidStateError) as exc:
-            raise StoreFailure(f"no answer within {patience:g} s") from exc
-        except (RedisError, OSError) as exc:
-            raise StoreFailure(f"{type(exc).__name__}: {exc}") from exc
-        finally:
-            if not calling.done():
-                calling.cancel()
-                await asyncio.wait([calling])
-
-    async def _call(self, client: Client, keys: Sequence[str], args: tuple[Any, ...]) -> Any:
-        try:
-            return await client.evalsha(self.sha, len(keys), *keys, *args)
-        except NoScriptError:
-            return await client.eval(self.text, len(keys), *keys, *args)
-
-
-async def _patiently(calling: asyncio.Future[Any], patience: float) -> None:
-    """
-    Return when *calling* is done, or *patience* is over. It is counted in slices, each for no more than its length: in
-    one that took longer, this process was kept from looking, and the answer may have been there all the time.
-    """
-    for _ in range(_SLICES):
-        await asyncio.wait([calling], timeout=patience / _SLICES)
-        if calling.done():
-            return
 
 
 class _Call(Struct, eq=False):
@@ -142,24 +88,68 @@ class _Call(Struct, eq=False):
     asked: list[_Asked]
 
 
+class _Places:
+    """
+    The buckets of one call, *asked* once for each of their *keys*, and numbered from one on, as Lua counts. *same* are
+    those whose key another has, too: their account has the same credential under another name.
+    """
+
+    def __init__(self, asking: Callable[[Bucket], _Asked]) -> None:
+        self._asking = asking
+        self.asked: list[_Asked] = []
+        self.keys: dict[str, int] = {}
+        self.same: list[tuple[int, Bucket]] = []
+        self._found: dict[str, int] = {}
+
+    def of(self, bucket: Bucket) -> int:
+        """The number of *bucket*."""
+        found = self._found.get(bucket.key)
+        if found is None:
+            found = self._found[bucket.key] = self._add(bucket)
+        return found
+
+    def _add(self, bucket: Bucket) -> int:
+        asking = self._asking(bucket)
+        found = self.keys.get(asking.key)
+        if found is None:
+            self.asked.append(asking)
+            found = self.keys[asking.key] = len(self.asked)
+        else:
+            self.same.append((found, bucket))
+        return found
+
+
 class SharedStore:
     """
     See ``Store``. *cluster*: each account is asked by itself. *own_time* False takes the caller's moments instead of
-    those of Redis, for simulations.
+    those of Redis, for simulations. *accounts* are the fingerprints of the credentials by account: levels are kept under
+    them, so that gateways with the same credential count together, whatever *namespace* they tell each other more in.
     """
 
     title, shared = "redis", True
 
-    def __init__(self, client: Client, *, cluster: bool = False, own_time: bool = True) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        cluster: bool = False,
+        own_time: bool = True,
+        accounts: Mapping[str, str] = MappingProxyType({}),
+        namespace: str = "freeway",
+    ) -> None:
         self.name = uuid4().hex[:12]
         self._client, self._cluster, self._own_time = client, cluster, own_time
-        self._exchange, self._fence = _Script(_EXCHANGE), _Script(_FENCE)
-        self._heartbeat, self._sign_off = _Script(_HEARTBEAT), _Script(_SIGN_OFF)
+        self._accounts, self._channel = accounts, f"{namespace}:freed"
+        self._ours = ",".join(sorted(set(accounts.values())))
+        self._exchange, self._fence = Script(_EXCHANGE), Script(_FENCE)
+        self._heartbeat, self._sign_off = Script(_HEARTBEAT), Script(_SIGN_OFF)
         self._asked: dict[str, _Asked] = {}
         self._number = 0
         self._answered: dict[str, int] = {}
+        self._seen: dict[str, tuple[str, int]] = {}  # how many calls a tag has had
         self._doubt: _Call | None = None
         self._orphans: list[Orphan] = []
+        self._trips: deque[float] = deque(maxlen=_REMEMBERED_TRIPS)
 
     async def exchange(
         self, entries: Sequence[Entry], asks: Sequence[Ask], looks: Sequence[Bucket], now: float, withheld: Withheld
@@ -168,21 +158,21 @@ class SharedStore:
         if not self._cluster:
             await self._call(outcome, "*", entries, list(enumerate(asks)), looks, withheld)
             return outcome
-        accounts = dict.fromkeys([*(entry.bucket.account for entry in entries), *(look.account for look in looks)])
-        for account in accounts:
-            told = [entry for entry in entries if entry.bucket.account == account]
-            seen = [bucket for bucket in looks if bucket.account == account]
-            await self._call(outcome, account, told, [], seen, withheld)
+        tags = dict.fromkeys([*(self._tag(entry.bucket) for entry in entries), *(self._tag(look) for look in looks)])
+        for tag in tags:
+            told = [entry for entry in entries if self._tag(entry.bucket) == tag]
+            seen = [bucket for bucket in looks if self._tag(bucket) == tag]
+            await self._call(outcome, tag, told, [], seen, withheld)
         for index, ask in enumerate(asks):
             await self._ask_in_cluster(outcome, index, ask, withheld)
         return outcome
 
     async def _ask_in_cluster(self, outcome: Outcome, index: int, ask: Ask, withheld: Withheld) -> None:
         passed = 0
-        for account, run in groupby(ask.offers, key=lambda offer: offer.buckets[0].account if offer.buckets else ""):
+        for tag, run in groupby(ask.offers, key=lambda offer: self._tag(offer.buckets[0]) if offer.buckets else ""):
             offers = list(run)
             answer = outcome.answers[index]
-            await self._call(outcome, account, [], [(index, Ask(ask.lease, offers))], [], withheld)
+            await self._call(outcome, tag, [], [(index, Ask(ask.lease, offers))], [], withheld)
             if answer.place >= 0:
                 answer.place += passed
                 return
@@ -199,16 +189,8 @@ class SharedStore:
     ) -> None:
         """One call of an exchange, whose answers go to *outcome*; each of *asks* comes with its index there."""
         now = outcome.now
-        places: dict[str, int] = {}  # from one, as Lua counts
-        asked: list[_Asked] = []
-
-        def place(bucket: Bucket) -> int:
-            found = places.get(bucket.key)
-            if found is None:
-                asked.append(self._asking(bucket, now))
-                found = places[bucket.key] = len(asked)
-            return found
-
+        places = _Places(lambda bucket: self._asking(bucket, now))
+        place, asked = places.of, places.asked
         told = [(place(entry.bucket), entry.operation) for entry in entries]
         offered = [
             (ask.lease, [[(place(u), offer.cost.of(u.unit)) for u in offer.buckets] for offer in ask.offers])
@@ -223,10 +205,12 @@ class SharedStore:
         self._number += 1
         call = _Call(self._number, tag, entries, [ask for _, ask in asks], asked)
         rules = [a.rule if not (amount := withheld(a.bucket)) else (*a.rule[:4], amount) for a in asked]
-        body = (-1.0 if self._own_time else now, call.number, self._answered.get(tag, 0), rules, told, offered)
+        known = self._answered.get(tag, 0), self._seen.get(tag, ("", 0))
+        body = (-1.0 if self._own_time else now, call.number, *known, rules, told, offered)
         self._doubt = call
-        keys = [_process_key(tag, self.name), *(a.key for a in asked)]
-        reply = _decode(await self._exchange.call(self._client, PATIENCE, keys, _encode(body)))
+        beside = [_process_key(tag, self.name), f"freeway:{{{tag}}}:calls", f"freeway:{{{tag}}}:waiting"]
+        args = (self._patience(), [*beside, *places.keys], _encode(body), self._channel)
+        reply = _decoded(await self._timed(self._exchange, *args))
         self._doubt = None
         outcome.now = reply.now
         if reply.status == _ELSEWHEN:
@@ -238,17 +222,31 @@ class SharedStore:
             answer.place = placed
             answer.refusals += [(asked[key - 1].bucket, _opens(opens, reply.now)) for key, opens in refused]
         outcome.levels += [(asked[key - 1].bucket, level) for key, level in reply.levels]
+        outcome.set_aside += [asked[key - 1].bucket for key in reply.set_aside]
+        levels = dict(reply.levels) if places.same else {}
+        outcome.levels += [(bucket, copy_of(levels[key])) for key, bucket in places.same if key in levels]
 
     def _check(self, reply: _Reply, call: _Call) -> None:
         """Take down that *call* was answered, unless it was refused."""
         if reply.status == _FORGOT:
-            self._answered.clear()
+            self._answered.pop(call.tag, None)
+            self._seen.pop(call.tag, None)
             raise StoreForgot("it has lost its memory")
         if reply.status == _LATE:
             raise StoreFailure("a call came after a later one")
-        self._answered[call.tag] = call.number
+        self._answered[call.tag], self._seen[call.tag] = call.number, reply.calls
         for entry in call.entries:
             entry.done = True
+
+    async def _timed(self, script: Script, patience: float, keys: Sequence[str], *args: Any) -> Any:
+        sent_at = time.monotonic()
+        answer = await script.call(self._client, patience, keys, *args)
+        self._trips.append(time.monotonic() - sent_at)
+        return answer
+
+    def _patience(self) -> float:
+        """How long a request waits: longer where every round trip is long. One of ours that was late makes no difference."""
+        return max(PATIENCE, min(MOST_PATIENCE, _TRIPS * min(self._trips, default=0.0)))
 
     async def clear_doubt(self) -> list[Orphan]:
         call = self._doubt
@@ -257,7 +255,7 @@ class SharedStore:
             key = _process_key(call.tag, self.name)
             last, answer = await self._fence.call(self._client, _HEARTBEAT_PATIENCE, [key], self._number)
             self._doubt = None
-            if last == call.number and (reply := _decode(answer)).status == _DONE:
+            if last == call.number and (reply := _decoded(answer)).status == _DONE:
                 self._check(reply, call)
                 self._orphans += [
                     Orphan(ask.lease, ask.offers[place], reply.now)
@@ -268,15 +266,40 @@ class SharedStore:
         return orphans
 
     async def heartbeat(self, name: str, now: float) -> Heartbeat:
-        args = (name, _GIVEN_UP, -1.0 if self._own_time else now)
-        heard = await self._heartbeat.call(self._client, _HEARTBEAT_PATIENCE, [_REPLICAS], *args)
-        ago = {member.decode(): float(seconds) for member, seconds in heard}
+        args = (self._member(name), _GIVEN_UP, -1.0 if self._own_time else now)
+        await within(_CONNECT_PATIENCE, ready(self._client))
+        heard = await self._timed(self._heartbeat, _HEARTBEAT_PATIENCE, [_REPLICAS], *args)
+        ago = {peer: float(seconds) for member, seconds in heard if (peer := self._sharing(member)) is not None}
         peers = sorted(member for member, seconds in ago.items() if seconds < ALIVE)
         missing = tuple((member, seconds) for member, seconds in ago.items() if seconds >= ALIVE)
         return Heartbeat(peers.index(name), tuple(peers), missing)
 
     async def sign_off(self, name: str) -> None:
-        await self._sign_off.call(self._client, _HEARTBEAT_PATIENCE, [_REPLICAS], name)
+        await self._sign_off.call(self._client, _HEARTBEAT_PATIENCE, [_REPLICAS], self._member(name))
+
+    def _member(self, name: str) -> str:
+        """How *name* and the accounts that it uses are told to the others."""
+        return f"{name} {self._ours}"
+
+    def _sharing(self, member: bytes) -> str | None:
+        """The name of a process that uses an account of ours; None: it does not."""
+        name, _, accounts = member.decode(errors="replace").partition(" ")
+        return name if accounts == self._ours or set(accounts.split(",")) & set(self._ours.split(",")) else None
+
+    async def listen(self, freed: Callable[[], None]) -> None:
+        while True:
+            try:
+                await self._listen(freed)
+            except FAILURES:
+                await asyncio.sleep(_LISTEN_AGAIN)
+
+    async def _listen(self, freed: Callable[[], None]) -> None:
+        own = self.name.encode()
+        async with self._client.pubsub() as heard:
+            await heard.subscribe(self._channel)
+            async for message in heard.listen():
+                if message["type"] == "message" and not message["data"].endswith(own):
+                    freed()
 
     async def aclose(self) -> None:
         await disconnect(self._client)
@@ -285,8 +308,25 @@ class SharedStore:
         """How the script is asked for *bucket*."""
         found = self._asked.get(bucket.key)
         if found is None or found.bucket is not bucket or not found.since <= now < found.until:
-            found = self._asked[bucket.key] = _asked(bucket, now)
+            found = self._asked[bucket.key] = _asked(bucket, self._key(bucket), now)
         return found
+
+    def _tag(self, bucket: Bucket) -> str:
+        """Whose levels lie on one node of a cluster: those of one credential."""
+        return self._accounts.get(bucket.account, bucket.account)
+
+    def _key(self, bucket: Bucket) -> str:
+        """Where the level of *bucket* is: it says nothing of a provider whose account's credential is known."""
+        if bucket.account not in self._accounts:
+            return f"freeway:{{{bucket.account}}}:{bucket.key}"
+        return f"freeway:{{{self._tag(bucket)}}}:{bucket.key.removeprefix(bucket.account + '/')}"
+
+
+def _decoded(answer: bytes) -> _Reply:
+    try:
+        return _decode(answer)
+    except msgspec.DecodeError as exc:
+        raise StoreFailure(f"an answer cannot be read: {exc}") from exc
 
 
 def _process_key(tag: str, name: str) -> str:
@@ -309,9 +349,8 @@ class _Asked(Struct, frozen=True):
     until: float = float("inf")
 
 
-def _asked(bucket: Bucket, now: float) -> _Asked:
+def _asked(bucket: Bucket, key: str, now: float) -> _Asked:
     """*bucket* as the script wants it: a calendar with the windows around *now*, whatever time it is in Redis."""
-    key = f"freeway:{{{bucket.account}}}:{bucket.key}"
     if bucket.calendar is None:
         return _Asked(bucket, key, (bucket.window, bucket.period, bucket.limit, (), 0.0))
     start, end = calendar_window(bucket.calendar, bucket.zone, now)
@@ -321,7 +360,10 @@ def _asked(bucket: Bucket, now: float) -> _Asked:
     return _Asked(bucket, key, rule, start, end)
 
 
-def open_store(url: str) -> SharedStore:
-    """The store at *url*, which nobody has called yet. Raises ``ValueError`` if it is no address that ``connect`` knows."""
+def open_store(url: str, accounts: Mapping[str, str] = MappingProxyType({}), namespace: str = "freeway") -> SharedStore:
+    """
+    The store at *url*, which nobody has called yet; see ``SharedStore``. Raises ``ValueError`` if it is no address that
+    ``connect`` knows.
+    """
     client, cluster = connect(url)
-    return SharedStore(client, cluster=cluster)
+    return SharedStore(client, cluster=cluster, accounts=accounts, namespace=namespace)

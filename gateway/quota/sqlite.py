@@ -106,6 +106,9 @@ class EmbeddedStore:
     async def sign_off(self, _: str) -> None:
         pass
 
+    async def listen(self, freed: Callable[[], None]) -> None:
+        """No other process is there."""
+
     async def aclose(self) -> None:
         if self._thread is not None:
             await self._thread.aclose()

@@ -3,74 +3,129 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from redis.exceptions import RedisError
+from redis.exceptions import ResponseError
 
-from gateway.redis_client import disconnect
+from gateway.redis_client import FAILURES, disconnect
 from gateway.state.store import BACKEND, StateFailure
 
-_PATIENCE = 1.0
-"""Seconds for one operation. No request waits for it."""
+_PATIENCE = 3.0
+"""Seconds for one operation, which may have to connect first. No request waits for it."""
 
-# The names of the first version: replicas of two versions share them while one replaces the other.
-_ENTRIES, _COUNTERS, _REVISIONS, _CLAIM = (
-    f"freeway:{{memory}}:{name}" for name in ("notes:", "counters", "editions", "claim:")
-)
+_ASIDE_FOR = 86_400
+"""Seconds for which a value that cannot be read is kept under another name."""
+
+_NO_EXPIRY = -1
 
 _T = TypeVar("_T")
 
 
 class RedisState:
-    """See ``StateBackend``. *client* is redis-py's, of whatever kind."""
+    """
+    See ``StateBackend``. *client* is redis-py's, of whatever kind. Gateways of one *namespace* share it.
 
-    def __init__(self, client: Any) -> None:
+    A key of another type than ours is set aside for a day, and begins anew: one odd value is not to end the state of all.
+    """
+
+    def __init__(self, client: Any, namespace: str = "freeway") -> None:
         self._client = client
+        self._prefix = f"{namespace}:{{state}}:"
+        self._counters, self._revisions = f"{self._prefix}counters", f"{self._prefix}revisions"
 
     async def write(self, topic: str, entries: Mapping[str, bytes | None]) -> None:
         gone = [key for key, value in entries.items() if value is None]
         kept = {key: value for key, value in entries.items() if value is not None}
-        pipe = self._client.pipeline(transaction=True)
-        if gone:
-            pipe.hdel(_ENTRIES + topic, *gone)
-        if kept:
-            pipe.hset(_ENTRIES + topic, mapping=kept)
-        pipe.hincrby(_REVISIONS, topic, 1)
-        pipe.hsetnx(_REVISIONS, BACKEND, uuid4().hex)
-        await _soon(pipe.execute())
+
+        async def run() -> None:
+            pipe = self._client.pipeline(transaction=True)
+            if gone:
+                pipe.hdel(self._entries(topic), *gone)
+            if kept:
+                pipe.hset(self._entries(topic), mapping=kept)
+            pipe.hincrby(self._revisions, topic, 1)
+            pipe.hsetnx(self._revisions, BACKEND, uuid4().hex)
+            await pipe.execute()
+
+        await self._soon(run, topic)
 
     async def read(self, topic: str) -> dict[str, bytes]:
-        found = await _soon(self._client.hgetall(_ENTRIES + topic))
+        found = await self._soon(lambda: self._client.hgetall(self._entries(topic)), topic)
         return {key.decode(errors="replace"): value for key, value in found.items()}
 
     async def revisions(self) -> dict[str, str]:
-        found = await _soon(self._client.hgetall(_REVISIONS))
+        found = await self._soon(lambda: self._client.hgetall(self._revisions))
         return {topic.decode(errors="replace"): number.decode(errors="replace") for topic, number in found.items()}
 
     async def count(self, amounts: Mapping[str, float]) -> None:
-        pipe = self._client.pipeline(transaction=True)
-        for counter, amount in amounts.items():
-            pipe.hincrbyfloat(_COUNTERS, counter, amount)
-        await _soon(pipe.execute())
+        async def run() -> None:
+            pipe = self._client.pipeline(transaction=True)
+            for counter, amount in amounts.items():
+                pipe.hincrbyfloat(self._counters, counter, amount)
+            answers = await pipe.execute(raise_on_error=False)
+            odd = [counter for counter, answer in zip(amounts, answers, strict=True) if isinstance(answer, Exception)]
+            if len(odd) == len(amounts):
+                raise answers[0]
+            for counter in odd:  # its value is no number; the others have been counted and must not be again
+                await self._client.hset(self._counters, counter, amounts[counter])
+
+        await self._soon(run, counters=list(amounts))
 
     async def counters(self) -> dict[str, float]:
-        found = await _soon(self._client.hgetall(_COUNTERS))
-        return {key.decode(errors="replace"): float(value) for key, value in found.items()}
+        found = await self._soon(lambda: self._client.hgetall(self._counters))
+        return {
+            key.decode(errors="replace"): number for key, text in found.items() if (number := _number(text)) is not None
+        }
 
     async def claim(self, what: str, seconds: float) -> bool:
-        return bool(await _soon(self._client.set(_CLAIM + what, b"1", nx=True, px=max(1, round(seconds * 1000)))))
+        key, milliseconds = f"{self._prefix}claim:{what}", max(1, round(seconds * 1000))
+
+        async def run() -> bool:
+            if await self._client.set(key, b"1", nx=True, px=milliseconds):
+                return True
+            if await self._client.pttl(key) == _NO_EXPIRY:  # not one of ours: it would never end
+                await self._client.pexpire(key, milliseconds)
+            return False
+
+        return await self._soon(run)
 
     async def aclose(self) -> None:
         await disconnect(self._client)
 
+    def _entries(self, topic: str) -> str:
+        return f"{self._prefix}entries:{topic}"
 
-async def _soon(operation: Awaitable[_T]) -> _T:
+    async def _soon(self, run: Callable[[], Awaitable[_T]], topic: str = "", counters: Sequence[str] = ()) -> _T:
+        """What comes of *run*, within the patience; what Redis refuses is tried once more without odd values."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                try:
+                    return await run()
+                except ResponseError:
+                    await self._set_aside(topic, counters)
+                    return await run()
+        except TimeoutError as exc:
+            raise StateFailure(f"no answer within {_PATIENCE:g} s") from exc
+        except FAILURES as exc:
+            raise StateFailure(f"{type(exc).__name__}: {exc}") from exc
+
+    async def _set_aside(self, topic: str, counters: Sequence[str]) -> None:
+        for key in (self._entries(topic), self._counters, self._revisions):
+            if await self._client.type(key) not in (b"hash", b"none"):
+                await self._client.rename(key, f"{key}:aside")
+                await self._client.expire(f"{key}:aside", _ASIDE_FOR)
+        revision = await self._client.hget(self._revisions, topic)
+        if revision is not None and not revision.isdigit():
+            await self._client.hdel(self._revisions, topic)
+        for counter in counters:
+            if _number(await self._client.hget(self._counters, counter) or b"0") is None:
+                await self._client.hdel(self._counters, counter)
+
+
+def _number(text: bytes) -> float | None:
     try:
-        async with asyncio.timeout(_PATIENCE):
-            return await operation
-    except TimeoutError as exc:
-        raise StateFailure(f"no answer within {_PATIENCE:g} s") from exc
-    except (RedisError, OSError) as exc:
-        raise StateFailure(f"{type(exc).__name__}: {exc}") from exc
+        return float(text)
+    except ValueError:
+        return None

@@ -618,8 +618,9 @@ def test_a_journal_in_fewer_entries_counts_no_less(happened, bucket):
         b.roll(bucket, level, now)
 
     whole, short = levels
-    if bucket.window == "refill":
-        assert b.used(bucket, short) >= b.used(bucket, whole) - 1e-6
+    if bucket.window == "refill":  # one by one, what was refunded had met a refill that the next did not meet any more
+        refunded = sum(max(0.0, -e.operation.amount) for e in journal if isinstance(e.operation, Settle))
+        assert b.used(bucket, short) >= b.used(bucket, whole) - refunded - 1e-6
     else:
         assert b.used(bucket, short) == pytest.approx(b.used(bucket, whole))
     assert short.closed_until == whole.closed_until

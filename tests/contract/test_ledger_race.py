@@ -78,9 +78,13 @@ def begun(folder: Path) -> int:
 
 
 def most_in_flight(folder: Path) -> int:
-    """At least so many were under way at once."""
+    """At least so many were under way at once, of those that came to an end: what a process held that was killed died, too."""
     now = most = 0
-    for _, _, what in log(folder):
+    lines = log(folder)
+    ended = {lease for _, lease, what in lines if what == "ended"}
+    for _, lease, what in lines:
+        if lease not in ended:
+            continue
         now += 1 if what == "begun" else -1
         most = max(most, now)
     return most

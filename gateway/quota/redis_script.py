@@ -1,0 +1,68 @@
+"""Scripts of Redis, each called within a patience: what goes wrong, or takes too long, is a StoreFailure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Coroutine, Sequence
+from hashlib import sha1
+from typing import Any, Protocol, TypeVar
+
+from redis.exceptions import NoScriptError
+
+from gateway.quota.exchange import StoreFailure
+from gateway.redis_client import FAILURES
+
+_SLICES = 5
+
+_T = TypeVar("_T")
+
+
+class Client(Protocol):
+    """What is needed of redis-py's clients."""
+
+    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Awaitable[Any]: ...
+    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Awaitable[Any]: ...
+    def pubsub(self) -> Any: ...
+    def aclose(self) -> Awaitable[None]: ...
+
+
+class Script:
+    def __init__(self, text: str) -> None:
+        self.text, self.sha = text, sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    async def call(self, client: Client, patience: float, keys: Sequence[str], *args: Any) -> Any:
+        """Raises StoreFailure; after *patience* seconds at the latest, but for those that this process was busy."""
+        return await within(patience, self._call(client, keys, args))
+
+    async def _call(self, client: Client, keys: Sequence[str], args: tuple[Any, ...]) -> Any:
+        try:
+            return await client.evalsha(self.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return await client.eval(self.text, len(keys), *keys, *args)
+
+
+async def within(patience: float, work: Coroutine[Any, Any, _T]) -> _T:
+    """What comes of *work*. Raises StoreFailure; see ``_patiently``."""
+    calling = asyncio.ensure_future(work)
+    try:
+        await _patiently(calling, patience)
+        return calling.result()
+    except (TimeoutError, asyncio.InvalidStateError) as exc:
+        raise StoreFailure(f"no answer within {patience:g} s") from exc
+    except FAILURES as exc:
+        raise StoreFailure(f"{type(exc).__name__}: {exc}") from exc
+    finally:
+        if not calling.done():
+            calling.cancel()
+            await asyncio.wait([calling])
+
+
+async def _patiently(calling: asyncio.Future[Any], patience: float) -> None:
+    """
+    Return when *calling* is done, or *patience* is over. It is counted in slices, each for no more than its length: in
+    one that took longer, this process was kept from looking, and the answer may have been there all the time.
+    """
+    for _ in range(_SLICES):
+        await asyncio.wait([calling], timeout=patience / _SLICES)
+        if calling.done():
+            return

@@ -1,0 +1,234 @@
+"""
+Attacks on gateways that share a Redis, in a table: ``python -m tests.outage [ATTACK …]``.
+
+Six ledgers take from one bucket what they can get, on a real Redis, while something happens to it. A witness that knows
+nothing of ledgers counts what was let through, as the provider would. Where Redis answers, nothing is over; where it does
+not, no more than its bound: what was taken in the second before, which not all had seen, and, where one gateway alone is
+cut off, its part. Afterwards the ledger has counted no less than the witness.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import click
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from gateway.clock import WallClock
+from gateway.quota import redis as shared
+from gateway.quota.buckets import Bucket
+from gateway.quota.degraded import HEARTBEAT, LEAST_PART
+from gateway.quota.ledger import Ledger
+from gateway.quota.nouns import Cost, Offer, Reservation
+from tests import containers
+from tests.delay import delayed
+
+GATEWAYS, LIMIT = 6, 300
+DAY = Bucket(key="a/day", account="a", unit="requests", limit=LIMIT, window="rolling", period=86_400)
+CLOCK = Bucket(key="a/day", account="a", unit="requests", limit=LIMIT, window="clock", period=86_400)
+
+_PAUSE = 0.04
+"""Seconds that a gateway takes for a request, about."""
+
+_QUIET = 1.5
+"""Seconds in which nothing was let through: all that there was has been taken."""
+
+
+class Outcome(Struct, frozen=True):
+    """What came of an attack: *taken* of LIMIT, by a *bound* for what is over, and what the ledger *counted*."""
+
+    name: str
+    taken: int
+    bound: int
+    counted: float
+    seconds: float
+
+    @property
+    def over(self) -> int:
+        return max(0, self.taken - LIMIT)
+
+    @property
+    def held(self) -> bool:
+        return self.over <= self.bound and self.counted >= min(self.taken, LIMIT)
+
+
+class World:
+    """Gateways on the Redis at *url*, and the *witness*: the moments at which something was let through."""
+
+    def __init__(self, server: containers.Server, url: str) -> None:
+        self.server, self.url = server, url
+        self.witness: list[float] = []
+        self.bound = 0
+        self.ledgers: dict[Ledger, asyncio.Task[None]] = {}
+
+    async def start(self, bucket: Bucket = DAY, url: str = "", **more: str) -> Ledger:
+        store = shared.open_store(url or self.url, {"a": "account"}, **more)
+        ledger = Ledger(store, WallClock(), buckets=lambda: [bucket], replicas=1)
+        await ledger.serve()
+        self.ledgers[ledger] = asyncio.create_task(self._take(ledger, bucket))
+        return ledger
+
+    async def end(self, ledger: Ledger) -> None:
+        task = self.ledgers.pop(ledger)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await ledger.aclose()
+
+    async def _take(self, ledger: Ledger, bucket: Bucket) -> None:
+        while True:
+            held = await ledger.reserve([Offer("d", (bucket,), Cost(1.0))])
+            if isinstance(held, Reservation):
+                self.witness.append(time.monotonic())
+                ledger.settle(held, Cost(1.0))
+            await asyncio.sleep(random.uniform(0.5, 1.5) * _PAUSE)
+
+    def lose(self) -> None:
+        """Redis is away from now on: what was taken lately may be over, for not all have seen it."""
+        since = time.monotonic() - HEARTBEAT - shared.PATIENCE
+        self.bound = sum(at > since for at in self.witness)
+
+    async def settled(self) -> None:
+        """Return once the store is there for all, and nothing is let through any more."""
+        async with asyncio.timeout(40):
+            while any(ledger.condition().lost for ledger in self.ledgers) or not self._quiet():  # noqa: ASYNC110 - many
+                await asyncio.sleep(0.05)
+
+    def _quiet(self) -> bool:
+        return bool(self.witness) and time.monotonic() - self.witness[-1] > _QUIET
+
+
+Attack = Callable[[World], Awaitable[None]]
+
+
+async def nothing(world: World) -> None:
+    """Six at once."""
+
+
+async def killed(world: World) -> None:
+    """SIGKILL, and started again with nothing in it."""
+    world.lose()
+    world.server.signal("KILL")
+    await asyncio.sleep(1.0)
+    world.server.start_again()
+
+
+async def paused(world: World) -> None:
+    """SIGSTOP for a second."""
+    world.lose()
+    world.server.signal("STOP")
+    await asyncio.sleep(1.0)
+    world.server.signal("CONT")
+
+
+async def full(world: World) -> None:
+    """No memory to write to."""
+    world.lose()
+    async with Redis.from_url(world.server.url) as client:
+        await client.config_set("maxmemory", "1")
+        await asyncio.sleep(1.0)
+        await client.config_set("maxmemory", "0")
+
+
+async def snapshot(world: World) -> None:
+    """Started again from an older snapshot."""
+    async with Redis.from_url(world.server.url) as client:
+        await client.save()
+    await asyncio.sleep(0.7)
+    world.lose()
+    world.server.signal("KILL")
+    world.server.start_again()
+
+
+async def emptied(world: World) -> None:
+    """All keys are gone, while it goes on answering: each gateway knows what it has seen itself."""
+    world.lose()
+    async with Redis.from_url(world.server.url) as client:
+        await client.flushall()
+
+
+async def odd(world: World) -> None:
+    """Garbage at every key."""
+    async with Redis.from_url(world.server.url) as client:
+        for key in [key async for key in client.scan_iter("freeway:*")]:
+            await client.set(key, b"x")
+
+
+async def scaled(world: World) -> None:
+    """From six to one."""
+    for ledger in list(world.ledgers)[1:]:
+        await world.end(ledger)
+
+
+async def cut_off(world: World) -> None:
+    """One gateway alone loses it, for three seconds."""
+    async with delayed(world.server.port, 0.0) as port:
+        alone = await world.start(url=f"redis://127.0.0.1:{port}")
+        await asyncio.sleep(1.5 * HEARTBEAT)
+        world.lose()
+    world.bound += int(LIMIT * LEAST_PART)
+    await asyncio.sleep(3.0)
+    await world.end(alone)
+
+
+ATTACKS: dict[str, Attack] = {
+    "none": nothing,
+    "killed, and empty": killed,
+    "paused": paused,
+    "full": full,
+    "older snapshot": snapshot,
+    "emptied": emptied,
+    "odd values": odd,
+    "one cut off": cut_off,
+    "six to one": scaled,
+    "100 ms away": nothing,
+    "two environments": nothing,
+    "two kinds of window": nothing,
+}
+
+
+async def attack(name: str) -> Outcome:
+    """What comes of the attack *name*."""
+    began = time.monotonic()
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(containers.redis())
+        port = server.port
+        if name == "100 ms away":
+            port = await stack.enter_async_context(delayed(server.port, 0.1))
+        world = World(server, f"redis://127.0.0.1:{port}")
+        for number in range(GATEWAYS):
+            bucket = CLOCK if name == "two kinds of window" and number % 2 else DAY
+            namespace = "freeway:other" if name == "two environments" and number % 2 else "freeway"
+            await world.start(bucket, namespace=namespace)
+        await asyncio.sleep(1.2 * HEARTBEAT)
+        await ATTACKS[name](world)
+        await world.settled()
+        first = next(iter(world.ledgers))
+        counted = (await first.levels([DAY]))[DAY.key].used
+        if first.condition().set_aside:
+            counted = LIMIT  # the bucket is closed instead
+        for ledger in list(world.ledgers):
+            await world.end(ledger)
+    return Outcome(name, len(world.witness), world.bound, counted, time.monotonic() - began)
+
+
+async def main(names: list[str]) -> int:
+    click.echo(f"{'attack':<22}{'taken':>7}{'of':>5}{'over':>6}{'bound':>7}{'counted':>9}{'seconds':>9}")
+    failed = 0
+    for name in names or ATTACKS:
+        found = await attack(name)
+        failed += not found.held
+        click.echo(
+            f"{name:<22}{found.taken:>7}{LIMIT:>5}{found.over:>6}{found.bound:>7}{found.counted:>9g}{found.seconds:>9.1f}"
+            f"{'' if found.held else '  FAILED'}"
+        )
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(sys.argv[1:])))
