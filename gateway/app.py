@@ -147,11 +147,10 @@ def make_parts(settings: Settings, clock: Clock, store: Store, backend: StateBac
     ledger = Ledger(store, clock, buckets=catalog.buckets, replicas=replicas, tell=tell_condition, freed=queue.freed)
     prices = Prices(ledger.cache, catalog.buckets)
     engine = Engine(
-        view=View(catalog, Health(state, secrets.token_hex(4), queue.freed), prices.current, Sessions()),
+        view=View(catalog, Health(state, secrets.token_hex(4), queue.freed), prices.current, Sessions(), Calibration()),
         ledger=ledger,
         queue=queue,
         costs=Costs(state),
-        calibration=Calibration(),
         clock=clock,
         limits=settings.requests,
         tell=tell,

@@ -152,6 +152,13 @@ class ContentRefused(ProviderFailure):
 class NoAnswer(ProviderFailure):
     """The answer is empty."""
 
+    cut_by_us = False  # a bound of ours explains it, which the caller did not set
+
+    def by_our_bound(self, ours: bool = True) -> NoAnswer:
+        """The same failure, saying whether a bound of *ours* explains it."""
+        self.cut_by_us = ours
+        return self
+
 
 class Unreachable(ProviderFailure):
     """No usable answer came back."""

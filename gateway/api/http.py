@@ -32,7 +32,6 @@ from gateway.api.trace import trace
 from gateway.clock import Clock, Timer
 from gateway.events import Ended
 from gateway.observe.usage import saved_by
-from gateway.request import stream as relay
 from gateway.request.engine import Answer, Engine
 from gateway.request.pipeline import answer
 from gateway.request.resume import StreamSession
@@ -151,9 +150,11 @@ class _Exchange:
     # ── out ──
 
     async def _whole(self, call: Call) -> None:
-        self._answer = found = await answer(call, self._engine)
-        whole = relay.whole(found, self._engine)
-        await self._response.whole(200, self._served_by(found), self._surface.render_whole(whole))
+        self._answer = await answer(call, self._engine)
+        session = StreamSession(self._answer, self._engine)
+        whole = await session.whole()
+        self._answer = session.answer
+        await self._response.whole(200, self._served_by(session.answer), self._surface.render_whole(whole))
         self._end("served", 200, whole.usage)
 
     async def _stream(self, call: Call) -> None:

@@ -154,7 +154,7 @@ def chat_call(view: ChatRequest, fields: Fields, routing: Routing, options: Opti
     given = options.session or routing.session_id or routing.prompt_cache_key or ""
     media = media_tokens(view)
     prompt, bound = text_tokens(view, fields) + media, view.output_tokens
-    output = (bound or options.output_tokens) * (view.n or 1)
+    output = min(bound or options.output_tokens, options.output_tokens) * (view.n or 1)
     return Call(
         id=options.id,
         wants=wants_of(routing, options, capabilities=capabilities, parameters=parameters),

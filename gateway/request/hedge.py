@@ -140,7 +140,9 @@ async def _attempt(slot: Slot, tried: Tried, engine: Engine) -> Answer | None:
     """Ask the deployment of *slot*: its answer once it has begun, or None if it failed, and that is reported."""
     deployment, call, sent_at = slot.deployment, slot.call, engine.clock.now()
     try:
-        reply = await deployment.provider.send(deployment.target, call.request)
+        reply = await deployment.provider.send(deployment.target, slot.request)
+        if reply.whole is not None:
+            outcome.keeps(slot, reply.whole)
     except ProviderFailure as failure:
         took = engine.clock.now() - sent_at
         engine.tell(Attempted(call.id, deployment.name, type(failure).__name__, failure.message))
@@ -169,11 +171,12 @@ async def _another(first: Slot, tried: Tried, engine: Engine) -> Slot | None:
     chosen = plan(call, tried, engine.view, now)
     fit = [deployment for deployment in chosen.ranked if _fits(deployment, first, engine)]
     while fit:
-        held = await engine.ledger.reserve(Offers(fit, call, engine.calibration))
+        offers = Offers(fit, call, engine.view.calibration, engine.ledger.limit, {})
+        held = await engine.ledger.reserve(offers)
         if not isinstance(held, Reservation):
             return None
         if _fits(fit[held.place], first, engine):  # by what the ledger has just said of its buckets
-            return Slot(call, chosen.wants, fit[held.place], held, first.skipped)
+            return Slot(call, chosen.wants, fit[held.place], held, first.skipped, offers.request(held.place))
         engine.ledger.refund(held)
         fit = fit[held.place + 1 :]
     return None
@@ -195,7 +198,7 @@ def _patience(slot: Slot, asked_at: float, engine: Engine) -> float:
 
 def _tokens(slot: Slot) -> int:
     """How long an answer that comes in one piece may be; 0: it comes as a stream."""
-    return 0 if slot.call.streams else slot.call.output_tokens
+    return 0 if slot.call.streams else int(slot.held.offer.cost.output)
 
 
 # ── the one that lost ──

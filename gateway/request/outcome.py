@@ -14,11 +14,14 @@ from gateway.events import Changed, Withdrawn
 from gateway.quota.buckets import shortest
 from gateway.quota.ledger import Unserved
 from gateway.quota.nouns import Cost
+from gateway.request.bounds import holds_together
 from gateway.request.engine import Engine, Slot
 from gateway.request.plan import Attempt
 from gateway.words import BadRequest, Deployment, GatewayError, NothingCapable, Refused, TooLong
 from providers import failures as f
-from providers.chat import Usage
+from providers.chat import Usage, Whole
+from providers.dialect import Request
+from providers.embeddings import Embeddings
 from providers.observations import Observation
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -26,7 +29,8 @@ HOUR, DAY = 3600.0, 86_400.0
 
 class Consequence(Struct, frozen=True):
     """
-    *cools*: seconds for which the deployment is left alone, doubled with each failure; 0: not at all.
+    *cools*: seconds for which the deployment is left alone, doubled with each failure; 0: not at all. *forgives*: so many
+    such failures in a row are borne with before.
     *closes_bucket*: the bucket that the provider named closes.
     *withdraws*: seconds for which the deployment (or, if the failure is account-wide, all of the account) leaves.
     *loses_capability*: the deployment is believed no more to have the capability that the failure names.
@@ -35,6 +39,7 @@ class Consequence(Struct, frozen=True):
     """
 
     cools: float = 0.0
+    forgives: int = 0
     closes_bucket: bool = False
     withdraws: float = 0.0
     loses_capability: bool = False
@@ -56,7 +61,7 @@ CONSEQUENCES: dict[type[f.ProviderFailure], Consequence] = {
     f.ContextTooLong: Consequence(last=TooLong),
     f.Unsupported: Consequence(loses_capability=True, last=BadRequest),
     f.ContentRefused: Consequence(tells=Refused),
-    f.NoAnswer: Consequence(cools=10.0),
+    f.NoAnswer: Consequence(cools=10.0, forgives=2),  # mostly the request's doing: others may be served well
     f.Unreachable: Consequence(cools=10.0),
     f.Interrupted: Consequence(cools=10.0),
     f.Superseded: Consequence(again=True),
@@ -88,6 +93,21 @@ def report(failure: f.ProviderFailure, slot: Slot, took: float, engine: Engine) 
     return Attempt(deployment, failure, took, CONSEQUENCES[type(failure)].again)
 
 
+def keeps(slot: Slot, found: Whole | Embeddings) -> None:
+    """
+    See whether *found*, a whole answer of *slot*, is one.
+
+    Raises NoAnswer if our bound cut it where a part is of no use.
+    """
+    sent = slot.request
+    if not (
+        isinstance(found, Whole) and isinstance(sent, Request) and sent.bounded_by_us and found.completion.is_cut()
+    ):
+        return
+    if holds_together(slot.call) or any(choice.message.tool_calls for choice in found.completion.choices):
+        raise f.NoAnswer(f"longer than the {slot.request.output_tokens} tokens that it has room for").by_our_bound()
+
+
 def told(attempts: Sequence[Attempt]) -> GatewayError | None:
     """What the caller hears at once after these *attempts*, because the request is at fault wherever it is sent; or None."""
     for attempt in attempts:
@@ -109,7 +129,7 @@ def _learn(failure: f.ProviderFailure, deployment: Deployment, engine: Engine, n
     follows = CONSEQUENCES[type(failure)]
     if follows.closes_bucket and isinstance(failure, f.RateLimited):
         _close(failure, deployment, engine, now)
-    if follows.cools:
+    if follows.cools and not _forgiven(failure, follows, deployment, engine, now):
         until = failure.until if failure.until is not None else _after(now, failure.retry_in)
         engine.view.health.failed(deployment.name, failure.message, follows.cools, now, until)
     if follows.withdraws:
@@ -123,6 +143,15 @@ def _learn(failure: f.ProviderFailure, deployment: Deployment, engine: Engine, n
     if follows.loses_capability and named and failure.reached != "unsent":  # what we refuse to build teaches nothing
         engine.view.catalog.learned.learn(deployment.name, named, now, has=False)
         engine.tell(Changed("capability lost", deployment.name, named, now))
+
+
+def _forgiven(
+    failure: f.ProviderFailure, follows: Consequence, deployment: Deployment, engine: Engine, now: float
+) -> bool:
+    """Whether *failure* cools nobody: it is our doing, or *follows* forgives it."""
+    if isinstance(failure, f.NoAnswer) and failure.cut_by_us:
+        return True
+    return bool(follows.forgives) and engine.view.health.disappointed(deployment.name, now) <= follows.forgives
 
 
 def settle(slot: Slot, usage: Usage | None, said: tuple[Observation, ...], engine: Engine) -> None:

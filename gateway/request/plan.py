@@ -19,7 +19,9 @@ from msgspec import Struct
 
 from gateway.catalog.catalog import Catalog
 from gateway.quota.nouns import NoRoom
+from gateway.request.bounds import expected, holds_together, is_cramped, is_small, reasons_anyway
 from gateway.routing.affinity import LONG, Sessions
+from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
 from gateway.routing.prices import Price
 from gateway.routing.rank import Bid, full, price_of, score
@@ -42,6 +44,7 @@ class View(Struct, frozen=True):
     health: Health
     prices: Callable[[float], Mapping[str, Price]]
     affinity: Sessions
+    calibration: Calibration
 
     def bid(self, call: Call, wants: Wants, now: float) -> Bid:
         """What *call* brings to the ranking."""
@@ -139,8 +142,8 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
     The plan for *call* at *now*, after what was *tried* for it.
 
     Those that look full are not ranked: whether the levels known here are still right is for the ledger to say, which is
-    asked before anybody is refused. Where a provider has failed for this call, others are asked first, whatever the caller's
-    order; the last resort comes after all others.
+    asked before anybody is refused. Where a provider has failed for this call, or the answer has little room, others are
+    asked first, whatever the caller's order; the last resort comes after all others.
     """
     wants = view.catalog.standing_in(call, now)
     prices, bid = view.prices(now), view.bid(call, wants, now)
@@ -157,6 +160,7 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
             view.catalog.unusable(deployment, call, now)
             or view.health.blocked(deployment.name, now)
             or tried.full.get(deployment.name)
+            or _without_room(deployment, call, view)
         )
         if reason is not None:
             unavailable.append(reason)
@@ -169,12 +173,37 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
                 unavailable.append(busy)
                 continue
             value = score(candidate, price, view.health.expected(deployment.name), bid)
-            rows = later if deployment.provider.name in tried.failed_at else scored
+            rows = (
+                later if deployment.provider.name in tried.failed_at or _fits_badly(deployment, call, view) else scored
+            )
             rows.append((candidate.preference, -value, len(rows), deployment))
             if len(scored) == SHORTLIST:
                 break
     ranked = [*(row[-1] for row in sorted(scored)), *(row[-1] for row in sorted(later)), *last]
     return Plan(wants, ranked, unavailable, crowded, _retry(unavailable))
+
+
+def _without_room(deployment: Deployment, call: Call, view: View) -> Exclusion | None:
+    """
+    Why *deployment* may not begin a stream that could not be continued: a call of a tool and JSON must hold together. Only
+    what is known of its answers counts.
+    """
+    if not (call.streams and (holds_together(call) or "tools" in call.wants.capabilities)):
+        return None
+    if not view.calibration.length(deployment.model, tools="tools" in call.wants.capabilities):
+        return None
+    likely = expected(call, deployment.model, view.calibration)
+    if not is_cramped(deployment, call, likely):
+        return None
+    reason = f"has no room for an answer of {likely} tokens beside the prompt"
+    return Exclusion(deployment.name, "size", reason)
+
+
+def _fits_badly(deployment: Deployment, call: Call, view: View) -> bool:
+    """Whether an answer of *deployment* would mostly be cut, or be nothing but reasoning."""
+    if is_small(call) and reasons_anyway(deployment):
+        return True
+    return is_cramped(deployment, call, expected(call, deployment.model, view.calibration))
 
 
 def _retry(unavailable: Iterable[Exclusion]) -> Retry:

@@ -65,6 +65,7 @@ class Health:
         self._paces: dict[str, Pace] = {}
         self._expected: dict[str, float | None] = {}
         self._untold = False
+        self._empty: dict[str, int] = {}  # answers in a row that were none
         state.watch(_COOLDOWNS, Cooldown, self._hear_cooldowns)
         state.watch(_PACES, dict[str, Pace], self._hear_paces)
         state.gather(self._gather)
@@ -143,6 +144,12 @@ class Health:
         self._tell_cooldown(name, cooldown)
         self._learn(name, self._known(name, now).after(answered=False, now=now))
 
+    def disappointed(self, name: str, now: float) -> int:
+        """It answered with nothing that is an answer: how many times in a row by now."""
+        self._empty[name] = self._empty.get(name, 0) + 1
+        self._learn(name, self._known(name, now).after(answered=False, now=now))
+        return self._empty[name]
+
     def left(self, name: str) -> None:
         """An attempt ended without saying anything about the deployment."""
         trial = self._trials.get(name)
@@ -152,6 +159,7 @@ class Health:
 
     def served(self, name: str, now: float) -> None:
         """It answered."""
+        self._empty.pop(name, None)
         if name in self._cooldowns:
             self._tell_cooldown(name, None)
         self._learn(name, self._known(name, now).after(answered=True, now=now))
