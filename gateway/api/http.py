@@ -211,6 +211,8 @@ class _Exchange:
             "x-freeway-model": found.deployment.model,
             "x-freeway-attempts": str(len(found.attempts) + 1),
         }
+        if (alias := self._engine.view.catalog.alias(self._asked)) is not None:
+            headers["x-freeway-alias"] = quote(alias, safe="/:.-_")
         if found.slot.wants.instead_of is not None:
             headers["x-freeway-instead-of"] = quote(found.slot.wants.instead_of, safe="/:.-_")
         if self._traced:
