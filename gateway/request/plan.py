@@ -36,6 +36,9 @@ many with room and health hardly ever win; and no decision costs more in a large
 
 FOREVER = math.inf
 
+_BADLY = 2.0
+"""What a deployment is worth less whose answer would be cut: more than any other difference between two that the caller prefers alike."""
+
 
 class View(Struct, frozen=True):
     """What choosing goes by: what this process knows, without asking anybody. *prices* are by bucket key, at a moment."""
@@ -142,8 +145,8 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
     The plan for *call* at *now*, after what was *tried* for it.
 
     Those that look full are not ranked: whether the levels known here are still right is for the ledger to say, which is
-    asked before anybody is refused. Where a provider has failed for this call, or the answer has little room, others are
-    asked first, whatever the caller's order; the last resort comes after all others.
+    asked before anybody is refused. Where a provider has failed for this call, others are asked first, whatever the caller's
+    order; the last resort comes after all others.
     """
     wants = view.catalog.standing_in(call, now)
     prices, bid = view.prices(now), view.bid(call, wants, now)
@@ -173,9 +176,9 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
                 unavailable.append(busy)
                 continue
             value = score(candidate, price, view.health.expected(deployment.name), bid)
-            rows = (
-                later if deployment.provider.name in tried.failed_at or _fits_badly(deployment, call, view) else scored
-            )
+            if _fits_badly(deployment, call, view):
+                value -= _BADLY
+            rows = later if deployment.provider.name in tried.failed_at else scored
             rows.append((candidate.preference, -value, len(rows), deployment))
             if len(scored) == SHORTLIST:
                 break

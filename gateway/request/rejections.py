@@ -83,8 +83,9 @@ def _failed(attempts: Iterable[Attempt], view: View, now: float) -> tuple[Exclus
     for one in attempts:
         name, why = one.deployment.name, f"{type(one.failure).__name__}: {one.failure.message}"
         passes = CONSEQUENCES[type(one.failure)].cools and not view.catalog.learned.withdrawn(one.deployment, now)
-        cooling = view.health.blocked(name, now) if passes else None
-        reasons.append(Exclusion(name, "failed", why, cooling.until if cooling else None))
+        cooling = view.health.blocked(name, now)
+        until = (cooling.until if cooling else now) if passes else None
+        reasons.append(Exclusion(name, "failed", why, until))
     return tuple(reasons)
 
 
