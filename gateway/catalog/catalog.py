@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
@@ -10,7 +11,7 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from gateway.catalog.fitness import fitness
-from gateway.catalog.learned import Learned
+from gateway.catalog.learned import LEAST_CONTEXT, Learned
 from gateway.catalog.substitutes import Profile, nearest
 from gateway.quota.buckets import Bucket
 from gateway.settings import Settings, Virtual
@@ -79,7 +80,7 @@ class Catalog:
         """Replace all that *provider* serves; *not_free* are ids that it lists and that are not proved to be free."""
         before = {d.model for d in self._by_provider.get(provider, ())}
         served = self._by_name
-        self._by_provider[provider] = tuple(deployments)
+        self._by_provider[provider] = tuple(self._as_learned(d, now) for d in deployments)
         self._all = tuple(d for found in self._by_provider.values() for d in found)
         by_name: dict[str, list[Deployment]] = {}
         spelled: dict[str, set[str]] = {}
@@ -96,6 +97,21 @@ class Catalog:
         for model in before - by_name.keys():
             self._miss(Profile.of((d for d in served[model] if d.model == model), now))
         self.heard_of(provider)
+
+    def _as_learned(self, deployment: Deployment, now: float) -> Deployment:
+        """*deployment* with the context that it told itself."""
+        context = self.learned.context(deployment, now)
+        return deployment if context == deployment.context else msgspec.structs.replace(deployment, context=context)
+
+    def shorten(self, deployment: Deployment, tokens: int, now: float) -> bool:
+        """*deployment* says that it holds no more than so many *tokens*: whether that is news."""
+        if not LEAST_CONTEXT <= tokens < (deployment.context or math.inf):
+            return False
+        self.learned.shorten(deployment.name, tokens, now)
+        provider = deployment.provider.name
+        not_free = [name for name, lister in self._not_free.items() if lister == provider]
+        self.swap(provider, self._by_provider.get(provider, ()), now, not_free)
+        return True
 
     def _miss(self, profile: Profile) -> None:
         """Remember what a model that is gone was like."""
@@ -331,6 +347,7 @@ class Catalog:
     def _untaken(self, deployment: Deployment, wants: Wants, now: float) -> set[str]:
         """The parameters of the request that *deployment* is known not to take."""
         untaken = set(wants.parameters.intersection(deployment.provider.spec.drop))
+        untaken |= {name for name in wants.parameters if self.learned.known(deployment.name, name, now) is False}
         reasons = "reasoning" in self.learned.capabilities(deployment, now)
         if "reasoning_effort" in wants.parameters and not reasons:
             untaken.add("reasoning_effort")

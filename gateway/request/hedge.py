@@ -154,6 +154,7 @@ async def _attempt(slot: Slot, tried: Tried, engine: Engine) -> Answer | None:
         raise
     now = engine.clock.now()
     engine.view.health.served(deployment.name, now)
+    outcome.compare(tried.attempts, slot, engine)
     warm_for = deployment.provider.spec.prompt_cache
     if warm_for:
         engine.view.affinity.served(call.session, deployment.name, now + warm_for)
