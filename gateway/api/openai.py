@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from gateway.api import errors
 from gateway.api.options import Options
+from gateway.api.spellings import respelled
 from gateway.catalog.catalog import AUTO
 from gateway.request.call import capabilities_of, media_tokens, parameters_of, text_tokens
 from gateway.routing.affinity import session_of
@@ -145,7 +146,9 @@ def wants_of(
 
 def chat_fields(body: bytes) -> tuple[ChatRequest, Fields]:
     """A chat request, understood and as it was spelled. Raises BadRequest, naming the field."""
-    return decoded(decode_request, body), decoded(decode_fields, body)
+    view, fields = decoded(decode_request, body), decoded(decode_fields, body)
+    today = respelled(view, fields, body)
+    return (view, fields) if today is None else (decoded(decode_request, today), decoded(decode_fields, today))
 
 
 def chat_call(view: ChatRequest, fields: Fields, routing: Routing, options: Options) -> Call:
