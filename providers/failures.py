@@ -154,6 +154,13 @@ class NoAnswer(ProviderFailure):
 
     cut_by_us = False  # a bound of ours explains it, which the caller did not set
 
+    breaks: str | None = None  # the promise that the answer does not keep: a capability, or a parameter
+
+    def breaking(self, promise: str) -> NoAnswer:
+        """The same failure, saying which *promise* the answer does not keep."""
+        self.breaks = promise
+        return self
+
     def by_our_bound(self, ours: bool = True) -> NoAnswer:
         """The same failure, saying whether a bound of *ours* explains it."""
         self.cut_by_us = ours

@@ -18,7 +18,7 @@ import msgspec
 
 from gateway.events import Attempted, Hedged
 from gateway.quota.nouns import Reservation
-from gateway.request import outcome
+from gateway.request import outcome, promises
 from gateway.request.call import Offers
 from gateway.request.engine import Answer, Engine, Slot
 from gateway.request.plan import Attempt, Tried, plan
@@ -142,7 +142,7 @@ async def _attempt(slot: Slot, tried: Tried, engine: Engine) -> Answer | None:
     try:
         reply = await deployment.provider.send(deployment.target, slot.request)
         if reply.whole is not None:
-            outcome.keeps(slot, reply.whole)
+            promises.verify(slot, reply.whole)
     except ProviderFailure as failure:
         took = engine.clock.now() - sent_at
         engine.tell(Attempted(call.id, deployment.name, type(failure).__name__, failure.message))

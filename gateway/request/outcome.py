@@ -14,15 +14,13 @@ from gateway.events import Changed, Withdrawn
 from gateway.quota.buckets import shortest
 from gateway.quota.ledger import Unserved
 from gateway.quota.nouns import Cost
-from gateway.request.bounds import holds_together
 from gateway.request.call import TOKENS_PER_IMAGE
 from gateway.request.engine import Engine, Slot
 from gateway.request.plan import Attempt
 from gateway.words import BadRequest, Call, Deployment, GatewayError, NothingCapable, Refused, TooLong
 from providers import failures as f
-from providers.chat import Usage, Whole
+from providers.chat import Usage
 from providers.dialect import Request
-from providers.embeddings import Embeddings
 from providers.observations import Observation
 from providers.words import stated_context
 
@@ -95,21 +93,6 @@ def report(failure: f.ProviderFailure, slot: Slot, took: float, engine: Engine) 
     return Attempt(deployment, failure, took, CONSEQUENCES[type(failure)].again)
 
 
-def keeps(slot: Slot, found: Whole | Embeddings) -> None:
-    """
-    See whether *found*, a whole answer of *slot*, is one.
-
-    Raises NoAnswer if our bound cut it where a part is of no use.
-    """
-    sent = slot.request
-    if not (
-        isinstance(found, Whole) and isinstance(sent, Request) and sent.bounded_by_us and found.completion.is_cut()
-    ):
-        return
-    if holds_together(slot.call) or any(choice.message.tool_calls for choice in found.completion.choices):
-        raise f.NoAnswer(f"longer than the {slot.request.output_tokens} tokens that it has room for").by_our_bound()
-
-
 def told(attempts: Sequence[Attempt]) -> GatewayError | None:
     """What the caller hears at once after these *attempts*, because the request is at fault wherever it is sent; or None."""
     for attempt in attempts:
@@ -144,6 +127,9 @@ def _learn(failure: f.ProviderFailure, deployment: Deployment, engine: Engine, n
     if isinstance(failure, f.ContextTooLong):
         _learn_context(failure, deployment, engine, now)
     named = failure.capability if isinstance(failure, f.Unsupported | f.RefusedHere) else None
+    if isinstance(failure, f.NoAnswer) and failure.breaks is not None:
+        engine.view.catalog.learned.learn(deployment.name, failure.breaks, now, has=False)
+        engine.tell(Changed("capability lost", deployment.name, f"{failure.breaks}: {failure.message}", now))
     if follows.loses_capability and named and failure.reached != "unsent":  # what we refuse to build teaches nothing
         engine.view.catalog.learned.learn(deployment.name, named, now, has=False)
         engine.tell(Changed("capability lost", deployment.name, named, now))
@@ -204,8 +190,8 @@ _OF_FIELD = {
 def _forgiven(
     failure: f.ProviderFailure, follows: Consequence, deployment: Deployment, engine: Engine, now: float
 ) -> bool:
-    """Whether *failure* cools nobody: it is our doing, or *follows* forgives it."""
-    if isinstance(failure, f.NoAnswer) and failure.cut_by_us:
+    """Whether *failure* cools nobody: it is our doing, of one kind of request alone, or *follows* forgives it."""
+    if isinstance(failure, f.NoAnswer) and (failure.cut_by_us or failure.breaks is not None):
         return True
     return bool(follows.forgives) and engine.view.health.disappointed(deployment.name, now) <= follows.forgives
 
