@@ -49,14 +49,17 @@ def choices_of(call: Call) -> int:
     return (call.request.view.n or 1) if isinstance(call.request, Request) else 1
 
 
-def expected(call: Call, model: str, calibration: Calibration) -> int:
-    """Tokens that an answer of *model* to *call* takes, all choices together: never more than its caller allows."""
+def learned(call: Call, model: str, calibration: Calibration) -> int:
+    """Tokens that nearly all answers of *model* to the like of *call* stay below, as far as its caller allows; 0: not known."""
     if not isinstance(call.request, Request):
-        return call.output_tokens
-    view = call.request.view
-    choices, bound = view.n or 1, view.output_tokens
-    learned = calibration.length(model, tools="tools" in call.wants.capabilities) * choices
-    return max(call.output_tokens, learned if bound is None else min(learned, bound * choices))
+        return 0
+    length, bound = calibration.length(model, tools="tools" in call.wants.capabilities), call.request.view.output_tokens
+    return (length if bound is None else min(length, bound)) * choices_of(call)
+
+
+def expected(call: Call, model: str, calibration: Calibration) -> int:
+    """Tokens to be held for an answer of *model* to *call*, all choices together: never more than its caller allows."""
+    return max(call.output_tokens, learned(call, model, calibration))
 
 
 def bound_of(deployment: Deployment, call: Call, prompt: int, likely: int, limit: Limit) -> Bound:

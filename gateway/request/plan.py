@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from gateway.catalog.catalog import Catalog
 from gateway.quota.nouns import NoRoom
-from gateway.request.bounds import expected, holds_together, is_cramped, is_small, reasons_anyway
+from gateway.request.bounds import expected, holds_together, is_cramped, is_small, learned, reasons_anyway
 from gateway.routing.affinity import LONG, Sessions
 from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
@@ -193,10 +193,8 @@ def _without_room(deployment: Deployment, call: Call, view: View) -> Exclusion |
     """
     if not (call.streams and (holds_together(call) or "tools" in call.wants.capabilities)):
         return None
-    if not view.calibration.length(deployment.model, tools="tools" in call.wants.capabilities):
-        return None
-    likely = expected(call, deployment.model, view.calibration)
-    if not is_cramped(deployment, call, likely):
+    likely = learned(call, deployment.model, view.calibration)
+    if not likely or not is_cramped(deployment, call, likely):
         return None
     reason = f"has no room for an answer of {likely} tokens beside the prompt"
     return Exclusion(deployment.name, "size", reason)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
@@ -109,6 +109,7 @@ CASES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(CASES)
 def test_what_is_sent_fits_where_it_is_sent_and_what_is_reserved_is_never_more(case):
     held = (tokens(case.limit, keeps_output=case.keeps),)
@@ -257,3 +258,18 @@ async def test_a_streamed_call_that_our_bound_cut_all_the_same_is_one_error_even
     assert text.count('"error"') == 1, text
     assert "[DONE]" not in text
     assert '"length"' not in text
+
+
+async def test_a_streamed_call_goes_where_answers_as_long_as_the_learned_ones_have_room(tmp_path):
+    """It could not be continued; what nothing is known of is tried."""
+    models = 'models = [{ ids = ["*"], max_output = %d, capabilities = ["tools"] }]'
+    a, b = (Source(name=name, more=models % most) for name, most in (("a", 500), ("b", 5000)))
+    scene = await Scene(tmp_path, a, b).open()
+    more = {"max_tokens": AGENT, "tools": [TOOL], "stream": True, **in_order("a", "b")}
+
+    before = await scene.one(**more)
+    for _ in range(ENOUGH):
+        scene.gateway.engine.view.calibration.answered("free-model", 2_000, tools=True)
+    after = await scene.one(**more)
+
+    assert [told.heard.headers["x-freeway-provider"] for told in (before, after)] == ["a", "b"]
