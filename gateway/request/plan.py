@@ -152,6 +152,7 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
     prices, bid = view.prices(now), view.bid(call, wants, now)
     scored: list[tuple[tuple[int, int], float, int, Deployment]] = []
     later: list[tuple[tuple[int, int], float, int, Deployment]] = []
+    poor: list[tuple[tuple[int, int], float, int, Deployment]] = []
     last: list[Deployment] = []
     crowded: list[Deployment] = []
     unavailable: list[Exclusion] = []
@@ -176,13 +177,14 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
                 unavailable.append(busy)
                 continue
             value = score(candidate, price, view.health.expected(deployment.name), bid)
-            if _fits_badly(deployment, call, view):
-                value -= _BADLY
             rows = later if deployment.provider.name in tried.failed_at else scored
-            rows.append((candidate.preference, -value, len(rows), deployment))
+            if rows is scored and _fits_badly(deployment, call, view):
+                rows, value = poor, value - _BADLY  # beyond the first so many there may be others that fit well
+            place = len(scored) + len(later) + len(poor)
+            rows.append((candidate.preference, -value, place, deployment))
             if len(scored) == SHORTLIST:
                 break
-    ranked = [*(row[-1] for row in sorted(scored)), *(row[-1] for row in sorted(later)), *last]
+    ranked = [*(row[-1] for row in sorted([*scored, *poor])), *(row[-1] for row in sorted(later)), *last]
     return Plan(wants, ranked, unavailable, crowded, _retry(unavailable))
 
 
