@@ -193,11 +193,10 @@ def make_parts(settings: Settings, clock: Clock, store: Store, backend: StateBac
     prices = Prices(ledger.cache, catalog.buckets)
     discovery = Discovery(catalog, ledger, settings, state=state, clock=clock, tell=tell)
     engine = Engine(
-        view=View(catalog, Health(state, secrets.token_hex(4), queue.freed), prices.current, Sessions()),
+        view=View(catalog, Health(state, secrets.token_hex(4), queue.freed), prices.current, Sessions(), Calibration()),
         ledger=ledger,
         queue=queue,
         costs=Costs(state),
-        calibration=Calibration(),
         clock=clock,
         limits=settings.requests,
         tell=tell,

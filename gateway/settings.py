@@ -157,6 +157,7 @@ class Settings(_Part, frozen=True):
     embedded: Embedded = Embedded()
     client: tuple[Client, ...] = ()
     alias: dict[str, str | tuple[str, ...]] = {}
+    pattern: dict[str, str] = {}  # names by pattern, the first that fits: for what is neither served nor known
     virtual: dict[str, Virtual] = {}
     model: tuple[ModelQuality, ...] = ()
     names: Names = Names()

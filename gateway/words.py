@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Literal
 
@@ -69,7 +70,7 @@ class Call(Struct, frozen=True, kw_only=True):
     wants: Wants
     request: AnyRequest  # what is sent, in the neutral form of its operation
     prompt_tokens: int
-    output_tokens: int  # reserved for the answer
+    output_tokens: int  # expected of the answer, unless its model is known to say more
     media_tokens: int = 0  # those of *prompt_tokens* that stand for images and sound
     deadline: float
     client: str = ""  # the name under which it waits: those who share it share a place in the queue
@@ -144,6 +145,12 @@ class Deployment(Struct, frozen=True, kw_only=True, eq=False, dict=True):
     def name(self) -> str:
         """``provider/model`` with the provider's own spelling of the model: unique, and what a caller pins."""
         return f"{self.provider.name}/{self.target.model}"
+
+    @cached_property
+    def most_tokens(self) -> float:
+        """Tokens that a prompt and its answer can have together at most, by its context and by what its buckets hold."""
+        held = [bucket.limit for bucket in self.buckets if bucket.unit == "tokens"]
+        return min([*held, self.context or math.inf])
 
     @cached_property
     def talents(self) -> frozenset[str]:

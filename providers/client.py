@@ -223,7 +223,7 @@ class Provider:
             raise f.Unreachable("asked for a stream, it answered in one piece")
         completion = whole.completion
         if not (completion.says() or (request.bounded_by_caller and completion.is_cut())):
-            raise f.NoAnswer
+            raise f.NoAnswer().by_our_bound(request.bounded_by_us and completion.is_cut())
         return whole
 
     async def _ask(self, question: HttpRequest) -> HttpResponse:
@@ -285,7 +285,7 @@ class Provider:
                     cut = cut or any(step.chunk.is_cut() for step in steps)
                 yield steps
             if not (said or (cut and request.bounded_by_caller)):
-                raise f.NoAnswer
+                raise f.NoAnswer().by_our_bound(cut and request.bounded_by_us)
         except f.ProviderFailure as failure:
             self._censor(failure, request.prompts)
             raise

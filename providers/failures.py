@@ -154,6 +154,20 @@ class ContentRefused(ProviderFailure):
 class NoAnswer(ProviderFailure):
     """The answer is empty."""
 
+    cut_by_us = False  # a bound of ours explains it, which the caller did not set
+
+    breaks: str | None = None  # the promise that the answer does not keep: a capability, or a parameter
+
+    def breaking(self, promise: str) -> NoAnswer:
+        """The same failure, saying which *promise* the answer does not keep."""
+        self.breaks = promise
+        return self
+
+    def by_our_bound(self, ours: bool = True) -> NoAnswer:
+        """The same failure, saying whether a bound of *ours* explains it."""
+        self.cut_by_us = ours
+        return self
+
 
 class Unreachable(ProviderFailure):
     """No usable answer came back."""

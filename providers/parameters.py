@@ -37,6 +37,12 @@ def reasoning_of(target: Target) -> Reasoning:
     return _COMMON if reasons else Reasoning()
 
 
+def can_stop_reasoning(target: Target) -> bool:
+    """Whether *target*, which reasons, can be told not to, or hardly."""
+    row = reasoning_of(target)
+    return bool(row.off) or any(effort in row.efforts for effort in OFF)
+
+
 def nearest(effort: str, accepted: Sequence[str]) -> str | None:
     """The accepted effort that is nearest to *effort*, of two as near the higher one; None: none is accepted."""
     if effort in accepted or not accepted:

@@ -39,6 +39,12 @@ _ACCOUNT = re.compile(
 )
 """A shut account or a bad key, told with 400 or 403 (songquanpeng/one-api#1764, yym68686/uni-api#140)."""
 
+_STATED = re.compile(
+    r"(?:maximum context length|context (?:length|window|size))\s*(?:is|of|:)?\s*(?:only\s*)?\(?(\d[\d,]*)"
+    r"|current length is \d+ while limit is (\d[\d,]*)",
+    re.IGNORECASE,
+)
+
 _MEANINGS: tuple[tuple[frozenset[int], re.Pattern[str], type[f.ProviderFailure], bool], ...] = (
     (frozenset({400, 403}), _ACCOUNT, f.CredentialRejected, True),
     (frozenset({400, 413, 422, 500}), _TOO_LONG, f.ContextTooLong, False),
@@ -52,3 +58,9 @@ def meaning_of(message: str, status: int) -> f.ProviderFailure | None:
         if status in statuses and pattern.search(message):
             return kind(message, status=status, account_wide=account_wide)
     return None
+
+
+def stated_context(message: str) -> int | None:
+    """The tokens that a model holds, as *message* states them; None: it states no number."""
+    found = _STATED.search(message)
+    return None if found is None else int((found[1] or found[2]).replace(",", "")[:9])

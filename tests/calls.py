@@ -28,7 +28,7 @@ def call(*models: str, deadline: float = 0.0, default_output: int = 1024, **more
     made = {
         "id": "r",
         "prompt_tokens": text_tokens(view, fields) + media,
-        "output_tokens": (view.output_tokens or default_output) * (view.n or 1),
+        "output_tokens": min(view.output_tokens or default_output, default_output) * (view.n or 1),
         "media_tokens": media,
     }
     made |= ours

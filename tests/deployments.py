@@ -8,6 +8,7 @@ from gateway.catalog.catalog import Catalog
 from gateway.quota.buckets import Bucket
 from gateway.request.plan import View
 from gateway.routing.affinity import Sessions
+from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
 from gateway.routing.prices import Price
 from gateway.settings import Settings, Virtual
@@ -63,4 +64,4 @@ def view(
 ) -> View:
     """What a gateway knows that has just these."""
     known = prices or {}
-    return View(catalog(*deployments), health or unshared(), lambda _: known, Sessions())
+    return View(catalog(*deployments), health or unshared(), lambda _: known, Sessions(), Calibration())

@@ -34,7 +34,6 @@ from gateway.api.trace import trace
 from gateway.clock import Clock, Timer
 from gateway.events import Ended
 from gateway.observe.usage import saved_by
-from gateway.request import stream as relay
 from gateway.request.engine import Answer, Engine
 from gateway.request.pipeline import answer
 from gateway.request.resume import StreamSession
@@ -200,11 +199,13 @@ class _Exchange:
     # ── out ──
 
     async def _whole(self, call: Call) -> None:
-        self._answer = found = await answer(call, self._engine)
-        whole = relay.whole(found, self._engine)
+        self._answer = await answer(call, self._engine)
+        session = StreamSession(self._answer, self._engine)
+        whole = await session.whole()
+        self._answer = session.answer
         rendered = self._surface.render_whole(whole)
         body = rendered if isinstance(rendered, bytes) else await rendered
-        await self._response.whole(200, self._served_by(found), body)
+        await self._response.whole(200, self._served_by(session.answer), body)
         self._end("served", 200, whole.usage)
 
     async def _stream(self, call: Call) -> None:
@@ -263,6 +264,8 @@ class _Exchange:
             "x-freeway-model": found.deployment.model,
             "x-freeway-attempts": str(len(found.attempts) + 1),
         }
+        if (alias := self._engine.view.catalog.alias(self._asked)) is not None:
+            headers["x-freeway-alias"] = quote(alias, safe="/:.-_")
         if found.slot.wants.instead_of is not None:
             headers["x-freeway-instead-of"] = quote(found.slot.wants.instead_of, safe="/:.-_")
         if found.call.dropped:

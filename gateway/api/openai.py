@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from gateway.api import errors
 from gateway.api.options import Options
+from gateway.api.spellings import respelled
 from gateway.catalog.catalog import AUTO
 from gateway.request.call import BYTES_PER_TOKEN, capabilities_of, media_tokens, parameters_of, text_tokens
 from gateway.routing.affinity import session_of
@@ -180,7 +181,9 @@ def embed_call(view: EmbeddingRequest, fields: Fields, routing: Routing, options
 
 def chat_fields(body: bytes) -> tuple[ChatRequest, Fields]:
     """A chat request, understood and as it was spelled. Raises BadRequest, naming the field."""
-    return decoded(decode_request, body), decoded(decode_fields, body)
+    view, fields = decoded(decode_request, body), decoded(decode_fields, body)
+    today = respelled(view, fields, body)
+    return (view, fields) if today is None else (decoded(decode_request, today), decoded(decode_fields, today))
 
 
 def chat_call(view: ChatRequest, fields: Fields, routing: Routing, options: Options) -> Call:
@@ -189,7 +192,7 @@ def chat_call(view: ChatRequest, fields: Fields, routing: Routing, options: Opti
     given = options.session or routing.session_id or routing.prompt_cache_key or ""
     media = media_tokens(view)
     prompt, bound = text_tokens(view, fields) + media, view.output_tokens
-    output = (bound or options.output_tokens) * (view.n or 1)
+    output = min(bound or options.output_tokens, options.output_tokens) * (view.n or 1)
     return Call(
         id=options.id,
         wants=wants_of(routing, options, capabilities=capabilities, parameters=parameters),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from fnmatch import fnmatchcase
 
 import msgspec
 
 from gateway.catalog.fitness import fitness
-from gateway.catalog.learned import Learned
+from gateway.catalog.learned import LEAST_CONTEXT, Learned
 from gateway.catalog.substitutes import Profile, nearest
 from gateway.quota.buckets import Bucket
 from gateway.settings import Settings, Virtual
@@ -53,7 +54,10 @@ class Catalog:
         self._state = state
         self._by_provider: dict[str, tuple[Deployment, ...]] = {}
         self._all: tuple[Deployment, ...] = ()
+        self._patterns = tuple(settings.pattern.items())
         self._by_name: dict[str, list[Deployment]] = {}
+        self._spelled: dict[str, set[str]] = {}  # how providers spell them: the models that it may mean
+        self._aliased_by: dict[str, str] = {}  # names that a pattern was found for, or none: ""
         self._not_free: dict[str, str] = {}
         self._buckets: list[Bucket] = []
         self._fitting: dict[Wants, tuple[Candidate, ...]] = {}
@@ -82,13 +86,16 @@ class Catalog:
         self.revision += 1
         before = {d.model for d in self._by_provider.get(provider, ())}
         served = self._by_name
-        self._by_provider[provider] = tuple(deployments)
+        self._by_provider[provider] = tuple(self._as_learned(d, now) for d in deployments)
         self._all = tuple(d for found in self._by_provider.values() for d in found)
         by_name: dict[str, list[Deployment]] = {}
+        spelled: dict[str, set[str]] = {}
         for d in self._all:
-            for name in dict.fromkeys((d.model, d.name, f"{d.provider.name}/{d.model}", d.target.model)):
+            spelled.setdefault(d.target.model, set()).add(d.model)
+            for name in dict.fromkeys((d.model, d.name, f"{d.provider.name}/{d.model}")):
                 by_name.setdefault(name, []).append(d)
-        self._by_name = by_name
+        self._by_name, self._spelled = by_name, spelled
+        self._aliased_by.clear()
         self._buckets = list({b.key: b for d in self._all for b in d.buckets}.values())
         self._not_free = {name: p for name, p in self._not_free.items() if p != provider}
         self._not_free |= dict.fromkeys(not_free, provider)
@@ -98,13 +105,30 @@ class Catalog:
         self.heard_of(provider)
         self._freed()
 
+    def _as_learned(self, deployment: Deployment, now: float) -> Deployment:
+        """*deployment* with the context that it told itself."""
+        context = self.learned.context(deployment, now)
+        return deployment if context == deployment.context else msgspec.structs.replace(deployment, context=context)
+
+    def shorten(self, deployment: Deployment, tokens: int, now: float) -> bool:
+        """*deployment* says that it holds no more than so many *tokens*: whether that is news."""
+        if not LEAST_CONTEXT <= tokens < (deployment.context or math.inf):
+            return False
+        self.learned.shorten(deployment.name, tokens, now)
+        provider = deployment.provider.name
+        not_free = [name for name, lister in self._not_free.items() if lister == provider]
+        self.swap(provider, self._by_provider.get(provider, ()), now, not_free)
+        return True
+
     def _miss(self, profile: Profile) -> None:
         """Remember what a model that is gone was like."""
         self._gone[profile.model] = profile
+        self._aliased_by.clear()
         self._state.set(_GONE, profile.model, profile)
 
     def _hear_gone(self, heard: dict[str, Profile]) -> None:
         self._gone = heard
+        self._aliased_by.clear()
 
     def deployments(self) -> tuple[Deployment, ...]:
         return self._all
@@ -283,25 +307,63 @@ class Catalog:
 
     def _named(self, name: str) -> list[Deployment]:
         """
-        Those that go by *name*, however it is spelled.
+        Those that go by *name*, however it is spelled: all that serve the model.
 
-        ``groq/…`` means Groq's and nobody else's. Some providers are makers, too: ``nvidia/…`` also means models that
-        others list as NVIDIA's.
+        ``groq/…`` means Groq's and nobody else's. Some providers are makers, too: ``nvidia/…`` means the model as long as
+        somebody lists it as NVIDIA's, and NVIDIA's deployment where nobody does.
         """
-        found = self._by_name.get(name)
-        if found is not None:
+        canonical = self._names.canonical(name)
+        owner, slash, rest = name.partition("/")
+        if not slash:
+            return (
+                self._by_name.get(name)
+                or self._of_models(self._spelled.get(name, ()))
+                or self._by_name.get(canonical)
+                or ([] if self._names.means_great(name) else self._of_models(self._spelled.get(f"{name}:latest", ())))
+            )
+        if "/" in rest and name in self._by_name:
+            return self._by_name[name]
+        found = self._by_name.get(canonical, [])
+        if name in self._spelled:
+            return self._of_models(self._spelled[name])
+        if owner not in self._specs or any(d.target.model.lower().startswith(f"{owner}/") for d in found):
             return found
-        found = self._by_name.get(self._names.canonical(name), [])
-        owner, slash, _ = name.partition("/")
-        if not slash or owner not in self._specs:
-            return found
-        return [d for d in found if d.provider.name == owner or d.target.model.startswith(f"{owner}/")]
+        return (
+            self._by_name.get(name)
+            or [d for d in found if d.provider.name == owner]
+            or self._by_name.get(f"{name}:latest", [])
+        )
+
+    def _of_models(self, models: Collection[str]) -> list[Deployment]:
+        """All deployments of *models*."""
+        return [d for d in self._all if d.model in models] if models else []
+
+    def alias(self, asked: str) -> str | None:
+        """What the name *asked* was taken for, if it is an alias: the first of its names that is served; else None."""
+        names = self._aliased(asked)
+        if names == (asked,):
+            return None
+        return next((name for name in names if name in self._virtual or self._named(name)), names[0])
 
     def _aliased(self, asked: str) -> tuple[str, ...]:
+        """The names that *asked* stands for. A pattern never comes before what is served, or is known, by that very name."""
         alias = self._aliases.get(asked)
-        if alias is None:
+        if alias is not None:
+            return (alias,) if isinstance(alias, str) else alias
+        if asked in self._virtual or asked in self._by_name:
             return (asked,)
-        return (alias,) if isinstance(alias, str) else alias
+        by_pattern = self._aliased_by.get(asked)
+        if by_pattern is None:
+            if len(self._aliased_by) >= _MOST_WANTS:
+                self._aliased_by.clear()
+            by_pattern = self._aliased_by[asked] = self._by_pattern(asked)
+        return (by_pattern or asked,)
+
+    def _by_pattern(self, asked: str) -> str:
+        """The name that the first fitting pattern has for *asked*; "" if there is none, or *asked* is a model's name."""
+        name = next((name for pattern, name in self._patterns if fnmatchcase(asked.lower(), pattern)), "")
+        known = asked in self._not_free or asked in self._gone or self._names.canonical(asked) in self._gone
+        return "" if not name or known or self._named(asked) else name
 
     def _unfit(self, deployment: Deployment, wants: Wants, now: float) -> Exclusion | None:
         """Why *deployment* cannot serve any request that wants this, or None."""
@@ -338,6 +400,7 @@ class Catalog:
     def _untaken(self, deployment: Deployment, wants: Wants, now: float) -> set[str]:
         """The parameters of the request that *deployment* is known not to take."""
         untaken = set(wants.parameters.intersection(deployment.provider.spec.drop))
+        untaken |= {name for name in wants.parameters if self.learned.known(deployment.name, name, now) is False}
         reasons = "reasoning" in self.learned.capabilities(deployment, now)
         if "reasoning_effort" in wants.parameters and not reasons:
             untaken.add("reasoning_effort")

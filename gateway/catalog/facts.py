@@ -36,7 +36,7 @@ def deployment_of(
     proof = prove(spec, listed, listed_at, settings.catalog.proof)
     if not operations or proof is None:
         return None
-    model = settings.names.canonical(listed.id, provider.name)
+    model = settings.names.listed(listed.id, provider.name, listed.parameters)
     here = database.at(spec.database or spec.name, listed.id)
     known = database.of(model) or _NOTHING
     capabilities = _capabilities(spec, listed, fact, here or database.of(model))

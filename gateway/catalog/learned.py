@@ -18,7 +18,10 @@ from gateway.words import Deployment
 LEARNED_FOR = 7 * 86_400.0
 """Seconds for which it is believed that a deployment can do something, or cannot."""
 
-_OUT, _ABLE = "withdrawn", "abilities"
+LEAST_CONTEXT = 1024
+"""Tokens. No model that chats holds fewer: what states less is a slip, or no statement."""
+
+_OUT, _ABLE, _CONTEXTS = "withdrawn", "abilities", "contexts"
 
 _ALL = frozenset({"stream"})
 
@@ -38,6 +41,13 @@ class Ability(Struct, frozen=True):
     until: float
 
 
+class Context(Struct, frozen=True):
+    """The *tokens* that a deployment holds, by what it said, as far as is known until a moment (unix seconds)."""
+
+    tokens: int
+    until: float
+
+
 class Learned:
     """
     Withdrawals and abilities, by name. Lookups are plain dictionaries: every request makes some. Moments are arguments.
@@ -50,9 +60,11 @@ class Learned:
         self._out: dict[str, Withdrawal] = {}
         self._out_elsewhere: dict[str, Withdrawal] = {}  # accounts by another credential than ours
         self._able: dict[str, dict[str, Ability]] = {}
+        self._contexts: dict[str, Context] = {}
         self.revision = 0  # changes with what is known of abilities
         state.watch(_OUT, Withdrawal, self._hear_out)
         state.watch(_ABLE, dict[str, Ability], self._hear_able)
+        state.watch(_CONTEXTS, Context, self._hear_contexts)
 
     # ── who is out ──
 
@@ -103,6 +115,19 @@ class Learned:
         lost = {capability for capability, has in fresh.items() if not has}
         return (deployment.capabilities | _ALL | fresh.keys()) - lost
 
+    def shorten(self, deployment: str, tokens: int, now: float) -> None:
+        """*deployment* said that it holds no more than so many *tokens*."""
+        self._contexts[deployment] = Context(tokens, now + LEARNED_FOR)
+        self._state.set(_CONTEXTS, deployment, self._contexts[deployment])
+        self.revision += 1
+
+    def context(self, deployment: Deployment, now: float) -> int | None:
+        """The tokens that *deployment* holds: what it said itself, where that is less than what is known of it."""
+        said = self._contexts.get(deployment.name)
+        if said is None or now >= said.until:
+            return deployment.context
+        return min(said.tokens, deployment.context or said.tokens)
+
     def sweep(self, now: float) -> None:
         """Forget what has ended."""
         for name in [name for name, found in self._out.items() if found.until <= now]:
@@ -110,6 +135,9 @@ class Learned:
         for name in [name for name, found in self._out_elsewhere.items() if found.until <= now]:
             self._state.set(_OUT, name, None)
             del self._out_elsewhere[name]
+        for name in [name for name, said in self._contexts.items() if said.until <= now]:
+            del self._contexts[name]
+            self._state.set(_CONTEXTS, name, None)
         for name, known in list(self._able.items()):
             fresh = {capability: ability for capability, ability in known.items() if now < ability.until}
             if fresh != known:
@@ -133,6 +161,10 @@ class Learned:
     def _shared(self, name: str) -> str:
         """What gateways with the same credential call *name* among themselves."""
         return f"{name}@{self._accounts[name]}" if name in self._accounts else name
+
+    def _hear_contexts(self, heard: dict[str, Context]) -> None:
+        self._contexts = heard
+        self.revision += 1
 
     def _hear_able(self, heard: dict[str, dict[str, Ability]]) -> None:
         self._able = heard

@@ -7,6 +7,7 @@ quantisation) stays in the name.
 
 from __future__ import annotations
 
+import math
 import re
 from fnmatch import fnmatchcase
 
@@ -24,7 +25,8 @@ class Names(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
     What must be known of names, as ``config/names.toml`` says it.
 
-    *same* is applied last, to the name as far as it is unified by then.
+    *same* is applied last, to the name as far as it is unified by then. At *latest_is_a_size*, a name without a size means
+    one of several sizes, which only the list tells; *great* are models whose bare name never means that.
     """
 
     joined: tuple[str, ...] = ()
@@ -32,6 +34,29 @@ class Names(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     chat_means_bare: tuple[str, ...] = ()
     bare: dict[str, str] = {}
     same: dict[str, str] = {}
+    latest_is_a_size: tuple[str, ...] = ()
+    great: tuple[str, ...] = ()
+
+    def listed(self, spelled: str, provider: str, parameters: float | None) -> str:
+        """
+        The name of a model that *provider* lists, with so many billion *parameters* as far as the list tells.
+
+        A size that only the list tells becomes part of the name: it is another model than the bare name means elsewhere.
+        """
+        name, _, tag = spelled.partition(":")
+        if provider not in self.latest_is_a_size or tag not in ("", "latest"):
+            return self.canonical(spelled, provider)
+        if any(_SIZE.fullmatch(piece) for piece in re.split(r"[-_/]", name.lower())):
+            return self.canonical(name, provider)
+        if parameters is None:
+            return f"{self.canonical(name, provider)}-of-unknown-size"
+        size = math.floor(parameters) if parameters >= 2 else round(parameters, 1)
+        return self.canonical(f"{name}:{size:g}b", provider)
+
+    def means_great(self, spelled: str) -> bool:
+        """Whether the bare name *spelled* is known to mean a model of one size, wherever it is served."""
+        name = self.canonical(spelled)
+        return name in self.great or name in self.same.values()
 
     def canonical(self, spelled: str, provider: str = "") -> str:
         """The model's name, in lower case, without owner, provider's suffix and variant of serving."""

@@ -124,6 +124,11 @@ class Ledger:
             bucket.key: _view(bucket, found.get(bucket.key) or Level(), now, self._journal.ahead) for bucket in buckets
         }
 
+    def limit(self, bucket: Bucket) -> float:
+        """The limit of *bucket* that is in force, as far as this process has seen its level."""
+        seen = self.cache.levels.get(bucket.key)
+        return bucket.limit if seen is None else b.limit_of(bucket, seen[1], self._journal.now())
+
     async def openings(self, offers: Sequence[Offer]) -> list[Refusal | None]:
         """For each of *offers* what would refuse it now; None if it has room. Nothing is debited."""
         found, now = await self._journal.look_at(list({u.key: u for offer in offers for u in offer.buckets}.values()))

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from gateway.quota.nouns import Cost, Offer
+from gateway.request.bounds import Bound, Limit, as_sent, bound_of, expected
 from gateway.routing.calibration import Calibration
 from gateway.words import Call, Deployment
 from providers.chat import ChatRequest, Fields, Part
+from providers.dialect import AnyRequest
 
 BYTES_PER_TOKEN = 3.0
 """Below what tokenizers reach on prose, code and CJK alike (about 4, 3.5 and 3), so that the estimate errs upward."""
@@ -94,19 +96,31 @@ def parameters_of(view: ChatRequest, fields: Fields) -> frozenset[str]:
 
 
 class Offers(Struct, frozen=True):
-    """*ranked* deployments as the ledger wants them for *call*, each made when it is looked at: mostly the first will do."""
+    """
+    *ranked* deployments as the ledger wants them for *call*, each made when it is looked at: mostly the first will do.
+    *bounds* are those of the deployments that were looked at, by their index.
+    """
 
     ranked: Sequence[Deployment]
     call: Call
     calibration: Calibration
+    limit: Limit
+    bounds: dict[int, Bound] = {}
 
     def __iter__(self) -> Iterator[Offer]:
-        for deployment in self.ranked:
-            factor = self.calibration.factor(deployment.model)
-            yield Offer(deployment.name, deployment.buckets, _cost(deployment, self.call, factor))
+        call, calibration = self.call, self.calibration
+        for index, deployment in enumerate(self.ranked):
+            prompt = math.ceil(call.text_tokens * calibration.factor(deployment.model)) + call.media_tokens
+            likely = expected(call, deployment.model, calibration)
+            bound = self.bounds[index] = bound_of(deployment, call, prompt, likely, self.limit)
+            yield Offer(deployment.name, deployment.buckets, _cost(deployment, prompt, bound))
+
+    def request(self, index: int) -> AnyRequest:
+        """The call's request as the deployment of that *index* gets it, which was looked at."""
+        return as_sent(self.ranked[index], self.call, self.bounds[index])
 
 
-def _cost(deployment: Deployment, call: Call, factor: float) -> Cost:
-    prompt = math.ceil(call.text_tokens * factor) + call.media_tokens
-    dollars = prompt * deployment.prompt_price + call.output_tokens * deployment.output_price
-    return Cost(prompt, call.output_tokens, dollars)
+def _cost(deployment: Deployment, prompt: int, bound: Bound) -> Cost:
+    """Money is held for all that may come: what is owed beyond a credit would have to be paid."""
+    dollars = prompt * deployment.prompt_price + bound.most * deployment.output_price
+    return Cost(prompt, bound.reserved, dollars)

@@ -111,4 +111,4 @@ def _slot(deployment: Deployment, request: Request, held: Reservation, now: floa
         output_tokens=OUTPUT,
         deadline=now,
     )
-    return Slot(call, call.wants, deployment, held, ())
+    return Slot(call, call.wants, deployment, held, (), request)

@@ -13,11 +13,11 @@ from gateway.quota.ledger import Ledger
 from gateway.quota.nouns import Reservation
 from gateway.request.plan import Attempt, View, Wait
 from gateway.request.queue import Queue
-from gateway.routing.calibration import Calibration
 from gateway.routing.limits import LearnedLimits
 from gateway.settings import Requests
 from gateway.words import Call, Deployment, Exclusion, Wants
 from providers.client import Reply
+from providers.dialect import AnyRequest
 
 
 class Engine(Struct, frozen=True):
@@ -27,7 +27,6 @@ class Engine(Struct, frozen=True):
     ledger: Ledger
     queue: Queue
     costs: Costs
-    calibration: Calibration
     clock: Clock
     limits: Requests
     tell: Callable[[Event], None]
@@ -37,8 +36,8 @@ class Engine(Struct, frozen=True):
 
 class Slot(Struct, frozen=True):
     """
-    Where a call goes: a deployment with its debit made. *wants* led there, *skipped* are the better ones that had no room
-    and those that were unavailable.
+    Where a call goes: a deployment with its debit made, and the *request* as it gets it. *wants* led there, *skipped* are
+    the better ones that had no room and those that were unavailable.
     """
 
     call: Call
@@ -46,6 +45,7 @@ class Slot(Struct, frozen=True):
     deployment: Deployment
     held: Reservation
     skipped: tuple[Exclusion, ...]
+    request: AnyRequest
 
 
 class Answer(Struct, frozen=True):

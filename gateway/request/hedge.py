@@ -22,7 +22,7 @@ import msgspec
 
 from gateway.events import Attempted, Hedged
 from gateway.quota.nouns import Reservation
-from gateway.request import outcome
+from gateway.request import outcome, promises
 from gateway.request.call import Offers
 from gateway.request.engine import Answer, Engine, Slot
 from gateway.request.plan import Attempt, Plan, Tried, plan
@@ -156,7 +156,7 @@ def _sent(slot: Slot, engine: Engine) -> Asked:
 
 def _request(slot: Slot, engine: Engine) -> AnyRequest:
     """What is sent: the caller's request, which says that nothing of it may be trained on, whoever forbids that."""
-    request = slot.call.request
+    request = slot.request
     if isinstance(request, Request) and engine.view.catalog.forbids_training(slot.wants):
         return msgspec.structs.replace(request, no_train=True)
     return request
@@ -167,6 +167,8 @@ async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> An
     deployment, call, health, sent_at = slot.deployment, slot.call, engine.view.health, asked.at
     try:
         reply = await deployment.provider.send(deployment.target, _request(slot, engine))
+        if reply.whole is not None:
+            promises.verify(slot, reply.whole)
     except ProviderFailure as failure:
         now = engine.clock.now()
         if failure.reached == "refused" or not isinstance(failure, Unreachable):
@@ -185,6 +187,7 @@ async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> An
     health.heard(asked, now)
     health.served(deployment.name, now)
     outcome.served(deployment, engine)
+    outcome.compare(tried.attempts, slot, engine)
     warm_for = deployment.provider.spec.prompt_cache
     if warm_for:
         engine.view.affinity.served(call.session, deployment.name, now + warm_for)
@@ -240,11 +243,12 @@ async def _hold(first: Slot, chosen: Plan, engine: Engine) -> Slot | None:
     """The best of *chosen* that may be asked, too, if it has room right now, with its debit made."""
     fit = [deployment for deployment in chosen.ranked if _fits(deployment, first, engine)]
     while fit:
-        held = await engine.ledger.reserve(Offers(fit, first.call, engine.calibration))
+        offers = Offers(fit, first.call, engine.view.calibration, engine.ledger.limit, {})
+        held = await engine.ledger.reserve(offers)
         if not isinstance(held, Reservation):
             return None
         if _fits(fit[held.place], first, engine):  # by what the ledger has just said of its buckets
-            return Slot(first.call, chosen.wants, fit[held.place], held, first.skipped)
+            return Slot(first.call, chosen.wants, fit[held.place], held, first.skipped, offers.request(held.place))
         engine.ledger.refund(held)
         fit = fit[held.place + 1 :]
     return None
@@ -266,7 +270,7 @@ def _patience(slot: Slot, asked_at: float, engine: Engine) -> float:
 
 def _tokens(slot: Slot) -> int:
     """How long an answer that comes in one piece may be; 0: it comes as a stream."""
-    return 0 if slot.call.streams else slot.call.output_tokens
+    return 0 if slot.call.streams else int(slot.held.offer.cost.output)
 
 
 # ── the one that lost ──

@@ -15,21 +15,25 @@ from gateway.events import Changed, Withdrawn
 from gateway.quota.buckets import Bucket, shortest
 from gateway.quota.ledger import Unserved
 from gateway.quota.nouns import Cost
+from gateway.request.call import TOKENS_PER_IMAGE
 from gateway.request.engine import Engine, Slot
 from gateway.request.plan import Attempt
 from gateway.request.poison import LATELY, is_poisonous, looks_poisoned
 from gateway.routing.limits import SAID_BY
-from gateway.words import BadRequest, Deployment, GatewayError, NothingCapable, Refused, TooLong
+from gateway.words import BadRequest, Call, Deployment, GatewayError, NothingCapable, Refused, TooLong
 from providers import failures as f
 from providers.chat import Usage
+from providers.dialect import Request
 from providers.observations import Observation, longest_wait
+from providers.words import stated_context
 
 HOUR, DAY = 3600.0, 86_400.0
 
 
 class Consequence(Struct, frozen=True):
     """
-    *cools*: seconds for which the deployment is left alone, doubled with each failure; 0: not at all.
+    *cools*: seconds for which the deployment is left alone, doubled with each failure; 0: not at all. *forgives*: so many
+    such failures in a row are borne with before.
     *closes_bucket*: the bucket that the provider named closes.
     *withdraws*: seconds for which the deployment (or, if the failure is account-wide, all of the account) leaves.
     *loses_capability*: the deployment is believed no more to have the capability that the failure names.
@@ -38,6 +42,7 @@ class Consequence(Struct, frozen=True):
     """
 
     cools: float = 0.0
+    forgives: int = 0
     closes_bucket: bool = False
     withdraws: float = 0.0
     loses_capability: bool = False
@@ -59,7 +64,7 @@ CONSEQUENCES: dict[type[f.ProviderFailure], Consequence] = {
     f.ContextTooLong: Consequence(last=TooLong),
     f.Unsupported: Consequence(loses_capability=True, last=BadRequest),
     f.ContentRefused: Consequence(tells=Refused),
-    f.NoAnswer: Consequence(cools=10.0),
+    f.NoAnswer: Consequence(cools=10.0, forgives=2),  # mostly the request's doing: others may be served well
     f.Unreachable: Consequence(cools=10.0),
     f.Interrupted: Consequence(cools=10.0),
     f.Superseded: Consequence(again=True),
@@ -142,7 +147,7 @@ def _learn(failure: f.ProviderFailure, deployment: Deployment, engine: Engine, n
     follows = CONSEQUENCES[type(failure)]
     if follows.closes_bucket and isinstance(failure, f.RateLimited):
         _close(failure, deployment, engine, now)
-    if follows.cools and not failure.ours:
+    if follows.cools and not failure.ours and not _forgiven(failure, follows, deployment, engine, now):
         until = failure.until if failure.until is not None else _after(now, failure.retry_in)
         # Where no connection can be made, that concerns all models at this address.
         nowhere = isinstance(failure, f.Unreachable) and failure.reached == "unsent"
@@ -155,10 +160,76 @@ def _learn(failure: f.ProviderFailure, deployment: Deployment, engine: Engine, n
         alarm = isinstance(failure, f.WouldCost | f.CredentialRejected)
         engine.tell(Withdrawn(name, failure.message, now + follows.withdraws, alarm))
         engine.tell(Changed("withdrawn", name, f"{type(failure).__name__}: {failure.message[:200]}", now))
+    if isinstance(failure, f.ContextTooLong):
+        _learn_context(failure, deployment, engine, now)
     named = failure.capability if isinstance(failure, f.Unsupported | f.RefusedHere) else None
+    if isinstance(failure, f.NoAnswer) and failure.breaks is not None:
+        engine.view.catalog.learned.learn(deployment.name, failure.breaks, now, has=False)
+        engine.tell(Changed("capability lost", deployment.name, f"{failure.breaks}: {failure.message}", now))
     if follows.loses_capability and named and failure.reached != "unsent":  # what we refuse to build teaches nothing
         engine.view.catalog.learned.learn(deployment.name, named, now, has=False)
         engine.tell(Changed("capability lost", deployment.name, named, now))
+
+
+def _learn_context(failure: f.ContextTooLong, deployment: Deployment, engine: Engine, now: float) -> None:
+    tokens = stated_context(failure.message)
+    if tokens is not None and engine.view.catalog.shorten(deployment, tokens, now):
+        engine.tell(Changed("capability lost", deployment.name, f"holds {tokens} tokens, by its own word", now))
+
+
+_BY_VALUE = frozenset(
+    {"frequency_penalty", "presence_penalty", "seed", "temperature", "top_k", "top_logprobs", "top_p"}
+)
+"""Parameters of which mostly a value is refused, and not the parameter."""
+
+
+def compare(attempts: Iterable[Attempt], slot: Slot, engine: Engine) -> None:
+    """
+    Learn from the answer of *slot* what those lack that refused the same request before, and did not say why: the one thing
+    in it beyond plain text, or the one that they named.
+    """
+    now = engine.clock.now()
+    for attempt in attempts:
+        failure, refused = attempt.failure, attempt.deployment
+        if not isinstance(failure, f.RefusedHere) or failure.capability is not None:
+            continue
+        lacks = lacking(slot.call, failure.parameter)
+        if lacks is None or refused.provider.name == slot.deployment.provider.name:
+            continue
+        engine.view.catalog.learned.learn(refused.name, lacks, now, has=False)
+        engine.tell(Changed("capability lost", refused.name, f"{lacks}, which {slot.deployment.name} took", now))
+
+
+def lacking(call: Call, named: str | None) -> str | None:
+    """What a source lacks that refused *call*, and *named* a field or none; None: that cannot be told."""
+    request = call.request
+    if not isinstance(request, Request):
+        return None
+    special = (call.wants.capabilities - {"stream"}) | call.wants.parameters
+    if named is not None:
+        special &= _OF_FIELD.get(named, {named})
+    elif any(message.tool_calls or message.role == "tool" for message in request.view.messages):
+        return None  # their order may be what is refused
+    if len(special) != 1 or special <= _BY_VALUE or call.media_tokens > TOKENS_PER_IMAGE:  # or how many pictures
+        return None
+    return next(iter(special))
+
+
+_OF_FIELD = {
+    "tools": {"tools"},
+    "response_format": {"json_object", "json_schema"},
+    "messages": {"vision", "audio", "file", "video_url"},
+}
+"""The capabilities that a field of a request needs."""
+
+
+def _forgiven(
+    failure: f.ProviderFailure, follows: Consequence, deployment: Deployment, engine: Engine, now: float
+) -> bool:
+    """Whether *failure* cools nobody: it is our doing, of one kind of request alone, or *follows* forgives it."""
+    if isinstance(failure, f.NoAnswer) and (failure.cut_by_us or failure.breaks is not None):
+        return True
+    return bool(follows.forgives) and engine.view.health.disappointed(deployment.name, now) <= follows.forgives
 
 
 def settle(slot: Slot, usage: Usage | None, said: tuple[Observation, ...], engine: Engine) -> None:

@@ -63,7 +63,8 @@ async def hold(offered: Sequence[Deployment], chosen: Plan, call: Call, tried: T
     Those of a plan that look full by the levels known here are offered, too, before a call is refused: others may have
     given something back.
     """
-    held = await engine.ledger.reserve(Offers(offered, call, engine.calibration))
+    offers = Offers(offered, call, engine.view.calibration, engine.ledger.limit, {})
+    held = await engine.ledger.reserve(offers)
     if not isinstance(held, Reservation):
         tried.refused(offered, held)
         return None
@@ -71,12 +72,13 @@ async def hold(offered: Sequence[Deployment], chosen: Plan, call: Call, tried: T
     if not await _may_be_sent(deployment.name, held, engine):
         return None
     full = (Exclusion(d.name, "quota", "has no room") for d in offered[: held.place])
-    return Slot(call, chosen.wants, deployment, held, (*full, *chosen.unavailable))
+    return Slot(call, chosen.wants, deployment, held, (*full, *chosen.unavailable), offers.request(held.place))
 
 
 async def look(chosen: Plan, call: Call, tried: Tried, engine: Engine) -> bool:
     """Whether one of those ranked has room now, without a debit; *tried* learns which have none."""
-    openings = await engine.ledger.openings([*Offers(chosen.ranked, call, engine.calibration)])
+    offers = Offers(chosen.ranked, call, engine.view.calibration, engine.ledger.limit, {})
+    openings = await engine.ledger.openings([*offers])
     for deployment, opening in zip(chosen.ranked, openings, strict=True):
         if opening is not None:
             tried.refused([deployment], NoRoom((opening,)))

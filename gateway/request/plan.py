@@ -20,7 +20,9 @@ from msgspec import Struct, field
 
 from gateway.catalog.catalog import Catalog
 from gateway.quota.nouns import NoRoom
+from gateway.request.bounds import expected, holds_together, is_cramped, is_small, learned, reasons_anyway
 from gateway.routing.affinity import LONG, Sessions
+from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
 from gateway.routing.prices import Price
 from gateway.routing.rank import Bid, full, price_of, score
@@ -44,6 +46,8 @@ INSTANT_AT_ONE = 2
 
 MOST_INSTANT = 10
 """Instant refusals of one call, in all."""
+_BADLY = 2.0
+"""What a deployment is worth less whose answer would be cut: more than any other difference between two that the caller prefers alike."""
 
 
 class View(Struct, frozen=True):
@@ -53,6 +57,7 @@ class View(Struct, frozen=True):
     health: Health
     prices: Callable[[float], Mapping[str, Price]]
     affinity: Sessions
+    calibration: Calibration
     talents: Talents = field(default_factory=Talents)
 
     def bid(self, call: Call, wants: Wants, now: float) -> Bid:
@@ -179,6 +184,7 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
     asked_later = tried.failed_at | silence.quiet(now)
     scored: list[tuple[tuple[int, int], float, int, Deployment]] = []
     later: list[tuple[tuple[int, int], float, int, Deployment]] = []
+    poor: list[tuple[tuple[int, int], float, int, Deployment]] = []
     last: list[Deployment] = []
     crowded: list[Deployment] = []
     unavailable: list[Exclusion] = []
@@ -190,6 +196,7 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
             view.catalog.unusable(deployment, call, now)
             or view.health.blocked(deployment.name, now)
             or tried.full.get(deployment.name)
+            or _without_room(deployment, call, view)
         )
         if reason is not None:
             unavailable.append(reason)
@@ -204,11 +211,35 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
                 continue
             value = score(candidate, price, view.health.expected(deployment.name), bid)
             rows = later if deployment.provider.name in asked_later else scored
-            rows.append((candidate.preference, -value, len(rows), deployment))
+            if rows is scored and _fits_badly(deployment, call, view):
+                rows, value = poor, value - _BADLY  # beyond the first so many there may be others that fit well
+            place = len(scored) + len(later) + len(poor)
+            rows.append((candidate.preference, -value, place, deployment))
             if len(scored) == SHORTLIST:
                 break
-    ranked = [*(row[-1] for row in sorted(scored)), *(row[-1] for row in sorted(later)), *last]
+    ranked = [*(row[-1] for row in sorted([*scored, *poor])), *(row[-1] for row in sorted(later)), *last]
     return Plan(wants, ranked, unavailable, crowded, _retry(unavailable))
+
+
+def _without_room(deployment: Deployment, call: Call, view: View) -> Exclusion | None:
+    """
+    Why *deployment* may not begin a stream that could not be continued: a call of a tool and JSON must hold together. Only
+    what is known of its answers counts.
+    """
+    if not (call.streams and (holds_together(call) or "tools" in call.wants.capabilities)):
+        return None
+    likely = learned(call, deployment.model, view.calibration)
+    if not likely or not is_cramped(deployment, call, likely):
+        return None
+    reason = f"has no room for an answer of {likely} tokens beside the prompt"
+    return Exclusion(deployment.name, "size", reason)
+
+
+def _fits_badly(deployment: Deployment, call: Call, view: View) -> bool:
+    """Whether an answer of *deployment* would mostly be cut, or be nothing but reasoning."""
+    if is_small(call) and reasons_anyway(deployment):
+        return True
+    return is_cramped(deployment, call, expected(call, deployment.model, view.calibration))
 
 
 def _retry(unavailable: Iterable[Exclusion]) -> Retry:

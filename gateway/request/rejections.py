@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from gateway.request.call import BYTES_PER_TOKEN
 from gateway.request.outcome import CONSEQUENCES, told
 from gateway.request.plan import Attempt, Plan, Tried, View, plan
 from gateway.words import (
@@ -18,12 +19,17 @@ from gateway.words import (
     NothingCapable,
     TooLong,
 )
+from providers.dialect import Request
 
 SOON = 5.0
 """
 Seconds after which to come back for something that has no moment: a slot that is taken, a trial that is under way. A
 typical answer is over by then.
 """
+
+
+_ONE_QUESTION = 2
+"""Messages of a request that has no history: instructions and a question."""
 
 
 def after(call: Call, tried: Tried, *, spent: bool, view: View, now: float) -> GatewayError:
@@ -37,7 +43,7 @@ def after(call: Call, tried: Tried, *, spent: bool, view: View, now: float) -> G
     failed = _failed(tried.attempts, view, now)
     opens = any(reason.kind in ("quota", "cooling") for reason in chosen.unavailable)
     if tried.attempts and (spent or not opens):
-        return _in_vain(tried.attempts, chosen, failed, now)
+        return _in_vain(call, tried.attempts, chosen, failed, now)
     if opens:
         wait = _wait(chosen, failed, now)
         return NoCapacity(
@@ -53,11 +59,15 @@ def starting() -> NoSource:
     return NoSource("this gateway has just started and not heard from all sources yet", retry_after=1.0)
 
 
-def _in_vain(attempts: Sequence[Attempt], chosen: Plan, failed: tuple[Exclusion, ...], now: float) -> GatewayError:
+def _in_vain(
+    call: Call, attempts: Sequence[Attempt], chosen: Plan, failed: tuple[Exclusion, ...], now: float
+) -> GatewayError:
     """What to say when all that were asked failed: what they agree on, if the request is at fault."""
     last = CONSEQUENCES[type(attempts[-1].failure)].last
     agreed = last is not None and all(CONSEQUENCES[type(one.failure)].last for one in attempts)
     if last is not None and agreed and _heard_enough(attempts, chosen):
+        if last is TooLong:
+            return _outgrown(call, _longest(one.deployment for one in attempts), failed)
         return last(attempts[-1].failure.message, excluded=failed)
     tried = "; ".join(f"{reason.deployment}: {reason.reason}" for reason in failed)
     wait = 1.0 if chosen.ranked else _wait(chosen, failed, now)
@@ -84,8 +94,9 @@ def _failed(attempts: Iterable[Attempt], view: View, now: float) -> tuple[Exclus
     for one in attempts:
         name, why = one.deployment.name, f"{type(one.failure).__name__}: {one.failure.message}"
         passes = CONSEQUENCES[type(one.failure)].cools and not view.catalog.learned.withdrawn(one.deployment, now)
-        cooling = view.health.blocked(name, now) if passes else None
-        reasons.append(Exclusion(name, "failed", why, cooling.until if cooling else None))
+        cooling = view.health.blocked(name, now)
+        until = (cooling.until if cooling else now) if passes else None
+        reasons.append(Exclusion(name, "failed", why, until))
     return tuple(reasons)
 
 
@@ -102,11 +113,7 @@ def _wait(chosen: Plan, failed: Iterable[Exclusion], now: float) -> float:
 
 def _nobody(call: Call, chosen: Plan, view: View, now: float) -> GatewayError:
     if any(reason.kind == "size" for reason in chosen.unavailable):
-        return NothingCapable(
-            f"no free source has a quota for about {call.prompt_tokens} tokens and an answer of {call.output_tokens} "
-            f"at once; bound the answer by max_tokens, send fewer tools or less text, or add another source's key",
-            excluded=tuple(chosen.unavailable),
-        )
+        return _too_large(call, chosen, view)
     excluded = view.catalog.exclusions(call, chosen.wants, now)
     if not excluded:
         return view.catalog.unknown(chosen.wants)
@@ -145,15 +152,50 @@ def _forbidden(excluded: list[tuple[Deployment, Exclusion]]) -> NotAllowed | Non
 
 
 def _too_long(call: Call, excluded: list[tuple[Deployment, Exclusion]]) -> TooLong | None:
-    """What to say if some could do it but for its length: the words are those by which agents know to shorten it."""
-    longest = max((d.context or 0 for d, reason in excluded if reason.kind == "context"), default=0)
-    if not longest:
-        return None
+    """What to say if some could do it but for its length."""
+    longest = _longest(d for d, reason in excluded if reason.kind == "context")
+    return _outgrown(call, longest, tuple(reason for _, reason in excluded)) if longest else None
+
+
+def _too_large(call: Call, chosen: Plan, view: View) -> GatewayError:
+    """
+    What to say if no quota ever holds the request at once. A conversation is told as one that is too long: its program
+    shortens it. What is one question, or mostly tools, stays what it is whatever is left out of its history.
+    """
+    excluded = tuple(chosen.unavailable)
+    out = {reason.deployment for reason in excluded if reason.kind in ("size", "context")}
+    longest = max((d.most_tokens for d in view.catalog.deployments() if d.name in out), default=math.inf)
+    if longest < math.inf and _can_be_shortened(call, longest):
+        return _outgrown(call, int(longest), excluded)
+    return NothingCapable(
+        f"no free source has a quota for about {call.prompt_tokens} tokens and an answer of {call.output_tokens} "
+        f"at once; bound the answer by max_tokens, send fewer tools or less text, or add another source's key",
+        excluded=excluded,
+    )
+
+
+def _can_be_shortened(call: Call, longest: float) -> bool:
+    """Whether leaving out earlier turns of *call* may bring it below *longest* tokens."""
+    if not isinstance(call.request, Request):
+        return False
+    fields, turns = call.request.fields, call.request.view.messages
+    fixed = len(bytes(fields["tools"])) if "tools" in fields else 0
+    fixed += sum(len(turn.text().encode("utf-8", "replace")) for turn in (turns[0], turns[-1]))
+    return len(turns) > _ONE_QUESTION and fixed / BYTES_PER_TOKEN < longest
+
+
+def _longest(deployments: Iterable[Deployment]) -> int:
+    return max((d.context or 0 for d in deployments), default=0)
+
+
+def _outgrown(call: Call, longest: int, excluded: tuple[Exclusion, ...]) -> TooLong:
+    """In the words by which agents know to shorten a conversation."""
+    holds = f"this model's maximum context length is {longest} tokens, and the request" if longest else "the request"
+    more = "" if longest else ", more than the maximum context length of the sources that fit"
     return TooLong(
-        f"the maximum context length of the free sources that fit is {longest} tokens, and this request has about "
-        f"{call.prompt_tokens}: please reduce the length of the messages",
+        f"{holds} has about {call.prompt_tokens} tokens{more}: please reduce the length of the messages",
         param="messages",
-        excluded=tuple(reason for _, reason in excluded),
+        excluded=excluded,
     ).measured(call.prompt_tokens, longest)
 
 

@@ -1,16 +1,18 @@
 """
-A streamed answer that broke, continued elsewhere: another source goes on from the text that its caller has.
+An answer that ended before its end, continued: another source goes on from the text that the caller has.
 
-    part → broke → plain text so far? → answer(what was asked, and the text so far) → joined to it → next part
-                          │ no, or nobody else can: the caller hears that it broke
+    part ─► broke ───────────► plain text so far? ─► answer(what was asked, and the text so far) ─► joined to it ─► next part
+          └ cut by our bound ─┘      │ no, or nothing else can: the caller hears that it broke, or where it was cut
 
-Only text can be continued: not a tool call, not JSON that must hold together, not several answers at once. The first part
-is settled as any broken answer is, each further one is a request of its own within the attempts and the deadline of the
-first. Every chunk names the model that wrote it; their id stays that of the first.
+What broke is continued where the caller wants that. What a bound of ours cut (bounds.py) is continued always: the caller
+asked for more. Only text can be continued: not a tool call, not JSON that must hold together, not several answers at once.
+The first part is settled as any answer is, each further one is a request of its own within the deadline of the first.
+Every chunk names the model that wrote it; their id stays that of the first.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -18,15 +20,18 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from gateway.request.bounds import holds_together
+from gateway.request.call import BYTES_PER_TOKEN
 from gateway.request.engine import Answer, Engine
 from gateway.request.joining import Join
 from gateway.request.pipeline import answer
 from gateway.request.plan import Attempt
-from gateway.request.stream import arrivals
+from gateway.request.stream import arrivals, whole
 from gateway.words import Call, GatewayError
-from providers.chat import ChatRequest, Chunk, Message, Step, Usage, encode, raw
+from providers.chat import ChatRequest, Chunk, Completion, Message, Step, Usage, Whole, encode, raw
 from providers.dialect import Request
-from providers.failures import Interrupted
+from providers.embeddings import Embeddings
+from providers.failures import Interrupted, NoAnswer
 
 _GO_ON = (
     "Your last answer was cut off. Write what follows its very last character, and nothing else: no word of it again, no "
@@ -34,16 +39,34 @@ _GO_ON = (
 )
 
 _BYTES_PER_TOKEN = 4
-"""Of what was said, to keep a bound on the answer's length: an estimate, for its provider never came to count it."""
+"""Of what was said, to keep a bound on the answer's length: an estimate, where its provider never came to count it."""
 
 
 class StreamSession:
-    """The way of one streamed answer, through as many sources as it takes. *answer* is the part that is under way."""
+    """The way of one answer, through as many sources as it takes. *answer* is the part that is under way."""
 
     def __init__(self, found: Answer, engine: Engine) -> None:
         self.answer = found
         self._call, self._engine = found.call, engine
         self._said = _Said()
+        self._parts_left = engine.limits.max_attempts - 1
+
+    # ── in one piece ──
+
+    async def whole(self) -> Whole | Embeddings:
+        """The answer in one piece, however many it took."""
+        found = whole(self.answer, self._engine)
+        while isinstance(found, Whole) and self._bounded_by_us() and _is_cut_text(found.completion):
+            self._said.text = found.completion.choices[0].message.content or ""
+            self._said.usage = found.usage
+            if not await self._asked_again(self.answer.attempts):
+                break
+            more = whole(self.answer, self._engine)
+            assert isinstance(more, Whole)  # a chat is continued by a chat
+            found = joined(found, more)
+        return found
+
+    # ── as a stream ──
 
     def arrivals(self) -> AsyncGenerator[list[Step], None]:
         """
@@ -51,12 +74,13 @@ class StreamSession:
 
         Raises Interrupted if it breaks for good. Close the iterator to leave early.
         """
-        return self._parts() if resumable(self._call) else arrivals(self.answer, self._engine)
+        several = resumable(self._call) or self._bounded_by_us()
+        return self._parts() if several else arrivals(self.answer, self._engine)
 
     async def _parts(self) -> AsyncGenerator[list[Step], None]:
-        part = _Part(self._said)
+        part = _Part(self._said, bounded_by_us=self._bounded_by_us())
         while True:
-            broke: Interrupted
+            broke: Interrupted | None = None
             try:
                 async with aclosing(arrivals(self.answer, self._engine)) as coming:
                     async for steps in coming:
@@ -64,51 +88,90 @@ class StreamSession:
                             yield passed
             except Interrupted as failure:
                 broke = failure
-            else:
+            if broke is None and not part.withheld:
                 return
-            await self._go_on(broke)
-            part = _Continuation(self._said, self._said.usage)
+            if not await self._goes_on(broke, cut=bool(part.withheld)):
+                yield self._ending(broke, part)
+                return
+            part = _Continuation(self._said, self._said.usage, bounded_by_us=self._bounded_by_us())
 
-    async def _go_on(self, broke: Interrupted) -> None:
-        """Find another source; raises *broke* if there is none, or nothing that it could continue."""
-        if not self._said.plain:
+    async def _goes_on(self, broke: Interrupted | None, *, cut: bool) -> bool:
+        """Whether another part has begun, after one that *broke*, or that our bound *cut*."""
+        if not self._said.plain or not is_text(self._call) or not (cut or self._call.resume):
+            return False
+        failed = self.answer.attempts
+        if broke is not None or not self._said.text:  # nothing but reasoning was said: another may be more to the point
+            took = self._engine.clock.now() - self.answer.sent_at
+            failed = (*failed, Attempt(self.answer.deployment, broke or NoAnswer(), took))
+        return await self._asked_again(failed)
+
+    def _ending(self, broke: Interrupted | None, part: _Part) -> list[Step]:
+        """How the answer ends whose last *part* nothing continues: text where it was cut. Raises Interrupted for the rest."""
+        if broke is not None:
             raise broke
-        failed = (
-            *self.answer.attempts,
-            Attempt(self.answer.deployment, broke, self._engine.clock.now() - self.answer.sent_at),
-        )
+        if not self._said.plain or holds_together(self._call):
+            raise Interrupted("it is longer than the source that began it has room for, and cannot be continued")
+        return part.withheld
+
+    # ── both ──
+
+    def _bounded_by_us(self) -> bool:
+        """Whether the part under way ends at a bound that its caller did not set, and what is cut there can be seen to be."""
+        sent = self.answer.slot.request
+        return isinstance(sent, Request) and sent.bounded_by_us and (sent.view.n or 1) == 1 and not sent.view.logprobs
+
+    async def _asked_again(self, failed: tuple[Attempt, ...]) -> bool:
+        """Whether another part has begun, which goes on from what was said."""
+        more = continued(self._call, self._said.text, self._said.usage)
+        if more is None or not self._parts_left:
+            return False
+        self._parts_left -= 1
         try:
-            self.answer = await answer(continued(self._call, self._said.text), self._engine, failed)
+            self.answer = await answer(more, self._engine, failed)
         except GatewayError:
-            raise broke from None
+            return False
+        return True
 
 
-def resumable(call: Call) -> bool:
-    """Whether the answer to *call* may be continued by another source than began it."""
+def is_text(call: Call) -> bool:
+    """Whether the answer to *call* is one text, as long as no tool is called."""
     if not isinstance(call.request, Request):
         return False
     view = call.request.view
     shaped = view.response_format is not None and view.response_format.type != "text"
-    return call.resume and not shaped and not view.logprobs and (view.n or 1) == 1
+    return not shaped and not view.logprobs and (view.n or 1) == 1
 
 
-def continued(call: Call, text: str) -> Call:
-    """*call*, which is a chat, for what follows *text*."""
+def resumable(call: Call) -> bool:
+    """Whether the answer to *call* may be continued by another source than began it."""
+    return call.resume and is_text(call)
+
+
+def continued(call: Call, text: str, usage: Usage | None = None) -> Call | None:
+    """*call*, which is a chat, for what follows *text*, which took so much *usage*; None: its caller asked for no more."""
     asked = call.request
-    if not text or not isinstance(asked, Request):
+    if not isinstance(asked, Request):
+        return None
+    if not text:
         return call
+    size = len(text.encode("utf-8", "replace"))
     fields = dict(asked.fields)
     messages = [*asked.view.messages, Message("assistant", text), Message("user", _GO_ON)]
     changes: dict[str, Any] = {"messages": messages}
     # The caller's own messages stay as they were spelled.
     fields["messages"] = raw([*msgspec.json.decode(fields["messages"], type=list[msgspec.Raw]), *messages[-2:]])
+    spent = usage.completion_tokens if usage is not None else size // _BYTES_PER_TOKEN
     for name in ("max_tokens", "max_completion_tokens"):
         bound = getattr(asked.view, name)
         if bound is not None:
-            changes[name] = max(1, bound - len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN)
+            if usage is not None and bound <= spent:
+                return None
+            changes[name] = max(1, bound - spent)
             fields[name] = raw(changes[name])
     view: ChatRequest = msgspec.structs.replace(asked.view, **changes)
-    return msgspec.structs.replace(call, request=msgspec.structs.replace(asked, view=view, fields=fields))
+    prompt = call.prompt_tokens + math.ceil((size + len(_GO_ON)) / BYTES_PER_TOKEN)
+    request = msgspec.structs.replace(asked, view=view, fields=fields, prompt_tokens=prompt)
+    return msgspec.structs.replace(call, request=request, prompt_tokens=prompt)
 
 
 class _Said(Struct):
@@ -122,16 +185,36 @@ class _Said(Struct):
 
 
 class _Part:
-    """The first part: passed on as it is."""
+    """
+    The first part: passed on as it is. Where it is *bounded_by_us*, its end is *withheld* if that is a cut, until it is
+    known whether the answer goes on.
+    """
 
-    def __init__(self, said: _Said) -> None:
-        self._said = said
+    def __init__(self, said: _Said, *, bounded_by_us: bool) -> None:
+        self._said, self._bounded_by_us = said, bounded_by_us
+        self.withheld: list[Step] = []
 
     def take(self, steps: list[Step]) -> list[Step]:
         """What the caller gets of *steps*."""
+        if self._bounded_by_us and (self.withheld or any(step.chunk.is_cut() for step in steps)):
+            steps = self._before_the_end(steps)
         for step in steps:
             self._note(step.chunk)
         return steps
+
+    def _before_the_end(self, steps: list[Step]) -> list[Step]:
+        """Those of *steps* that say something, without the end."""
+        passed = []
+        for step in steps:
+            self._said.usage = step.chunk.usage or self._said.usage
+            if not self.withheld and not step.chunk.is_cut():
+                passed.append(step)
+            elif step.chunk.speaks():
+                passed.append(_edited(step, finish_reason=None))
+                self.withheld.append(_edited(step, delta={}))
+            else:
+                self.withheld.append(step)
+        return passed
 
     def _note(self, chunk: Chunk) -> None:
         said = self._said
@@ -146,8 +229,8 @@ class _Part:
 class _Continuation(_Part):
     """A further part: joined to the text before it, without the thought that led to it, and with its tokens added."""
 
-    def __init__(self, said: _Said, before: Usage | None) -> None:
-        super().__init__(said)
+    def __init__(self, said: _Said, before: Usage | None, *, bounded_by_us: bool) -> None:
+        super().__init__(said, bounded_by_us=bounded_by_us)
         self._before = before
         self._join = Join(said.text)
 
@@ -178,6 +261,40 @@ class _Continuation(_Part):
             return None
         data = encode(fields)
         return Step(msgspec.json.decode(data, type=Chunk), data)
+
+
+def _edited(step: Step, **changes: object) -> Step:
+    """*step* whose choices have other values for some fields, and without usage, which is told at the end."""
+    fields: dict[str, Any] = msgspec.json.decode(step.data)
+    if "finish_reason" in changes:
+        fields.pop("usage", None)
+    for choice in fields["choices"]:
+        choice.update(changes)
+    data = encode(fields)
+    return Step(msgspec.json.decode(data, type=Chunk), data)
+
+
+def _is_cut_text(found: Completion) -> bool:
+    """Whether *found* is one text that was cut."""
+    return found.is_cut() and not any(choice.message.tool_calls or choice.message.refusal for choice in found.choices)
+
+
+def joined(first: Whole, more: Whole) -> Whole:
+    """One answer of *first*, which was cut, and of what *more* adds to it."""
+    fields: dict[str, Any] = msgspec.json.decode(first.data)
+    added, last = fields["choices"][0], more.completion.choices[0]
+    text = first.completion.choices[0].message.content or ""
+    join = Join(text)
+    new = join.feed(last.message.content or "")
+    added["message"]["content"] = text + new + join.end()
+    added["finish_reason"] = last.finish_reason
+    if last.message.tool_calls:
+        added["message"]["tool_calls"] = last.message.tool_calls
+    fields.pop("usage", None)
+    if more.usage is not None:
+        fields["usage"] = total(first.usage, more.usage)
+    data = encode(fields)
+    return Whole(msgspec.json.decode(data, type=Completion), data)
 
 
 def total(before: Usage | None, now: Usage) -> Usage:

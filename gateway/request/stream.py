@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator
 
 from gateway.events import Attempted
 from gateway.request import outcome
+from gateway.request.bounds import choices_of
 from gateway.request.engine import Answer, Engine
 from gateway.routing.latency import Point
 from providers.chat import Step, Usage, Whole
@@ -62,12 +63,16 @@ async def arrivals(answer: Answer, engine: Engine) -> AsyncGenerator[list[Step],
 
 def _settle(answer: Answer, usage: Usage | None, said: tuple[Observation, ...], engine: Engine) -> None:
     """
-    End the reservation, and learn how long the prompt really was. A model on this machine may count only what it had not
-    cached, and an image is no text: neither tells anything.
+    End the reservation, and learn how long prompt and answer really were. A model on this machine may count only what it had not
+    cached, and an image is no text: neither tells anything of prompts.
     """
     outcome.settle(answer.slot, usage, said, engine)
-    if usage is not None and answer.deployment.proof.kind != "local" and not answer.call.media_tokens:
-        engine.calibration.saw(answer.deployment.model, answer.call.text_tokens, usage.prompt_tokens)
+    if usage is None:
+        return
+    call, model, calibration = answer.call, answer.deployment.model, engine.view.calibration
+    calibration.answered(model, usage.completion_tokens // choices_of(call), tools="tools" in call.wants.capabilities)
+    if answer.deployment.proof.kind != "local" and not call.media_tokens:
+        calibration.saw(model, call.text_tokens, usage.prompt_tokens)
 
 
 def _time(answer: Answer, usage: Usage | None, engine: Engine) -> None:

@@ -1,13 +1,19 @@
 """
-How much longer prompts are than their estimate, learned from what providers count. Pure.
+How much longer prompts are than their estimate, and how long answers are, learned from what providers count. Pure.
 
 By canonical model, for tokenizers differ by model, not by who serves it. A factor rises at once when a prompt turns out to
 be longer than was estimated, and falls slowly. It never falls below 1: the estimate errs upward, and what that reserves too
 much comes back with the answer; whereas a factor that short prompts had lowered took too little for long ones, or for
 another language, and so led to refusals.
+
+The length of an answer is learned by model and by whether tools are on offer. What is told is an upper quantile of the
+latest answers with a margin, so that a reservation mostly covers what comes.
 """
 
 from __future__ import annotations
+
+import math
+from collections import deque
 
 MOST = 2.0
 """What a factor is at most, whatever a provider counts."""
@@ -16,12 +22,22 @@ _FALL = 0.05  # of the way down to a lower ratio, for each request: what was see
 _FEW = 20
 """Tokens of a prompt below which the template of a chat weighs more than what is said in it, and tells nothing."""
 
+ANSWERS = 64
+"""The latest answers of a model that its length is learned from."""
+
+ENOUGH = 8
+"""Answers before which nothing is told of a length."""
+
+_QUANTILE, _MARGIN = 0.95, 1.25
+
 
 class Calibration:
-    """The factor of each model. Kept by each process for itself."""
+    """The factor of each model, and the length of its answers. Kept by each process for itself."""
 
     def __init__(self) -> None:
         self._factors: dict[str, float] = {}
+        self._answers: dict[tuple[str, bool], deque[int]] = {}
+        self._lengths: dict[tuple[str, bool], int] = {}
 
     def factor(self, model: str) -> float:
         """What an estimate for *model* is to be multiplied with."""
@@ -34,3 +50,17 @@ class Calibration:
         ratio = min(MOST, max(1.0, true / estimated))
         known = self.factor(model)
         self._factors[model] = ratio if ratio >= known else known + _FALL * (ratio - known)
+
+    def length(self, model: str, *, tools: bool) -> int:
+        """Tokens that nearly all answers of *model* stay below, with *tools* on offer or without; 0: not known."""
+        return self._lengths.get((model, tools), 0)
+
+    def answered(self, model: str, tokens: int, *, tools: bool) -> None:
+        """An answer of *model* had so many *tokens*."""
+        if tokens <= 0:
+            return
+        latest = self._answers.setdefault((model, tools), deque(maxlen=ANSWERS))
+        latest.append(tokens)
+        if len(latest) >= ENOUGH:
+            upper = sorted(latest)[math.ceil(_QUANTILE * len(latest)) - 1]
+            self._lengths[model, tools] = math.ceil(upper * _MARGIN)

@@ -83,6 +83,7 @@ class Health:
         self._expected: dict[str, float | None] = {}
         self._untold = False
         self._answered: dict[str, float] = {}  # by provider, the moment of the last answer here
+        self._empty: dict[str, int] = {}  # answers in a row that were none
         state.watch(_COOLDOWNS, Cooldown, self._hear_cooldowns)
         state.watch(_PACES, dict[str, Pace], self._hear_paces)
         state.gather(self._gather)
@@ -196,6 +197,12 @@ class Health:
         if not failed:
             self.left(asked.deployment)
 
+    def disappointed(self, name: str, now: float) -> int:
+        """It answered with nothing that is an answer: how many times in a row by now."""
+        self._empty[name] = self._empty.get(name, 0) + 1
+        self._learn(name, self._known(name, now).after(answered=False, now=now))
+        return self._empty[name]
+
     def left(self, name: str) -> None:
         """An attempt ended without saying anything about the deployment."""
         for key in _keys(name):
@@ -206,6 +213,7 @@ class Health:
 
     def served(self, name: str, now: float) -> None:
         """It answered."""
+        self._empty.pop(name, None)
         self._answered[name.partition("/")[0]] = now
         for key in _keys(name):
             if key in self._cooldowns:

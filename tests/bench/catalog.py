@@ -135,7 +135,7 @@ def _proved() -> list[Deployment]:
 def of_lookup(parts: Parts, asked: Call, prices: dict[str, Price]) -> tuple[float, float]:
     """Microseconds of CPU to find which deployments fit *asked*, and to plan, the best of several rounds."""
     now, known = time.time(), parts.engine.view
-    view = View(known.catalog, known.health, lambda _: prices, known.affinity)
+    view = View(known.catalog, known.health, lambda _: prices, known.affinity, known.calibration)
     return _best(lambda: view.catalog.fitting(asked.wants, now)), _best(lambda: plan(asked, Tried(), view, now))
 
 

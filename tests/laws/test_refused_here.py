@@ -52,3 +52,101 @@ async def test_a_refused_request_cools_no_deployment(tmp_path):
     told = await scene.one(wait=0, provider={"order": ["a", "b"]})
 
     assert (told.status, told.heard.headers["x-freeway-provider"]) == (200, "a")
+
+
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+
+
+def choosy(name: str, field: str, **told: str) -> Source:
+    """A source that refuses a request with *field*, and does not say what it does not take."""
+    said = Said(400, error("Provider returned error", type="invalid_request_error", **told), counted=False)
+    return Source(name=name, rule=lambda body: said if field in body else None)
+
+
+async def test_the_one_thing_that_a_second_provider_took_is_learned_of_the_first(tmp_path):
+    a = choosy("a", "tools")
+    scene = await Scene(tmp_path, a, Source(name="b")).open()
+    order = {"provider": {"order": ["a", "b"]}}
+
+    first = await scene.one(tools=[TOOL], **order)
+    again = await scene.one(tools=[TOOL], **order)
+    plain = await scene.one(**order)
+
+    providers = [told.heard.headers["x-freeway-provider"] for told in (first, again, plain)]
+    assert providers == ["b", "b", "a"]
+    assert len(a.calls) == 2  # the first, and the one without tools
+
+
+@pytest.mark.parametrize(
+    ("told", "learns"),
+    [({}, False), ({"param": "tools"}, True), ({"param": "temperature"}, False)],
+    ids=["of several things", "named", "a value"],
+)
+async def test_of_several_things_only_the_one_that_was_named_is_learned(tmp_path, told, learns):
+    a = choosy("a", "tools", **told)
+    scene = await Scene(tmp_path, a, Source(name="b")).open()
+    more = {"tools": [TOOL], "temperature": 0.5, "provider": {"order": ["a", "b"]}}
+
+    await scene.one(**more)
+    await scene.one(**more)
+
+    assert len(a.calls) == (1 if learns else 2)
+
+
+async def test_nothing_is_learned_from_a_request_that_everybody_refuses(tmp_path):
+    a, b = choosy("a", "tools"), choosy("b", "tools")
+    scene = await Scene(tmp_path, a, b).open()
+
+    await scene.one(tools=[TOOL])
+    heard = await scene.one(tools=[TOOL])
+
+    assert (len(a.calls), len(b.calls)) == (2, 2)
+    assert heard.status == 400
+
+
+# ── longer than the context ──
+
+
+def forgetful(name: str, tokens: int) -> Source:
+    """A source whose model holds fewer tokens than anybody knows."""
+    words = f"This model's maximum context length is {tokens} tokens. However, your messages are longer."
+    said = Said(400, error(words, code="context_length_exceeded"), counted=False)
+    return Source(name=name, rule=lambda body: said if len(str(body["messages"])) > 3 * tokens else None)
+
+
+async def test_a_context_that_its_source_states_is_known_from_then_on(tmp_path):
+    a = forgetful("a", 2048)
+    scene = await Scene(tmp_path, a, Source(name="b")).open()
+    long, order = "word " * 4000, {"provider": {"order": ["a", "b"]}}
+
+    first = await scene.one(long, **order)
+    again = await scene.one(long, **order)
+    short = await scene.one("hi", **order)
+
+    assert [told.heard.headers["x-freeway-provider"] for told in (first, again, short)] == ["b", "b", "a"]
+    assert len(a.calls) == 2
+
+
+async def test_a_conversation_that_is_too_long_for_all_is_told_in_the_words_that_programs_match(tmp_path):
+    scene = await Scene(tmp_path, forgetful("a", 2048), forgetful("b", 4096)).open()
+
+    for _ in range(2):  # found out, and then known
+        told = await scene.one("word " * 4000)
+
+        assert told.status == 400
+        body = told.heard.body.decode()
+        assert "maximum context length is 4096 tokens" in body, body
+        assert "reduce the length of the messages" in body
+        assert '"code":"context_length_exceeded"' in body
+        assert '"param":"messages"' in body
+
+
+@pytest.mark.parametrize(("turns", "code"), [(1, "unsupported"), (30, "context_length_exceeded")])
+async def test_a_conversation_beyond_every_quota_is_too_long_and_one_question_is_not(tmp_path, turns, code):
+    quota = '[{ limit = "8000/minute", unit = "tokens", window = "refill", keeps_output = true }]'
+    scene = await Scene(tmp_path, Source(name="a", quota=quota)).open()
+    messages = [{"role": "user", "content": "word " * (48_000 // turns)}] * turns
+
+    told = await scene.one(messages=messages, max_tokens=32_000)
+
+    assert (told.status, f'"code":"{code}"' in told.heard.body.decode()) == (400, True), told

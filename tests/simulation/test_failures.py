@@ -181,7 +181,7 @@ async def test_each_failure_is_seen_and_learned_from(opened, name):
         match failed[0]:
             case "RateLimited":
                 assert await bench.closed(pinned) or bench.cooled(pinned), where
-            case "Busy" | "Unreachable" | "NoAnswer":
+            case "Busy" | "Unreachable":
                 assert bench.cooled(pinned), where
             case "ModelGone" | "WouldCost" | "CredentialRejected" | "NotEntitled":
                 assert bench.withdrawn(pinned), where

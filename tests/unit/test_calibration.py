@@ -71,21 +71,21 @@ def test_images_are_reserved_for_in_full_whatever_is_known_of_text():
     asked = call(prompt_tokens=3_100, media_tokens=3_000, output_tokens=7)
     calibration = taught(160, model="m")
 
-    (want,) = Offers([deployment("groq/m")], asked, calibration)
+    (want,) = Offers([deployment("groq/m")], asked, calibration, lambda bucket: bucket.limit, {})
 
     assert (want.cost.prompt, want.cost.output) == (3_160, 7)
 
 
 def test_an_answer_teaches_unless_it_came_from_this_machine_or_to_an_image(monkeypatch):
     monkeypatch.setattr(relay.outcome, "settle", lambda *_: None)
-    engine = SimpleNamespace(calibration=Calibration())
+    engine = SimpleNamespace(view=SimpleNamespace(calibration=Calibration()))
     local = replace(deployment("ollama/m"), proof=FreeProof("local", "", "", 0, 1e12))
 
     def answered(one: Deployment, prompt_tokens: int, media_tokens: int = 0) -> float:
         asked = call(prompt_tokens=prompt_tokens, media_tokens=media_tokens)
         answer = SimpleNamespace(deployment=one, slot=None, call=asked)
         relay._settle(answer, Usage(prompt_tokens=180), (), engine)
-        return engine.calibration.factor("m")
+        return engine.view.calibration.factor("m")
 
     assert answered(local, 100) == 1.0
     assert answered(deployment("groq/m"), 200, media_tokens=100) == 1.0

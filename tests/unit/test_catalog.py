@@ -12,6 +12,7 @@ from gateway.catalog.proof import prove
 from gateway.request.plan import Tried, View, plan
 from gateway.request.rejections import after
 from gateway.routing.affinity import Sessions
+from gateway.routing.calibration import Calibration
 from gateway.words import NoSource, NotAllowed, NothingCapable, UnknownModel
 from providers.dialect import Listed
 from providers.spec import DataPolicy
@@ -65,7 +66,7 @@ def serving(made: Catalog, *asked: str, now=NOW, **wanted) -> set[str]:
 
 
 def view_of(made: Catalog) -> View:
-    return View(made, unshared(), lambda _: {}, Sessions())
+    return View(made, unshared(), lambda _: {}, Sessions(), Calibration())
 
 
 A = deployment("groq/a", talents="tools")
