@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from gateway.catalog.fitness import fitness
+from gateway.catalog.fitness import fitness, matches, unfit, untaken
 from gateway.catalog.learned import LEAST_CONTEXT, Learned
 from gateway.catalog.substitutes import Profile, nearest
 from gateway.quota.buckets import Bucket
@@ -34,9 +34,6 @@ _MOST_WANTS = 512
 """Kinds of request whose deployments are remembered."""
 
 _AT_A_TURN = 2
-NO_TRAIN = "no training"
-"""What a deployment lacks that has no endpoint for requests that forbid training."""
-
 _UNTAKEN = 0.1  # of its fitness a deployment loses for each parameter of the request that it does not take
 
 
@@ -176,7 +173,7 @@ class Catalog:
 
     def meets(self, deployment: Deployment, wants: Wants, now: float) -> bool:
         """Whether *deployment* can do all that *wants* requires."""
-        return self._unfit(deployment, wants, now) is None
+        return unfit(deployment, wants, self.learned, now) is None
 
     # ── who can ──
 
@@ -215,7 +212,7 @@ class Catalog:
         for asked in wants.models:
             named, tight = self._resolve(asked, wants)
             for d in named:
-                reason = self._unfit(d, tight, now) or self.unusable(d, call, now)
+                reason = unfit(d, tight, self.learned, now) or self.unusable(d, call, now)
                 if reason is None:
                     fits.add(d.name)
                 else:
@@ -242,7 +239,7 @@ class Catalog:
             return wants
         present: dict[str, list[Deployment]] = {}
         for d in self._all:
-            if not d.last_resort and self._unfit(d, tight, now) is None and self.unusable(d, call, now) is None:
+            if not d.last_resort and unfit(d, tight, self.learned, now) is None and self.unusable(d, call, now) is None:
                 present.setdefault(d.model, []).append(d)
         found = nearest(gone, map(Profile.of, present.values()))
         return wants if found is None else msgspec.structs.replace(tight, models=(found.model,), instead_of=asked)
@@ -267,10 +264,10 @@ class Catalog:
         for place, asked in enumerate(wants.models):
             named, tight = self._resolve(asked, wants)
             for d in named:
-                if d.name not in found and self._unfit(d, tight, now) is None:
+                if d.name not in found and unfit(d, tight, self.learned, now) is None:
                     provider = d.provider.name
                     ordered = wants.order.index(provider) if provider in wants.order else len(wants.order)
-                    value = fitness(d, talents, prefer) - _UNTAKEN * len(self._untaken(d, wants, now))
+                    value = fitness(d, talents, prefer) - _UNTAKEN * len(untaken(d, wants, self.learned, now))
                     at = preferences.setdefault((place, ordered), (place, ordered))
                     found[d.name] = Candidate(d, value, at)
         if wants.operation == "embed":  # vectors of two models never meet in one index
@@ -301,7 +298,7 @@ class Catalog:
                     no_train=wants.no_train or virtual.no_train,
                     min_context=max(wants.min_context, virtual.context),
                 )
-            serves = [d for d in self._all if wants.operation in d.operations and _fits(d.model, virtual.models)]
+            serves = [d for d in self._all if wants.operation in d.operations and matches(d.model, virtual.models)]
             return serves, tight
         return [], wants
 
@@ -365,47 +362,6 @@ class Catalog:
         known = asked in self._not_free or asked in self._gone or self._names.canonical(asked) in self._gone
         return "" if not name or known or self._named(asked) else name
 
-    def _unfit(self, deployment: Deployment, wants: Wants, now: float) -> Exclusion | None:
-        """Why *deployment* cannot serve any request that wants this, or None."""
-        provider, name = deployment.provider.name, deployment.name
-        if wants.operation not in deployment.operations:
-            return Exclusion(name, "capability", f"does not {wants.operation}")
-        missing = wants.capabilities and wants.capabilities - self.learned.capabilities(deployment, now)
-        if not (_fits(provider, wants.allowed_providers) and _fits(deployment.model, wants.allowed_models)):
-            return Exclusion(name, "policy", "the client's key does not allow it")
-        if missing:
-            return Exclusion(name, "capability", f"lacks {', '.join(sorted(missing))}")
-        if (deployment.context or 0) < wants.min_context:
-            return Exclusion(
-                name, "capability", f"holds fewer than {wants.min_context} tokens, or it is not known how many"
-            )
-        if wants.no_train and (why := self._may_train(deployment, now)):
-            return Exclusion(name, "privacy", why)
-        if (wants.only and provider not in wants.only) or provider in wants.ignore:
-            return Exclusion(name, "choice", "the request leaves this provider out")
-        if wants.strict and (untaken := self._untaken(deployment, wants, now)):
-            return Exclusion(name, "capability", f"does not take {', '.join(sorted(untaken))}")
-        return None
-
-    def _may_train(self, deployment: Deployment, now: float) -> str:
-        """Why a request that forbids training may not go to *deployment*; empty: it may."""
-        if deployment.policy.trains == "no":
-            return ""
-        if not deployment.provider.spec.enforces_no_train:
-            return "may train on prompts"
-        if self.learned.known(deployment.name, NO_TRAIN, now) is False:
-            return "has no endpoint that keeps prompts out of training"
-        return ""
-
-    def _untaken(self, deployment: Deployment, wants: Wants, now: float) -> set[str]:
-        """The parameters of the request that *deployment* is known not to take."""
-        untaken = set(wants.parameters.intersection(deployment.provider.spec.drop))
-        untaken |= {name for name in wants.parameters if self.learned.known(deployment.name, name, now) is False}
-        reasons = "reasoning" in self.learned.capabilities(deployment, now)
-        if "reasoning_effort" in wants.parameters and not reasons:
-            untaken.add("reasoning_effort")
-        return untaken
-
     def unknown(self, wants: Wants) -> GatewayError:
         """What to say of names under which nothing is served."""
         asked = ", ".join(repr(name) for name in wants.models)
@@ -430,7 +386,3 @@ class Catalog:
             f"and 'auto' takes whatever fits",
             param="model",
         )
-
-
-def _fits(model: str, patterns: tuple[str, ...]) -> bool:
-    return not patterns or any(fnmatchcase(model, pattern) for pattern in patterns)

@@ -1,10 +1,15 @@
-"""How well a deployment fits what is wanted, before anything that changes from moment to moment. Pure."""
+"""Whether and how well a deployment fits what is wanted, before anything that changes from moment to moment. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
+from fnmatch import fnmatchcase
 
-from gateway.words import Deployment
+from gateway.catalog.learned import Learned
+from gateway.words import Deployment, Exclusion, Wants
+
+NO_TRAIN = "no training"
+"""What a deployment lacks that has no endpoint for requests that forbid training."""
 
 _IDLE_TALENT = 0.04  # taken off for each capability that the request does not need: other requests will need it
 _CREDIT = 0.5  # of its fitness is left to what a credit pays: that is gone for the month, a free quota comes back
@@ -20,3 +25,52 @@ def fitness(deployment: Deployment, needed: AbstractSet[str], prefer: str) -> fl
     weight = _QUALITY_WEIGHT[prefer]
     value = (1 - weight) + weight * deployment.quality - _IDLE_TALENT * len(deployment.talents - needed)
     return value * _CREDIT if deployment.proof.kind == "credit" else value
+
+
+def unfit(deployment: Deployment, wants: Wants, learned: Learned, now: float) -> Exclusion | None:
+    """Why *deployment* cannot serve any request that wants this, or None."""
+    provider, name = deployment.provider.name, deployment.name
+    if wants.operation not in deployment.operations:
+        return Exclusion(name, "capability", f"does not {wants.operation}")
+    missing = wants.capabilities and wants.capabilities - learned.capabilities(deployment, now)
+    if not (matches(provider, wants.allowed_providers) and matches(deployment.model, wants.allowed_models)):
+        return Exclusion(name, "policy", "the client's key does not allow it")
+    if missing:
+        return Exclusion(name, "capability", f"lacks {', '.join(sorted(missing))}")
+    if (deployment.context or 0) < wants.min_context:
+        return Exclusion(
+            name, "capability", f"holds fewer than {wants.min_context} tokens, or it is not known how many"
+        )
+    if wants.no_train and (why := _may_train(deployment, learned, now)):
+        return Exclusion(name, "privacy", why)
+    if (wants.only and provider not in wants.only) or provider in wants.ignore:
+        return Exclusion(name, "choice", "the request leaves this provider out")
+    if wants.strict and (left_out := untaken(deployment, wants, learned, now)):
+        return Exclusion(name, "capability", f"does not take {', '.join(sorted(left_out))}")
+    return None
+
+
+def _may_train(deployment: Deployment, learned: Learned, now: float) -> str:
+    """Why a request that forbids training may not go to *deployment*; empty: it may."""
+    if deployment.policy.trains == "no":
+        return ""
+    if not deployment.provider.spec.enforces_no_train:
+        return "may train on prompts"
+    if learned.known(deployment.name, NO_TRAIN, now) is False:
+        return "has no endpoint that keeps prompts out of training"
+    return ""
+
+
+def untaken(deployment: Deployment, wants: Wants, learned: Learned, now: float) -> set[str]:
+    """The parameters of the request that *deployment* is known not to take."""
+    found = set(wants.parameters.intersection(deployment.provider.spec.drop))
+    found |= {name for name in wants.parameters if learned.known(deployment.name, name, now) is False}
+    reasons = "reasoning" in learned.capabilities(deployment, now)
+    if "reasoning_effort" in wants.parameters and not reasons:
+        found.add("reasoning_effort")
+    return found
+
+
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether *name* fits one of *patterns*; none: all do."""
+    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from gateway.catalog.catalog import NO_TRAIN
+from gateway.catalog.fitness import NO_TRAIN
 from gateway.catalog.proof import disproof
 from gateway.events import Changed, Withdrawn
 from gateway.quota.buckets import Bucket, shortest

@@ -207,7 +207,7 @@ class Wire:
         self._clock = clock
 
     async def send(self, call: HttpRequest, timeouts: Timeouts) -> Incoming:
-        name = call.url.removeprefix("http://").split(".example", maxsplit=1)[0]
+        name = call.url.removeprefix("http://").split(".", maxsplit=1)[0]
         if name not in self._sources:
             raise Unreachable("nobody is there")
         said = await self._sources[name].answer(json.loads(call.body or b"{}"), self._clock)

@@ -159,7 +159,7 @@ async def test_a_refusal_shows_that_the_address_is_there(tmp_path):
 
 
 async def test_a_model_on_this_machine_that_loads_is_not_silent(tmp_path):
-    own = Source(name="local").settings().replace('kind = "plan"', 'kind = "local"')
+    own = Source(name="local").settings().replace('kind = "plan"', 'kind = "local"').replace(".example", ".internal")
     local = Source(name="local", seconds=60.0, own=own)
     scene = await Scene(tmp_path, local).open()
     told = await scene.told(*await calls_at(scene, 4, 2.0))
