@@ -156,6 +156,7 @@ class Parts(Struct, frozen=True):
     discovery: Discovery
     state: StateStore
     history: History
+    costs: Costs
     background: Background
 
     async def open(self, providers: Mapping[str, Provider]) -> None:
@@ -181,7 +182,9 @@ def make_parts(settings: Settings, clock: Clock, store: Store, backend: StateBac
     """The parts, put together. *tell* hears of what happens; the history of changes is added to its observers."""
     state = StateStore(backend, clock, tell)
     history = History(state)
+    costs = Costs(state)
     tell.add(history)
+    tell.add(costs)
 
     def tell_condition(condition: Condition) -> None:
         tell(StoreChanged(condition.store, condition.lost, condition.replicas, condition.set_aside))
@@ -196,13 +199,12 @@ def make_parts(settings: Settings, clock: Clock, store: Store, backend: StateBac
         view=View(catalog, Health(state, secrets.token_hex(4), queue.freed), prices.current, Sessions(), Calibration()),
         ledger=ledger,
         queue=queue,
-        costs=Costs(state),
         clock=clock,
         limits=settings.requests,
         tell=tell,
         refresh=discovery.wake,
     )
-    return Parts(engine, discovery, state, history, Background(clock, tell))
+    return Parts(engine, discovery, state, history, costs, Background(clock, tell))
 
 
 def create_app(

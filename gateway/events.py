@@ -145,6 +145,20 @@ class StateSetAside(Struct, frozen=True):
     because: str
 
 
+class Counted(Struct, frozen=True, kw_only=True):
+    """
+    A provider counted what an answer took. Dollars: *spent* money, what is taken from a free monthly *credit*, and what the
+    same tokens would have cost where the model is paid for (*saved*; None: no such price is known).
+    """
+
+    provider: str
+    model: str
+    spent: float
+    credit: float
+    saved: float | None
+    at: float  # unix seconds
+
+
 class Bug(Struct, frozen=True):
     """
     Something went wrong that no code foresaw: *where* (a path, a task), with the traceback. *request* is the id of the
@@ -159,6 +173,7 @@ class Bug(Struct, frozen=True):
 Event = (
     Attempted
     | Bug
+    | Counted
     | Hedged
     | Ended
     | Withdrawn

@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 from gateway.quota.buckets import Bucket
+from providers.chat import Usage
 from providers.client import Provider
 from providers.dialect import AnyRequest, Operation, Target
 from providers.spec import DataPolicy
@@ -151,6 +152,11 @@ class Deployment(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         """Tokens that a prompt and its answer can have together at most, by its context and by what its buckets hold."""
         held = [bucket.limit for bucket in self.buckets if bucket.unit == "tokens"]
         return min([*held, self.context or math.inf])
+
+    def saves(self, usage: Usage) -> float | None:
+        """Dollars that *usage* would have cost where the model is paid for, if that is known."""
+        price = self.list_price
+        return None if price is None else price.of(usage.prompt_tokens, usage.completion_tokens)
 
     @cached_property
     def talents(self) -> frozenset[str]:

@@ -99,6 +99,8 @@ class HttpWire:
         self.finishing: set[asyncio.Task[None]] = set()  # answers that are read to their end
 
     async def send(self, request: HttpRequest, timeouts: Timeouts) -> Incoming:
+        if self._session.closed:
+            raise _unsent("this gateway is stopping", ours=True)
         parts = urlsplit(request.url)
         try:
             async with asyncio.timeout(timeouts.head):

@@ -33,7 +33,6 @@ from gateway.api.options import Options, options_of
 from gateway.api.trace import trace
 from gateway.clock import Clock, Timer
 from gateway.events import Ended
-from gateway.observe.usage import saved_by
 from gateway.request.engine import Answer, Engine
 from gateway.request.pipeline import answer
 from gateway.request.resume import StreamSession
@@ -298,7 +297,7 @@ class _Exchange:
                 model=found.deployment.model if found else None,
                 waited=found.waited if found else waited,
                 overhead=found.overhead(self._began, now) if found else None,
-                saved=(saved_by(found.deployment, usage) or 0.0) if found and usage else 0.0,
+                saved=(found.deployment.saves(usage) or 0.0) if found and usage else 0.0,
                 passed_over=found.passed_over if found else 0,
             )
         )

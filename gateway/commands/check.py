@@ -81,7 +81,7 @@ async def _check(settings: Settings, ask: bool) -> bool:
                 remarks.insert(0, f"{withdrawal.because} (`freeway models --readmit {name}` lets it in again)")
             policy = _policy(spec.data_policy)
             table.add_row(spec.title, state, models, policy, "\n".join(r for r in remarks if r))
-        costs = await inside.parts.engine.costs.report()
+        costs = await inside.parts.costs.report()
     console.print(table)
     console.print(_bill(costs), soft_wrap=True)
     return bad or any(cost.spent for cost in costs)

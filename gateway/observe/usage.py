@@ -11,9 +11,8 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
+from gateway.events import Counted, Event
 from gateway.state.store import StateStore
-from gateway.words import Deployment
-from providers.chat import Usage
 
 
 class Spending(Struct, kw_only=True):
@@ -33,38 +32,27 @@ class Spending(Struct, kw_only=True):
 
 
 class Costs:
-    """Adds up. Lasts across restarts."""
+    """An observer that adds up. What it knows lasts across restarts."""
 
     def __init__(self, state: StateStore) -> None:
         self._state = state
 
-    def add(self, deployment: Deployment, usage: Usage, at: float) -> None:
-        """A request was answered by *deployment*."""
-        where = f"{datetime.fromtimestamp(at, UTC):%Y-%m}|{deployment.provider.name}|{deployment.model}"
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, Counted):
+            return
+        where = f"{datetime.fromtimestamp(event.at, UTC):%Y-%m}|{event.provider}|{event.model}"
         self._state.count(f"{where}|requests", 1)
-        if deployment.proof.kind == "credit":
-            dollars = usage.prompt_tokens * deployment.prompt_price + usage.completion_tokens * deployment.output_price
-            self._state.count(f"{where}|credit", dollars)
-        elif usage.cost:
-            self._state.count(f"{where}|spent", usage.cost)
-        saved = saved_by(deployment, usage)
-        if saved is None:
+        for what, dollars in (("credit", event.credit), ("spent", event.spent)):
+            if dollars:
+                self._state.count(f"{where}|{what}", dollars)
+        if event.saved is None:
             self._state.count(f"{where}|unpriced", 1)
         else:
-            self._state.count(f"{where}|saved", saved)
+            self._state.count(f"{where}|saved", event.saved)
 
     async def report(self) -> list[Spending]:
         """All there is, the latest month first. Raises StateFailure."""
         return _costs(await self._state.counters())
-
-
-def saved_by(deployment: Deployment, usage: Usage) -> float | None:
-    """Dollars that *usage* would have cost where the model of *deployment* is paid for, if that is known."""
-    return (
-        None
-        if deployment.list_price is None
-        else deployment.list_price.of(usage.prompt_tokens, usage.completion_tokens)
-    )
 
 
 def _costs(counters: Mapping[str, float]) -> list[Spending]:

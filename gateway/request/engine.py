@@ -8,7 +8,6 @@ from msgspec import Struct, field
 
 from gateway.clock import Clock
 from gateway.events import Event
-from gateway.observe.usage import Costs
 from gateway.quota.ledger import Ledger
 from gateway.quota.nouns import Reservation
 from gateway.request.plan import Attempt, View, Wait
@@ -26,7 +25,6 @@ class Engine(Struct, frozen=True):
     view: View
     ledger: Ledger
     queue: Queue
-    costs: Costs
     clock: Clock
     limits: Requests
     tell: Callable[[Event], None]

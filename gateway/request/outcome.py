@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from gateway.catalog.fitness import NO_TRAIN
 from gateway.catalog.proof import disproof
-from gateway.events import Changed, Withdrawn
+from gateway.events import Changed, Counted, Withdrawn
 from gateway.quota.buckets import Bucket, shortest
 from gateway.quota.ledger import Unserved
 from gateway.quota.nouns import Cost
@@ -240,8 +240,20 @@ def settle(slot: Slot, usage: Usage | None, said: tuple[Observation, ...], engin
     else:
         dollars = usage.prompt_tokens * deployment.prompt_price + usage.completion_tokens * deployment.output_price
         engine.ledger.settle(held, Cost(usage.prompt_tokens, usage.completion_tokens, dollars), said)
-        engine.costs.add(deployment, usage, engine.clock.now())
+        engine.tell(_counted(deployment, usage, dollars, engine.clock.now()))
     check(deployment, usage, said, engine)
+
+
+def _counted(deployment: Deployment, usage: Usage, dollars: float, now: float) -> Counted:
+    paid_by_credit = deployment.proof.kind == "credit"
+    return Counted(
+        provider=deployment.provider.name,
+        model=deployment.model,
+        spent=0.0 if paid_by_credit else usage.cost or 0.0,
+        credit=dollars if paid_by_credit else 0.0,
+        saved=deployment.saves(usage),
+        at=now,
+    )
 
 
 def check(deployment: Deployment, usage: Usage | None, said: Iterable[Observation], engine: Engine) -> None:

@@ -295,7 +295,7 @@ async def test_what_was_saved_is_told(gateway, tmp_path: Path):
     for _ in range(3):
         await gateway.answer("groq/openai/gpt-oss-120b", "word " * 200, max_tokens=100)
 
-    (cost,) = await gateway.engine.costs.report()
+    (cost,) = await gateway.parts.costs.report()
 
     assert (cost.provider, cost.model, cost.requests, cost.spent) == ("groq", "gpt-oss-120b", 3, 0.0)
     assert 3e-5 < cost.saved < 3e-3
