@@ -28,6 +28,14 @@ from tests.conftest import ROOT
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "hi there"}]}
 
 
+def written(log: Path, what: str) -> str:
+    """The log once *what* is in it, or after five seconds: it is written beside the requests."""
+    until = time.monotonic() + 5
+    while what not in (text := log.read_text()) and time.monotonic() < until:
+        time.sleep(0.02)
+    return text
+
+
 @pytest.fixture(scope="module")
 def others() -> Iterator[tuple[World, dict[str, str]]]:
     """The six simulated providers, served from a thread, and the variables that point a gateway at them."""
@@ -384,7 +392,7 @@ def test_an_account_that_was_charged_is_told_everywhere_until_a_person_lets_it_i
             world.providers["openrouter"].fail("price_turned")
             assert httpx.post(f"{origin}/v1/chat/completions", json=ASK, timeout=20).status_code == 200
             refused = httpx.post(f"{origin}/v1/chat/completions", json=ASK, timeout=20)
-            logged = log.read_text()
+            logged = written(log, "charged")
         bad = run("check", home=tmp_path, COLUMNS="200", **variables)
         changes = json.loads(run("models", "--changes", "--json", home=tmp_path, **variables).stdout)
         out = run("models", "--out", home=tmp_path, **variables).stdout
