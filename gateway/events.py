@@ -33,7 +33,7 @@ class Ended(Struct, frozen=True, kw_only=True):
     A request is over. *outcome* is ``served``, ``interrupted``, ``left`` (by its caller) or an error's code.
 
     Times are in seconds: to the first content, *waited* for capacity, *overhead* (what the gateway itself took; None if
-    nobody served), and altogether. *model* is the canonical name of what served. *dollars* is what the provider says it
+    no source served), and altogether. *model* is the canonical name of what served. *dollars* is what the provider says it
     cost, *saved* what it would have cost where the model is paid for.
     """
 

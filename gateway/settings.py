@@ -38,7 +38,7 @@ EMBEDDED = "embedded"
 PRIORITIES = {"low": -1, "normal": 0, "high": 1}
 
 Hedge = Literal["off", "plentiful", "always"]
-"""Who may be asked a request that another source has, too: nobody, whom nobody would miss, anybody."""
+"""Which second source may be asked, too: none, one whose quota would not be missed, any."""
 
 
 class BadSettings(ValueError):
@@ -116,7 +116,7 @@ class Embedded(_Part, frozen=True):
 
 
 class Client(_Part, frozen=True):
-    """Somebody who may call: a name for the log and the SHA-256 of the key, as ``freeway key`` prints them."""
+    """One that may call: a name for the log and the SHA-256 of the key, as ``freeway key`` prints them."""
 
     name: str
     key_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -186,7 +186,7 @@ class Settings(_Part, frozen=True):
         }
 
     def secrets(self) -> list[str]:
-        """All that nobody may see."""
+        """All that must never be seen."""
         store = [self.redis_url, urlsplit(self.redis_url).password] if self.redis_url else []
         return [secret for secret in (*self.keys.values(), self.client_key, *store) if secret]
 
@@ -323,7 +323,7 @@ def _located(spec: ProviderSpec, environ: Mapping[str, str]) -> ProviderSpec:
 
 def _as_far_as_local(spec: ProviderSpec) -> ProviderSpec:
     """
-    *spec*, whose ``local`` is believed only of this machine or network: elsewhere nobody knows what a model costs, or what
+    *spec*, whose ``local`` is believed only of this machine or network: elsewhere it is not known what a model costs, or what
     becomes of prompts, unless a file of one's own says so with another ``free.kind``.
     """
     if spec.free.kind != "local" or is_near(urlsplit(spec.base_url).hostname or ""):

@@ -249,7 +249,7 @@ class Forbidden(GatewayError):
 
 
 class UnknownModel(GatewayError):
-    """Nobody here goes by that name."""
+    """No model here goes by that name."""
 
     status, type, code = 404, "invalid_request_error", "model_not_found"
 

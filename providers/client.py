@@ -2,7 +2,7 @@
 One provider, ready to be asked: a dialect, an account and a wire.
 
 ``send`` returns once the head of an answer is here, which is the first piece that says something. Everything that goes
-wrong before is a ProviderFailure and nobody has seen a byte; what goes wrong after is raised while iterating.
+wrong before is a ProviderFailure and the caller has not seen a byte; what goes wrong after is raised while iterating.
 """
 
 from __future__ import annotations

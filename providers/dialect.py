@@ -183,7 +183,7 @@ class Dialect(Protocol):
 
 
 class ChatOnly:
-    """The two verbs of a dialect that speaks no embeddings; nobody asks it for them."""
+    """The two verbs of a dialect that speaks no embeddings; it is never asked for them."""
 
     operations: frozenset[Operation] = frozenset({"chat"})
 

@@ -19,7 +19,7 @@ What can go wrong at a provider, as a closed family.
   x Interrupted          the stream broke after content was sent
   x Superseded            it was slow: another that was asked, too, began first
 
-A dialect picks the class. What follows from it is decided by whoever sends, never here.
+A dialect picks the class. What follows from it is decided by the sender, never here.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ProviderFailure(Exception):
     *status* is the HTTP status, if there was one. *retry_in* (seconds) and *until* (unix seconds) are set only
     where the provider says truthfully when it will answer again. *account_wide* tells whether the whole account
     is concerned rather than the one model that was asked for. *observed* is what the answer, its headers included,
-    says of our buckets. *reached* is how far the request came, and *ours* whether this machine is what failed; whoever sends it
+    says of our buckets. *reached* is how far the request came, and *ours* whether this machine is what failed; the sender
     knows, no dialect does.
     """
 
@@ -187,7 +187,7 @@ class Interrupted(ProviderFailure):
 
 
 class Superseded(ProviderFailure):
-    """Another source that was asked, too, began to answer first. No dialect says so: whoever sends does."""
+    """Another source that was asked, too, began to answer first. No dialect says so: the sender does."""
 
 
 # The names that configuration files use for the classes.

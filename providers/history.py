@@ -19,7 +19,7 @@ from providers.tool_names import ToolNames
 from providers.translation import arguments_of, fingerprint, not_carried
 
 CARRIED = frozenset({"text", "refusal", "image_url", "input_audio", "file", "video_url"})
-"""Kinds of parts that are sent as they came. Of another kind nobody knows what would be left of it."""
+"""Kinds of parts that are sent as they came. Of another kind it is not known what would be left of it."""
 
 _ANY_ID = re.compile(r"\S{1,64}\Z")
 

@@ -39,7 +39,7 @@ def decode_leniently(data: bytes, decode: Callable[[bytes], _T], kind: str) -> t
     Raises ``msgspec.DecodeError`` for what cannot be set right.
     """
     if not data.isascii():
-        data = decodable(data)  # also where nobody looks: it is sent on byte for byte
+        data = decodable(data)  # also where it is not looked at: it is sent on byte for byte
     try:
         return decode(data), data
     except msgspec.ValidationError:

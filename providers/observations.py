@@ -85,7 +85,7 @@ class Observation(Struct, frozen=True):
 
 
 class Wait(Struct, frozen=True):
-    """When to come back: in so many seconds, or at a moment (unix seconds). Neither: nobody knows."""
+    """When to come back: in so many seconds, or at a moment (unix seconds). Neither: that is not known."""
 
     retry_in: float | None = None
     until: float | None = None

@@ -2,7 +2,7 @@
 Names of tools, as the caller offers them, as a source takes them, and as a model writes them.
 
 A name that a source would refuse goes there under another one, and comes back under its own. A model that calls a tool
-by a name nobody offered is understood where only one tool can be meant.
+by a name that was not offered is understood where only one tool can be meant.
 """
 
 from __future__ import annotations

@@ -86,14 +86,14 @@ def tool_call(call_id: str, name: str, arguments: str, extra: object = None) -> 
 
 
 def whole_of(answer_id: str, model: str, choices: list[dict[str, Any]], usage: Usage | None) -> Whole:
-    """A completion in OpenAI's shape; nobody here knows the time, so *created* is 0."""
+    """A completion in OpenAI's shape; the time is not known here, so *created* is 0."""
     fields = {"id": answer_id, "object": "chat.completion", "created": 0, "model": model, "choices": choices}
     data = encode(fields if usage is None else {**fields, "usage": usage})
     return Whole(_decode_completion(data), data)
 
 
 def step_of(answer_id: str, model: str, choices: list[dict[str, Any]], usage: Usage | None = None) -> Step:
-    """A chunk in OpenAI's shape; nobody here knows the time, so *created* is 0."""
+    """A chunk in OpenAI's shape; the time is not known here, so *created* is 0."""
     fields = {"id": answer_id, "object": "chat.completion.chunk", "created": 0, "model": model, "choices": choices}
     data = encode(fields if usage is None else {**fields, "usage": usage})
     return Step(_decode_chunk(data), data)

@@ -236,7 +236,7 @@ def _is_ours(exc: Exception, host: str) -> bool:
 
 
 def _reason(exc: Exception) -> str:
-    """The error without addresses: a base URL may hold what is nobody's business."""
+    """The error without addresses: a base URL may hold a secret."""
     if isinstance(exc, aiohttp.ClientConnectorError):
         return f"cannot connect: {exc.os_error.strerror or type(exc.os_error).__name__}"
     if isinstance(exc, aiohttp.ServerDisconnectedError | ConnectionResetError):

@@ -45,7 +45,7 @@ class _Source(Struct):
 
 
 class _Block(Struct):
-    """One part of a message. *type* decides which of the others is there; those that nobody here knows are passed over."""
+    """One part of a message. *type* decides which of the others is there; those that are unknown here are passed over."""
 
     type: str
     text: str = ""

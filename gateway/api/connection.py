@@ -42,7 +42,7 @@ class while_connected:  # noqa: N801 - used like a function
         if not isinstance(error, asyncio.CancelledError) or not self.left:
             return False
         assert self._working is not None
-        return self._working.uncancel() == 0  # if not, somebody else cancels too: the server is going down
+        return self._working.uncancel() == 0  # if not, the server cancels too: it is going down
 
     def _begin(self) -> None:
         self._watch = asyncio.ensure_future(self._receive())

@@ -1,4 +1,4 @@
-"""The end of the gateway's life, in two steps: it begins, and it is over. Whoever has to do something then says so here."""
+"""The end of the gateway's life, in two steps: it begins, and it is over. What has to be done then is registered here."""
 
 from __future__ import annotations
 

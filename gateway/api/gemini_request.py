@@ -38,7 +38,7 @@ class _FunctionResponse(Struct):
 
 
 class _Part(Struct, rename="camel"):
-    """One part of a turn: one of these is there. Kinds that nobody here knows are passed over."""
+    """One part of a turn: one of these is there. Kinds that are unknown here are passed over."""
 
     text: str | None = None
     thought: bool | None = None

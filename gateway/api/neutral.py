@@ -168,7 +168,7 @@ def abilities_of(served: Iterable[Deployment]) -> Abilities:
 
 
 def serving_as(name: str, engine: Engine) -> list[Deployment]:
-    """The deployments that serve *name* now, whichever kind of name it is; none: nobody knows it."""
+    """The deployments that serve *name* now, whichever kind of name it is; none: the name is unknown."""
     catalog, now = engine.view.catalog, engine.clock.now()
     kinds: tuple[Operation, ...] = ("chat", "embed")
     found = [one.deployment for kind in kinds for one in catalog.fitting(Wants(models=(name,), operation=kind), now)]

@@ -106,7 +106,7 @@ class ModelList:
         return self._page
 
     async def entry(self, name: str) -> Entry | None:
-        """The model *name*, in any spelling that a request may have it in; None if nobody goes by it."""
+        """The model *name*, in any spelling that a request may have it in; None if no model goes by it."""
         await self.page()
         if name in self._by_name:
             return self._by_name[name]

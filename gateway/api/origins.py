@@ -154,7 +154,7 @@ def _is_of_this_machine(origin: str) -> bool:
 
 
 def _is_foreign(method: str, headers: dict[bytes, bytes], sites: tuple[bytes, ...]) -> bool:
-    """Whether a page of one of *sites* made the browser ask; somebody who follows a link to here is welcome."""
+    """Whether a page of one of *sites* made the browser ask; a person who follows a link to here is welcome."""
     if headers.get(b"sec-fetch-site") not in sites:
         return False
     follows = headers.get(b"sec-fetch-mode") == b"navigate" and headers.get(b"sec-fetch-dest") == b"document"

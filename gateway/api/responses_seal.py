@@ -22,7 +22,7 @@ def sealed(details: list[Any], calls: dict[str, Any]) -> str | None:
 
 
 def unsealed(text: str | None) -> dict[str, Any]:
-    """What was sealed; nothing if it was by somebody else."""
+    """What was sealed; nothing if another program sealed it."""
     if not text or not text.startswith(_SEAL):
         return {}
     try:

@@ -2,7 +2,7 @@
 Other ways to spell a chat request that programs use, brought into OpenAI's own of today. Pure.
 
 Legacy ``functions``, flat tools and parts of a content as the Responses and Messages APIs spell them mean something that we
-serve. Kinds of content are a closed set: one that nobody knows is refused by its path, for a source that ignored it would
+serve. Kinds of content are a closed set: an unknown one is refused by its path, for a source that ignored it would
 answer as if it had never been sent.
 """
 

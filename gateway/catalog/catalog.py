@@ -306,8 +306,8 @@ class Catalog:
         """
         Those that go by *name*, however it is spelled: all that serve the model.
 
-        ``groq/…`` means Groq's and nobody else's. Some providers are makers, too: ``nvidia/…`` means the model as long as
-        somebody lists it as NVIDIA's, and NVIDIA's deployment where nobody does.
+        ``groq/…`` means Groq's and no other's. Some providers are makers, too: ``nvidia/…`` means the model as long as
+        a provider lists it as NVIDIA's, and NVIDIA's deployment where none does.
         """
         canonical = self._names.canonical(name)
         owner, slash, rest = name.partition("/")

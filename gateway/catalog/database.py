@@ -97,7 +97,7 @@ class Database:
         return self._served.get(provider, {}).get(model)
 
     def of(self, model: str) -> Known | None:
-        """What is known of the canonical *model*, whoever serves it."""
+        """What is known of the canonical *model*, whichever deployment serves it."""
         if model not in self._in_general:
             found = self._by_name().get(model)
             self._in_general[model] = _agreed(found) if found else None

@@ -40,7 +40,7 @@ _DAY = 86_400.0
 _DATABASE_TIMEOUTS = Timeouts(connect=10.0, head=60.0, silence=30.0)
 
 WAKE_PAUSE = 5.0
-"""Seconds after the end of a look for which the provider is not asked again, whoever wakes us."""
+"""Seconds after the end of a look for which the provider is not asked again, whatever wakes the loop."""
 
 
 class KeptList(Struct):
@@ -176,7 +176,7 @@ class Discovery:
             await self._rest(name, wait)
 
     async def _rest(self, name: str, seconds: float) -> None:
-        """Return after some *seconds*, or when somebody wakes us."""
+        """Return after some *seconds*, or when the loop is woken."""
         timer = self._clock.call_later(_about(seconds), self._woken[name].set)
         try:
             await self._woken[name].wait()

@@ -16,7 +16,7 @@ _WORSE = 2.0  # quality that is lost weighs more than quality that is gained
 
 
 class Profile(Struct, frozen=True, kw_only=True):
-    """What matters of a model to whoever has to do without it."""
+    """What matters of a model to a request that has to do without it."""
 
     model: str
     quality: float

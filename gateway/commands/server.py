@@ -48,7 +48,7 @@ class Connections:
     Those that are open, at most *most* of them, *most_of_one* from one address.
 
     When there is no room the connection that has waited longest for a request gives way, first one of the address that has
-    too many. So those who only hold connections lock nobody out, and nobody who is being answered is cut off.
+    too many. So those who only hold connections lock no other out, and a caller who is being answered is never cut off.
     """
 
     def __init__(self, most: int, most_of_one: int) -> None:
@@ -144,7 +144,7 @@ class Connection(HttpToolsProtocol):
         return self._in_head and begun and self.waits() and now - self.since > HEAD_SECONDS
 
     def give_up(self) -> None:
-        """Close a connection that is overdue, with a word if there is somebody to hear it."""
+        """Close a connection that is overdue, with a word if a request had begun."""
         if self.waits() and self._head_bytes:
             self._refuse(408, "the request did not come in time")
         else:
@@ -195,7 +195,7 @@ class Connection(HttpToolsProtocol):
         self._head_lines += 1
         if self._head_lines > HEAD_LINES or len(name) + len(value) > HEAD_BYTES:
             raise _HeadTooLong
-        if self._in_head and not self._resuming:  # else it is in a trailer, which nobody reads
+        if self._in_head and not self._resuming:  # else it is in a trailer, which is not read
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -273,7 +273,7 @@ _HEADS = tuple(b"HTTP/1.1 %d" % kind for kind in (2, 3, 4, 5))
 
 
 class _Server(uvicorn.Server):
-    """Goes on listening while it drains: whoever asks then is told, rather than not answered."""
+    """Goes on listening while it drains: a caller who asks then is told, rather than not answered."""
 
     def __init__(self, config: uvicorn.Config, drain: Drain, grace: float, connections: Connections) -> None:
         super().__init__(config)

@@ -1,7 +1,7 @@
 """
-Where log lines leave the process: a file descriptor that may be closed, full, or a pipe that nobody reads.
+Where log lines leave the process: a file descriptor that may be closed, full, or a pipe that is not read.
 
-Whoever writes a line never waits for it. A thread takes the lines from a bounded queue; those that find it full, or cannot be
+The writer of a line never waits for it. A thread takes the lines from a bounded queue; those that find it full, or cannot be
 written, are dropped and counted, and the next line that gets through says how many.
 """
 
@@ -44,7 +44,7 @@ class Outlet:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing: nobody waits for a line."""
+        """Nothing: a line is never waited for."""
 
     def close(self, patience: float) -> None:
         """Write what is there, but do not wait longer than *patience* seconds for it."""
@@ -82,7 +82,7 @@ class Outlet:
         while data:
             try:
                 data = data[os.write(self._descriptor, data) :]
-            except BlockingIOError:  # somebody else made it non-blocking
+            except BlockingIOError:  # another process made it non-blocking
                 select.select([], [self._descriptor], [], 1.0)
             except (OSError, ValueError):
                 return False

@@ -53,7 +53,7 @@ class Demand:
 
     def steps(self, bucket: Bucket, left: float, until: float, now: float, processes: int = 1) -> tuple[Step, ...]:
         """
-        Whom a request displaces that takes of what is *left* of *bucket*, which must last *until* then: nobody, where
+        Whom a request displaces that takes of what is *left* of *bucket*, which must last *until* then: no other, where
         that is more than enough for all. *processes* see as much as this one.
         """
         octaves = self._taken.get(bucket.key)

@@ -51,7 +51,7 @@ class Answer(Struct):
 class Outcome(Struct):
     """
     What came of an exchange: the store's *now*, an answer to each ask, and the *levels* that were looked at and are not
-    blank. The levels belong to whoever asked. *set_aside* are the buckets whose stored value could not be read: they are
+    blank. The levels belong to the caller. *set_aside* are the buckets whose stored value could not be read: they are
     closed until whatever it may have counted has left the window.
     """
 

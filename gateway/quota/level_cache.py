@@ -19,7 +19,7 @@ _EPSILON = 1e-6
 class LevelCache:
     """
     *levels* are those that the store told last, by key, with their buckets; *parts* are this replica's parts of them
-    while the store is away. *changed* are the keys seen since somebody last cared. Moments are those of the store's
+    while the store is away. *changed* are the keys seen since it was last emptied. Moments are those of the store's
     clock, which is *ahead* seconds of the process's; so many *replicas* use it. *demand* is what requests took. *set_aside*
     are the keys whose value in the store could not be read.
     """

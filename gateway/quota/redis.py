@@ -362,7 +362,7 @@ def _asked(bucket: Bucket, key: str, now: float) -> _Asked:
 
 def open_store(url: str, accounts: Mapping[str, str] = MappingProxyType({}), namespace: str = "freeway") -> SharedStore:
     """
-    The store at *url*, which nobody has called yet; see ``SharedStore``. Raises ``ValueError`` if it is no address that
+    The store at *url*, which has not been called yet; see ``SharedStore``. Raises ``ValueError`` if it is no address that
     ``connect`` knows.
     """
     client, cluster = connect(url)

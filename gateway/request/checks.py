@@ -27,7 +27,7 @@ _JITTER = 0.3
 
 
 class CapabilityChecker:
-    """Asks, spread over the day, what nobody has found out lately. All gateways of one store share one budget."""
+    """Asks, spread over the day, what has not been found out lately. All gateways of one store share one budget."""
 
     def __init__(self, engine: Engine, state: StateStore, a_day: int) -> None:
         self._engine, self._state, self._a_day = engine, state, a_day

@@ -1,5 +1,5 @@
 """
-What would be chosen for a request, and why everybody else would not be. Nothing is reserved and nothing is sent.
+What would be chosen for a request, and why every other would not be. Nothing is reserved and nothing is sent.
 
 It goes the way of ``pipeline.answer`` up to the reservation, by the same functions: what it tells is what would happen.
 """
@@ -51,7 +51,7 @@ class Ranked(Struct, frozen=True, kw_only=True):
 
 
 class Told(Struct, frozen=True, kw_only=True):
-    """What the caller of this request would be told, where nobody can serve it."""
+    """What the caller of this request would be told, where no deployment can serve it."""
 
     status: int
     code: str | None

@@ -102,7 +102,7 @@ async def _until_over(first: asyncio.Future[Answer | None], seconds: float, engi
 async def _first_to_begin(tasks: Sequence[asyncio.Future[Answer | None]], tried: Tried) -> Answer | None:
     """
     The answer of the first of *tasks* that has one; None if all failed, or the first says that the request is at fault.
-    A bug in asking the second one costs nobody the answer of the first.
+    A bug in asking the second one does not cost the answer of the first.
     """
     first, second = tasks
     pending = set(tasks)
@@ -118,7 +118,7 @@ async def _first_to_begin(tasks: Sequence[asyncio.Future[Answer | None]], tried:
 
 
 def _drop(task: asyncio.Future[Answer | None], begun: Answer | None, engine: Engine) -> None:
-    """Nobody waits for *task* any more: it is cancelled; what it gave, unless it is what *begun*, is closed and paid for."""
+    """*task* is no longer waited for: it is cancelled; what it gave, unless it is what *begun*, is closed and paid for."""
 
     def end(done: asyncio.Future[Answer | None]) -> None:
         if done.cancelled():
@@ -155,7 +155,7 @@ def _sent(slot: Slot, engine: Engine) -> Asked:
 
 
 def _request(slot: Slot, engine: Engine) -> AnyRequest:
-    """What is sent: the caller's request, which says that nothing of it may be trained on, whoever forbids that."""
+    """What is sent: the caller's request, which says that it may not be trained on, if caller or client forbids that."""
     request = slot.request
     if isinstance(request, Request) and engine.view.catalog.forbids_training(slot.wants):
         return msgspec.structs.replace(request, no_train=True)
@@ -214,7 +214,7 @@ async def _another_meanwhile(
 
 
 def _give_back(engine: Engine, seeking: asyncio.Future[Slot | None]) -> None:
-    """What a search that nobody waits for any more has found is given back."""
+    """What a search that is no longer waited for has found is given back."""
     if not seeking.cancelled() and seeking.exception() is None and (slot := seeking.result()) is not None:
         engine.ledger.refund(slot.held)
 

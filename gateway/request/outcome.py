@@ -226,7 +226,7 @@ _OF_FIELD = {
 def _forgiven(
     failure: f.ProviderFailure, follows: Consequence, deployment: Deployment, engine: Engine, now: float
 ) -> bool:
-    """Whether *failure* cools nobody: it is our doing, of one kind of request alone, or *follows* forgives it."""
+    """Whether *failure* cools no deployment: it is our doing, of one kind of request alone, or *follows* forgives it."""
     if isinstance(failure, f.NoAnswer) and (failure.cut_by_us or failure.breaks is not None):
         return True
     return bool(follows.forgives) and engine.view.health.disappointed(deployment.name, now) <= follows.forgives

@@ -125,7 +125,7 @@ async def first_lists(call: Call, engine: Engine) -> None:
     """
     After a cold start, wait for the first lists rather than deny what is there; not if one has what is needed.
 
-    Raises NoSource if they do not come in time: nobody can say yet who serves what.
+    Raises NoSource if they do not come in time: it is not known yet which deployment serves what.
     """
     catalog = engine.view.catalog
     if plan(call, Tried(), engine.view, engine.clock.now()).ranked:

@@ -6,7 +6,7 @@ The one place that says which deployments may serve a call, in which order, why 
                                        └───────────────┴──► unavailable → when to try again
 
 Pure: the pipeline, hedging, explaining and the benches all ask it, and what it says can be replayed. It compares a short
-list, and goes on beyond it before it says that nobody can: while the ledger refuses those it names, the next plan names
+list, and goes on beyond it before it says that none can: while the ledger refuses those it names, the next plan names
 others.
 """
 
@@ -47,7 +47,10 @@ INSTANT_AT_ONE = 2
 MOST_INSTANT = 10
 """Instant refusals of one call, in all."""
 _BADLY = 2.0
-"""What a deployment is worth less whose answer would be cut: more than any other difference between two that the caller prefers alike."""
+"""
+What a deployment is worth less whose answer would be cut: more than any other difference between two that the caller
+prefers alike.
+"""
 
 
 class View(Struct, frozen=True):
@@ -160,8 +163,8 @@ class Plan(Struct, frozen=True):
     """
     The deployments that could serve a call now, best first, and why others could not for a while. *wants* is what was
     looked for: with another model in place of one that is gone. *full* are those of the unavailable that look full by the
-    levels known here, are silent, or refused this call: one that cannot wait asks them all the same. *retry* is when one of the unavailable is worth another try; it is that of all of them where *ranked*
-    is empty.
+    levels known here, are silent, or refused this call: one that cannot wait asks them all the same. *retry* is when one
+    of the unavailable is worth another try; it is that of all of them where *ranked* is empty.
     """
 
     wants: Wants
@@ -176,7 +179,7 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
     The plan for *call* at *now*, after what was *tried* for it.
 
     Those that look full are not ranked: whether the levels known here are still right is for the ledger to say, which is
-    asked before anybody is refused. Where a provider has failed for this call, or is silent, others are asked first, whatever
+    asked before a request is refused. Where a provider has failed for this call, or is silent, others are asked first, whatever
     the caller's order; the last resort comes after all others.
     """
     wants = view.catalog.standing_in(call, now)

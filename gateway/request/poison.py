@@ -1,6 +1,6 @@
 """
-Whether a request itself breaks whoever answers it. Such a one must not go on from source to source and shut each of them for
-everybody. Pure.
+Whether a request itself breaks the source that answers it. Such a one must not go on from source to source and shut each
+of them for all callers. Pure.
 """
 
 from __future__ import annotations

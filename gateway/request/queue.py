@@ -7,7 +7,7 @@ queueing among clients (Goyal, Vin and Cheng, *Start-time fair queuing*, SIGCOMM
 delays another client's single one by one place.
 
 Where calls are lost after they waited, for their callers leave or their deadlines pass, not all can be served, and those who
-wait longest are the next to be lost: to serve them first would serve everybody just too late. As long as that lasts, a
+wait longest are the next to be lost: to serve them first would serve all just too late. As long as that lasts, a
 turn goes to the newest call of the client whose turn it is (Maurer, *Fail at scale*, ACM Queue 2015).
 
 Calls that the same deployments could serve stand in one *line*. When capacity is given back, the first of each line tries;

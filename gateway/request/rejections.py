@@ -101,7 +101,7 @@ def _failed(attempts: Iterable[Attempt], view: View, now: float) -> tuple[Exclus
 
 
 def _wait(chosen: Plan, failed: Iterable[Exclusion], now: float) -> float:
-    """Seconds until the first of those that failed, or of the others, may be asked again; infinity: nobody knows."""
+    """Seconds until the first of those that failed, or of the others, may be asked again; infinity: that is not known."""
     moments = [chosen.retry.at, *(reason.until for reason in failed if reason.until is not None)]
     if chosen.retry.when_freed:
         moments.append(now + SOON)

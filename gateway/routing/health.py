@@ -5,7 +5,7 @@ What concerns all of a provider, such as an address that refuses connections, is
 keeps requests from all deployments there, and one request finds out when it is over.
 
 Both reach every replica and survive a restart, through the state store. A cooldown is told at once; what is learned of pace is
-gathered for some seconds, and each replica has a note of its own, so that nobody overwrites what another learned. No
+gathered for some seconds, and each replica has a note of its own, so that none overwrites what another learned. No
 request waits for any of it, but the one that finds out whether a cooldown is over. All moments come in as arguments.
 """
 

@@ -1,5 +1,5 @@
 """
-Limits that nobody tells, learned from refusals that say nothing but no.
+Limits that no provider tells, learned from refusals that say nothing but no.
 
     refused, without a hint ──► what was served in the window before is the limit for now
     a window was used up to it ──► one more is tried ── refused ──► as before, for longer and longer
@@ -65,7 +65,7 @@ class LearnedLimits:
         return min(known.limit, bucket.limit)
 
     def refused(self, bucket: Bucket, cache: LevelCache, now: float) -> float | None:
-        """*bucket* is used up, and nobody says until when. What its limit is for now; None: that cannot be told."""
+        """*bucket* is used up, it is not said until when. What its limit is for now; None: that cannot be told."""
         if not _learnable(bucket):
             return None
         served, known = self._in_window(bucket, cache, now), self._learned.get(bucket.key)

@@ -1,15 +1,15 @@
 """
-What taking from a bucket costs those who come later: a shadow price, 0 where nobody would miss it and 1 for the last of
-it; and a little below 0 for what is lost if nobody takes it now.
+What taking from a bucket costs those who come later: a shadow price, 0 where it would not be missed and 1 for the last of
+it; and a little below 0 for what is lost if it is not taken now.
 
 Where tokens are counted, a long request pays for the short ones, too, that it would displace (gateway/quota/demand.py).
 A window with an end is as dear as it would be used up at its end, if all went on as it did so far, and no dearer than
-what is left would last: so at half its price when it is used up just in time, and free when nobody uses it or when it
+what is left would last: so at half its price when it is used up just in time, and free when it is not used or when it
 ends before it is used up. It rises and falls steeply on both sides of that, so that all windows that are wanted are used
 up in time. That is the bid price of network revenue management, by the pace alone. What flows back all
 the time is dear once some of it is used, since until then the inflow is lost; what leaves a rolling window, as it is
 used: Mehta, Saberi, Vazirani and Vazirani, *AdWords and generalized online matching*, JACM 2007. What is back within two
-minutes costs nobody more than a wait. What will be lost, because its day is about to end or because it is full and more
+minutes costs no more than a wait. What will be lost, because its day is about to end or because it is full and more
 flows in, goes first. The price falls until it is looked at again.
 """
 

@@ -94,7 +94,7 @@ class StateStore:
     # ── for the parts that know something ──
 
     def watch(self, topic: str, kind: type[_T], watcher: Callable[[dict[str, _T]], None]) -> None:
-        """*watcher* hears all of *topic*, as values of *kind*, when somebody else changed it, and at the start."""
+        """*watcher* hears all of *topic*, as values of *kind*, when another process changed it, and at the start."""
         self._watchers[topic] = lambda: watcher(self.entries(topic, kind))
 
     def gather(self, gatherer: Gatherer) -> None:

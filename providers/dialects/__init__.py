@@ -28,7 +28,7 @@ _OURS = {
 
 
 def verify(spec: ProviderSpec) -> None:
-    """Raise ``ValueError`` if *spec* speaks a dialect that nobody knows, or names a failure that is none."""
+    """Raise ``ValueError`` if *spec* speaks an unknown dialect, or names a failure that is none."""
     if spec.dialect not in _OURS and not entry_points(group=_GROUP, name=spec.dialect):
         raise ValueError(f"provider {spec.name}: there is no dialect {spec.dialect!r}: expected {', '.join(_OURS)}")
     for sign in spec.errors:

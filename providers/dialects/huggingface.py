@@ -2,7 +2,7 @@
 Hugging Face's router: one model, several providers behind it, a monthly credit that pays them.
 
 A request names the provider it goes to (``owner/name:provider``), so that the price that was reserved is the price
-that is charged, and the capabilities are those of whoever really answers.
+that is charged, and the capabilities are those of the one that really answers.
 """
 
 from __future__ import annotations

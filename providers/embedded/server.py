@@ -250,7 +250,7 @@ def _serve() -> None:
         return
     print(server.listening_address, flush=True)  # noqa: T201
     sys.stdin.buffer.read()
-    os._exit(0)  # an answer in the making need not be finished: nobody is there to read it
+    os._exit(0)  # an answer in the making need not be finished: its reader is gone
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ class Simulated:
         self.faults.append(Fault(fault, times, model))
 
     def eat(self, requests: int, model: str, tokens: int = 0) -> None:
-        """Somebody else uses the same account."""
+        """Another program uses the same account."""
         for meter, amount in self.meters_of(self.model(model), requests, tokens):
             meter.take(amount, self.clock())
 

@@ -16,7 +16,7 @@ from msgspec import Struct, field
 
 
 class Turn(Struct):
-    """One message, whoever spelled it how."""
+    """One message, whichever spelling it came in."""
 
     role: str
     text: str = ""

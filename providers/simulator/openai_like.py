@@ -23,7 +23,7 @@ class OpenAILike(Simulated):
     """Chat completions, whole and streamed, and the model list."""
 
     reasoning_field = "reasoning"
-    usage_always = False  # streams end with usage even if nobody asked
+    usage_always = False  # streams end with usage even unasked
 
     async def route(self, exchange: Exchange, path: str) -> None:
         method = exchange.call.method

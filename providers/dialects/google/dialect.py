@@ -37,7 +37,7 @@ _BROKEN = frozenset(
         "MALFORMED_RESPONSE", "LANGUAGE", "NO_IMAGE", "IMAGE_OTHER",
     }
 )  # fmt: skip
-"""Reasons to finish: moderation's, and those that leave no usable answer, through nobody's fault."""
+"""Reasons to finish: moderation's, and those that leave no usable answer."""
 
 _CUT = frozenset({"MAX_TOKENS", "CONTINUATION"})
 
