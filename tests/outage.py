@@ -40,7 +40,7 @@ _QUIET = 1.5
 """Seconds in which nothing was let through: all that there was has been taken."""
 
 
-class Outcome(Struct, frozen=True):
+class Finding(Struct, frozen=True):
     """What came of an attack: *taken* of LIMIT, by a *bound* for what is over, and what the ledger *counted*."""
 
     name: str
@@ -192,7 +192,7 @@ ATTACKS: dict[str, Attack] = {
 }
 
 
-async def attack(name: str) -> Outcome:
+async def attack(name: str) -> Finding:
     """What comes of the attack *name*."""
     began = time.monotonic()
     async with AsyncExitStack() as stack:
@@ -214,7 +214,7 @@ async def attack(name: str) -> Outcome:
             counted = LIMIT  # the bucket is closed instead
         for ledger in list(world.ledgers):
             await world.end(ledger)
-    return Outcome(name, len(world.witness), world.bound, counted, time.monotonic() - began)
+    return Finding(name, len(world.witness), world.bound, counted, time.monotonic() - began)
 
 
 async def main(names: list[str]) -> int:

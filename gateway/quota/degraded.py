@@ -21,7 +21,7 @@ import msgspec
 from gateway.quota import buckets as b
 from gateway.quota import exchange as pure
 from gateway.quota.buckets import SLOTS, WHEN_FREED, Bucket, Level, Unit
-from gateway.quota.exchange import Answer, Ask, Heartbeat, Outcome
+from gateway.quota.exchange import Ask, AskResult, ExchangeResult, Heartbeat
 from gateway.quota.level_cache import LevelCache
 from gateway.quota.operations import Abandon, Close, Correct, Debit, Entry, Learn, Open, Operation, Settle
 
@@ -87,7 +87,9 @@ class Degraded:
         self._levels: dict[str, Level] = {}
         self._left: dict[str, float] = {}  # of our part for this lease, by bucket
 
-    def exchange(self, entries: Sequence[Entry], asks: Sequence[Ask], looks: Sequence[Bucket], now: float) -> Outcome:
+    def exchange(
+        self, entries: Sequence[Entry], asks: Sequence[Ask], looks: Sequence[Bucket], now: float
+    ) -> ExchangeResult:
         """As a store's, with this replica's part of everything."""
         ours = [Entry(entry.bucket, self._scaled(entry.bucket, entry.operation, now)) for entry in entries]
 
@@ -104,9 +106,9 @@ class Degraded:
             self._count_taken(asks, answers)
         levels = [(bucket, b.copy_of(level)) for bucket, level in looked.values()]
         levels += [(bucket, b.copy_of(level_of(bucket))) for bucket in looks if bucket.key not in looked]
-        return Outcome(now, answers, levels)
+        return ExchangeResult(now, answers, levels)
 
-    def _count_taken(self, asks: Sequence[Ask], answers: Sequence[Answer]) -> None:
+    def _count_taken(self, asks: Sequence[Ask], answers: Sequence[AskResult]) -> None:
         for ask, answer in zip(asks, answers, strict=True):
             if answer.place >= 0:
                 offer = ask.offers[answer.place]
@@ -208,11 +210,11 @@ def _withheld(bucket: Bucket, level: Level, count: int, now: float, lease_ends: 
     return part_for_lease(bucket, limit, left, 0, count), until
 
 
-def debits(asks: Sequence[Ask], outcome: Outcome) -> list[Entry]:
-    """What *outcome* debited for *asks*, as the store is to hear of it."""
+def debits(asks: Sequence[Ask], result: ExchangeResult) -> list[Entry]:
+    """What *result* debited for *asks*, as the store is to hear of it."""
     return [
-        Entry(bucket, Debit(ask.offers[answer.place].cost.of(bucket.unit), outcome.now, ask.lease))
-        for ask, answer in zip(asks, outcome.answers, strict=True)
+        Entry(bucket, Debit(ask.offers[answer.place].cost.of(bucket.unit), result.now, ask.lease))
+        for ask, answer in zip(asks, result.answers, strict=True)
         if answer.place >= 0
         for bucket in ask.offers[answer.place].buckets
     ]

@@ -38,7 +38,7 @@ class Asking(Struct, eq=False):
     refusals: list[Refusal] = []
 
 
-class Answer(Struct):
+class AskResult(Struct):
     """
     What came of an ask: which *place* among its offers was debited (-1: none), and for those before it the bucket in the
     way and when it opens: a moment, infinity, or WHEN_FREED.
@@ -48,7 +48,7 @@ class Answer(Struct):
     refusals: list[tuple[Bucket, float]]
 
 
-class Outcome(Struct):
+class ExchangeResult(Struct):
     """
     What came of an exchange: the store's *now*, an answer to each ask, and the *levels* that were looked at and are not
     blank. The levels belong to the caller. *set_aside* are the buckets whose stored value could not be read: they are
@@ -56,7 +56,7 @@ class Outcome(Struct):
     """
 
     now: float
-    answers: list[Answer]
+    answers: list[AskResult]
     levels: list[tuple[Bucket, Level]]
     set_aside: list[Bucket] = []
 
@@ -113,7 +113,7 @@ class Store(Protocol):
 
     async def exchange(
         self, entries: Sequence[Entry], asks: Sequence[Ask], looks: Sequence[Bucket], now: float, withheld: Withheld
-    ) -> Outcome:
+    ) -> ExchangeResult:
         """
         Apply *entries*, then debit for *asks* one after the other, and tell those levels and those of *looks*.
 
@@ -151,7 +151,7 @@ def exchange(
     asks: Iterable[Ask],
     opens_at: Callable[[Bucket, Level, float], float],
     now: float,
-) -> tuple[list[Answer], dict[str, tuple[Bucket, Level]], dict[str, tuple[Bucket, Level]]]:
+) -> tuple[list[AskResult], dict[str, tuple[Bucket, Level]], dict[str, tuple[Bucket, Level]]]:
     """
     The exchange of a store that keeps its levels within reach: *level_of* gives them, rolled to *now*, and *opens_at*
     says when an amount fits.
@@ -172,7 +172,7 @@ def exchange(
         changed[entry.bucket.key] = looked[entry.bucket.key]
     answers = []
     for ask in asks:
-        answer = Answer(-1, [])
+        answer = AskResult(-1, [])
         for place, offer in enumerate(ask.offers):
             amounts = [(bucket, look(bucket), offer.cost.of(bucket.unit)) for bucket in offer.buckets]
             refused = in_the_way([(bucket, opens_at(bucket, level, amount)) for bucket, level, amount in amounts], now)

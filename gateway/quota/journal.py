@@ -19,11 +19,11 @@ from gateway.quota import buckets as b
 from gateway.quota.buckets import Bucket, Level
 from gateway.quota.degraded import HEARTBEAT, MOST_ENTRIES, PART_FOR, Degraded, WithheldParts, compacted, debits
 from gateway.quota.exchange import (
-    Answer,
     Ask,
     Asking,
+    AskResult,
+    ExchangeResult,
     Heartbeat,
-    Outcome,
     Store,
     StoreFailure,
     StoreForgot,
@@ -136,8 +136,8 @@ class Journal:
 
     async def look_at(self, buckets: Sequence[Bucket]) -> tuple[dict[str, Level], float]:
         """The levels of *buckets* that are not blank, by key, and the store's now."""
-        outcome: Outcome = await self.ask("", (), buckets)
-        return {bucket.key: level for bucket, level in outcome.levels}, outcome.now
+        result: ExchangeResult = await self.ask("", (), buckets)
+        return {bucket.key: level for bucket, level in result.levels}, result.now
 
     async def flush(self) -> None:
         """Return once the store has heard of everything, or is away."""
@@ -150,7 +150,7 @@ class Journal:
         changed = zip(held.offer.buckets, changes, strict=True)
         self.note([*(Entry(bucket, Settle(change, held.at, held.id, now)) for bucket, change in changed), *said])
 
-    def _give_back(self, found: Reservation | NoRoom | Outcome) -> None:
+    def _give_back(self, found: Reservation | NoRoom | ExchangeResult) -> None:
         """The caller left: nothing is to stay debited."""
         if isinstance(found, Reservation):
             cost = found.offer.cost
@@ -203,18 +203,18 @@ class Journal:
         entries = (self.entries if self._degraded is None else self._untold)[:_ENTRIES_AT_ONCE]
         asking, asks = self._next(whole=len(entries) < _ENTRIES_AT_ONCE)
         try:
-            outcome = await self._with_store(entries, asks, [bucket for one in asking for bucket in one.looks])
+            result = await self._with_store(entries, asks, [bucket for one in asking for bucket in one.looks])
         except BaseException:
             self._asking.extendleft(reversed(asking))
             raise
-        if outcome is None:  # it was lost, or had forgotten: again, with what is to be told first
+        if result is None:  # it was lost, or had forgotten: again, with what is to be told first
             for one, ask in zip(asking, asks, strict=True):
                 one.offers = again(ask.offers, one.offers)
                 one.lease = self._new_lease() if one.lease else ""  # the old one may have been debited
             self._asking.extendleft(reversed(asking))
             return
-        for one, ask, answer in zip(asking, asks, outcome.answers, strict=True):
-            self._tell_answer(one, ask, answer, outcome)
+        for one, ask, answer in zip(asking, asks, result.answers, strict=True):
+            self._tell_answer(one, ask, answer, result)
         if any(isinstance(entry.operation, Settle | Learn | Open | Abandon) for entry in entries):
             self._freed()  # not before: what is given back is seen only now
 
@@ -227,20 +227,20 @@ class Journal:
                 asking.append(one)
         return asking, [Ask(one.lease, list(islice(one.offers, _MORE if one.offered else _FIRST))) for one in asking]
 
-    async def _with_store(self, entries: list[Entry], asks: list[Ask], looks: list[Bucket]) -> Outcome | None:
+    async def _with_store(self, entries: list[Entry], asks: list[Ask], looks: list[Bucket]) -> ExchangeResult | None:
         """What came of it, with the store or without; None: it must be tried again."""
         if self._degraded is not None:
             del self._untold[: len(entries)]
-            outcome = self._degraded.exchange(entries, asks, looks, self.now())
-            self._keep_debits(asks, outcome)
-            for bucket, level in outcome.levels:
+            result = self._degraded.exchange(entries, asks, looks, self.now())
+            self._keep_debits(asks, result)
+            for bucket, level in result.levels:
                 self.cache.see_part(bucket, level)
-            return outcome
+            return result
         now = self._clock.now()
         withheld = self.left_alone if self._withheld else nothing_withheld
         try:
             async with self._in_store:
-                outcome = await self._store.exchange(entries, asks, looks, now, withheld)
+                result = await self._store.exchange(entries, asks, looks, now, withheld)
         except StoreForgot:
             self._remind()
             return None
@@ -249,20 +249,20 @@ class Journal:
             return None
         finally:
             self.entries = [entry for entry in self.entries if not entry.done]
-        self._see_all(outcome)
-        return outcome
+        self._see_all(result)
+        return result
 
-    def _see_all(self, outcome: Outcome) -> None:
+    def _see_all(self, result: ExchangeResult) -> None:
         if self._store.shared:
-            self.cache.ahead = self.ahead = outcome.now - self._clock.now()
-        for bucket, level in outcome.levels:
+            self.cache.ahead = self.ahead = result.now - self._clock.now()
+        for bucket, level in result.levels:
             self.cache.see(bucket, level)
-        if self.cache.put_aside(outcome.set_aside):
+        if self.cache.put_aside(result.set_aside):
             self._tell(self.condition())
 
-    def _keep_debits(self, asks: list[Ask], outcome: Outcome) -> None:
+    def _keep_debits(self, asks: list[Ask], result: ExchangeResult) -> None:
         """What was debited without the store goes into the journal."""
-        self.entries += debits(asks, outcome)
+        self.entries += debits(asks, result)
         self._bound()
 
     def _bound(self) -> None:
@@ -270,10 +270,10 @@ class Journal:
             self.entries = compacted(self.entries)
             self._most_entries = max(MOST_ENTRIES, 2 * len(self.entries))
 
-    def _tell_answer(self, one: Asking, ask: Ask, answer: Answer, outcome: Outcome) -> None:
-        found: Reservation | NoRoom | Outcome = outcome
+    def _tell_answer(self, one: Asking, ask: Ask, answer: AskResult, result: ExchangeResult) -> None:
+        found: Reservation | NoRoom | ExchangeResult = result
         if answer.place >= 0:
-            found = Reservation(one.lease, one.offered + answer.place, ask.offers[answer.place], outcome.now)
+            found = Reservation(one.lease, one.offered + answer.place, ask.offers[answer.place], result.now)
             self.held.add(one.lease)
         elif one.lease:
             one.refusals = [*one.refusals, *(refusal(*refused, self.ahead) for refused in answer.refusals)]
@@ -391,8 +391,8 @@ class Journal:
             # Nothing is given from levels of before: should it be lost again at once, it goes on from what it is now.
             looked = () if self.entries[_ENTRIES_AT_ONCE:] else looks[:_SEEN_AT_ONCE]
             try:
-                outcome = await self._store.exchange(entries, (), looked, self._clock.now(), nothing_withheld)
-                self._see_all(outcome)
+                result = await self._store.exchange(entries, (), looked, self._clock.now(), nothing_withheld)
+                self._see_all(result)
                 looks = looks[len(looked) :]
             except StoreForgot:
                 self._remind()

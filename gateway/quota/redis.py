@@ -25,7 +25,16 @@ from msgspec import Struct
 
 from gateway.quota.buckets import WHEN_FREED, Bucket, Level, calendar_window, copy_of
 from gateway.quota.degraded import ALIVE, PART_FOR
-from gateway.quota.exchange import Answer, Ask, Heartbeat, Orphan, Outcome, StoreFailure, StoreForgot, Withheld
+from gateway.quota.exchange import (
+    Ask,
+    AskResult,
+    ExchangeResult,
+    Heartbeat,
+    Orphan,
+    StoreFailure,
+    StoreForgot,
+    Withheld,
+)
 from gateway.quota.operations import Entry
 from gateway.quota.redis_script import Client, Script, within
 from gateway.redis_client import FAILURES, connect, disconnect, ready
@@ -153,26 +162,26 @@ class SharedStore:
 
     async def exchange(
         self, entries: Sequence[Entry], asks: Sequence[Ask], looks: Sequence[Bucket], now: float, withheld: Withheld
-    ) -> Outcome:
-        outcome = Outcome(now, [Answer(-1, []) for _ in asks], [])
+    ) -> ExchangeResult:
+        result = ExchangeResult(now, [AskResult(-1, []) for _ in asks], [])
         if not self._cluster:
-            await self._call(outcome, "*", entries, list(enumerate(asks)), looks, withheld)
-            return outcome
+            await self._call(result, "*", entries, list(enumerate(asks)), looks, withheld)
+            return result
         tags = dict.fromkeys([*(self._tag(entry.bucket) for entry in entries), *(self._tag(look) for look in looks)])
         for tag in tags:
             told = [entry for entry in entries if self._tag(entry.bucket) == tag]
             seen = [bucket for bucket in looks if self._tag(bucket) == tag]
-            await self._call(outcome, tag, told, [], seen, withheld)
+            await self._call(result, tag, told, [], seen, withheld)
         for index, ask in enumerate(asks):
-            await self._ask_in_cluster(outcome, index, ask, withheld)
-        return outcome
+            await self._ask_in_cluster(result, index, ask, withheld)
+        return result
 
-    async def _ask_in_cluster(self, outcome: Outcome, index: int, ask: Ask, withheld: Withheld) -> None:
+    async def _ask_in_cluster(self, result: ExchangeResult, index: int, ask: Ask, withheld: Withheld) -> None:
         passed = 0
         for tag, run in groupby(ask.offers, key=lambda offer: self._tag(offer.buckets[0]) if offer.buckets else ""):
             offers = list(run)
-            answer = outcome.answers[index]
-            await self._call(outcome, tag, [], [(index, Ask(ask.lease, offers))], [], withheld)
+            answer = result.answers[index]
+            await self._call(result, tag, [], [(index, Ask(ask.lease, offers))], [], withheld)
             if answer.place >= 0:
                 answer.place += passed
                 return
@@ -180,15 +189,15 @@ class SharedStore:
 
     async def _call(
         self,
-        outcome: Outcome,
+        result: ExchangeResult,
         tag: str,
         entries: Sequence[Entry],
         asks: Sequence[tuple[int, Ask]],
         looks: Sequence[Bucket],
         withheld: Withheld,
     ) -> None:
-        """One call of an exchange, whose answers go to *outcome*; each of *asks* comes with its index there."""
-        now = outcome.now
+        """One call of an exchange, whose answers go to *result*; each of *asks* comes with its index there."""
+        now = result.now
         places = _Places(lambda bucket: self._asking(bucket, now))
         place, asked = places.of, places.asked
         told = [(place(entry.bucket), entry.operation) for entry in entries]
@@ -200,7 +209,7 @@ class SharedStore:
             place(bucket)
         if not asked:  # no bucket at all: there is nothing to ask
             for index, ask in asks:
-                outcome.answers[index].place = 0 if ask.offers else -1
+                result.answers[index].place = 0 if ask.offers else -1
             return
         self._number += 1
         call = _Call(self._number, tag, entries, [ask for _, ask in asks], asked)
@@ -212,19 +221,19 @@ class SharedStore:
         args = (self._patience(), [*beside, *places.keys], _encode(body), self._channel)
         reply = _decoded(await self._timed(self._exchange, *args))
         self._doubt = None
-        outcome.now = reply.now
+        result.now = reply.now
         if reply.status == _ELSEWHEN:
-            await self._call(outcome, tag, entries, asks, looks, withheld)
+            await self._call(result, tag, entries, asks, looks, withheld)
             return
         self._check(reply, call)
         for (index, _), (placed, refused) in zip(asks, reply.answers, strict=True):
-            answer = outcome.answers[index]
+            answer = result.answers[index]
             answer.place = placed
             answer.refusals += [(asked[key - 1].bucket, _opens(opens, reply.now)) for key, opens in refused]
-        outcome.levels += [(asked[key - 1].bucket, level) for key, level in reply.levels]
-        outcome.set_aside += [asked[key - 1].bucket for key in reply.set_aside]
+        result.levels += [(asked[key - 1].bucket, level) for key, level in reply.levels]
+        result.set_aside += [asked[key - 1].bucket for key in reply.set_aside]
         levels = dict(reply.levels) if places.same else {}
-        outcome.levels += [(bucket, copy_of(levels[key])) for key, bucket in places.same if key in levels]
+        result.levels += [(bucket, copy_of(levels[key])) for key, bucket in places.same if key in levels]
 
     def _check(self, reply: _Reply, call: _Call) -> None:
         """Take down that *call* was answered, unless it was refused."""

@@ -24,7 +24,7 @@ import msgspec
 from gateway.quota import buckets as b
 from gateway.quota import exchange as pure
 from gateway.quota.buckets import Bucket, Level
-from gateway.quota.exchange import Ask, Heartbeat, Orphan, Outcome, StoreFailure, Withheld
+from gateway.quota.exchange import Ask, ExchangeResult, Heartbeat, Orphan, StoreFailure, Withheld
 from gateway.quota.operations import Entry
 from gateway.quota.process_lock import ProcessLock
 
@@ -94,7 +94,7 @@ class EmbeddedStore:
 
     async def exchange(
         self, entries: Sequence[Entry], asks: Sequence[Ask], looks: Sequence[Bucket], now: float, withheld: Withheld
-    ) -> Outcome:
+    ) -> ExchangeResult:
         return await self._run(lambda: self._exchange(entries, asks, looks, now, withheld))
 
     async def clear_doubt(self) -> list[Orphan]:
@@ -123,7 +123,7 @@ class EmbeddedStore:
 
     def _exchange(
         self, entries: Sequence[Entry], asks: Sequence[Ask], looks: Sequence[Bucket], now: float, withheld: Withheld
-    ) -> Outcome:
+    ) -> ExchangeResult:
         def level_of(bucket: Bucket) -> Level:
             return self._level(bucket, now)
 
@@ -147,7 +147,7 @@ class EmbeddedStore:
             raise
         for entry in entries:
             entry.done = True
-        return Outcome(now, answers, levels)
+        return ExchangeResult(now, answers, levels)
 
     def _write_nothing(self) -> Heartbeat:
         try:

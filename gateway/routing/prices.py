@@ -121,7 +121,7 @@ class Prices:
         cache = self._cache
         level = cache.level(bucket, now + cache.ahead)
         steps = self._steps_of(bucket, level, now) if counts(bucket) else ()
-        return price_of(bucket, level, now + cache.ahead, cache.ahead, steps)
+        return price_at(bucket, level, now + cache.ahead, cache.ahead, steps)
 
     def _steps_of(self, bucket: Bucket, level: Level, now: float) -> tuple[Step, ...]:
         at, steps = self._steps.get(bucket.key, (float("-inf"), ()))
@@ -133,7 +133,7 @@ class Prices:
         return steps
 
 
-def price_of(bucket: Bucket, level: Level, now: float, ahead: float, steps: tuple[Step, ...] = ()) -> Price:
+def price_at(bucket: Bucket, level: Level, now: float, ahead: float, steps: tuple[Step, ...] = ()) -> Price:
     """The price of a level that was rolled to *now*, by a clock that is *ahead* seconds of the price's."""
     at, limit = now - ahead, b.limit_of(bucket, level, now)
     used = b.used(bucket, level) / limit if limit else 1.0

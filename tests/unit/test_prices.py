@@ -10,7 +10,7 @@ from gateway.quota import buckets as b
 from gateway.quota.buckets import Bucket, Level
 from gateway.quota.demand import Step
 from gateway.quota.level_cache import LevelCache
-from gateway.routing.prices import Price, Prices, price_of
+from gateway.routing.prices import Price, Prices, price_at
 
 MIDNIGHT = 1_795_392_000.0  # in UTC
 HOUR, DAY = 3600.0, 86_400.0
@@ -26,7 +26,7 @@ def priced(bucket: Bucket, used: float, now: float) -> Price:
     level = Level()
     b.roll(bucket, level, now)
     b.set_used(bucket, level, used, now)
-    return price_of(bucket, level, now, 0.0)
+    return price_at(bucket, level, now, 0.0)
 
 
 def price(bucket: Bucket, used: float, now: float) -> float:
@@ -80,7 +80,7 @@ def test_what_is_full_has_room_when_its_window_ends():
 
 def test_moments_are_those_of_our_own_clock():
     level = Level(used=100, since=MIDNIGHT)
-    found = price_of(OF_A_DAY, level, MIDNIGHT + HOUR, 5.0)
+    found = price_at(OF_A_DAY, level, MIDNIGHT + HOUR, 5.0)
 
     assert (found.at, found.full_until) == (MIDNIGHT + HOUR - 5, MIDNIGHT + DAY - 5)
 
@@ -96,10 +96,10 @@ def test_a_price_is_between_nothing_and_everything_and_rises_with_use(bucket, on
 
 def test_a_full_in_flight_bucket_is_full_without_a_moment():
     level = Level(leases=[("one", MIDNIGHT + 900)])
-    found = price_of(FLYING, level, MIDNIGHT, 0.0)
+    found = price_at(FLYING, level, MIDNIGHT, 0.0)
 
     assert (found.when_freed, found.full_until, found.price) == (True, 0.0, 0.0)
-    assert not price_of(FLYING, Level(), MIDNIGHT, 0.0).when_freed
+    assert not price_at(FLYING, Level(), MIDNIGHT, 0.0).when_freed
 
 
 def cached(*buckets: Bucket) -> tuple[LevelCache, Prices]:
