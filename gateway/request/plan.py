@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import itemgetter
 
 from msgspec import Struct, field
 
@@ -51,6 +52,17 @@ _BADLY = 2.0
 What a deployment is worth less whose answer would be cut: more than any other difference between two that the caller
 prefers alike.
 """
+_THINKS = 0.4
+"""
+What a deployment is worth less that thinks before a small answer, where the best of the others is dear: an answer that may
+be nothing but thoughts is poor, but what others need more would be lost to them.
+"""
+_DEAR = 0.3
+"""The price from which a deployment is left to those that need it more: it would be used up a little before its time."""
+
+
+_Row = tuple[tuple[int, int], float, int, Deployment]
+"""What a deployment is ranked by: its preference, its value (less is better), its place in the list; and itself."""
 
 
 class View(Struct, frozen=True):
@@ -185,9 +197,9 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
     wants = view.catalog.standing_in(call, now)
     prices, bid, silence = view.prices(now), view.bid(call, wants, now), view.health.silence
     asked_later = tried.failed_at | silence.quiet(now)
-    scored: list[tuple[tuple[int, int], float, int, Deployment]] = []
-    later: list[tuple[tuple[int, int], float, int, Deployment]] = []
-    poor: list[tuple[tuple[int, int], float, int, Deployment]] = []
+    scored: list[_Row] = []
+    later: list[_Row] = []
+    poor: list[_Row] = []
     last: list[Deployment] = []
     crowded: list[Deployment] = []
     unavailable: list[Exclusion] = []
@@ -215,12 +227,16 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
             value = score(candidate, price, view.health.expected(deployment.name), bid)
             rows = later if deployment.provider.name in asked_later else scored
             if rows is scored and _fits_badly(deployment, call, view):
-                rows, value = poor, value - _BADLY  # beyond the first so many there may be others that fit well
+                rows = poor  # beyond the first so many there may be others that fit well
             place = len(scored) + len(later) + len(poor)
             rows.append((candidate.preference, -value, place, deployment))
             if len(scored) == SHORTLIST:
                 break
-    ranked = [*(row[-1] for row in sorted([*scored, *poor])), *(row[-1] for row in sorted(later)), *last]
+    ranked = [
+        *(row[-1] for row in sorted([*scored, *_worth_less(poor, scored, call, view, now)])),
+        *(row[-1] for row in sorted(later)),
+        *last,
+    ]
     return Plan(wants, ranked, unavailable, crowded, _retry(unavailable))
 
 
@@ -243,6 +259,15 @@ def _fits_badly(deployment: Deployment, call: Call, view: View) -> bool:
     if is_small(call) and reasons_anyway(deployment):
         return True
     return is_cramped(deployment, call, expected(call, deployment.model, view.calibration))
+
+
+def _worth_less(poor: list[_Row], scored: list[_Row], call: Call, view: View, now: float) -> Iterator[_Row]:
+    """The rows of *poor*, which fit badly, less what that makes of them beside those that are *scored*."""
+    best = min(scored, key=itemgetter(1), default=None)
+    dear = best is not None and price_of(best[-1], view.prices(now), now, call.tokens)[0] >= _DEAR
+    for preference, value, place, deployment in poor:
+        cut = is_cramped(deployment, call, expected(call, deployment.model, view.calibration))
+        yield preference, value + (_THINKS if dear and not cut else _BADLY), place, deployment
 
 
 def _retry(unavailable: Iterable[Exclusion]) -> Retry:

@@ -98,6 +98,21 @@ def test_speed_is_that_of_a_whole_answer_and_not_of_its_first_word():
     assert found.ranked[0].name == "google/late-but-quick"
 
 
+def test_a_small_answer_is_asked_of_a_model_that_thinks_only_where_others_are_dear():
+    sources = [deployment("groq/plain", 0.3), deployment("google/thinking", 0.9, "reasoning")]
+
+    assert ranked(sources, max_tokens=50) == ["groq/plain", "google/thinking"]
+    assert ranked(sources, max_tokens=50, shares={"groq/plain": 0.2})[0] == "groq/plain"
+    assert ranked(sources, max_tokens=50, shares={"groq/plain": 0.9})[0] == "google/thinking"
+    assert ranked(sources, max_tokens=2000)[0] == "google/thinking"
+
+
+def test_an_answer_that_would_be_cut_is_not_asked_for_however_dear_the_others_are():
+    sources = [deployment("groq/roomy", 0.3), msgspec.structs.replace(deployment("google/tight", 0.9), max_output=100)]
+
+    assert ranked(sources, max_tokens=2000, shares={"groq/roomy": 0.95})[0] == "groq/roomy"
+
+
 @given(st.floats(0, 0.99), st.floats(0, 1))
 def test_the_last_resort_is_last_whatever_the_others_are(used, quality):
     sources = [deployment("embedded/small", 1.0, last_resort=True), deployment("groq/other", quality)]
