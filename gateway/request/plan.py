@@ -26,7 +26,7 @@ from gateway.routing.affinity import LONG, Sessions
 from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
 from gateway.routing.prices import Price
-from gateway.routing.rank import Bid, full, price_of, score
+from gateway.routing.rank import TYPICAL, Bid, full, price_of, score
 from gateway.routing.talents import Talents
 from gateway.words import Call, Deployment, Exclusion, Wants
 from providers.failures import ProviderFailure, Superseded
@@ -58,7 +58,10 @@ What a deployment is worth less that thinks before a small answer, where the bes
 be nothing but thoughts is poor, but what others need more would be lost to them.
 """
 _DEAR = 0.3
-"""The price from which a deployment is left to those that need it more: it would be used up a little before its time."""
+"""
+The price of a request of typical size from which a deployment is left to those that need it more: it would be used up a
+little before its time. However small a call, many of them use up what is dear.
+"""
 
 
 _Row = tuple[tuple[int, int], float, int, Deployment]
@@ -264,7 +267,7 @@ def _fits_badly(deployment: Deployment, call: Call, view: View) -> bool:
 def _worth_less(poor: list[_Row], scored: list[_Row], call: Call, view: View, now: float) -> Iterator[_Row]:
     """The rows of *poor*, which fit badly, less what that makes of them beside those that are *scored*."""
     best = min(scored, key=itemgetter(1), default=None)
-    dear = best is not None and price_of(best[-1], view.prices(now), now, call.tokens)[0] >= _DEAR
+    dear = best is not None and price_of(best[-1], view.prices(now), now, TYPICAL)[0] >= _DEAR
     for preference, value, place, deployment in poor:
         cut = is_cramped(deployment, call, expected(call, deployment.model, view.calibration))
         yield preference, value + (_THINKS if dear and not cut else _BADLY), place, deployment

@@ -17,7 +17,7 @@ from gateway.routing.prices import Price
 from gateway.routing.talents import LastWays, unneeded
 from gateway.words import Candidate, Deployment, Exclusion, Preference
 
-_TYPICAL = 1000.0
+TYPICAL = 1000.0
 """Tokens of a request that costs what the price of a bucket of tokens says; others cost in proportion."""
 
 _FREED_SOON = 1.0
@@ -96,7 +96,7 @@ def price_of(
         if price.price or price.steps:
             here = price.price - price.fall * (now - price.at)
             if here > 0 and bucket.unit != "requests":
-                here *= tokens / _TYPICAL
+                here *= tokens / TYPICAL
             if price.steps:
                 here += price.displaced(tokens)
             if here > dearest:  # noqa: PLR1730 - max() would double what ranking costs
