@@ -46,7 +46,6 @@ from gateway.events import Announcer, Event, Observer, StoreChanged
 from gateway.observe.metrics import Metrics
 from gateway.observe.usage import Costs
 from gateway.observe.webhook import Webhook
-from gateway.private_files import private_file
 from gateway.quota.exchange import Store, StoreFailure
 from gateway.quota.ledger import Condition, Ledger
 from gateway.quota.sqlite import EmbeddedStore
@@ -59,6 +58,7 @@ from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
 from gateway.routing.prices import Prices
 from gateway.settings import BadSettings, Settings
+from gateway.state.private_files import private_file
 from gateway.state.sqlite import SqliteState
 from gateway.state.store import StateBackend, StateFailure, StateStore
 from gateway.words import TooLong

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gateway.api.anthropic_stream import EventWriter, event, stop_reason, usage_of
-from gateway.api.http import Ready
+from gateway.api.http import Ready, Unrendered
 from gateway.api.neutral import Number, WholeCall, chat_of, effort_of, whole_number
 from gateway.api.openai import decoded
 from gateway.api.options import Options
@@ -345,27 +345,13 @@ def _blocks(message: AnswerMessage, *, thinks: bool) -> list[dict[str, Any]]:
     return blocks
 
 
-class CountTokens(_Errors):
+class CountTokens(_Errors, Unrendered):
     """How long a message request is: an upper estimate, for each model counts otherwise."""
 
     path: ClassVar[str] = "/v1/messages/count_tokens"
     expects: ClassVar[str] = "a message request"
-    stream_type: ClassVar[str] = ""
-    comment: ClassVar[bytes] = b""
 
     def parse(self, body: bytes, options: Options) -> Ready:
         """The count itself."""
         _, asked = _asked(body)
         return Ready(encode({"input_tokens": chat_of(asked, options).prompt_tokens}))
-
-    def render_whole(self, whole: Any) -> bytes:
-        """Nothing is asked of a model."""
-        raise NotImplementedError
-
-    def render_event(self, step: Step) -> bytes:
-        """Nor does it come as a stream."""
-        raise NotImplementedError
-
-    def render_end(self) -> bytes:
-        """Nor has it an end."""
-        raise NotImplementedError

@@ -19,7 +19,7 @@ from litestar.types import ASGIApp
 
 from gateway.api import gemini_request as read
 from gateway.api.auth import Authenticator
-from gateway.api.http import Host, Ready, Surface, serving
+from gateway.api.http import Host, Ready, Surface, Unrendered, serving
 from gateway.api.neutral import (
     Abilities,
     StreamedAnswer,
@@ -71,7 +71,7 @@ def render_error(error: GatewayError) -> bytes:
     return encode({"error": told})
 
 
-class _Surface:
+class _Surface(Unrendered):
     """What all verbs share."""
 
     path: ClassVar[str] = "/v1beta/models"
@@ -86,18 +86,6 @@ class _Surface:
 
     def render_broken(self, error: GatewayError) -> bytes:
         return render_error(error)
-
-    def render_whole(self, whole: Any) -> bytes:
-        """What a model says to this verb; not each asks one."""
-        raise NotImplementedError
-
-    def render_event(self, step: Step) -> bytes:
-        """A step of a stream; not each verb streams."""
-        raise NotImplementedError
-
-    def render_end(self) -> bytes:
-        """The end of a stream."""
-        raise NotImplementedError
 
 
 class GenerateContent(_Surface):

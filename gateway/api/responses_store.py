@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from gateway.clock import Clock
-from gateway.private_files import private_file
+from gateway.state.private_files import private_file
 
 KEPT_FOR = 24 * 3600.0
 """Seconds after its last use for which a response is kept."""

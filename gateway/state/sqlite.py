@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from gateway.clock import Clock
 from gateway.events import Event, StateSetAside
-from gateway.private_files import private_file
+from gateway.state.private_files import private_file
 from gateway.state.store import StateFailure
 
 _BUSY = 0.5
