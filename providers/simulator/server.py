@@ -63,7 +63,10 @@ async def listening(settings: uvicorn.Config) -> AsyncIterator[str]:
         raise RuntimeError("the application did not start")
     # On a socket that it did not make itself asyncio may leave Nagle's algorithm on: forty milliseconds for each answer.
     server = await asyncio.get_running_loop().create_server(
-        lambda: protocol(config=settings, server_state=state, app_state=life.state), "127.0.0.1", 0
+        lambda: protocol(config=settings, server_state=state, app_state=life.state),
+        "127.0.0.1",
+        0,
+        backlog=settings.backlog,
     )
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
