@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gateway.api.anthropic_stream import EventWriter, event, stop_reason, usage_of
-from gateway.api.http import Ready, Unrendered
-from gateway.api.neutral import Number, WholeCall, chat_of, effort_of, whole_number
+from gateway.api.http import Ready
+from gateway.api.neutral import Number, Unrendered, WholeCall, chat_of, effort_of, whole_number
 from gateway.api.openai import decoded
 from gateway.api.options import Options
 from gateway.words import Call, GatewayError, TooLong

@@ -19,10 +19,11 @@ from litestar.types import ASGIApp
 
 from gateway.api import gemini_request as read
 from gateway.api.auth import Authenticator
-from gateway.api.http import Host, Ready, Surface, Unrendered, serving
+from gateway.api.http import Host, Ready, Surface, serving
 from gateway.api.neutral import (
     Abilities,
     StreamedAnswer,
+    Unrendered,
     WholeCall,
     abilities_of,
     all_served,

@@ -87,22 +87,6 @@ class Surface(Protocol):
         """What ends a stream that is not complete."""
 
 
-class Unrendered:
-    """What a surface need not say that asks no model (its ``parse`` is Ready), or never asks one for a stream."""
-
-    stream_type: str = ""
-    comment: bytes = b""
-
-    def render_whole(self, whole: Any) -> bytes:
-        raise NotImplementedError
-
-    def render_event(self, step: Step) -> bytes:
-        raise NotImplementedError
-
-    def render_end(self) -> bytes:
-        raise NotImplementedError
-
-
 class Host(Struct, frozen=True):
     """What requests are served with."""
 

@@ -15,7 +15,7 @@ from gateway.api.openai import chat_call, chat_fields, decoded, embed_call, rout
 from gateway.api.options import Options
 from gateway.request.engine import Engine
 from gateway.words import Call, Deployment, Wants
-from providers.chat import Chunk, decode_fields, encode
+from providers.chat import Chunk, Step, decode_fields, encode
 from providers.dialect import Operation
 from providers.embeddings import decode_embedding_request
 
@@ -69,6 +69,22 @@ def effort_of(budget: float) -> str:
     if budget <= 0:
         return "none"
     return "low" if budget <= 1024 else "medium" if budget <= 8192 else "high"
+
+
+class Unrendered:
+    """What a surface need not say that asks no model (its ``parse`` is Ready), or never asks one for a stream."""
+
+    stream_type: str = ""
+    comment: bytes = b""
+
+    def render_whole(self, whole: Any) -> bytes:
+        raise NotImplementedError
+
+    def render_event(self, step: Step) -> bytes:
+        raise NotImplementedError
+
+    def render_end(self) -> bytes:
+        raise NotImplementedError
 
 
 class CallIds:
