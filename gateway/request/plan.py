@@ -266,6 +266,8 @@ def _fits_badly(deployment: Deployment, call: Call, view: View) -> bool:
 
 def _worth_less(poor: list[_Row], scored: list[_Row], call: Call, view: View, now: float) -> Iterator[_Row]:
     """The rows of *poor*, which fit badly, less what that makes of them beside those that are *scored*."""
+    if not poor:
+        return
     best = min(scored, key=itemgetter(1), default=None)
     dear = best is not None and price_of(best[-1], view.prices(now), now, TYPICAL)[0] >= _DEAR
     for preference, value, place, deployment in poor:
