@@ -25,7 +25,7 @@ def call(*models: str, deadline: float = 0.0, default_output: int = 1024, **more
         "capabilities": capabilities_of(view),
         "parameters": parameters_of(view, fields),
     }
-    made = {
+    made: dict[str, Any] = {
         "id": "r",
         "prompt_tokens": text_tokens(view, fields) + media,
         "output_tokens": min(view.output_tokens or default_output, default_output) * (view.n or 1),

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -24,7 +25,8 @@ REDIS = "redis:7"
 class Server(Protocol):
     """A Redis at *port* of this machine, which stays the same when it is started again."""
 
-    port: int
+    @property
+    def port(self) -> int: ...
 
     @property
     def url(self) -> str: ...
@@ -168,8 +170,12 @@ def cluster(count: int = 3) -> Iterator[list[Local]]:
         argv = ["redis-cli", "--cluster", "create", *members, "--cluster-yes"]
         subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, timeout=30)
         for node in nodes:
-            until(lambda node=node: "cluster_state:ok" in node.cli("cluster", "info"))
+            until(partial(_is_whole, node))
         yield nodes
+
+
+def _is_whole(node: Local) -> bool:
+    return "cluster_state:ok" in node.cli("cluster", "info")
 
 
 @contextmanager

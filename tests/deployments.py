@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from gateway.catalog.catalog import Catalog
 from gateway.quota.buckets import Bucket
@@ -12,7 +13,7 @@ from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
 from gateway.routing.prices import Price
 from gateway.settings import Settings, Virtual
-from gateway.state.store import StateStore
+from gateway.state.store import StateBackend, StateStore
 from gateway.words import Deployment, FreeProof
 from providers.client import Provider
 from providers.dialect import Account, Target
@@ -21,6 +22,8 @@ from tests.payloads import SPECS
 from tests.unit.test_client import Canned, Wire
 
 NOW = 1_795_440_000.0
+NO_BACKEND = cast(StateBackend, None)
+"""For a state that nobody starts: it is never asked."""
 PROOF = FreeProof("plan", "free plan", "", 0, 1e12)
 
 
@@ -48,7 +51,7 @@ def catalog(*deployments: Deployment, virtual: Mapping[str, Virtual] | None = No
         virtual={"auto:tools": Virtual(needs=("tools",)), **(virtual or {})},
     )
     clock = FakeClock(NOW)
-    made = Catalog(settings, StateStore(None, clock))
+    made = Catalog(settings, StateStore(NO_BACKEND, clock))
     for name in dict.fromkeys(d.provider.name for d in deployments):
         made.swap(name, [d for d in deployments if d.provider.name == name], NOW)
     return made
@@ -56,7 +59,7 @@ def catalog(*deployments: Deployment, virtual: Mapping[str, Virtual] | None = No
 
 def unshared() -> Health:
     """Of a gateway that has nobody to tell."""
-    return Health(StateStore(None, FakeClock()), "me")
+    return Health(StateStore(NO_BACKEND, FakeClock()), "me")
 
 
 def view(

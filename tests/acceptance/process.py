@@ -123,7 +123,7 @@ def typed(*arguments: str, home: Path, out: Path, err: Path, **variables: str) -
 
 
 def run(
-    *arguments: str, home: Path, timeout: float = 60, start: Start = born, **variables: str
+    *arguments: str, home: Path, timeout: float = 60, start: Start = born, **variables: Any
 ) -> subprocess.CompletedProcess[str]:
     """``freeway`` with *arguments*, to its end."""
     with TemporaryDirectory() as folder:
@@ -137,7 +137,7 @@ def run(
 
 
 @contextmanager
-def serving(home: Path, start: Start = born, **variables: str) -> Iterator[tuple[str, Running, Path]]:
+def serving(home: Path, start: Start = born, **variables: Any) -> Iterator[tuple[str, Running, Path]]:
     """``freeway serve`` on a free port: its origin, its process, and the file with all that it says."""
     log = home / "serve.log"
     log.unlink(missing_ok=True)

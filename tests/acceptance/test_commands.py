@@ -81,7 +81,7 @@ def test_quota_tells_of_each_account_and_lifts_a_close(others, tmp_path: Path):
     pinned = {**ASK, "model": "groq/qwen/qwen3.8-27b"}
     bucket = "groq/qwen/qwen3.8-27b/requests/day"
     with serving(tmp_path, **variables) as (origin, _, _):
-        asking = {"json": pinned, "timeout": 20, "headers": {"x-freeway-max-wait": "0"}}
+        asking: dict[str, Any] = {"json": pinned, "timeout": 20, "headers": {"x-freeway-max-wait": "0"}}
         while (asked := httpx.post(f"{origin}/v1/chat/completions", **asking)).status_code == 503:
             assert "just started" in asked.text
         assert asked.status_code == 429
@@ -98,7 +98,7 @@ def test_quota_tells_of_each_account_and_lifts_a_close(others, tmp_path: Path):
     assert "count: answer headers" in shown
 
 
-def _quota(home: Path, variables: dict[str, str], *more: str) -> list[dict[str, Any]]:
+def _quota(home: Path, variables: dict[str, Any], *more: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(run("quota", "--json", *more, home=home, **variables).stdout)
     return found
 
@@ -385,7 +385,7 @@ def test_an_account_that_was_charged_is_told_everywhere_until_a_person_lets_it_i
     thread = threading.Thread(target=lambda: asyncio.run(keep()))
     thread.start()
     assert ready.wait(10)
-    variables = world.environment(origins[0])
+    variables: dict[str, Any] = world.environment(origins[0])
     try:
         well = run("check", home=tmp_path, COLUMNS="200", **variables)
         with serving(tmp_path, **variables) as (origin, _, log):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -86,7 +87,7 @@ async def test_the_first_call_gets_an_answer(language: str, tmp_path: Path):
     assert "You said: Say hello." in answered
 
 
-async def _run(command: list[str], home: Path, variables: dict[str, str]) -> str:
+async def _run(command: list[str], home: Path, variables: dict[str, Any]) -> str:
     """*command* against a gateway on a free port; what it printed."""
 
     def act() -> str:

@@ -91,7 +91,8 @@ async def measure(say: Callable[[str], None], count: int) -> None:
         home = Path(folder)
         (home / "own.toml").write_text(ROOMY)
         async with serve(world) as origin:
-            gateway = serving(home, FREEWAY_CONFIG=str(home / "own.toml"), **world.environment(origin))
+            variables: dict[str, Any] = world.environment(origin)
+            gateway = serving(home, FREEWAY_CONFIG=str(home / "own.toml"), **variables)
             base_url, process, _ = await asyncio.to_thread(gateway.__enter__)
             try:
                 say(

@@ -64,7 +64,7 @@ def _able(call: Call, tried: Tried, view: View, now: float) -> tuple[Plan, list[
 def _ordered(key: Callable[[Deployment, Mapping[str, Any]], Any]) -> Policy:
     def policy(call: Call, tried: Tried, view: View, now: float) -> Plan:
         ours, able = _able(call, tried, view, now)
-        return structs.replace(ours, ranked=sorted(able, key=lambda d: key(d, view.prices())), full=[])
+        return structs.replace(ours, ranked=sorted(able, key=lambda d: key(d, view.prices(now))), full=[])
 
     return policy
 

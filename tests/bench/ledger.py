@@ -91,9 +91,10 @@ async def of_ledger(store: Store, count: int) -> list[tuple[str, float, float]]:
     async def together() -> None:
         await asyncio.gather(*(gathered() for _ in range(TOGETHER)))
 
+    each, among = await cost(together, CALLS // TOGETHER)
     found = [
         ("reserve and settle, gathered", *await cost(gathered)),
-        (f"the same, {TOGETHER} at a time", *(each / TOGETHER for each in await cost(together, CALLS // TOGETHER))),
+        (f"the same, {TOGETHER} at a time", each / TOGETHER, among / TOGETHER),
         ("reserve and settle, apart", *await cost(apart)),
     ]
     await ledger.aclose()
@@ -155,20 +156,20 @@ async def measure(folder: Path, url: str | None) -> Iterator[tuple[str, str, flo
     rows: list[tuple[str, str, float, float]] = []
     for count in SIZES:
         what = f"{count} bucket{'s' if count > 1 else ''}"
-        for title, *figures in await of_ledger(EmbeddedStore(folder / f"{count}.sqlite"), count):
-            rows.append((f"embedded, {what}", title, *figures))
+        for title, cpu, waits in await of_ledger(EmbeddedStore(folder / f"{count}.sqlite"), count):
+            rows.append((f"embedded, {what}", title, cpu, waits))
         rows.append((f"limits in memory, {what}", "one hit each", *await of_limits(MemoryStorage(), count)))
         if url:
-            for title, *figures in await of_ledger(open_store(url), count):
-                rows.append((f"Redis, {what}", title, *figures))
+            for title, cpu, waits in await of_ledger(open_store(url), count):
+                rows.append((f"Redis, {what}", title, cpu, waits))
             storage = RedisStorage(f"async+{url}", implementation="redispy")
             rows.append((f"limits in Redis, {what}", "one hit each", *await of_limits(storage, count)))
             rows.append((f"Redis, {what}", "a bare round trip, as many keys", *await of_bare_trip(url, count)))
-    for title, *figures in await of_history(lambda: EmbeddedStore(folder / "history.sqlite")):
-        rows.append(("embedded", title, *figures))
+    for title, cpu, waits in await of_history(lambda: EmbeddedStore(folder / "history.sqlite")):
+        rows.append(("embedded", title, cpu, waits))
     if url:
-        for title, *figures in await of_history(lambda: open_store(url)):
-            rows.append(("Redis", title, *figures))
+        for title, cpu, waits in await of_history(lambda: open_store(url)):
+            rows.append(("Redis", title, cpu, waits))
     return iter(rows)
 
 

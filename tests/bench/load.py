@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -218,6 +219,10 @@ async def tell(port: int, path: str) -> int:
         return int((await line.ask(f"GET {path} HTTP/1.1\r\n\r\n".encode())).body)
 
 
+def _itself(line: Line) -> Line:
+    return line
+
+
 @asynccontextmanager
 async def _lines(port: int, count: int, seconds: float) -> AsyncIterator[list[Line]]:
     """*count* connections, for *seconds* and some patience. Raises OSError if no server listens."""
@@ -225,7 +230,7 @@ async def _lines(port: int, count: int, seconds: float) -> AsyncIterator[list[Li
     try:
         async with asyncio.timeout(seconds + _PATIENCE):
             for line in opened:
-                await asyncio.get_running_loop().create_connection(lambda line=line: line, "127.0.0.1", port)
+                await asyncio.get_running_loop().create_connection(partial(_itself, line), "127.0.0.1", port)
             yield list(opened)
     except TimeoutError as exc:
         raise WrongAnswer(f"no answer within {seconds + _PATIENCE:g} s") from exc

@@ -18,6 +18,7 @@ from scipy.sparse import coo_array
 
 from gateway.quota.buckets import Bucket, calendar_window
 from gateway.words import GatewayError
+from providers.chat import Whole
 from providers.simulator.world import World
 from tests.bench.harvest import before
 from tests.bench.traces import DAY, DAYS, MINUTE, START, WAIT, Kind, Trace
@@ -49,7 +50,7 @@ async def _able(gateway: Inside, kind: Kind, trace: Trace) -> dict[str, tuple[tu
         except GatewayError:
             continue
         whole = answer.reply.whole
-        assert whole is not None
+        assert isinstance(whole, Whole)
         usage = whole.completion.usage
         assert usage is not None
         slow = d.provider.name in trace.seconds

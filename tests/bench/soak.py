@@ -25,10 +25,9 @@ from msgspec import Struct
 from gateway import settings as s
 from gateway.app import create_app
 from gateway.cli import shipped_config
-from gateway.commands.demo import listening
 from gateway.commands.server import Connections, protocol
 from providers.simulator.brain import Saying
-from providers.simulator.server import serve
+from providers.simulator.server import listening, serve
 from providers.simulator.world import World
 
 ASK = b'{"model": "auto", "stream": true, "messages": [{"role": "user", "content": "Tell me a story."}]}'

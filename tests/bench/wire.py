@@ -51,7 +51,7 @@ def request(model: str, *, size: int = 0, stream: bool = False) -> bytes:
 
 async def write(folder: Path) -> None:
     """Write all that ``upstream.c`` needs to *folder*."""
-    routes = []
+    routes: list[str] = []
 
     def play(route: str, **parts: bytes) -> None:
         name = f"route-{len(routes)}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from math import inf
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as NoConnection
@@ -93,7 +94,7 @@ class Replicas:
         self.told: list[Condition] = []
         self.freed = [0] * count
         self.lines = [Line(url) for _ in range(count)]
-        self.stores = [SharedStore(line, own_time=False) for line in self.lines]
+        self.stores = [SharedStore(cast(Any, line), own_time=False) for line in self.lines]
         self.ledgers = [
             Ledger(
                 store,
@@ -101,7 +102,7 @@ class Replicas:
                 buckets=lambda: BUCKETS,
                 tell=self.told.append,
                 replicas=least,
-                freed=lambda number=number: self._count_freed(number),
+                freed=partial(self._count_freed, number),
             )
             for number, store in enumerate(self.stores)
         ]

@@ -370,7 +370,7 @@ class TestAnAnswer:
 
     def test_with_calls_finishes_with_them(self):
         (choice,) = read("gemini_generate_tools.json").choices
-        (call,) = choice.message.tool_calls or ()
+        (call,) = choice.message.tool_calls or []
 
         assert choice.finish_reason == "tool_calls"
         assert choice.message.content is None
@@ -380,7 +380,7 @@ class TestAnAnswer:
 
     def test_keeps_the_id_that_a_call_has(self):
         content = event({"functionCall": {"id": "mine", "name": "now", "args": None}}, finishReason="STOP")
-        (call,) = DIALECT.read(target(), asked(), content).completion.choices[0].message.tool_calls or ()
+        (call,) = DIALECT.read(target(), asked(), content).completion.choices[0].message.tool_calls or []
 
         assert (call.id, call.function.arguments) == ("mine", "{}")
 
@@ -448,7 +448,7 @@ class TestAStream:
 
     def test_has_a_place_and_an_id_of_its_own_for_each_call(self):
         steps = streamed(body("google/gemini_stream_tools.sse"))
-        calls = [call for step in steps for choice in step.chunk.choices for call in choice.delta.tool_calls or ()]
+        calls = [call for step in steps for choice in step.chunk.choices for call in choice.delta.tool_calls or []]
         reasons = [choice.finish_reason for step in steps for choice in step.chunk.choices]
 
         assert [call.index for call in calls] == [0, 1]

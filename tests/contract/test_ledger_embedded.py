@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -190,6 +191,7 @@ def test_what_a_killed_process_had_in_flight_is_given_back_by_the_next_that_star
     ]
     try:
         for holder in holders:
+            assert holder.stdout
             assert holder.stdout.readline() == b"held\n"
         while_they_live = asyncio.run(used(path, FLYING))
         holders[0].kill()
@@ -198,8 +200,7 @@ def test_what_a_killed_process_had_in_flight_is_given_back_by_the_next_that_star
     finally:
         for holder in holders:
             holder.kill()
-            holder.wait()
-            holder.stdout.close()
+            holder.communicate()
 
     assert (while_they_live, after_one_died) == (2.0, 1.0)
     assert asyncio.run(used(path, FLYING)) == 0.0
@@ -240,11 +241,13 @@ async def longest_pause(work) -> float:
 
 async def test_a_slow_disk_makes_reservations_wait_and_nothing_else(tmp_path):
     ledger = opened(tmp_path / "ledger.sqlite")
-    ledger._journal._store._db = Slow(ledger._journal._store._db, 0.3)
+    store: Any = ledger._journal._store
+    store._db = Slow(store._db, 0.3)
 
     async def many() -> None:
         held = await asyncio.gather(*(ledger.reserve([Offer("d", (MANY,), Cost(1))]) for _ in range(100)))
         for one in held:
+            assert isinstance(one, Reservation)
             ledger.settle(one, Cost(1))
         await ledger.flush()
 
@@ -267,7 +270,8 @@ async def test_a_file_that_another_process_holds_stalls_nothing_either(tmp_path)
 async def test_a_commit_that_failed_leaves_no_debit_in_what_is_known(tmp_path):
     ledger = opened(tmp_path / "ledger.sqlite", FakeClock())
     await ledger.reserve([Offer("d", (MINUTE,), Cost(1))])
-    slow = ledger._journal._store._db = Slow(ledger._journal._store._db)
+    store: Any = ledger._journal._store
+    slow = store._db = Slow(store._db)
     slow.failure = "disk is full"
 
     held = [await ledger.reserve([Offer("d", (MINUTE,), Cost(1))]) for _ in range(12)]
@@ -286,20 +290,21 @@ async def test_what_is_known_is_never_the_stores_own(tmp_path):
     for _ in range(2):
         await ledger.reserve([Offer("d", (MINUTE,), Cost(1))])
 
-    assert ledger.cache.levels[MINUTE.key][1] is not ledger._journal._store._levels[MINUTE.key]
+    assert ledger.cache.levels[MINUTE.key][1] is not cast(Any, ledger._journal._store)._levels[MINUTE.key]
     await ledger.aclose()
 
 
 async def test_requests_that_come_together_are_debited_in_one_transaction(tmp_path):
     ledger = opened(tmp_path / "ledger.sqlite", FakeClock())
-    commits, exchange = 0, ledger._journal._store.exchange
+    store: Any = ledger._journal._store
+    commits, exchange = 0, store.exchange
 
     async def counted(*args):
         nonlocal commits
         commits += 1
         return await exchange(*args)
 
-    ledger._journal._store.exchange = counted
+    store.exchange = counted
     await asyncio.gather(*(ledger.reserve([Offer("d", (MANY,), Cost(1))]) for _ in range(50)))
 
     assert commits <= 2

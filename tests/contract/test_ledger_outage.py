@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -158,7 +158,7 @@ async def test_nothing_is_left_alone_for_one_that_ended(start):
 async def test_one_that_starts_while_the_store_is_away_goes_by_the_replicas_it_was_told_of(redis_server):
     line = Line(redis_server.url)
     line.cut = True
-    ledger = Ledger(SharedStore(line, own_time=False), FakeClock(NOON), buckets=lambda: BUCKETS, replicas=4)
+    ledger = Ledger(SharedStore(cast(Any, line), own_time=False), FakeClock(NOON), buckets=lambda: BUCKETS, replicas=4)
     await ledger._journal.look()
 
     held = 0
@@ -259,7 +259,7 @@ def _asks(*buckets: Bucket) -> list[Ask]:
 async def test_a_call_that_is_repeated_changes_nothing_and_hears_the_same(redis_server):
     async with Redis.from_url(redis_server.url) as client:
         await client.flushall()
-    store = SharedStore(Line(redis_server.url), own_time=False)
+    store = SharedStore(cast(Any, Line(redis_server.url)), own_time=False)
     entries = [Entry(DAY, Correct(3.0, NOON))]
     first = await store.exchange(entries, _asks(DAY, FLIGHT), (), NOON, nothing_withheld)
 
@@ -278,7 +278,7 @@ async def test_a_call_that_comes_after_it_was_given_up_is_not_done(redis_server)
     async with Redis.from_url(redis_server.url) as client:
         await client.flushall()
     line = Line(redis_server.url)
-    store = SharedStore(line, own_time=False)
+    store = SharedStore(cast(Any, line), own_time=False)
     line.cut = True
     with pytest.raises(StoreFailure):
         await store.exchange((), _asks(DAY), (), NOON, nothing_withheld)
@@ -438,7 +438,7 @@ async def test_a_store_that_lost_its_memory_gives_nothing_before_it_is_told(star
 
 @engine
 async def test_a_store_that_forgot_is_noticed_by_the_number_of_the_last_call(redis_server):
-    store = SharedStore(Line(redis_server.url), own_time=False)
+    store = SharedStore(cast(Any, Line(redis_server.url)), own_time=False)
     async with Redis.from_url(redis_server.url) as client:
         await client.flushall()
         await store.exchange((), _asks(DAY), (), NOON, nothing_withheld)
@@ -629,8 +629,8 @@ def test_a_journal_in_fewer_entries_counts_no_less(happened, bucket):
 
 async def test_a_journal_does_not_grow_with_the_requests(monkeypatch):
     monkeypatch.setattr("gateway.quota.journal.MOST_ENTRIES", 100)
-    store, clock = EmbeddedStore(None), FakeClock(NOON)
-    ledger = Ledger(store, clock)
+    store: Any = EmbeddedStore(None)
+    ledger = Ledger(store, FakeClock(NOON))
 
     async def away(*_: Any) -> Any:
         raise StoreFailure("away")
@@ -640,6 +640,7 @@ async def test_a_journal_does_not_grow_with_the_requests(monkeypatch):
     ledger._journal._most_entries = 100
     for _ in range(1000):
         held = await ledger.reserve([Offer("d", (many,), Cost(1))])
+        assert isinstance(held, Reservation)
         ledger.settle(held, Cost(1))
     assert len(ledger._journal.entries) <= 101
 

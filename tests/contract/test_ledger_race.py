@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -110,10 +111,14 @@ async def test_processes_never_take_one_too_many_nor_one_too_few(server, tmp_pat
     assert await levels(server) == expected
 
 
+def _begun_beyond(folder: Path, count: int) -> bool:
+    return begun(folder) > count
+
+
 async def test_processes_killed_in_mid_flight_leave_nothing_open_for_ever(server, tmp_path):
     with racing(server, tmp_path) as processes:
         for number, process in enumerate(processes[:3]):
-            until(lambda number=number: begun(tmp_path) > 100 * (number + 1))
+            until(partial(_begun_beyond, tmp_path, 100 * (number + 1)))
             os.kill(process.pid, signal.SIGKILL)
         until(lambda: all(process.poll() is not None for process in processes) or begun(tmp_path) >= 450)
         (tmp_path / "stop").touch()

@@ -101,6 +101,8 @@ async def test_replicas_with_skewed_clocks_agree(redis_server, client):
     for ledger, clock in zip(ledgers, clocks, strict=True):
         first = await ledger.reserve([Offer("d", (minute,), Cost(1))])
         second = await ledger.reserve([Offer("d", (midnight,), Cost(1))])
+        assert isinstance(first, NoRoom)
+        assert isinstance(second, NoRoom)
         assert first.opens_at - clock() == pytest.approx(60, abs=2)
         until_midnight = 86_400 - (now + 9 * 3600) % 86_400
         assert second.opens_at - clock() == pytest.approx(until_midnight, abs=2)
@@ -114,8 +116,10 @@ async def test_a_request_takes_one_trip_and_what_ended_before_goes_with_it(redis
     before = (await client.info("commandstats"))["cmdstat_evalsha"]["calls"]
 
     for _ in range(10):
+        assert isinstance(held, Reservation)
         ledger.settle(held, Cost(1))
         held = await ledger.reserve([Offer(name, (HOUR, DAY, FLIGHT), Cost(1)) for name in "abcd"])
+        assert isinstance(held, Reservation)
         ledger.refund(held)
         held = await ledger.reserve([Offer("d", (HOUR, DAY), Cost(1))])
 
@@ -127,6 +131,7 @@ async def test_every_key_is_small_and_expires(redis_server, client):
     ledger = Ledger(open_store(redis_server.url), FakeClock())
     for number in range(200):
         held = await ledger.reserve([Offer("d", (Bucket(**{**_fields(DAY), "limit": 1e6}), FLIGHT), Cost(1))])
+        assert isinstance(held, Reservation)
         ledger.settle(held, Cost(1))
         ledger.close(HOUR, 5, f"closed {number}")
     await ledger.reserve([Offer("d", (FLIGHT,), Cost(1))])

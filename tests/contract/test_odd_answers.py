@@ -222,7 +222,7 @@ def test_calls_of_a_whole_answer_have_all_that_clients_need(given_: dict[str, An
     """anomalyco/opencode#25925, OpenRouterTeam/ai-sdk-provider#310, elastic/kibana#207943"""
     other = {"id": "a", "type": "function", "function": {"name": "look", "arguments": ROME}}
     (choice,) = whole({"content": None, "tool_calls": [given_, other]}, "stop", "look").choices
-    first, second = choice.message.tool_calls or ()
+    first, second = choice.message.tool_calls or []
 
     assert (first.function.name, first.function.arguments, first.type) == ("look", expected, "function")
     assert first.id

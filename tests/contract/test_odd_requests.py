@@ -165,7 +165,7 @@ def test_instructions_keep_their_places_where_that_is_known_to_be_well():
 @pytest.mark.parametrize("provider", FAMILY)
 def test_null_is_the_same_as_absent(provider: str):
     """Servers that read types strictly refuse it (ggml-org/llama.cpp#25515); our own defaults hold as if nothing were said."""
-    nothing = dict.fromkeys(
+    nothing: dict[str, Any] = dict.fromkeys(
         (
             "temperature",
             "top_p",
@@ -201,7 +201,7 @@ def tools(*names: str) -> list[dict[str, Any]]:
 
 def test_a_name_that_gemini_refuses_goes_out_and_comes_back_as_another():
     """21st-dev/magic-mcp#34, cline/cline#7339"""
-    history = [
+    history: list[Any] = [
         {"role": "user", "content": "Build."},
         {"role": "assistant", "tool_calls": [call("c1", name=BUILDER)]},
         {"role": "tool", "tool_call_id": "c1", "content": "built"},
@@ -221,7 +221,7 @@ def test_a_name_that_gemini_refuses_goes_out_and_comes_back_as_another():
     }
     target = Target(account("google"), "gemini-3.5-flash")
     found = dialects.by_name("google").read(target, request, msgspec.json.encode(answer))
-    (called,) = found.completion.choices[0].message.tool_calls or ()
+    (called,) = found.completion.choices[0].message.tool_calls or []
     assert called.function.name == BUILDER
 
 
@@ -234,7 +234,7 @@ def test_gemini_is_offered_each_name_once():
 @pytest.mark.parametrize("provider", FAMILY)
 def test_a_name_that_openai_would_not_take_is_changed_the_same_everywhere(provider: str):
     names = ["mcp.server/look", "x" * 80, "look"]
-    history = [
+    history: list[Any] = [
         {"role": "user", "content": "hi"},
         {"role": "assistant", "tool_calls": [call("abcdefghi", name=names[0])]},
         {"role": "tool", "tool_call_id": "abcdefghi", "content": "3"},

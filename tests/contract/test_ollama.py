@@ -167,7 +167,7 @@ def test_an_answer():
 
 def test_a_tool_call_has_its_arguments_as_text_and_its_own_reason_to_finish():
     (choice,) = read("ollama_chat_tools.json").choices
-    (call,) = choice.message.tool_calls or ()
+    (call,) = choice.message.tool_calls or []
 
     assert choice.finish_reason == "tool_calls"
     assert (call.id, call.function.name) == ("call_x1", "get_weather")
@@ -188,7 +188,7 @@ def test_a_stream_says_thought_and_text_apart_and_ends_with_its_counts():
 
 def test_calls_of_a_stream_have_places_of_their_own():
     steps = streamed("ollama_chat_tools_stream.ndjson")
-    calls = [call for step in steps for c in step.chunk.choices for call in c.delta.tool_calls or ()]
+    calls = [call for step in steps for c in step.chunk.choices for call in c.delta.tool_calls or []]
 
     assert [(call.index, call.id) for call in calls] == [(0, "call_x1"), (1, "call_x2")]
     assert [c.finish_reason for step in steps for c in step.chunk.choices if c.finish_reason] == ["tool_calls"]
@@ -238,7 +238,7 @@ def listed(*answers: HttpResponse) -> Listing:
         for each in answers:
             discovery.send(each)
     except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
+        return stop.value
     raise AssertionError("it asked for more")
 
 
@@ -285,9 +285,9 @@ def test_a_call_is_read_whatever_its_arguments_are(arguments: Any, expected: str
     call = {"function": {"name": "get_time", "arguments": arguments}}
     answer = {"model": "m", "message": {"role": "assistant", "content": "", "tool_calls": [call]}, "done": True, **odd}
     data = msgspec.json.encode(answer)
-    (made,) = Ollama().read(target(), asked(), data).completion.choices[0].message.tool_calls or ()
+    (made,) = Ollama().read(target(), asked(), data).completion.choices[0].message.tool_calls or []
     reader = Ollama().reader(target(), asked())
-    (piece,) = reader.feed(data)[0].chunk.choices[0].delta.tool_calls or ()
+    (piece,) = reader.feed(data)[0].chunk.choices[0].delta.tool_calls or []
 
     assert (made.function.name, made.function.arguments) == ("get_time", expected)
     assert piece.function is not None
@@ -297,7 +297,11 @@ def test_a_call_is_read_whatever_its_arguments_are(arguments: Any, expected: str
 
 def test_the_list_tells_how_great_a_model_is():
     """The name does not: ``deepseek-r1:latest`` has 8 billion parameters and is made of qwen3 (ollama/ollama#8557)."""
-    row = {"model": "deepseek-r1:latest", "capabilities": ["completion"], "details": {"context_length": 131_072}}
+    row: dict[str, Any] = {
+        "model": "deepseek-r1:latest",
+        "capabilities": ["completion"],
+        "details": {"context_length": 131_072},
+    }
     row["details"] |= {"parameter_size": "8.2B", "family": "qwen3"}
     (model,) = listed(HttpResponse(200, {}, msgspec.json.encode({"models": [row]}))).models
 

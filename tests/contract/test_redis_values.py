@@ -89,6 +89,7 @@ async def test_an_odd_level_closes_its_bucket_until_what_it_counted_is_over_and_
     assert 0 < await client.ttl(f"{key}:aside") <= 86_400
     view = (await ledger.levels([bucket]))[bucket.key]
     assert view.closed_because == "its value could not be read"
+    assert view.closed_until
     clock.advance(view.closed_until - clock() - 0.5)
     assert isinstance(await _take(ledger, bucket), NoRoom)
     clock.advance(0.6)
@@ -255,6 +256,7 @@ async def test_what_one_gateway_gives_back_wakes_the_others_within_100_ms(redis_
     woken.clear()
 
     gave_back_at = loop_time()
+    assert isinstance(held[0], Reservation)
     one.settle(held[0], Cost(1.0))
     await eventually(lambda: woken, within=0.5)
 
@@ -276,6 +278,7 @@ async def test_a_cluster_wakes_others_too_and_one_that_is_gone_is_done_without()
         held = [await _take(one, FLIGHT) for _ in range(4)]
         assert isinstance(await _take(other, FLIGHT), NoRoom)
         woken.clear()
+        assert isinstance(held[0], Reservation)
         one.settle(held[0], Cost(1.0))
         await eventually(lambda: woken, within=0.5)
 
@@ -309,6 +312,7 @@ async def test_a_reservation_that_died_does_not_keep_a_provider_from_being_belie
             await replicas.take(1, DAY)  # which never end
         for _ in range(int(ALIVE) + 2):
             held = await replicas.take(0, DAY)
+            assert isinstance(held, Reservation)
             replicas.ledgers[0].refund(held)
             await replicas.look(0)
         ledger, asked_at = replicas.ledgers[0], replicas.clock()

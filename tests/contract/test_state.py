@@ -8,7 +8,8 @@ import stat
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -66,7 +67,7 @@ class Broken:
 
 async def test_one_tells_and_the_other_hears(backends, clock):
     one, other = (StateStore(backend, clock) for backend in backends)
-    heard: list[dict[str, bytes]] = []
+    heard: list[dict[str, Any]] = []
     other.watch("topic", Any, heard.append)
     await other.exchange()
 
@@ -407,11 +408,11 @@ async def test_a_watcher_that_raises_ends_no_exchange_and_keeps_nobody_else_from
         one.set("first", "a", number)
         one.set("second", "a", number)
         await one.exchange()
-        await passes(clock, lambda number=number: heard[-1] == {"a": number} and len(told) == number)
+        await passes(clock, lambda number=number: heard[-1] == {"a": number} and len(told) == number)  # type: ignore[misc]
     other.set("third", "a", 1)
     await passes(clock, lambda: not other._unsent["third"])
 
-    assert "a watcher's bug" in told[0].error
+    assert "a watcher's bug" in cast(Any, told[0]).error
     await background.stop()
 
 
@@ -578,7 +579,7 @@ def test_a_file_of_a_later_version_is_left_alone_and_told(tmp_path, clock):
     "damage", [b"this is no database, and was never one " * 200, b"SQLite format 3\0" + b"\xff" * 9000]
 )
 async def test_a_damaged_file_is_set_aside_told_and_replaced_when_we_start(tmp_path, clock, damage):
-    path, told = tmp_path / "memory.sqlite", []
+    path, told = tmp_path / "memory.sqlite", list[Any]()
     path.write_bytes(damage)
     backend = SqliteState(path, clock, told.append)
     await backend.write("topic", {"a": b"1"})
@@ -592,7 +593,7 @@ async def test_a_damaged_file_is_set_aside_told_and_replaced_when_we_start(tmp_p
 
 
 async def test_a_file_that_is_damaged_while_we_run_is_replaced_and_told_again_what_we_know(tmp_path, clock):
-    path, told = tmp_path / "memory.sqlite", []
+    path, told = tmp_path / "memory.sqlite", list[Any]()
     store = StateStore(SqliteState(path, clock, told.append), clock)
     store.watch("topic", int, lambda _: None)
     for number in range(300):
@@ -622,10 +623,10 @@ async def test_a_file_that_is_damaged_while_we_run_is_replaced_and_told_again_wh
 
 
 async def test_of_two_processes_that_find_the_damage_one_sets_the_file_aside(tmp_path, clock):
-    path, told = tmp_path / "memory.sqlite", []
+    path, told = tmp_path / "memory.sqlite", list[Any]()
     one, other = (SqliteState(path, clock, told.append) for _ in range(2))
     for backend in (one, other):
-        await backend._in_turn(lambda backend=backend: backend._start_anew(sqlite3.DatabaseError("damaged")))
+        await backend._in_turn(partial(backend._start_anew, sqlite3.DatabaseError("damaged")))
     await one.write("topic", {"a": b"1"})
 
     assert await other.read("topic") == {"a": b"1"}

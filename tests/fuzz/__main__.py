@@ -48,7 +48,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=ROOT / "config")
     parser.add_argument("--verbose", action="store_true", help="print a traceback of each kind")
     given = parser.parse_args()
-    found = {}
+    found: dict[str, tuple[int, int, str]] = {}
     if given.only != "requests":
         found |= run("answers", Answers(given.config).try_one, given.count, given.seed)
     if given.only != "answers":

@@ -155,6 +155,7 @@ class Answers:
                 if reply.whole is not None:
                     return _check_whole(reply.whole.data)
                 data = [step.data for step in reply.head]
+                assert reply.rest is not None
                 async for steps in reply.rest:
                     data += [step.data for step in steps]
                 return _check_chunks(data)

@@ -294,7 +294,7 @@ class Scene:
         store: Any = None,
         requests: str = "",
         more: str = "",
-        **environ: str,
+        **environ: Any,
     ) -> None:
         self.clock, self.sources = Clock(), sources
         own = folder / "own.toml"
@@ -304,7 +304,7 @@ class Scene:
             _World(sources),  # type: ignore[arg-type]
             self.clock,
             folder,
-            store=self._watched[0] if self._watched else None,  # type: ignore[arg-type]
+            store=self._watched[0] if self._watched else None,
             wire=Wire(sources, self.clock),
             FREEWAY_CONFIG=str(own),
             **environ,
@@ -329,7 +329,7 @@ class Scene:
     ) -> asyncio.Task[Told]:
         """Somebody asks now, and waits for capacity for so many seconds."""
         body = {"model": model, "max_tokens": 20, "messages": [{"role": "user", "content": tag}], **more}
-        headers = {"x-freeway-max-wait": f"{wait:g}", **({"x-freeway-trace": "true"} if trace else {})}
+        headers: dict[str, Any] = {"x-freeway-max-wait": f"{wait:g}", **({"x-freeway-trace": "true"} if trace else {})}
 
         async def asking() -> Told:
             came = self.clock()

@@ -138,7 +138,7 @@ async def told_in(story: Story, folder: Path, store: Any) -> tuple[list[Told], l
     asking = []
     for number, wish in sorted(enumerate(story.callers), key=lambda pair: pair[1].at):
         await scene.until(BEGIN + wish.at)
-        choice = {"provider": {"only": list(wish.only)}} if wish.only else {}
+        choice: dict[str, Any] = {"provider": {"only": list(wish.only)}} if wish.only else {}
         asking.append((number, scene.ask(f"caller {number}", wait=wish.wait, **choice)))
     await scene.told(*(task for _, task in asking))
     await scene.until(max(scene.clock(), BEGIN + SPAN))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ async def rush(scene: Scene, patience: Sequence[float], seconds: int = 120) -> l
     A caller comes each second, and leaves after as many seconds as its *patience* is, in turn: how long those waited who
     were served.
     """
-    asking = []
+    asking: list[Any] = []
     for second in range(seconds + 100):
         await scene.until(START + second)
         for came, stays, task in asking:
@@ -53,7 +54,7 @@ async def test_once_calls_are_lost_the_newest_are_served_at_once(tmp_path):
 async def test_as_long_as_none_is_lost_the_first_who_came_is_the_first_to_be_served(tmp_path):
     source = Source(name="local", quota=SLOT, slots=1, seconds=2.0)
     scene = await Scene(tmp_path, source).open()
-    asking = []
+    asking: list[Any] = []
     for _ in range(8):
         asking.append(scene.ask(f"{len(asking)}", wait=60.0))
         await scene.passes(1.0)

@@ -172,7 +172,7 @@ async def test_a_revoked_key_is_met_by_one_request_and_not_by_eleven_that_waited
     minutely = '[{ limit = "11/minute", window = "clock" }]'
     keyed = Source(name="keyed", models=("best-model", "best-other"), quota=minutely, seconds=0.1)
     scene = await Scene(tmp_path, keyed, more=PREFERRED).open()
-    asked = {"model": "keyed/best-model", "wait": 70.0}
+    asked: dict[str, Any] = {"model": "keyed/best-model", "wait": 70.0}
     await scene.told(*(scene.ask(f"takes the minute {n}", **asked) for n in range(11)))
     waiting = [scene.ask(f"waits {n}", **asked) for n in range(11)]
     await scene.passes(1.0)

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from typing import Any
 
 import httpx
 
@@ -19,7 +20,7 @@ CALLERS = 6
 GATEWAYS = sys.argv[1:]
 HEADERS = {"authorization": f"Bearer {os.environ['FREEWAY_API_KEY']}"}
 turn = itertools.count()
-calls = {"answered": 0, "elsewhere": 0, "wrong": [], "lost": []}
+calls: dict[str, Any] = {"answered": 0, "elsewhere": 0, "wrong": [], "lost": []}
 
 
 async def call(client: httpx.AsyncClient, nonce: str) -> None:

@@ -42,7 +42,7 @@ def site(image: str) -> Iterator[Site]:
     """The site after a minute in which everything went wrong once, while callers asked all the time."""
     with ExitStack() as stack:
         net = stack.enter_context(network())
-        command = ("redis-server", "--protected-mode", "no", "--bind", "*", "--save", "")
+        command: tuple[str, ...] = ("redis-server", "--protected-mode", "no", "--bind", "*", "--save", "")
         redis = stack.enter_context(running("--network", net, "--network-alias", "redis", "redis:7", *command))
         providers = stack.enter_context(simulator(image, net))
         options = [*variables(FREEWAY_REDIS_URL="redis://redis:6379/0"), "--health-interval", "1s"]

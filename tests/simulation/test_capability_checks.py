@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -18,14 +20,15 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 
 @pytest.fixture
 async def gateway(tmp_path) -> Inside:
-    world = World(FakeClock(), names=["groq"])
+    clock = FakeClock()
+    world = World(clock, names=["groq"])
     groq = world.providers["groq"]
     groq.models = [
         msgspec.structs.replace(model, json_schema=False)
         for model in groq.models
         if model.id in ("openai/gpt-oss-20b", "groq/compound")
     ]
-    made = Inside(world, world.clock, tmp_path)
+    made: Any = Inside(world, clock, tmp_path)
     await made.look("groq")
     made.groq = groq
     return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -50,8 +51,9 @@ class Stage:
 
 @pytest.fixture
 async def stage(tmp_path) -> AsyncIterator[Stage]:
-    world = World(FakeClock(), names=list(NAMES))
-    made = Stage(Inside(world, world.clock, tmp_path), world)
+    clock = FakeClock()
+    world = World(clock, names=list(NAMES))
+    made = Stage(Inside(world, clock, tmp_path), world)
     made.gateway.discovery.serve(made.background, InProcess(world))
     await eventually(lambda: all(made.fresh(name) for name in NAMES))
     await made.quiet()
@@ -112,7 +114,7 @@ async def test_an_entry_with_a_value_of_a_wrong_type_is_left_out_and_the_others_
 
     async def odd(self: Provider) -> Listing:
         listing = await discover(self)
-        wrong = Listed(id="openai/odd", context="131072")
+        wrong = Listed(id="openai/odd", context=cast(Any, "131072"))
         return msgspec.structs.replace(listing, models=(wrong, *listing.models))
 
     monkeypatch.setattr(Provider, "discover", odd)
@@ -126,8 +128,9 @@ async def test_an_entry_with_a_value_of_a_wrong_type_is_left_out_and_the_others_
 
 
 async def test_what_raises_at_the_first_list_does_not_keep_requests_waiting_for_it(tmp_path, monkeypatch):
-    world = World(FakeClock(), names=["groq"])
-    gateway = Inside(world, world.clock, tmp_path)
+    clock = FakeClock()
+    world = World(clock, names=["groq"])
+    gateway = Inside(world, clock, tmp_path)
     faulty(monkeypatch, KeyError("data"))
     gateway.engine.view.catalog.complete.clear()
     gateway.discovery.serve(gateway.parts.background, InProcess(world))

@@ -113,7 +113,7 @@ async def opened(tmp_path, clock) -> AsyncIterator[Open]:
 
     yield begin
     for bench in benches:
-        await eventually(lambda wire=bench.wire: not wire.open)  # no call is still open
+        await eventually(lambda bench=bench: not bench.wire.open)  # type: ignore[misc]  # no call is still open
 
 
 SEEN = {

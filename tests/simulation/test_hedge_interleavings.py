@@ -63,7 +63,7 @@ class Call:
 
 
 async def nothing() -> AsyncIterator[list[Step]]:
-    for steps in ():
+    for steps in list[list[Step]]():
         yield steps
 
 
@@ -76,12 +76,13 @@ class Stage:
         own = folder / "own.toml"
         own.write_text("".join(f"[provider.{name}]\nlimit_headers = []\nquota = {PLENTY}\n" for name in NAMES))
         self.gateway = Inside(World(self.clock, names=NAMES), self.clock, folder, FREEWAY_CONFIG=str(own))
-        self.gateway.engine.tell._observers = (self._hear,)
+        announcer: Any = self.gateway.engine.tell
+        announcer._observers = (self._hear,)
 
     async def open(self) -> None:
         await self.gateway.look(*NAMES)
         for name, provider in self.gateway.discovery._providers.items():
-            provider.send = lambda *_, name=name: self._send(name)
+            setattr(provider, "send", lambda *_, name=name: self._send(name))  # noqa: B010, mypy has no other way
         deployments = self.gateway.engine.view.catalog.deployments()
         self.models = tuple(next(d.name for d in deployments if d.provider.name == name) for name in NAMES)
 

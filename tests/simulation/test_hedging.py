@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -50,7 +51,8 @@ class Bench:
             if isinstance(event, Hedged):
                 self.hedges.append(event)
 
-        self.gateway.engine.tell._observers = (also,)
+        announcer: Any = self.gateway.engine.tell
+        announcer._observers = (also,)
 
     def ask(self, leave_after: int | None = None, wait: str = "30", model: str = "auto", **more) -> asyncio.Task[Heard]:
         body = {
@@ -60,7 +62,7 @@ class Bench:
             "provider": {"order": list(self.names)},
             **more,
         }
-        headers = {"x-freeway-max-wait": wait, "x-freeway-trace": "true"}
+        headers: dict[str, Any] = {"x-freeway-max-wait": wait, "x-freeway-trace": "true"}
         return asyncio.create_task(self.caller.ask(body, leave_after, **headers))
 
     def first_of(self, name: str) -> str:

@@ -8,6 +8,7 @@ import json
 import threading
 import tracemalloc
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -47,14 +48,14 @@ async def opened(folder: Path, clock: FakeClock) -> Inside:
 
 
 def roomy(world: World) -> World:
-    groq = world.providers["groq"]
+    groq: Any = world.providers["groq"]
     groq.limits = dict.fromkeys(groq.limits, 1e9)
     groq.brain = lambda view: Saying("word " * 30)
     return world
 
 
 def wire_of(gateway: Inside) -> Flowing:
-    return gateway.discovery._providers["groq"]._wire
+    return cast(Flowing, gateway.discovery._providers["groq"]._wire)
 
 
 async def leave(gateway: Inside, times: int) -> None:

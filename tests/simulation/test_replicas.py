@@ -23,10 +23,11 @@ class Leisurely(World):
 
     def __init__(self, *args, **more) -> None:
         super().__init__(*args, **more)
+        self.time: FakeClock = more["clock"] if "clock" in more else args[0]
         self.seconds: dict[str, float] = {}
 
     async def app(self, scope, receive, send) -> None:
-        self.clock.advance(self.seconds.get(scope["path"].split("/")[1], 0.0))
+        self.time.advance(self.seconds.get(scope["path"].split("/")[1], 0.0))
         await super().app(scope, receive, send)
 
 
@@ -154,23 +155,23 @@ async def test_without_a_store_each_trials_for_itself(world, begin):
     assert await all_ask(gateway) == [True]
 
 
-async def test_who_leaves_before_a_probe_is_sent_lets_the_next_go(world, begin, tmp_path):
+async def test_who_leaves_before_a_trial_is_sent_lets_the_next_go(world, begin, monkeypatch):
     state = SqliteState(None, world.clock)
     one = await begin(state)
     one.engine.view.health.failed(MODEL, "down", 5, world.clock())
     world.clock.advance(5)
-    claim, asking = state.claim, asyncio.Event()
+    asking = asyncio.Event()
 
     async def hangs(*_: object) -> bool:
         asking.set()
         return await asyncio.Future()
 
-    state.claim = hangs
+    monkeypatch.setattr(state, "claim", hangs)
     leaving = asyncio.create_task(one.answer(MODEL))
     await asking.wait()
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
-    state.claim = claim
+    monkeypatch.undo()
 
     levels = await one.ledger.levels(one.engine.view.catalog.buckets())
     assert {level.used for level in levels.values()} == {0.0}

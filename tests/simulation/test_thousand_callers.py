@@ -6,6 +6,7 @@ import asyncio
 import gc
 import tracemalloc
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,8 @@ ROOM = 20_000
 async def gateway(tmp_path) -> Inside:
     clock = FakeClock(1_795_440_000.0)  # the beginning of a minute
     world = World(clock, names=["groq"])
-    world.providers["groq"].limits = dict.fromkeys(world.providers["groq"].limits, 1e9)
+    groq: Any = world.providers["groq"]
+    groq.limits = dict.fromkeys(groq.limits, 1e9)
     own = tmp_path / "own.toml"
     own.write_text(
         f'[requests]\nmax_waiting = 2000\n[provider.groq]\nlimit_headers = []\nquota = [{{ limit = "{A_MINUTE}/minute", window = "clock" }}]\n'
@@ -68,7 +70,7 @@ async def test_each_is_served_or_told_the_truth(gateway):
     assert len(told) == len(everyone) - 300
     assert all(isinstance(error, NoCapacity) for error in told)
     # They were told in the minute that served the last of them, when it was known that the next is too late.
-    assert Counter(error.retry_after for error in told) == {60.0: len(told)}
+    assert Counter(error.retry_after for error in told if isinstance(error, NoCapacity)) == {60.0: len(told)}
     assert not [call for call in gateway.engine.view.catalog.deployments()[0].buckets if call.limit != A_MINUTE]
 
 

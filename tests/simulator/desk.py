@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -41,6 +41,7 @@ class Desk(Struct):
     async def ask(self, model: str = "", said: str = "hello", key: str = "", **more: Any) -> httpx.Response:
         """One question. *said* takes a token for four letters."""
         model, key = model or FREE[self.name], key or self.other.key or "none"
+        body: dict[str, Any]
         if self.name == "google":
             body = {"contents": [{"role": "user", "parts": [{"text": said}]}]}
             return await self.http.post(f"models/{model}:generateContent", json=body, headers={"x-goog-api-key": key})
@@ -84,5 +85,5 @@ async def opened(name: str, clock: FakeClock) -> AsyncIterator[Desk]:
     """The desk of the provider called *name*."""
     world = World(clock, names=[name])
     base = world.base_urls("http://sim")[name]
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=world.app), base_url=base) as http:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=cast(Any, world.app)), base_url=base) as http:
         yield Desk(name, world.providers[name], clock, http)

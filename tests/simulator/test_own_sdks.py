@@ -112,7 +112,7 @@ class Gemini:
 
     def _asked(self, model: str, tools: Any = None) -> dict[str, Any]:
         function = types.FunctionDeclaration(name="get_weather", description="here", parameters_json_schema=CITY)
-        offered = [types.Tool(function_declarations=[function])] if tools else None
+        offered: Any = [types.Tool(function_declarations=[function])] if tools else None
         return {"model": model, "contents": HELLO, "config": types.GenerateContentConfig(tools=offered)}
 
     def _heard(self, said: Said, piece: types.GenerateContentResponse) -> Said:
@@ -192,8 +192,8 @@ async def package(name: str, url: str, key: str) -> AsyncIterator[Any]:
         async with groq.AsyncGroq(base_url=base, api_key=key, max_retries=0, http_client=http) as groqs:
             yield Completions(groqs, asks_for_usage=False)
     else:
-        http = openai.DefaultAsyncHttpxClient(**PLAIN)
-        async with openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0, http_client=http) as openais:
+        plain = openai.DefaultAsyncHttpxClient(**PLAIN)
+        async with openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0, http_client=plain) as openais:
             always = ("openrouter", "mistral", "zai", "cerebras")
             yield Completions(openais, asks_for_usage=name not in always)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import msgspec
@@ -41,7 +41,7 @@ WEATHER = {
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
-def parsed(**body: Any) -> Call:
+def parsed(**body: Any) -> Any:
     return Messages().parse(encode(HELLO | body), options_of([], Requests(), ANYBODY, "me", "r", 0.0))
 
 
@@ -534,5 +534,5 @@ if importlib.util.find_spec("anthropic"):
         with pytest.raises(TheirNotFound) as caught:
             await anthropic.messages.create(**HELLO | {"model": "no-such-model"})
 
-        assert caught.value.body["error"]["type"] == "not_found_error"
-        assert caught.value.request_id.startswith("req_")
+        assert cast(Any, caught.value.body)["error"]["type"] == "not_found_error"
+        assert (caught.value.request_id or "").startswith("req_")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 from hypothesis import given
@@ -89,7 +91,7 @@ async def test_the_list_answers_a_head(client):
 
 
 async def test_a_bug_in_a_plain_route_is_told_and_its_traceback_is_heard_of(start, monkeypatch):
-    heard = []
+    heard: list[Any] = []
     demo = await start(("groq",), observers=[heard.append])
 
     async def broken(_: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -186,7 +186,7 @@ async def test_silence_is_broken_by_a_comment_each_time_it_has_lasted_and_not_be
         assert await anext(stream) == stage.kind.surface.comment.decode()
         clock.advance(10)
         assert await anext(stream) == stage.kind.surface.comment.decode()
-        await stream.aclose()
+        await cast(Any, stream).aclose()
     await eventually(lambda: cancelled(stage))
     await eventually(lambda: [event.outcome for event in stage.ended] == ["left"])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import ollama
@@ -300,8 +300,8 @@ def test_images_are_sent_on_and_none_may_be_sent():
 def test_embeddings_want_one_model_and_a_text():
     with pytest.raises(BadRequest, match="one model"):
         Embed().parse(b'{"model": "auto", "input": "a"}', options())
-    assert json.loads(Embed().parse(b'{"model": "m", "input": []}', options()).body)["embeddings"] == []
-    assert json.loads(OldEmbed().parse(b'{"model": "m", "prompt": ""}', options()).body) == {"embedding": []}
+    assert json.loads(cast(Any, Embed().parse(b'{"model": "m", "input": []}', options())).body)["embeddings"] == []
+    assert json.loads(cast(Any, OldEmbed().parse(b'{"model": "m", "prompt": ""}', options())).body) == {"embedding": []}
 
 
 # ── the properties ──

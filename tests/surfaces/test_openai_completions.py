@@ -13,14 +13,14 @@ from gateway.api.auth import ANYBODY
 from gateway.api.openai_completions import Completions
 from gateway.api.options import options_of
 from gateway.settings import Requests
-from gateway.words import BadRequest, Call
+from gateway.words import BadRequest
 from providers.chat import AnswerMessage, Choice, Chunk, ChunkChoice, Completion, Step, Whole, encode
 from providers.simulator.brain import Saying
 
 SAID = "You said: hello there"
 
 
-def parsed(**body: Any) -> Call:
+def parsed(**body: Any) -> Any:
     return Completions().parse(encode({"prompt": "hi"} | body), options_of([], Requests(), ANYBODY, "me", "r", 0.0))
 
 

@@ -54,7 +54,7 @@ class Stage:
         self.name, self.demo, self.client = name, demo, client
 
     async def ask(self, said: Any = "hello there", **more: Any) -> Any:
-        messages = said if isinstance(said, list) and "role" in said[0] else [{"role": "user", "content": said}]
+        messages: Any = said if isinstance(said, list) and "role" in said[0] else [{"role": "user", "content": said}]
         return await self.client.chat.completions.create(model="auto", messages=messages, **more)
 
 
@@ -155,7 +155,7 @@ async def test_a_picture_is_seen(stage: Stage):
 
 async def test_a_model_is_called_by_its_own_name(stage: Stage):
     listed = (await stage.client.models.list()).data
-    own = [model.id for model in listed if model.providers and not model.id.startswith("auto")]
+    own = [model.id for model in listed if model.to_dict().get("providers") and not model.id.startswith("auto")]
     answers = [
         await stage.client.chat.completions.with_raw_response.create(
             model=name, messages=[{"role": "user", "content": "hello there"}]

@@ -217,9 +217,8 @@ async def test_each_provider_hears_of_its_calls_and_its_own_reasoning_from_a_cli
             {"type": "function_call_output", "call_id": call["call_id"], "output": f"{n + 18} degrees"}
             for n, call in enumerate(calls)
         ]
-        heard = await client.responses.create(
-            model="auto", input=[{"role": "user", "content": "both"}, *items, *results], tools=[WEATHER], store=False
-        )
+        replayed: Any = [{"role": "user", "content": "both"}, *items, *results]
+        heard = await client.responses.create(model="auto", input=replayed, tools=[WEATHER], store=False)
 
     assert len({call["call_id"] for call in calls}) == len(calls) == 2
     assert "19 degrees" in heard.output_text

@@ -81,7 +81,7 @@ def talkative(provider: Simulated, status: int) -> Any:
 
     def refuse(why: str, model: object) -> None:
         message = f"you said {PROMPT!r} with {provider.key}"
-        raise Refusal(status, {"error": {"message": message, "code": status}}, {"x-you-sent": provider.key})
+        raise Refusal(status, {"error": {"message": message, "code": status}}, {"x-you-sent": provider.key or ""})
 
     return refuse
 

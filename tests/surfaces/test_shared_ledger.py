@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -32,7 +33,7 @@ async def health(demo) -> dict:
 
 
 async def test_a_gateway_answers_while_its_redis_is_not_there(start):
-    heard = []
+    heard: list[Any] = []
     demo = await start(("groq",), observers=[heard.append], FREEWAY_REDIS_URL="redis://user:hunter2@127.0.0.1:9/0")
     began = time.monotonic()
 
@@ -60,7 +61,7 @@ def test_an_address_that_is_none_of_redis_is_told(url):
 @pytest.mark.engine
 @pytest.mark.usefixtures("patient")
 async def test_gateways_on_one_redis_count_together_and_go_on_without_it(start):
-    heard = []
+    heard: list[Any] = []
     with containers.redis() as server:
         one = await start(("groq",), FREEWAY_REDIS_URL=server.url, observers=[heard.append])
         other = await start(("groq",), FREEWAY_REDIS_URL=server.url)

@@ -20,6 +20,7 @@ from gateway.api.options import Options, options_of
 from gateway.settings import Requests
 from gateway.words import BadRequest, Call
 from providers.chat import encode
+from providers.dialect import Request
 from providers.translation import image_of
 
 Conversation = list[dict[str, Any]]
@@ -131,6 +132,7 @@ def heard(call: Call | Ready) -> Conversation:
     assert isinstance(call, Call)
     calls: dict[str, dict[str, Any]] = {}
     turns: Conversation = []
+    assert isinstance(call.request, Request)
     for message in call.request.view.messages:
         if message.role == "user":
             images = [part.image_url for part in message.parts() if part.image_url is not None]
@@ -164,6 +166,8 @@ def test_a_conversation_with_tools_keeps_its_meaning(name, turns):
     first, second = (PARSERS[name](encode(SPELLED[name](turns))) for _ in range(2))
 
     assert heard(first) == meant
+    assert isinstance(first, Call)
+    assert isinstance(second, Call)
     assert first.request.fields == second.request.fields, "the same conversation has the same ids each time"
 
 
@@ -180,6 +184,7 @@ def test_no_model_is_any_and_a_count_may_be_written_as_a_fraction(name, body):
     call = PARSERS[name](encode(spelled | body))
 
     assert isinstance(call, Call)
+    assert isinstance(call.request, Request)
     assert (call.wants.models, call.request.view.max_tokens, call.request.view.top_k) == (("auto",), 100, 4)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 
 import pytest
+from msgspec import structs
 
 from gateway import settings as s
 from gateway.api.auth import ANYBODY, Authenticator
@@ -18,7 +19,7 @@ HERS = Client(name="her", key_sha256=sha256(b"fw-hers").hexdigest())
 
 def authenticator(key: str = "", *clients: Client, drain: Drain | None = None) -> Authenticator:
     settings = s.load(CONFIG, {"FREEWAY_API_KEY": key} if key else {}, CONFIG)
-    return Authenticator(s.msgspec.structs.replace(settings, client=list(clients)), drain or Drain())
+    return Authenticator(structs.replace(settings, client=list(clients)), drain or Drain())
 
 
 def admitted(by: Authenticator, *headers: tuple[str, str]) -> str:

@@ -103,7 +103,7 @@ def test_a_closed_bucket_stays_closed_until_its_instant(kind):
 )
 def test_a_pacific_day_is_as_long_as_it_is(day, hours):
     kind = bucket("calendar", calendar="day", zone="America/Los_Angeles")
-    noon = datetime(*day, 20, tzinfo=UTC).timestamp()
+    noon = datetime(day[0], day[1], day[2], 20, tzinfo=UTC).timestamp()
 
     assert b.window_end(kind, noon) - b.window_start(kind, noon) == hours * 3600
 

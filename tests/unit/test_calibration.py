@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from gateway.request import outcome
 from gateway.request import stream as relay
 from gateway.request.call import Offers
 from gateway.routing.calibration import MOST, Calibration
@@ -77,14 +79,14 @@ def test_images_are_reserved_for_in_full_whatever_is_known_of_text():
 
 
 def test_an_answer_teaches_unless_it_came_from_this_machine_or_to_an_image(monkeypatch):
-    monkeypatch.setattr(relay.outcome, "settle", lambda *_: None)
+    monkeypatch.setattr(outcome, "settle", lambda *_: None)
     engine = SimpleNamespace(view=SimpleNamespace(calibration=Calibration()))
     local = replace(deployment("ollama/m"), proof=FreeProof("local", "", "", 0, 1e12))
 
     def answered(one: Deployment, prompt_tokens: int, media_tokens: int = 0) -> float:
         asked = call(prompt_tokens=prompt_tokens, media_tokens=media_tokens)
         answer = SimpleNamespace(deployment=one, slot=None, call=asked)
-        relay._settle(answer, Usage(prompt_tokens=180), (), engine)
+        relay._settle(cast(Any, answer), Usage(prompt_tokens=180), (), cast(Any, engine))
         return engine.view.calibration.factor("m")
 
     assert answered(local, 100) == 1.0

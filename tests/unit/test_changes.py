@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -24,8 +25,8 @@ AT = 1000.0
 
 
 def told(before, after, listed=()) -> list[tuple[str, str]]:
-    named = [{d.name: d for d in some} for some in (before, after)]
-    return [(change.kind, change.name) for change in between(*named, listed, AT)]
+    was, now = ({d.name: d for d in some} for some in (before, after))
+    return [(change.kind, change.name) for change in between(was, now, listed, AT)]
 
 
 def test_who_comes_and_who_goes():
@@ -90,7 +91,7 @@ class Listening:
     """A wire to a webhook that answers *statuses* in turn, then 204."""
 
     def __init__(self, *statuses: int) -> None:
-        self.statuses, self.heard = list(statuses), []
+        self.statuses, self.heard = list(statuses), list[Any]()
 
     async def send(self, call, timeouts):
         self.heard.append((call.url, msgspec.json.decode(call.body)))
@@ -104,7 +105,7 @@ async def begin(clock) -> AsyncIterator[Callable[..., Webhook]]:
 
     def started(wire: Listening, state: StateStore = alone) -> Webhook:
         webhook = Webhook("https://hook.example/x", clock)
-        background.run(f"webhook {id(webhook)}", partial(webhook.tell_forever, wire, state))
+        background.run(f"webhook {id(webhook)}", partial(webhook.tell_forever, cast(Any, wire), state))
         return webhook
 
     yield started

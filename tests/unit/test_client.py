@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from providers import client, streaming
-from providers.chat import Step, decode_fields, decode_request
+from providers.chat import Step, Whole, decode_fields, decode_request
 from providers.client import Provider, Reply
 from providers.dialect import Account, HttpRequest, Request, Target
 from providers.embeddings import Embeddings, EmbedRequest, decode_embedding_request
@@ -55,10 +55,10 @@ class Canned(Struct):
 
 
 class Wire:
-    def __init__(self, answer: Canned) -> None:
+    def __init__(self, answer: Any) -> None:
         self.answer = answer
 
-    async def send(self, call: HttpRequest, timeouts: Timeouts) -> Canned:
+    async def send(self, call: HttpRequest, timeouts: Timeouts) -> Any:
         return self.answer
 
     async def aclose(self) -> None: ...
@@ -74,7 +74,7 @@ def asked(stream: bool = False, **known: Any) -> Request:
     return Request(decode_request(body), decode_fields(body), **known)
 
 
-async def ask(answer: Canned, stream: bool = False, **known: Any) -> Reply:
+async def ask(answer: Any, stream: bool = False, **known: Any) -> Reply:
     return await Provider(ACCOUNT, Wire(answer)).send(TARGET, asked(stream, **known))
 
 
@@ -225,7 +225,7 @@ JSON = {"content-type": "application/json", "x-ratelimit-remaining-requests": "7
 @pytest.mark.parametrize("said", [EMPTY, REASONING], ids=["nothing", "only reasoning"])
 async def test_an_empty_answer_is_one_where_its_callers_bound_explains_it(said: bytes):
     reply = await ask(Canned(200, JSON, [said % b"length"]), bounded_by_caller=True)
-    assert reply.whole is not None
+    assert isinstance(reply.whole, Whole)
     assert reply.whole.completion.choices[0].finish_reason == "length"
 
     with pytest.raises(NoAnswer):
@@ -332,7 +332,7 @@ async def test_whatever_comes_is_an_answer_or_a_failure_of_the_provider(odd: str
 async def test_half_a_character_is_replaced_and_the_rest_arrives():
     reply = await ask(Canned(200, JSON, [ODD["half a character"]]))
 
-    assert reply.whole is not None
+    assert isinstance(reply.whole, Whole)
     assert reply.whole.completion.choices[0].message.content == "Hi \ufffd"
     msgspec.json.decode(reply.whole.data.decode())
 

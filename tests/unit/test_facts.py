@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -25,7 +27,7 @@ ENTRY = {
 }
 
 
-def known(**providers: dict) -> Database:
+def known(**providers: Any) -> Database:
     encoded = {name: {"models": {e["id"]: e for e in entries}} for name, entries in providers.items()}
     return Database(msgspec.json.encode(encoded), Names())
 
@@ -101,12 +103,17 @@ def test_what_is_no_database_is_refused(encoded):
 def test_an_entry_that_cannot_be_read_costs_no_other(odd):
     encoded = {"acme": {"models": {"odd": odd, "acme-1": ENTRY}}, "odd": odd, "older": {"models": []}}
 
-    assert Database(msgspec.json.encode(encoded), Names()).at("acme", "acme-1").context == 1000
+    found = Database(msgspec.json.encode(encoded), Names()).at("acme", "acme-1")
+    assert found
+    assert found.context == 1000
 
 
 def test_the_bundled_copy_knows_the_models_of_the_field():
     found = bundled(Names()).of("gpt-oss-120b")
 
+    assert found
+    assert found.price
+    assert found.released
     assert "tools" in found.capabilities
     assert 1e-8 < found.price.prompt < 1e-5
     assert found.released.startswith("2025-08")

@@ -11,9 +11,10 @@ from gateway.words import Exclusion
 from tests.deployments import unshared
 
 
-def until(blocked: Exclusion | None) -> float | None:
+def until(blocked: Exclusion | None) -> float:
     """The moment at which it may be tried again."""
     assert blocked is not None
+    assert blocked.until is not None
     return blocked.until
 
 
@@ -28,6 +29,8 @@ def test_a_failure_cools_and_each_further_one_for_twice_as_long():
     for _ in range(4):
         health.failed("a", "down", 10, now)
         blocked = health.blocked("a", now)
+        assert blocked is not None
+        assert blocked.until is not None
         assert (blocked.kind, blocked.reason) == ("cooling", "cooling: down")
         waits.append(blocked.until - now)
         now = blocked.until
@@ -116,4 +119,7 @@ def test_what_fails_often_is_expected_to_take_longer():
     health.failed("b", "down", 10, 0)
 
     assert health.expected("c") is None
-    assert health.expected("a") < health.expected("b") < 10 * health.expected("a")
+    a, b = health.expected("a"), health.expected("b")
+    assert a
+    assert b
+    assert a < b < 10 * a

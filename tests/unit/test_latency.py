@@ -93,4 +93,5 @@ def test_a_slower_provider_is_found_out_within_some_answers():
     for seconds in [1.0] * 100 + [9.0] * 10:
         pace = pace.after(answered=True, now=NOW).with_point(Point(TYPICAL, seconds), NOW)
 
+    assert pace.expected
     assert pace.expected > 5.0

@@ -65,4 +65,5 @@ def test_a_cost_told_as_text_is_that_of_the_answer():
     data = b'{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": "3", "cost": "0.002"}}'
     answer, _ = decode_leniently(data, msgspec.json.Decoder(Completion).decode, "chat.completion")
 
+    assert answer.usage
     assert answer.usage.cost == 0.002

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import timeit
 from time import process_time
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,8 +18,8 @@ from providers.chat import Usage
 NOW = 1_000.0
 
 
-def ended(**fields) -> Ended:
-    known = {
+def ended(**fields: Any) -> Ended:
+    known: dict[str, Any] = {
         "request": "req_1", "client": "alice", "asked": "whatever-they-say", "outcome": "served", "status": 200,
         "deployment": "groq/openai/gpt-oss-20b", "model": "gpt-oss-20b", "attempts": 1, "first_content": 0.3,
         "took": 0.7, "usage": Usage(prompt_tokens=5, completion_tokens=7),
@@ -26,8 +27,8 @@ def ended(**fields) -> Ended:
     return Ended(**(known | fields))
 
 
-def level(**fields) -> LevelView:
-    known = {
+def level(**fields: Any) -> LevelView:
+    known: dict[str, Any] = {
         "account": "groq", "bucket": "groq/requests/day", "unit": "requests", "window": "day", "used": 30.0,
         "limit": 100.0, "limit_from": "config", "resets_at": NOW + 60,
     }  # fmt: skip

@@ -13,7 +13,7 @@ from gateway.words import Deployment, UnknownModel
 from providers.dialect import Target
 from tests.clock import FakeClock
 from tests.conftest import CONFIG
-from tests.deployments import NOW, deployment
+from tests.deployments import NO_BACKEND, NOW, deployment
 from tests.payloads import SPECS
 from tests.unit.test_catalog import serving
 
@@ -36,7 +36,7 @@ def catalog(*deployments: Deployment, not_free: dict[str, list[str]] | None = No
         virtual={"auto:smart": Virtual(prefer="quality")},
         pattern=PATTERNS,
     )
-    made = Catalog(settings, StateStore(None, FakeClock(NOW)))
+    made = Catalog(settings, StateStore(NO_BACKEND, FakeClock(NOW)))
     for name in dict.fromkeys([*(d.provider.name for d in deployments), *(not_free or ())]):
         made.swap(name, [d for d in deployments if d.provider.name == name], NOW, (not_free or {}).get(name, ()))
     return made
@@ -180,7 +180,7 @@ def test_a_pattern_is_found_anew_once_its_name_is_served():
     ],
 )
 def test_the_shipped_patterns_know_what_programs_have_built_in(tmp_path, asked):
-    shipped = Catalog(load(CONFIG, {}, tmp_path), StateStore(None, FakeClock(NOW)))
+    shipped = Catalog(load(CONFIG, {}, tmp_path), StateStore(NO_BACKEND, FakeClock(NOW)))
 
     found = shipped.alias(asked)
     assert found is not None
@@ -191,6 +191,6 @@ def test_the_shipped_patterns_know_what_programs_have_built_in(tmp_path, asked):
     "asked", ["gpt-oss-120b", "gpt-oss-20b", "openai/gpt-oss-120b", "gemma-4-31b-it", "deepseek-r1", "o-live"]
 )
 def test_the_shipped_patterns_leave_open_weights_alone(tmp_path, asked):
-    shipped = Catalog(load(CONFIG, {}, tmp_path), StateStore(None, FakeClock(NOW)))
+    shipped = Catalog(load(CONFIG, {}, tmp_path), StateStore(NO_BACKEND, FakeClock(NOW)))
 
     assert shipped.alias(asked) is None

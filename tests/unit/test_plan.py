@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 from hypothesis import given
@@ -31,7 +32,7 @@ def planned(
     latency: Mapping[str, float] | None = None,
     now: float = NOW,
     models: tuple[str, ...] = (),
-    **wanted: object,
+    **wanted: Any,
 ) -> Plan:
     health = unshared()
     for name, seconds in (latency or {}).items():
@@ -40,7 +41,7 @@ def planned(
     return plan(call(*models, **wanted), Tried(), view(deployments, known, health), now)
 
 
-def ranked(deployments: Sequence[Deployment], **more: object) -> list[str]:
+def ranked(deployments: Sequence[Deployment], **more: Any) -> list[str]:
     return [d.name for d in planned(deployments, **more).ranked]
 
 

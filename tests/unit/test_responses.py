@@ -38,13 +38,13 @@ from providers.chat import (
     decode_fields,
     encode,
 )
-from providers.dialect import Target
+from providers.dialect import Request, Target
 from providers.sse import ServerSentEvents
 from tests.clock import FakeClock
 from tests.payloads import account
 
 
-def parsed(**body: Any) -> Call:
+def parsed(**body: Any) -> Any:
     surface = Responses(Archive(None, Settings()), FakeClock())
     call = surface.parse(encode({"input": "hi"} | body), options_of([], Requests(), ANYBODY, "me", "req_1", 0.0))
     assert isinstance(call, Call)
@@ -182,7 +182,7 @@ def test_however_an_answer_comes_its_items_are_those_of_the_whole(deltas):
 def test_every_event_is_in_its_place(deltas):
     """Numbers have no gap; an item is added, grows and is done, once each; nothing follows its being done."""
     events, response = told(deltas)
-    added, done, grown = {}, {}, dict[int, str]()
+    added, done, grown = dict[Any, Any](), dict[Any, Any](), dict[int, str]()
     for number, event in enumerate(events):
         assert event["sequence_number"] == number
         index = event.get("output_index")
@@ -211,6 +211,7 @@ def answered(pieces: list[bytes]) -> bytes:
     body = encode({"input": "hi", "stream": True, "tools": tools})
     call = surface.parse(body, options_of([], Requests(), ANYBODY, "me", "req_1", 0.0))
     assert isinstance(call, Call)
+    assert isinstance(call.request, Request)
     reader = dialects.by_name("openai").reader(Target(account("nvidia"), "acme/model"), call.request)
     framing = ServerSentEvents()
     events = [event for piece in pieces for event in framing.feed(piece)] + list(framing.end())

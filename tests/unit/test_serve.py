@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 import uvicorn
 
 from gateway.commands import server
-from gateway.commands.demo import listening
 from gateway.commands.server import Connections, _HeadWithBody, protocol, room_for
+from providers.simulator.server import listening
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"
 
@@ -42,7 +42,7 @@ async def pipe() -> Pipe:
 
 
 def joining(pipe: Pipe) -> Any:
-    return _HeadWithBody(pipe, asyncio.get_running_loop())
+    return _HeadWithBody(cast(asyncio.Transport, pipe), asyncio.get_running_loop())
 
 
 async def test_head_and_body_of_one_turn_are_one_write(pipe):
@@ -91,7 +91,7 @@ async def test_every_kind_of_response_arrives_whole():
             await asyncio.sleep(0)
         await send({"type": "http.response.body", "body": b"" if pieces else b"body"})
 
-    config = uvicorn.Config(app, http=protocol(Connections(10, 10)), lifespan="off", log_level="warning")  # type: ignore[arg-type]
+    config = uvicorn.Config(app, http=protocol(Connections(10, 10)), lifespan="off", log_level="warning")
     async with listening(config) as base_url, httpx.AsyncClient(base_url=base_url) as client:
         for _ in range(2):  # on one connection
             assert (await client.post("/0", content=b"{}")).text == "body"
@@ -149,7 +149,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 @asynccontextmanager
 async def echoing(connections: Connections) -> AsyncIterator[Callable[..., Any]]:
     """A server, and what connects to it."""
-    config = uvicorn.Config(echo, http=protocol(connections), lifespan="off", log_config=None)  # type: ignore[arg-type]
+    config = uvicorn.Config(echo, http=protocol(connections), lifespan="off", log_config=None)
     async with listening(config) as base_url:
         host, _, port = base_url.removeprefix("http://").rpartition(":")
         lines: list[Line] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,8 +39,9 @@ class TestEveryFile:
 
     def test_says_where_its_numbers_are_from(self, spec: ProviderSpec):
         if spec.free.kind != "local":
-            assert all(row.source for row in (*spec.quota, spec.free, spec.data_policy))
-            assert all(re.search(r"20\d\d-\d\d", row.source) for row in (*spec.quota, spec.free, spec.data_policy))
+            rows: list[Any] = [*spec.quota, spec.free, spec.data_policy]
+            assert all(row.source for row in rows)
+            assert all(re.search(r"20\d\d-\d\d", row.source) for row in rows)
 
     def test_says_why_it_is_free(self, spec: ProviderSpec):
         assert spec.free.because

@@ -289,7 +289,7 @@ async def test_an_answer_that_said_its_end_gives_its_connection_back(late: bool)
             assert await anext(pieces) == b"hello"
             if not late:
                 provider.go_on.set()
-                await eventually(lambda n=number: provider.answered == n)
+                await eventually(lambda n=number: provider.answered == n)  # type: ignore[misc]
             incoming.finish()
             incoming.close()  # the caller of the wire closes it as well
             provider.go_on.set()
