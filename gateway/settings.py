@@ -269,9 +269,10 @@ def _converted(table: Any, kind: type[T], origin: str, below: str = "") -> T:
 def _with_environment(settings: Settings, environ: Mapping[str, str], home: Path) -> Settings:
     keys, providers = {}, {}
     for name, spec in settings.provider.items():
-        key = environ.get(spec.key_env, "").strip() if spec.key_env else ""
-        if key:
-            keys[name] = Secret(_plain(key, spec.key_env))
+        variables = (spec.key_env, *spec.key_env_also) if spec.key_env else ()
+        found = next((variable for variable in variables if environ.get(variable, "").strip()), None)
+        if found is not None:
+            keys[name] = Secret(_plain(environ[found].strip(), found))
         providers[name] = _located(spec, environ)
     client_key = environ.get("FREEWAY_API_KEY", "").strip() or None
     catalog = msgspec.structs.replace(

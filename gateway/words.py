@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 from gateway.quota.buckets import Bucket
+from gateway.quota.nouns import Cost
 from providers.chat import Usage
 from providers.client import Provider
 from providers.dialect import AnyRequest, Operation, Target
@@ -134,12 +135,15 @@ class Deployment(Struct, frozen=True, kw_only=True, eq=False, dict=True):
     capabilities: frozenset[str] = frozenset()
     context: int | None = None
     max_output: int | None = None
+    apart: tuple[tuple[str, str], ...] = ()  # capabilities that one request may not need both of
     quality: float = 0.5
     released: str | None = None  # the date, as far as it is known: 2026-05, 2026-05-21
     policy: DataPolicy = DataPolicy()
     last_resort: bool = False
     prompt_price: float = 0.0  # dollars for a token, where a credit pays
     output_price: float = 0.0
+    prompt_neurons: float = 0.0  # for a token, where a provider counts in these
+    output_neurons: float = 0.0
     list_price: ListPrice | None = None  # of the model where it is paid for; None: not known
 
     @cached_property
@@ -152,6 +156,16 @@ class Deployment(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         """Tokens that a prompt and its answer can have together at most, by its context and by what its buckets hold."""
         held = [bucket.limit for bucket in self.buckets if bucket.unit == "tokens"]
         return min([*held, self.context or math.inf])
+
+    def cost(self, prompt: float, output: float, most: float | None = None) -> Cost:
+        """
+        What a request of so many *prompt* tokens and an answer of so many *output* tokens debits here. Money and neurons are
+        counted for the *most* tokens that may come: beyond a free credit they would have to be paid.
+        """
+        most = output if most is None else most
+        dollars = prompt * self.prompt_price + most * self.output_price
+        neurons = prompt * self.prompt_neurons + most * self.output_neurons
+        return Cost(prompt, output, dollars, neurons=neurons)
 
     def saves(self, usage: Usage) -> float | None:
         """Dollars that *usage* would have cost where the model is paid for, if that is known."""

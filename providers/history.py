@@ -21,6 +21,8 @@ from providers.translation import arguments_of, fingerprint, not_carried
 CARRIED = frozenset({"text", "refusal", "image_url", "input_audio", "file", "video_url"})
 """Kinds of parts that are sent as they came. Of another kind it is not known what would be left of it."""
 
+_IN_JSON = "Answer in JSON."
+
 _ANY_ID = re.compile(r"\S{1,64}\Z")
 
 
@@ -38,6 +40,16 @@ def plain_messages(
     named = CallIds(ids)
     plain = [_plain(message, names, named) for message in messages]
     return system_first(plain) if instructions_first else plain
+
+
+def in_json(messages: list[Message]) -> list[Message]:
+    """*messages* that say that JSON is wanted: where none does, some models write blanks without end."""
+    if any("json" in message.text().lower() for message in messages):
+        return messages
+    if messages and messages[0].role == "system":
+        first = msgspec.structs.replace(messages[0], content=f"{messages[0].text()}\n\n{_IN_JSON}")
+        return [first, *messages[1:]]
+    return [Message("system", _IN_JSON), *messages]
 
 
 def _plain(message: Message, names: ToolNames, ids: CallIds) -> Message:

@@ -15,6 +15,7 @@ from msgspec import Raw
 
 from providers.chat import raw
 from providers.dialect import Target
+from providers.failures import Unsupported
 from providers.spec import ProviderSpec, Reasoning
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
@@ -67,6 +68,21 @@ def adapt_reasoning(fields: dict[str, Raw], target: Target, effort: str | None) 
     for name, value in switch.items():
         given = msgspec.json.decode(fields[name]) if name in fields else None
         fields[name] = raw({**value, **given} if isinstance(given, dict) and isinstance(value, dict) else value)
+
+
+def limit_stops(fields: dict[str, Raw], spec: ProviderSpec) -> None:
+    """
+    Spell the stop sequences in *fields* as the list that the provider takes.
+
+    Raises Unsupported for more than it takes: an answer that goes on where it should end is another one.
+    """
+    if not spec.most_stops or "stop" not in fields:
+        return
+    stops: Any = msgspec.json.decode(fields["stop"])
+    stops = [stops] if isinstance(stops, str) else stops
+    if len(stops) > spec.most_stops:
+        raise Unsupported(f"takes {spec.most_stops} stop sequences at most").of("stop")
+    fields["stop"] = raw(stops)
 
 
 def clamp(fields: dict[str, Raw], spec: ProviderSpec) -> None:

@@ -8,6 +8,8 @@ default. Every number in them has its source beside it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -109,7 +111,13 @@ class LimitHeader(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class ModelFact(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the provider's list does not say about the models whose id matches one of *ids*. First match wins."""
+    """
+    What the provider's list does not say about the models whose id matches one of *ids*. First match wins.
+
+    *drop* are fields that these models do not take, beyond those of their provider. *apart* are pairs of capabilities that
+    one request may not need both of. *neurons* are those for a million tokens of the prompt, and of the answer.
+    *streams_tools_with* are fields without which a stream holds calls of tools back until they are whole.
+    """
 
     ids: tuple[str, ...]
     operations: tuple[Literal["chat", "embed"], ...] | None = None  # []: none that is served here
@@ -118,6 +126,14 @@ class ModelFact(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_output: int | None = None
     data_policy: DataPolicy | None = None  # where it is another than the provider's
     opens_in_reasoning: bool = False  # its answers begin inside a thought that only a closing tag ends
+    drop: tuple[str, ...] = ()
+    apart: tuple[tuple[str, str], ...] = ()
+    neurons: tuple[float, float] | None = None
+    streams_tools_with: dict[str, Any] = {}
+    source: str = ""
+
+
+_NOTHING_MORE = ModelFact(ids=())
 
 
 class Reasoning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -157,7 +173,7 @@ class Timeouts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return self.head + tokens * self.per_token
 
 
-class ProviderSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ProviderSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
     """A provider. Defaults are the conservative side; a file opts in."""
 
     title: str
@@ -166,6 +182,7 @@ class ProviderSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     docs: str
     dialect: str = "openai"
     key_env: str | None = None  # None: needs no key
+    key_env_also: tuple[str, ...] = ()  # names that other programs have for the same key; the first that is set counts
     base_url_env: str | None = None
     base_url_needs: dict[str, str] = {}  # what stands in braces in base_url, and the variable that holds it
     keyless: bool = False
@@ -181,6 +198,8 @@ class ProviderSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     )
     defaults: dict[str, Any] = {}  # fields to be sent where the caller left them out, under their new names
     ranges: dict[str, tuple[float, float]] = {}  # the least and the most of a numeric field
+    most_stops: int = 0  # stop sequences that a request may have, as a list; 0: any number, in either form
+    json_in_words: bool = False  # that JSON is wanted has to be said in the prompt, too
     reasoning: tuple[Reasoning, ...] = ()
     call_ids: str = ""  # the pattern of the ids that calls of tools may have; empty: any
     system_anywhere: bool = False  # system messages may stand anywhere; else they go first, as one
@@ -194,6 +213,22 @@ class ProviderSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     timeouts: Timeouts = Timeouts()
     database: str = ""  # what the models database calls this provider, if not by our name
     name: str = ""
+
+    def fact(self, model: str) -> ModelFact:
+        """What is known here of *model*, by its id; an empty fact where no row names it."""
+        found = self._facts.get(model)
+        if found is None:
+            rows = (row for row in self.models if any(fnmatchcase(model, pattern) for pattern in row.ids))
+            found = self._facts[model] = next(rows, _NOTHING_MORE)
+        return found
+
+    def dropped(self, model: str) -> tuple[str, ...]:
+        """The fields of a request that *model* does not take."""
+        return (*self.drop, *self.fact(model).drop)
+
+    @cached_property
+    def _facts(self) -> dict[str, ModelFact]:
+        return {}
 
 
 def address(spec: ProviderSpec, environ: Mapping[str, str]) -> str | None:

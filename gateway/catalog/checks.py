@@ -110,8 +110,7 @@ CHECKS = (
 
 def cost_of(deployment: Deployment) -> Cost:
     """What a check of *deployment* takes at most."""
-    dollars = PROMPT * deployment.prompt_price + OUTPUT * deployment.output_price
-    return Cost(PROMPT, OUTPUT, dollars)
+    return deployment.cost(PROMPT, OUTPUT)
 
 
 def next_check(catalog: Catalog, provider: str, now: float) -> tuple[Deployment, CapabilityCheck] | None:

@@ -29,13 +29,19 @@ _CHAT: frozenset[Operation] = frozenset({"chat"})
 def deployment_of(
     listed: Listed, provider: Provider, listed_at: float, settings: Settings, database: Database
 ) -> Deployment | None:
-    """The deployment that *listed* is, or None if it does nothing that we can ask for, or is not proved to be free."""
+    """
+    The deployment that *listed* is, or None if it does nothing that we can ask for, is not proved to be free, or takes an
+    unknown number of neurons.
+    """
     spec = provider.spec
-    fact = _fact(spec, listed.id)
+    fact = spec.fact(listed.id)
     operations = _operations(fact, listed) & provider.dialect.operations
     proof = prove(spec, listed, listed_at, settings.catalog.proof)
-    if not operations or proof is None:
+    buckets = buckets_of(spec, listed.id)
+    uncounted = fact.neurons is None and any(bucket.unit == "neurons" for bucket in buckets)
+    if not operations or proof is None or uncounted:
         return None
+    neurons = fact.neurons or (0.0, 0.0)
     model = settings.names.listed(listed.id, provider.name, listed.parameters)
     here = database.at(spec.database or spec.name, listed.id)
     known = database.of(model) or _NOTHING
@@ -48,10 +54,11 @@ def deployment_of(
         provider=provider,
         target=Target(provider.account, listed.id, capabilities, context, fact.opens_in_reasoning),
         proof=proof,
-        buckets=buckets_of(spec, listed.id),
+        buckets=buckets,
         operations=operations,
         capabilities=capabilities,
         context=context,
+        apart=fact.apart,
         max_output=fact.max_output or listed.max_output or near.max_output,
         quality=rated.quality if rated else UNRATED,
         released=near.released,
@@ -59,6 +66,8 @@ def deployment_of(
         last_resort=provider.name == EMBEDDED,
         prompt_price=listed.prompt_price or 0.0,
         output_price=listed.output_price or 0.0,
+        prompt_neurons=neurons[0] / 1e6,
+        output_neurons=neurons[1] / 1e6,
         list_price=_list_price(rated, known),
     )
 
@@ -82,13 +91,6 @@ def _list_price(rated: ModelQuality | None, known: Known) -> ListPrice | None:
     if rated is not None and rated.paid is not None:
         return ListPrice(rated.paid[0] / 1e6, rated.paid[1] / 1e6)
     return known.price
-
-
-def _fact(spec: ProviderSpec, model: str) -> ModelFact:
-    for fact in spec.models:
-        if any(fnmatchcase(model, pattern) for pattern in fact.ids):
-            return fact
-    return ModelFact(ids=())
 
 
 def _capabilities(spec: ProviderSpec, listed: Listed, fact: ModelFact, known: Known | None) -> frozenset[str]:

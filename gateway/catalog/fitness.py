@@ -32,11 +32,10 @@ def unfit(deployment: Deployment, wants: Wants, learned: Learned, now: float) ->
     provider, name = deployment.provider.name, deployment.name
     if wants.operation not in deployment.operations:
         return Exclusion(name, "capability", f"does not {wants.operation}")
-    missing = wants.capabilities and wants.capabilities - learned.capabilities(deployment, now)
     if not (matches(provider, wants.allowed_providers) and matches(deployment.model, wants.allowed_models)):
         return Exclusion(name, "policy", "the client's key does not allow it")
-    if missing:
-        return Exclusion(name, "capability", f"lacks {', '.join(sorted(missing))}")
+    if wants.capabilities and (why := _unable(deployment, wants, learned, now)):
+        return Exclusion(name, "capability", why)
     if (deployment.context or 0) < wants.min_context:
         return Exclusion(
             name, "capability", f"holds fewer than {wants.min_context} tokens, or it is not known how many"
@@ -48,6 +47,14 @@ def unfit(deployment: Deployment, wants: Wants, learned: Learned, now: float) ->
     if wants.strict and (left_out := untaken(deployment, wants, learned, now)):
         return Exclusion(name, "capability", f"does not take {', '.join(sorted(left_out))}")
     return None
+
+
+def _unable(deployment: Deployment, wants: Wants, learned: Learned, now: float) -> str:
+    """What *deployment* cannot do of what is wanted, alone or together; empty: it can do all."""
+    if missing := wants.capabilities - learned.capabilities(deployment, now):
+        return f"lacks {', '.join(sorted(missing))}"
+    clash = next((pair for pair in deployment.apart if wants.capabilities.issuperset(pair)), None)
+    return f"does not take {clash[0]} and {clash[1]} in one request" if clash else ""
 
 
 def _may_train(deployment: Deployment, learned: Learned, now: float) -> str:
@@ -63,7 +70,8 @@ def _may_train(deployment: Deployment, learned: Learned, now: float) -> str:
 
 def untaken(deployment: Deployment, wants: Wants, learned: Learned, now: float) -> set[str]:
     """The parameters of the request that *deployment* is known not to take."""
-    found = set(wants.parameters.intersection(deployment.provider.spec.drop))
+    spec, model = deployment.provider.spec, deployment.target.model
+    found = set(wants.parameters.intersection(spec.dropped(model)))
     found |= {name for name in wants.parameters if learned.known(deployment.name, name, now) is False}
     reasons = "reasoning" in learned.capabilities(deployment, now)
     if "reasoning_effort" in wants.parameters and not reasons:

@@ -14,7 +14,7 @@ from rich.table import Table
 from gateway.cli import Surroundings
 from gateway.commands.inside import Inside, opened
 from gateway.observe.usage import Spending
-from gateway.quota.nouns import Cost, NoRoom, Offer
+from gateway.quota.nouns import NoRoom, Offer
 from gateway.request import outcome
 from gateway.settings import EMBEDDED, Settings
 from gateway.words import Deployment
@@ -25,8 +25,8 @@ from providers.failures import ProviderFailure
 from providers.spec import DataPolicy
 
 console = Console()
-_QUESTION = ChatRequest(messages=[Message("user", "Say: yes")], max_tokens=16)
-_COST = Cost(prompt=20, output=16)
+_PROMPT, _OUTPUT = 20, 16  # tokens of the question, and of its answer at most
+_QUESTION = ChatRequest(messages=[Message("user", "Say: yes")], max_tokens=_OUTPUT)
 
 
 @click.command("check")
@@ -116,17 +116,18 @@ async def _ask(inside: Inside, name: str) -> str | None:
     if not served:
         return None
     deployment = max(served, key=lambda d: d.quality)
-    held = await inside.ledger.reserve([Offer(deployment.name, deployment.buckets, _COST)])
+    cost = deployment.cost(_PROMPT, _OUTPUT)
+    held = await inside.ledger.reserve([Offer(deployment.name, deployment.buckets, cost)])
     if isinstance(held, NoRoom):
         return "its quota is used up, so it was not asked"
     body = encode(msgspec.structs.asdict(_QUESTION))
     try:
-        reply = await deployment.provider.send(deployment.target, Request(_QUESTION, decode_fields(body), 20))
+        reply = await deployment.provider.send(deployment.target, Request(_QUESTION, decode_fields(body), _PROMPT))
         reply.close()
         usage = reply.whole.usage if reply.whole else None
         outcome.check(deployment, usage, reply.observed, inside.parts.engine)
     except ProviderFailure as failure:
         return f"{deployment.target.model}: {type(failure).__name__}: {failure.message}"
     finally:
-        inside.ledger.settle(held, _COST)
+        inside.ledger.settle(held, cost)
     return None

@@ -8,9 +8,6 @@ from msgspec import Struct
 
 from gateway.quota.buckets import WHEN_FREED, Bucket, Unit
 
-NEURONS_PER_TOKEN = 0.05
-"""Neurons differ by model and are told nowhere; this is above what the models of the free plan take for a token."""
-
 
 class Cost(Struct, frozen=True):
     """What a request takes, or took: tokens, the dollars a credit pays, seconds of sound, and neurons."""
@@ -19,6 +16,7 @@ class Cost(Struct, frozen=True):
     output: float = 0.0
     dollars: float = 0.0
     audio_seconds: float = 0.0
+    neurons: float = 0.0
 
     def of(self, unit: Unit) -> float:
         """The amount that a bucket of *unit* is debited."""
@@ -34,7 +32,7 @@ class Cost(Struct, frozen=True):
             case "audio-seconds":
                 return self.audio_seconds
             case "neurons":
-                return (self.prompt + self.output) * NEURONS_PER_TOKEN
+                return self.neurons
 
 
 class Offer(Struct, frozen=True):

@@ -16,7 +16,6 @@ import msgspec
 from msgspec import Struct
 
 from gateway.quota.buckets import Bucket
-from gateway.quota.nouns import NEURONS_PER_TOKEN
 from gateway.routing.calibration import Calibration
 from gateway.words import Call, Deployment
 from providers.chat import ChatRequest, raw
@@ -130,8 +129,8 @@ def _room(deployment: Deployment, prompt: int, limit: Limit) -> float:
         match bucket.unit:
             case "tokens":
                 room = min(room, limit(bucket) - prompt)
-            case "neurons":
-                room = min(room, limit(bucket) / NEURONS_PER_TOKEN - prompt)
+            case "neurons" if deployment.output_neurons:
+                room = min(room, (limit(bucket) - prompt * deployment.prompt_neurons) / deployment.output_neurons)
             case "dollars" if deployment.output_price:
                 room = min(room, (limit(bucket) - prompt * deployment.prompt_price) / deployment.output_price)
     return max(0.0, room)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from gateway.quota.nouns import Cost, Offer
+from gateway.quota.nouns import Offer
 from gateway.request.bounds import Bound, Limit, as_sent, bound_of, expected
 from gateway.routing.calibration import Calibration
 from gateway.words import Call, Deployment
@@ -17,7 +17,9 @@ from providers.dialect import AnyRequest
 BYTES_PER_TOKEN = 3.0
 """Below what tokenizers reach on prose, code and CJK alike (about 4, 3.5 and 3), so that the estimate errs upward."""
 
-TOKENS_PER_IMAGE = 1_500
+TOKENS_PER_IMAGE = 2_048
+"""What Groq counts for a picture, whatever its size (Groq console, vision page, 2026-09); others count fewer."""
+
 TOKENS_PER_MESSAGE = 8
 
 _OPTIONAL = frozenset(
@@ -68,6 +70,12 @@ def _media_size(part: Part) -> int:
     return len(part.input_audio.data) if part.input_audio is not None else 0
 
 
+def _is_elsewhere(part: Part) -> bool:
+    """Whether *part* is a picture that its provider would have to fetch."""
+    url = part.image_url if isinstance(part.image_url, str) else part.image_url.url if part.image_url else "data:"
+    return url[:5].lower() != "data:"
+
+
 def capabilities_of(view: ChatRequest) -> frozenset[str]:
     """What a deployment must be able to do to serve *view*."""
     needed = set()
@@ -84,6 +92,8 @@ def capabilities_of(view: ChatRequest) -> frozenset[str]:
     for message in view.messages:
         if isinstance(message.content, list):
             needed |= {_PART_NEEDS.get(part.type, part.type) or "" for part in message.content}
+            if any(_is_elsewhere(part) for part in message.content):
+                needed.add("image_url")
     return frozenset(needed - {""})
 
 
@@ -113,14 +123,8 @@ class Offers(Struct, frozen=True):
             prompt = math.ceil(call.text_tokens * calibration.factor(deployment.model)) + call.media_tokens
             likely = expected(call, deployment.model, calibration)
             bound = self.bounds[index] = bound_of(deployment, call, prompt, likely, self.limit)
-            yield Offer(deployment.name, deployment.buckets, _cost(deployment, prompt, bound))
+            yield Offer(deployment.name, deployment.buckets, deployment.cost(prompt, bound.reserved, bound.most))
 
     def request(self, index: int) -> AnyRequest:
         """The call's request as the deployment of that *index* gets it, which was looked at."""
         return as_sent(self.ranked[index], self.call, self.bounds[index])
-
-
-def _cost(deployment: Deployment, prompt: int, bound: Bound) -> Cost:
-    """Money is held for all that may come: what is owed beyond a credit would have to be paid."""
-    dollars = prompt * deployment.prompt_price + bound.most * deployment.output_price
-    return Cost(prompt, bound.reserved, dollars)

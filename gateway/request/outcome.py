@@ -14,7 +14,6 @@ from gateway.catalog.proof import disproof
 from gateway.events import Changed, Counted, Withdrawn
 from gateway.quota.buckets import Bucket, shortest
 from gateway.quota.ledger import Unserved
-from gateway.quota.nouns import Cost
 from gateway.request.call import TOKENS_PER_IMAGE
 from gateway.request.engine import Engine, Slot
 from gateway.request.plan import Attempt
@@ -238,9 +237,9 @@ def settle(slot: Slot, usage: Usage | None, said: tuple[Observation, ...], engin
     if usage is None:
         engine.ledger.settle(held, held.offer.cost, said)
     else:
-        dollars = usage.prompt_tokens * deployment.prompt_price + usage.completion_tokens * deployment.output_price
-        engine.ledger.settle(held, Cost(usage.prompt_tokens, usage.completion_tokens, dollars), said)
-        engine.tell(_counted(deployment, usage, dollars, engine.clock.now()))
+        cost = deployment.cost(usage.prompt_tokens, usage.completion_tokens)
+        engine.ledger.settle(held, cost, said)
+        engine.tell(_counted(deployment, usage, cost.dollars, engine.clock.now()))
     check(deployment, usage, said, engine)
 
 

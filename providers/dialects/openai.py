@@ -18,11 +18,11 @@ from providers.chat import Message, Whole, encode, raw
 from providers.completions import ChunkReader, read_completion
 from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Listed, Listing, Operation, Request, Target
 from providers.embeddings import Embeddings, EmbedRequest, decode_embeddings
-from providers.history import plain_messages
+from providers.history import in_json, plain_messages
 from providers.lenient import decodable
 from providers.listing import first_tokens_of, object_of, read_entries, strings_of, tokens_of
 from providers.observations import Headers, Observation, from_headers
-from providers.parameters import adapt_reasoning, clamp, reasoning_of
+from providers.parameters import adapt_reasoning, clamp, limit_stops, reasoning_of
 from providers.tool_names import ToolNames
 
 PASSED = frozenset(
@@ -72,9 +72,12 @@ class OpenAI:
             fields["stream"] = Raw(b"true")
             fields["stream_options"] = Raw(b'{"include_usage":true}')
         adapt_reasoning(fields, target, view.reasoning_effort)
+        limit_stops(fields, spec)
         clamp(fields, spec)
-        for name in spec.drop:
+        for name in spec.dropped(target.model):
             fields.pop(name, None)
+        if view.stream and "tools" in fields:
+            fields |= {name: raw(value) for name, value in spec.fact(target.model).streams_tools_with.items()}
         for name, value in spec.defaults.items():
             if name not in fields:
                 fields[name] = raw(value)
@@ -87,6 +90,9 @@ class OpenAI:
         spec = target.account.spec
         given = request.view.messages
         plain = plain_messages(given, names, ids=spec.call_ids, instructions_first=not spec.system_anywhere)
+        wanted = request.view.response_format
+        if spec.json_in_words and wanted is not None and wanted.type == "json_object":
+            plain = in_json(plain)
         if reasoning_of(target).replays:
             reasoning = [message.reasoning_content for message in given if message.role == "assistant"]
             for message, earlier in zip((one for one in plain if one.role == "assistant"), reasoning, strict=True):

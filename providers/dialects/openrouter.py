@@ -46,18 +46,18 @@ _HARMLESS_CAP = 0.01
 """Dollars that a key may be able to spend without a remark."""
 
 _CAPABILITIES = {
-    "tools": "tools",
-    "response_format": "json_object",
-    "structured_outputs": "json_schema",
-    "reasoning": "reasoning",
-    "include_reasoning": "reasoning",
-    "logprobs": "logprobs",
-    "image": "vision",
-    "audio": "audio",
-    "file": "file",
-    "video": "video_url",
+    "tools": ("tools",),
+    "response_format": ("json_object",),
+    "structured_outputs": ("json_schema",),
+    "reasoning": ("reasoning",),
+    "include_reasoning": ("reasoning",),
+    "logprobs": ("logprobs",),
+    "image": ("vision", "image_url"),  # inline and by address (docs: images and PDFs, 2026-08)
+    "audio": ("audio",),
+    "file": ("file",),
+    "video": ("video_url",),
 }
-"""Supported parameters and input modalities, and what we call the capability."""
+"""Supported parameters and input modalities, and what we call the capabilities."""
 
 
 class OpenRouter(OpenAI):
@@ -154,7 +154,7 @@ class OpenRouter(OpenAI):
         return Listed(
             id=entry["id"],
             operations=_operations(architecture.get("output_modalities")),
-            capabilities=frozenset(_CAPABILITIES[name] for name in offered if name in _CAPABILITIES),
+            capabilities=frozenset(ours for name in offered for ours in _CAPABILITIES.get(name, ())),
             context=min(filter(None, sizes), default=None),
             max_output=tokens_of(top.get("max_completion_tokens")),
             prompt_price=prompt,

@@ -119,6 +119,16 @@ WORDED: list[tuple[str, int, Any, dict[str, str], type[f.ProviderFailure], dict[
     ("cerebras", 403, "error code: 1010", {}, f.Unreachable, {}),
     ("cloudflare", 429, {"errors": [{"code": 3036, "message": "limit"}]}, {}, f.RateLimited, {"unit": "neurons"}),
     ("cloudflare", 429, {"errors": [{"code": 3040, "message": "no capacity"}]}, {}, f.Busy, {}),
+    ("cloudflare", 400, {"errors": [{"code": 5007, "message": "No such model @cf/acme/m"}]}, {}, f.ModelGone, {}),
+    ("cloudflare", 404, {"errors": [{"code": 3042, "message": "deprecated"}]}, {}, f.ModelGone, {}),
+    ("cloudflare", 403, {"errors": [{"code": 5018, "message": "agree first"}]}, {}, f.NotEntitled, {}),
+    ("cloudflare", 403, {"errors": [{"code": 5016, "message": "agree first"}]}, {}, f.NotEntitled, {}),
+    ("cloudflare", 403, {"errors": [{"code": 3041, "message": "no access"}]}, {}, f.NotEntitled, {}),
+    ("cloudflare", 403, {"errors": [{"code": 3023, "message": "blocked"}]}, {}, f.NotEntitled, {"account_wide": True}),
+    ("cloudflare", 413, {"errors": [{"code": 3006, "message": "too large"}]}, {}, f.TooLarge, {}),
+    ("cloudflare", 408, {"errors": [{"code": 3007, "message": "timeout"}]}, {}, f.Busy, {}),
+    ("cloudflare", 408, {"errors": [{"code": 3008, "message": "aborted"}]}, {}, f.Busy, {}),
+    ("cloudflare", 400, {"errors": [{"code": 5024, "message": "JSON Mode couldn't be met"}]}, {}, f.NoAnswer, {}),
     ("cloudflare", 403, {"errors": [{"code": 1, "message": "needs the Workers Paid plan"}]}, {}, f.WouldCost, {}),
     ("groq", 403, "error code: 1010", {}, f.Unreachable, {}),
     ("groq", 498, {"error": {"message": "flex tier capacity exceeded"}}, {}, f.Busy, {}),
@@ -178,6 +188,28 @@ WORDED: list[tuple[str, int, Any, dict[str, str], type[f.ProviderFailure], dict[
         {"unit": "tokens", "window": "minute", "limit": 50000.0},
     ),
     ("mistral", 403, {"message": "Labs", "code": "1913"}, {}, f.NotEntitled, {}),
+    # GENesis-AGI#1791, 2026-09
+    ("mistral", 403, {"message": "tier_not_allowed", "code": "1910"}, {}, f.NotEntitled, {}),
+    # SmartHopper#647, 2026-07
+    (
+        "mistral",
+        400,
+        {"message": "reasoning_effort='medium' is not supported for this model", "code": "3051"},
+        {},
+        f.RefusedHere,
+        {"capability": None},
+    ),
+    ("modelscope", 429, {"errors": {"message": "Request limit exceeded."}}, {}, f.RateLimited, {"unit": None}),
+    ("cohere", 400, {"message": "tool_choice is not supported"}, {}, f.RefusedHere, {}),
+    # Alishahryar1/free-claude-code#89
+    (
+        "nvidia",
+        400,
+        {"error": {"message": "chat_template is not supported for Mistral tokenizers."}},
+        {},
+        f.RefusedHere,
+        {},
+    ),
     (
         "mistral",
         422,
@@ -289,6 +321,7 @@ WORDED: list[tuple[str, int, Any, dict[str, str], type[f.ProviderFailure], dict[
     ("zai", 429, {"error": {"code": "1310", "message": "used up"}}, {}, f.RateLimited, {"window": "month"}),
     ("zai", 429, {"error": {"code": "1311", "message": "plan"}}, {}, f.NotEntitled, {}),
     ("zai", 400, {"error": {"code": "1210", "message": "bad"}}, {}, f.RefusedHere, {}),
+    ("zai", 400, {"error": {"code": "1210", "message": "Tool choice must be auto"}}, {}, f.RefusedHere, {}),
 ]
 
 

@@ -196,7 +196,7 @@ class TestARequest:
     @pytest.mark.parametrize(
         "part",
         [
-            {"type": "image_url", "image_url": {"url": "https://acme.example/cat.png"}},
+            {"type": "image_url", "image_url": {"url": "http://acme.example/cat.png"}},
             {"type": "file"},
             {"type": "video_url"},
         ],
@@ -206,6 +206,21 @@ class TestARequest:
             built(messages=[{"role": "user", "content": [part]}])
 
         assert caught.value.capability == part["type"]
+
+    def test_has_google_fetch_what_is_at_a_public_address(self):
+        content = [
+            {"type": "image_url", "image_url": {"url": "https://acme.example/cat.png?size=2"}},
+            {"type": "file", "file": {"file_data": "https://acme.example/report.pdf"}},
+            {"type": "video_url", "video_url": {"url": "https://acme.example/film"}},
+            {"type": "video_url", "video_url": {"url": "data:video/mp4;base64,AAAA"}},
+        ]
+
+        assert built(messages=[{"role": "user", "content": content}])["contents"][0]["parts"] == [
+            {"fileData": {"fileUri": "https://acme.example/cat.png?size=2", "mimeType": "image/png"}},
+            {"fileData": {"fileUri": "https://acme.example/report.pdf", "mimeType": "application/pdf"}},
+            {"fileData": {"fileUri": "https://acme.example/film"}},
+            {"inlineData": {"mimeType": "video/mp4", "data": "AAAA"}},
+        ]
 
     @pytest.mark.parametrize("url", ["data:image/png;base64", "data:image/png;base64,%%%"])
     def test_with_an_image_that_cannot_be_read_is_the_callers_fault(self, url: str):
@@ -217,7 +232,7 @@ class TestARequest:
             max_completion_tokens=7, max_tokens=9, seed=2**40 + 5, stop=["a", "b"], n=2, top_k=3,
             presence_penalty=0.5, frequency_penalty=0.25,
         ) == {
-            "maxOutputTokens": 7, "seed": 5, "stopSequences": ["a", "b"], "candidateCount": 2, "topK": 3,
+            "maxOutputTokens": 7, "seed": 5, "stopSequences": ["a", "b"], "topK": 3,
             "presencePenalty": 0.5, "frequencyPenalty": 0.25,
         }  # fmt: skip
 
@@ -618,7 +633,7 @@ class TestTheList:
             ("gemini-3-flash-preview", {"minute": 5, "day": 20}),
             ("gemini-3.1-flash-lite", {"minute": 15, "day": 500}),
             ("gemini-2.5-flash-lite", {"minute": 10, "day": 20}),
-            ("gemma-4-31b-it", {"minute": 15, "day": 1500}),
+            ("gemma-4-31b-it", {"minute": 15, "day": 14_400}),
         ],
     )
     def test_has_a_quota_for_each(self, model: str, limits: dict[str, int]):

@@ -349,7 +349,7 @@ def test_what_only_clients_know_is_not_sent_on(provider: str):
         parallel_tool_calls=True,
     )
 
-    assert sent.keys() <= {"model", "messages", "provider", "max_tokens"}
+    assert sent.keys() <= {"model", "messages", "provider", *SPECS[provider].defaults}
     assert sent["messages"][0] == {"role": "system", "content": "be brief"}
     assert sent["messages"][1] == {"role": "user", "content": "hi"}
     assert sent["messages"][2].keys() <= {"role", "content"}
@@ -560,7 +560,7 @@ def test_openrouter_tells_prices_abilities_and_sizes():
     assert models["qwen/qwen3.8-27b:free"] == Listed(
         id="qwen/qwen3.8-27b:free",
         operations=frozenset({"chat"}),
-        capabilities=frozenset({"tools", "json_object", "json_schema", "reasoning", "vision"}),
+        capabilities=frozenset({"tools", "json_object", "json_schema", "reasoning", "vision", "image_url"}),
         context=131072,
         max_output=32768,
         prompt_price=0.0,

@@ -105,17 +105,17 @@ SHAPED = {
 
 @pytest.mark.parametrize("more", SHAPED.values(), ids=SHAPED.keys())
 async def test_what_must_hold_together_is_not_continued(start, more):
-    demo = await start(("groq",))
-    groq = demo.world.providers["groq"]
-    groq.fail("cut")
-    groq.brain = lambda view: (
+    demo = await start(("nvidia",))
+    nvidia = demo.world.providers["nvidia"]
+    nvidia.fail("cut")
+    nvidia.brain = lambda view: (
         Saying(calls=[("f", {"a": "b" * 90})]) if "tools" in more else Saying('{"a": "' + "b" * 90)
     )
 
     events = await told(demo, ASK | more)
 
     assert events[-1]["error"]["code"] == "interrupted"
-    assert len([call for call in groq.calls if "completions" in call.path]) == 1
+    assert len([call for call in nvidia.calls if "completions" in call.path]) == 1
 
 
 async def test_it_ends_when_the_attempts_are_used_up(start, tmp_path):

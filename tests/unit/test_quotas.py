@@ -32,15 +32,10 @@ MODELS = {
         (250_000, "prompt", "minute", ROLLING, "model"),
         (500, "requests", "day", PACIFIC, "model"),
     },
-    ("google", "gemma-3-27b-it"): {
-        (30, "requests", "minute", ROLLING, "model"),
-        (15_000, "prompt", "minute", ROLLING, "model"),
-        (14_400, "requests", "day", PACIFIC, "model"),
-    },
     ("google", "gemma-4-31b-it"): {
         (15, "requests", "minute", ROLLING, "model"),
         (16_000, "prompt", "minute", ROLLING, "model"),
-        (1500, "requests", "day", PACIFIC, "model"),
+        (14_400, "requests", "day", PACIFIC, "model"),
     },
     ("groq", "openai/gpt-oss-120b"): {
         (30, "requests", "minute", ROLLING, "model"),

@@ -14,7 +14,7 @@ from providers.spec import ProviderSpec, address, load
 from tests.payloads import SPECS
 
 CAPABILITIES = {
-    "audio", "file", "json_object", "json_schema", "logprobs", "n", "reasoning", "tools", "video_url", "vision",
+    "audio", "file", "image_url", "json_object", "json_schema", "logprobs", "n", "reasoning", "tools", "video_url", "vision",
 }  # fmt: skip
 FREEWAY = {"openrouter", "google", "groq", "nvidia", "huggingface", "ollama"}
 

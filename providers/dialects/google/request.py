@@ -6,8 +6,10 @@ An assistant is a ``model``, what a tool said comes from the ``user``, and turns
 
 from __future__ import annotations
 
+import mimetypes
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from providers.chat import ChatRequest, FunctionSpec, Message, Part, ToolCall
 from providers.dialect import Request, Target
@@ -36,8 +38,9 @@ _SAMPLING = {
     "top_k": "topK",
     "presence_penalty": "presencePenalty",
     "frequency_penalty": "frequencyPenalty",
-    "n": "candidateCount",
 }
+"""Several candidates are asked for no more: newer models refuse candidateCount (CodeBoarding/CodeBoarding#485, 2026-08)."""
+
 _SEEDS = 0x7FFF_FFFF  # a seed is an int32 there
 
 _BUDGETS = {
@@ -123,14 +126,27 @@ def _part(part: Part) -> dict[str, Any]:
     if part.type in ("text", "refusal"):
         return {"text": part.text or part.refusal or ""}
     if part.type == "image_url" and part.image_url is not None:
-        image = image_of(part.image_url)
-        return {"inlineData": {"mimeType": image.mime, "data": image.data}}
+        return _media(part.image_url if isinstance(part.image_url, str) else part.image_url.url)
     if part.type == "input_audio" and part.input_audio is not None:
         return {"inlineData": {"mimeType": f"audio/{part.input_audio.format}", "data": part.input_audio.data}}
     if part.type == "file" and part.file is not None and isinstance(part.file.get("file_data"), str):
-        file = image_of(part.file["file_data"])
-        return {"inlineData": {"mimeType": file.mime, "data": file.data}}
+        return _media(part.file["file_data"])
+    if part.type == "video_url" and isinstance(part.video_url, dict) and isinstance(part.video_url.get("url"), str):
+        return _media(part.video_url["url"])
     raise not_carried(part)
+
+
+def _media(url: str) -> dict[str, Any]:
+    """
+    What is at *url*: inline, or at a public address, which Google fetches itself (File input methods page, 2026-09).
+
+    Raises Unsupported for an address that is not encrypted.
+    """
+    if url[:8].lower() == "https://":
+        mime, _ = mimetypes.guess_type(urlsplit(url).path)
+        return {"fileData": {"fileUri": url, **({"mimeType": mime} if mime else {})}}
+    inline = image_of(url)
+    return {"inlineData": {"mimeType": inline.mime, "data": inline.data}}
 
 
 def _call(model: str, call: ToolCall, place: int, tools: ToolNames) -> dict[str, Any]:
@@ -227,7 +243,7 @@ def _generation_config(target: Target, request: Request) -> dict[str, Any]:
     config: dict[str, Any] = {}
     for name, theirs in _SAMPLING.items():
         value = getattr(view, name)
-        if value is not None and name not in spec.drop:
+        if value is not None and name not in spec.dropped(target.model):
             config[theirs] = value
     if view.output_tokens is not None:
         config["maxOutputTokens"] = view.output_tokens

@@ -43,7 +43,7 @@ class Ollama(ChatOnly):
         return context_for(target, request)
 
     def build(self, target: Target, request: Request) -> HttpRequest:
-        view, drop = request.view, target.account.spec.drop
+        view, drop = request.view, target.account.spec.dropped(target.model)
         body: dict[str, Any] = {
             "model": target.model,
             "messages": messages_of(view.messages),
