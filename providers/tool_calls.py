@@ -7,6 +7,8 @@ all three wrong, each in its own way; what OpenAI's own would have sent goes on.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Container
 from typing import Any
 
 import msgspec
@@ -15,6 +17,21 @@ from msgspec import Struct
 from providers.chat import ToolCallDelta
 from providers.tool_names import ToolNames
 from providers.translation import fingerprint
+
+_BY_CHANCE = re.compile(r"(?=[a-zA-Z]*[0-9])[a-zA-Z0-9]{8}")
+"""What is in an id that a server drew by chance, mostly; what only looks counted is made another, which harms nothing."""
+
+
+def call_id(given: str | None, stem: str, place: int | str, taken: Container[str | None] = ()) -> str:
+    """
+    The id of a call at *place* in the answer whose *stem* is given: no other call has it, in this conversation or another.
+
+    Some servers begin to count anew with each answer (``call_0``, ``functions.look:0``). Programs know a call by its id for
+    as long as they run, and pass over one that they have had (Claude Code 2.1, Qwen Code 0.24).
+    """
+    if not given or given in taken:
+        return f"call_{stem}_{place}"
+    return given if _BY_CHANCE.search(given) else f"{given}_{stem}"
 
 
 class _Call(Struct):
@@ -108,9 +125,8 @@ class StreamedCalls:
 
     def _new(self, given_id: str, name: str) -> _Call:
         place = len(self._calls)
-        taken = {call.id for call in self._calls}
-        made = given_id if given_id and given_id not in taken else f"call_{self._stem}_{place}"
-        call = _Call(place, given_id, made, self._names.called(name), [])
+        taken = {call.given_id for call in self._calls}
+        call = _Call(place, given_id, call_id(given_id, self._stem, place, taken), self._names.called(name), [])
         self._calls.append(call)
         return call
 
@@ -135,21 +151,21 @@ def put(call: dict[str, Any], placed: Placed) -> None:
 
 def complete(calls: list[dict[str, Any]], names: ToolNames, stem: str) -> None:
     """Give the calls of a whole answer what they lack."""
-    taken = set[str]()
+    taken = set[str | None]()
     for place, call in enumerate(calls):
         function = call["function"]
         arguments = function.get("arguments")
         given = call.get("id")
-        call["id"] = given if given and given not in taken else f"call_{stem}_{place}"
+        call["id"] = call_id(given, stem, place, taken)
         call["type"] = "function"
         function["name"] = names.called(function["name"])
         function["arguments"] = arguments if isinstance(arguments, str) and arguments.strip() else "{}"
-        taken.add(call["id"])
+        taken.add(given)
 
 
 def stem_of(answer_id: str, data: bytes) -> str:
-    """What the made ids of an answer's calls begin with: the same each time."""
-    return fingerprint(answer_id.encode() or data)
+    """What tells the calls of an answer from those of others: the same each time. Some give each answer the same id."""
+    return fingerprint(answer_id.encode() + data)[:12]
 
 
 def _is_json(text: str) -> bool:

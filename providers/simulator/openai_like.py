@@ -91,7 +91,7 @@ class OpenAILike(Simulated):
 
     def envelope(self, body: dict[str, Any]) -> dict[str, Any]:
         """Fields of every chunk and every answer."""
-        return {"id": "chatcmpl-sim", "created": int(self.clock()), "model": body["model"]}
+        return {"id": f"chatcmpl-sim{len(self.calls)}", "created": int(self.clock()), "model": body["model"]}
 
     def in_band_error(self, model: SimulatedModel) -> dict[str, Any]:
         """An error that comes with status 200."""

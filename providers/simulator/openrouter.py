@@ -168,7 +168,7 @@ class OpenRouter(OpenAILike):
 
     def envelope(self, body: dict[str, Any]) -> dict[str, Any]:
         served = "google/gemma-4-31b-it:free" if body["model"] == "openrouter/free" else body["model"]
-        return {"id": "gen-sim", "provider": "Sim", "model": served, "created": int(self.clock())}
+        return {"id": f"gen-sim{len(self.calls)}", "provider": "Sim", "model": served, "created": int(self.clock())}
 
     def usage(self, prompt: int, saying: Saying, model: SimulatedModel) -> dict[str, Any]:
         usage = super().usage(prompt, saying, model)

@@ -394,10 +394,10 @@ class TestAnAnswer:
         assert call.id == read("gemini_generate_tools.json").choices[0].message.tool_calls[0].id != ""  # type: ignore[index]
 
     def test_keeps_the_id_that_a_call_has(self):
-        content = event({"functionCall": {"id": "mine", "name": "now", "args": None}}, finishReason="STOP")
+        content = event({"functionCall": {"id": "fc-1a2b3c4d", "name": "now", "args": None}}, finishReason="STOP")
         (call,) = DIALECT.read(target(), asked(), content).completion.choices[0].message.tool_calls or []
 
-        assert (call.id, call.function.arguments) == ("mine", "{}")
+        assert (call.id, call.function.arguments) == ("fc-1a2b3c4d", "{}")
 
     def test_that_was_cut_says_so(self):
         found = DIALECT.read(target(), asked(), event({"text": "Hel"}, finishReason="MAX_TOKENS"))

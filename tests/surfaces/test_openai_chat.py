@@ -434,6 +434,33 @@ async def test_what_clients_replay_is_taken_by_every_provider(start):
         assert "3 degrees" in response.json()["choices"][0]["message"]["content"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_no_two_calls_share_an_id_also_where_a_source_counts_anew(start, stream):
+    """Agents know a call by its id for as long as they run, also once the earlier ones are no more in the conversation."""
+    demo = await start()
+    for name in demo.world.providers:
+        demo.world.providers[name].brain = lambda view: Saying(calls=[("get_weather", {"city": "Oslo"})] * 2)
+        body = ASK | {"tools": [TOOL], "provider": {"only": [name]}, "stream": stream}
+        ids = []
+        for _ in range(3):
+            response = await post(demo, body)
+            calls = streamed_calls(response) if stream else response.json()["choices"][0]["message"]["tool_calls"]
+            ids += [call["id"] for call in calls]
+
+        assert len(set(ids)) == 6, (name, ids)
+
+
+def streamed_calls(response: httpx.Response) -> list[dict]:
+    """The calls of a stream, put together by their places."""
+    calls: dict[int, dict] = {}
+    for event in events(response)[:-1]:
+        for choice in json.loads(event)["choices"]:
+            for piece in choice["delta"].get("tool_calls") or ():
+                call = calls.setdefault(piece["index"], {**piece, "function": {**piece["function"], "arguments": ""}})
+                call["function"]["arguments"] += piece["function"].get("arguments") or ""
+    return list(calls.values())
+
+
 # ── who may call ──
 
 

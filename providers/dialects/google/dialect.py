@@ -20,6 +20,7 @@ from providers.dialects.google.request import body_of, names_of
 from providers.lenient import decodable
 from providers.listing import object_of, read_entries, strings_of, tokens_of
 from providers.observations import Headers, Observation, from_headers
+from providers.tool_calls import call_id
 from providers.tool_names import ToolNames
 from providers.translation import fingerprint, step_of, tool_call, whole_of
 
@@ -264,7 +265,7 @@ def _said(candidate: _Candidate, calls_before: int, name: str, tools: ToolNames)
     for part in candidate.parts():
         call = part.function_call
         if call is not None:
-            made = call.id or f"call_{name}_{candidate.index}_{calls_before + len(calls)}"
+            made = call_id(call.id, name, f"{candidate.index}_{calls_before + len(calls)}")
             extra = {"google": {"thought_signature": part.thought_signature}} if part.thought_signature else None
             calls.append(tool_call(made, tools.called(call.name), _compact(call.args), extra))
         elif part.text:

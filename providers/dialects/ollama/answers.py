@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from providers import failures as f
 from providers.chat import FunctionCall, Usage, encode
 from providers.lenient import decodable
+from providers.tool_calls import call_id
 from providers.tool_names import ToolNames
 from providers.translation import arguments_of, tool_call
 
@@ -84,7 +85,7 @@ def calls_of(answer: Answer, before: int, name: str, tools: ToolNames) -> list[d
     """The calls in *answer*. One without an id gets one from *name* and its place, so that it is the same each time."""
     return [
         tool_call(
-            call.id or f"call_{name}_{before + place}",
+            call_id(call.id, name, before + place),
             tools.called(call.function.name),
             encode(dict(call.function.arguments)).decode(),
         )
