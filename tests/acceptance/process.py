@@ -19,13 +19,15 @@ from typing import Any
 
 import httpx
 
+ROOT = Path(__file__).parents[2]
 FREEWAY = str(Path(sys.executable).with_name("freeway"))
 
 
 def environment(home: Path, **variables: str) -> dict[str, str]:
-    """Nothing of this machine but the way to its programs; no Ollama."""
+    """Nothing of this machine but the way to its programs, and to the tree that these tests are of; no Ollama."""
     return {
         "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
         "HOME": str(home),
         "OLLAMA_HOST": "http://127.0.0.1:9",
         "MODELS_DEV_URL": "",
