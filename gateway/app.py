@@ -30,6 +30,7 @@ from gateway.api import metrics as metrics_page
 from gateway.api.auth import Authenticator
 from gateway.api.drain import Drain
 from gateway.api.http import Host, route
+from gateway.api.keyless import Keyless
 from gateway.api.openai_chat import ChatCompletions
 from gateway.api.openai_completions import Completions
 from gateway.api.openai_embeddings import Embeddings
@@ -57,7 +58,7 @@ from gateway.routing.affinity import Sessions
 from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
 from gateway.routing.prices import Prices
-from gateway.settings import BadSettings, Settings
+from gateway.settings import BadSettings, Server, Settings
 from gateway.state.private_files import private_file
 from gateway.state.sqlite import SqliteState
 from gateway.state.store import StateBackend, StateFailure, StateStore
@@ -72,7 +73,10 @@ STATE_FILE = "memory.sqlite"
 """In the state folder. The first version called it so, and what it learned goes on being known."""
 
 SURFACES = (ChatCompletions, Completions, Embeddings, anthropic.Messages, anthropic.CountTokens, *ollama.SURFACES)
-PATHS = (*(surface.path for surface in SURFACES), Responses.path, openai_models.PATH, explain.PATH)
+PATHS = (
+    *(surface.path for surface in SURFACES),
+    *(Responses.path, openai_models.PATH, explain.PATH, *ollama_models.PATHS, gemini.PREFIXES[0]),
+)
 """Those that a client with a slightly wrong address may have meant."""
 
 SHAPES: Mapping[str, errors.Render] = {
@@ -260,12 +264,14 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
-    return _guarded(app, Origins(settings.server.origins, open_door=authenticator.open))
+    return _guarded(app, settings.server, authenticator)
 
 
-def _guarded(app: Litestar, origins: Origins) -> Litestar:
-    """*app* behind *origins*, which are looked at before routing: what is no path of ours is covered, too."""
-    app.asgi_handler = OriginCheck(app.asgi_handler, origins)
+def _guarded(app: Litestar, server: Server, authenticator: Authenticator) -> Litestar:
+    """*app* behind what looks at every request before routing: what is no path of ours is covered, too."""
+    app.asgi_handler = OriginCheck(app.asgi_handler, Origins(server.origins, open_door=authenticator.open))
+    if server.path_keys or server.ollama_networks:
+        app.asgi_handler = Keyless(app.asgi_handler, server, authenticator.network_key)
     return app
 
 

@@ -6,6 +6,7 @@ Nothing here looks at the machine: files and environment come in as arguments.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import tomllib
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from msgspec import Meta, Struct
 from gateway.catalog.names import Names
 from gateway.quota import configured as quotas
 from providers import dialects
-from providers.addresses import is_near, ollama_address
+from providers.addresses import is_near, listening_address, ollama_address
 from providers.spec import DataPolicy, ProviderSpec, address
 
 T = TypeVar("T")
@@ -71,8 +72,15 @@ class Server(_Part, frozen=True):
     keep_alive: Seconds = 10.0  # silence after which a stream gets a comment line
     drain: Seconds = 30.0  # how long unfinished answers may go on after SIGTERM
     origins: tuple[str, ...] = ()  # of web pages that may call; none: any with a client key, this machine's without
+    ollama: str = ""  # a second address to listen on, host:port, for programs that know Ollama's alone; none: ""
+    ollama_networks: tuple[str, ...] = ()  # from these programs need no key for /api/…, nor for the address above
+    path_keys: bool = False  # whether a client's key may come in the path, as /k/KEY/v1/…
     max_connections: Count = 8192  # of callers at once; fewer where the system allows fewer open files
     max_connections_per_address: Count = 4096  # of these from one address, which may be a proxy's
+
+    def ollama_address(self) -> tuple[str, int]:
+        """Host and port of *ollama*. Raises ValueError if they are none."""
+        return listening_address(self.ollama)
 
 
 class Requests(_Part, frozen=True):
@@ -244,16 +252,23 @@ def _settings(tables: dict[str, Any], origin: str) -> Settings:
         for spec in found.provider.values():
             quotas.verify(spec)
             dialects.verify(spec)
-        _check_origins(found.server)
+        _check_server(found.server)
     except ValueError as exc:
         raise BadSettings(f"{origin}: {exc}") from exc
     return found
 
 
-def _check_origins(server: Server) -> None:
+def _check_server(server: Server) -> None:
     for origin in server.origins:
         if origin != "*" and not _ORIGIN.fullmatch(origin):
             raise ValueError(f"server.origins: expected an origin like https://chat.example:8443, or *, got {origin!r}")
+    for network in server.ollama_networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as exc:
+            raise ValueError(f"server.ollama_networks: expected networks like 192.168.1.0/24: {exc}") from exc
+    if server.ollama:
+        server.ollama_address()
 
 
 def _converted(table: Any, kind: type[T], origin: str, below: str = "") -> T:

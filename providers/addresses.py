@@ -47,3 +47,12 @@ def ollama_address(text: str) -> str:
         elif address.version == 6:
             host = f"[{host}]"
     return f"{parts.scheme}://{host}:{port or default}{parts.path.rstrip('/')}"
+
+
+def listening_address(text: str) -> tuple[str, int]:
+    """The host and the port of *text*, ``host:port``, with an IPv6 host in brackets. Raises ``ValueError``."""
+    host, _, port = text.strip().rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"server.ollama: expected host:port like 127.0.0.1:{_OLLAMA_PORT}, got {text!r}")
+    return host, int(port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import secrets
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from urllib.parse import parse_qsl
@@ -13,6 +14,11 @@ from gateway.words import BadRequest, Stopping, Unauthorized
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 ANYBODY = Client(name="anybody", key_sha256="0" * 64)
+NETWORK = Client(name="network", key_sha256="0" * 64)
+"""The programs of the networks that need no key (``[server] ollama_networks``)."""
+
+KEY_OF_KEYLESS = b"x-freeway-key"
+"""Where ``keyless`` puts the key of a program that cannot send a header."""
 
 
 class Authenticator:
@@ -22,7 +28,7 @@ class Authenticator:
     With no key configured everybody may call, with any credential or none; what keeps web pages out then is in
     ``origins``. With keys configured, a client may send its key as a bearer token, as ``x-api-key``, as Google's
     ``x-goog-api-key`` and ``?key=``, or as several of them; one that is right is enough, for some programs fill the others
-    with a placeholder.
+    with a placeholder. *network_key* is made anew for each process: it admits as NETWORK, and nobody outside knows it.
 
     Once *drain* has begun every request is refused.
     """
@@ -33,6 +39,9 @@ class Authenticator:
         if settings.client_key:
             digest = sha256(settings.client_key.encode())
             digests.append((Client(name="default", key_sha256=digest.hexdigest()), digest.digest()))
+        self.network_key = secrets.token_urlsafe(32)
+        if digests:
+            digests.append((NETWORK, sha256(self.network_key.encode()).digest()))
         self._digests: Sequence[tuple[Client, bytes]] = tuple(digests)
 
     @property
@@ -74,7 +83,7 @@ class Authenticator:
         return client
 
 
-_KEY_HEADERS = (b"x-api-key", b"x-goog-api-key")
+_KEY_HEADERS = (b"x-api-key", b"x-goog-api-key", KEY_OF_KEYLESS)
 _LOOKED_AT = frozenset({b"authorization", *_KEY_HEADERS})
 _MOST_FIELDS = 100
 

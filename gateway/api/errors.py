@@ -102,7 +102,10 @@ def handlers(
 
     def on_gateway_error(request: Request[Any, Any, Any], error: GatewayError) -> Response[bytes]:
         path = str(request.scope["path"])
-        shape = next((shape for begins, shape in shapes.items() if path.startswith(begins)), render)
+        with_v1 = f"/v1{_without_v1(path)}"
+        shape = next(
+            (shape for begins, shape in shapes.items() if path.startswith(begins) or with_v1.startswith(begins)), render
+        )
         return _response(error.status, shape(error), headers(error))
 
     def on_http_exception(request: Request[Any, Any, Any], exc: HTTPException) -> Response[bytes]:
@@ -124,12 +127,21 @@ def handlers(
 
 
 def _no_such_path(path: str, paths: Collection[str]) -> str:
-    """Clients are often told an address with ``/v1`` and add it once more, or the other way round."""
-    bare = path.rstrip("/")
-    while bare.startswith("/v1/"):
-        bare = bare.removeprefix("/v1")
+    """
+    Clients are often told an address with ``/v1`` and add it once more, or the other way round. A key in the path is not
+    repeated: programs log what they are told.
+    """
+    if path.startswith("/k/"):
+        return "there is no /k/… here: keys in the path are taken only with [server] path_keys = true"
+    bare = _without_v1(path.rstrip("/"))
     meant = f"/v1{bare}" if f"/v1{bare}" in paths else next(iter(get_close_matches(path, paths, cutoff=0.8)), None)
     return f"there is no {path} here" + (f"; did you mean {meant}?" if meant else "")
+
+
+def _without_v1(path: str) -> str:
+    while path.startswith("/v1/"):
+        path = path.removeprefix("/v1")
+    return path
 
 
 def _response(status: int, body: bytes, more: dict[str, str]) -> Response[bytes]:

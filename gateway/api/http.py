@@ -26,7 +26,7 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 
 from gateway.api import errors
-from gateway.api.auth import ANYBODY, Authenticator
+from gateway.api.auth import ANYBODY, NETWORK, Authenticator
 from gateway.api.body import Left, read_body
 from gateway.api.connection import Receive, while_connected
 from gateway.api.options import Options, options_of
@@ -304,9 +304,9 @@ class _Exchange:
 
 
 def _caller(client: Client, scope: Any) -> str:
-    """The name under which it waits: the client's, or, where no client has a key, the address that it calls from."""
+    """The name under which it waits: the client's, or, where it has no key, the address that it calls from."""
     peer = scope.get("client")
-    return f"{client.name} {peer[0]}" if client is ANYBODY and peer else client.name
+    return f"{client.name} {peer[0]}" if client in (ANYBODY, NETWORK) and peer else client.name
 
 
 # ── the connection ──

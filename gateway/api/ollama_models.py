@@ -24,16 +24,16 @@ from gateway.api.openai import decoded
 from gateway.request.engine import Engine
 from gateway.words import UnknownModel
 from providers.chat import encode
+from providers.dialects.ollama import MARK
 
 VERSION = "0.15.2"
 """The version of Ollama whose API this is: programs refuse one that is too old (Copilot wants 0.6.4)."""
 
+PATHS = ("/api/version", "/api/tags", "/api/ps", "/api/show", "/api/pull")
 _READ = [HttpMethod.GET, HttpMethod.HEAD]
 _GIVES = {"tools": "tools", "vision": "vision", "reasoning": "thinking"}
 _EPOCH = "1970-01-01T00:00:00Z"
 _ARCHITECTURE = "freeway"
-MARK = {"freeway": __version__}
-"""By which another gateway knows that this is no Ollama."""
 
 
 class _Named(Struct):
@@ -60,7 +60,8 @@ async def root(request: Request[Any, Any, Any]) -> str:
 
 @route("/api/version", http_method=_READ)
 async def version() -> dict[str, str]:
-    return {"version": VERSION, **MARK}
+    """It needs no key, and tells another gateway that this is no Ollama."""
+    return {"version": VERSION, MARK: __version__}
 
 
 @route("/api/tags", http_method=_READ)
@@ -69,7 +70,7 @@ async def tags(
 ) -> dict[str, Any]:
     """Every model that can be asked for."""
     authenticator.admit(request.scope["headers"], request.scope["query_string"])
-    return {"models": [_row(name) for name in engine.view.catalog.names()], **MARK}
+    return {"models": [_row(name) for name in engine.view.catalog.names()]}
 
 
 @get("/api/ps")

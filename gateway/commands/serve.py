@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import socket
 import sys
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 import aiohttp
 import click
@@ -22,8 +23,10 @@ from gateway.commands import server as http
 from gateway.observe import log
 from gateway.observe.outlet import Outlet, hold_standard_files
 from gateway.settings import EMBEDDED, Settings
+from providers.addresses import ollama_address
 from providers.client import Prepare
 from providers.dialect import Account
+from providers.dialects.ollama import MARK
 from providers.embedded import server as embedded
 
 console = Console(stderr=True, highlight=False)
@@ -57,7 +60,7 @@ def command(around: Surroundings, json_log: bool) -> None:
     app = create_app(settings, observers=[log.LogObserver()], prepare=prepare, drain=drain)
     sources = [spec.title for name, spec in settings.active().items() if name != "ollama" or ollama]
     greeting = Console(file=cast("TextIO", out), highlight=False, force_terminal=terminal)
-    _greet(greeting, settings, listening.getsockname()[1], ", ".join(sources))
+    _greet(greeting, settings, listening[0].getsockname()[1], ", ".join(sources))
     try:
         http.run(app, listening, settings.server, drain)
     finally:
@@ -78,17 +81,21 @@ SHORTEST_KEY = 16
 
 
 def _refuse_open_door(settings: Settings) -> None:
-    host, key = settings.server.host, settings.client_key
-    if _is_loopback(host):
+    server, key = settings.server, settings.client_key
+    places = [(f"HOST={server.host}", server.host)]
+    if server.ollama:
+        places.append((f"[server] ollama = {server.ollama!r}", server.ollama_address()[0]))
+    open_to_others = [place for place, host in places if not _is_loopback(host)]
+    if not open_to_others:
         return
     if key is None and not settings.client:
         raise click.ClickException(
-            f"HOST={host} can be reached by others, and no client key is set, so anybody could use your keys. Set "
+            f"{open_to_others[0]} can be reached by others, and no client key is set, so anybody could use your keys. Set "
             f"FREEWAY_API_KEY to a long random text, or make a key with `freeway key`."
         )
     if key is not None and len(key) < SHORTEST_KEY:
         raise click.ClickException(
-            f"HOST={host} can be reached by others, and FREEWAY_API_KEY has only {len(key)} characters, which can be "
+            f"{open_to_others[0]} can be reached by others, and FREEWAY_API_KEY has only {len(key)} characters, which can be "
             f"guessed. Set it to {SHORTEST_KEY} or more, for example to what `openssl rand -hex 32` prints."
         )
 
@@ -101,18 +108,25 @@ def _is_loopback(host: str) -> bool:
 
 
 async def _ollama_answers(settings: Settings) -> bool:
-    """Whether Ollama is there and has a model."""
+    """Whether Ollama is there and has a model. Another gateway that speaks its API is none."""
     spec = settings.provider.get("ollama")
     if spec is None:
         return False
+    is_gateway = MARK in (await _told(f"{spec.base_url}/api/version") or {})
+    return not is_gateway and bool((await _told(f"{spec.base_url}/api/tags") or {}).get("models"))
+
+
+async def _told(url: str) -> dict[str, Any] | None:
+    """The JSON object at *url*; None: there is none, or it is long in coming."""
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
-            session.get(f"{spec.base_url}/api/tags") as answer,
+            session.get(url) as answer,
         ):
-            return bool((await answer.json()).get("models"))
+            found = await answer.json()
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-        return False
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _with_last_resort(settings: Settings, ollama: bool) -> Settings:
@@ -163,26 +177,59 @@ def _weights(settings: Settings, config: Path) -> Path:
             raise click.ClickException(str(exc)) from exc
 
 
-def _listen(settings: Settings) -> socket.socket:
-    """The listening socket: an address in use is told before anything else is started."""
-    host, port = settings.server.host, settings.server.port
+def _listen(settings: Settings) -> list[socket.socket]:
+    """The listening sockets: an address in use is told before anything else is started."""
+    server = settings.server
+    sockets = []
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        # Not named as one of TCP, asyncio would leave Nagle's delays on.
-        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
+        sockets.append(_bound(server.host, server.port))
     except OSError as exc:
         raise click.ClickException(
-            f"cannot listen on {host}:{port}: {exc.strerror}. Choose another with HOST and PORT."
+            f"cannot listen on {server.host}:{server.port}: {exc.strerror}. Choose another with HOST and PORT."
         ) from exc
+    if server.ollama:
+        try:
+            sockets.append(_bound(*server.ollama_address()))
+        except OSError as exc:
+            raise click.ClickException(_ollama_taken(server.ollama, exc)) from exc
+    return sockets
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    # Not named as one of TCP, asyncio would leave Nagle's delays on.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError:
+        listening.close()
+        raise
     return listening
+
+
+def _ollama_taken(address: str, exc: OSError) -> str:
+    """What to say of the second address, which cannot be had; mostly an Ollama has it, for it is Ollama's own."""
+    said = f"cannot listen on {address} ([server] ollama): {exc.strerror}"
+    if exc.errno != errno.EADDRINUSE:
+        return f"{said}. Choose another address, or leave the setting out."
+    told = asyncio.run(_told(f"{ollama_address(address)}/api/version"))
+    if told is not None and MARK in told:
+        return f"{said}: another Freeway listens there. Stop it, or choose another port for this one."
+    if told is not None and "version" in told:
+        return (
+            f"{said}: an Ollama listens there. Have it listen elsewhere (OLLAMA_HOST=127.0.0.1:11435 for `ollama serve` "
+            f"and for Freeway), or choose another port for Freeway."
+        )
+    return f"{said}. Choose another port, or end what listens there."
 
 
 def _greet(console: Console, settings: Settings, port: int, sources: str) -> None:
     host = settings.server.host if ":" not in settings.server.host else f"[{settings.server.host}]"
     key = " -H 'authorization: Bearer YOUR_KEY'" if settings.client_key or settings.client else ""
     console.print(f"Freeway on http://{host}:{port}/v1 in front of: {sources}", soft_wrap=True)
+    if settings.server.ollama:
+        console.print(f"As an Ollama on http://{settings.server.ollama}", soft_wrap=True)
     console.print("Try it:")
     console.print(
         f"  curl -s http://{host}:{port}/v1/chat/completions{key} -H 'content-type: application/json' "

@@ -306,8 +306,8 @@ def protocol(connections: Connections) -> type[Connection]:
     return type("Connection", (Connection,), {"among": connections})
 
 
-def run(app: object, listening: socket.socket, settings: ServerSettings, drain: Drain) -> None:
-    """Serve until SIGTERM or SIGINT, then let unfinished answers go on for a while and leave with status 0."""
+def run(app: object, listening: list[socket.socket], settings: ServerSettings, drain: Drain) -> None:
+    """Serve on all sockets *listening* until SIGTERM or SIGINT, then let unfinished answers go on for a while and leave with status 0."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))  # uvicorn takes over, and raises the signal again in the end
     if hasattr(signal, "SIGHUP"):
@@ -332,7 +332,7 @@ def run(app: object, listening: socket.socket, settings: ServerSettings, drain: 
     gc.collect()
     gc.freeze()  # what is here now stays: no collection need look at it again
     gc.set_threshold(20_000, 50, 100)  # requests leave few cycles, and looking for them is some 5 % of their cost
-    _Server(config, drain, settings.drain, connections).run(sockets=[listening])
+    _Server(config, drain, settings.drain, connections).run(sockets=listening)
 
 
 def _open_files() -> int | None:

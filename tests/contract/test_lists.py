@@ -51,7 +51,9 @@ def listing(provider: str, entries: object) -> Listing:
     discovery = dialects.by_name(of.spec.dialect).discover(of)
     answer = HttpResponse(200, {}, msgspec.json.encode({KEY.get(provider, "data"): entries}))
     try:
-        next(discovery)
+        asked = next(discovery)
+        if asked.url.endswith("/api/version"):
+            discovery.send(HttpResponse(404, {}, b"{}"))
         while True:
             discovery.send(answer)
             answer = HttpResponse(404, {}, b"{}")

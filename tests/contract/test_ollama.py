@@ -231,11 +231,14 @@ def test_what_a_model_lacks_is_named():
 # ── the list ──
 
 
+VERSION = HttpResponse(200, {}, b'{"version":"0.15.2"}')
+
+
 def listed(*answers: HttpResponse) -> Listing:
     discovery = Ollama().discover(account("ollama", None))
     try:
-        next(discovery)
-        for each in answers:
+        assert next(discovery).url.endswith("/api/version")
+        for each in (VERSION, *answers):
             discovery.send(each)
     except StopIteration as stop:
         return stop.value
@@ -246,7 +249,8 @@ def test_the_list_tells_what_each_model_can_and_asks_where_it_does_not():
     shown = HttpResponse(200, {}, body("ollama/ollama_show.json"))
     found: dict[str, Listed] = {}
     discovery = Ollama().discover(account("ollama", None))
-    call = next(discovery)
+    next(discovery)
+    call = discovery.send(HttpResponse(404, {}, b"not known by a server that is old"))
     assert call.url.endswith("/api/tags")
     told = HttpResponse(200, {}, body("ollama/ollama_tags.json"))
     asked = []

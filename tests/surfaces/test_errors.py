@@ -63,6 +63,8 @@ async def test_the_list_of_models_is_found_by_such_an_address_too(client):
         ("/v1/nothing", lambda body: body["error"]["message"]),
         ("/api/nothing", lambda body: body["error"]),
         ("/v1/messages/nothing", lambda body: body["type"] == "error" and body["error"]["message"]),
+        ("/messages/nothing", lambda body: body["type"] == "error" and body["error"]["message"]),
+        ("/v1/v1/messages/nothing", lambda body: body["type"] == "error" and body["error"]["message"]),
         ("/v1beta/models/nothing", lambda body: body["error"]["code"] == 404 and body["error"]["message"]),
         ("/v1beta/models/auto:thinkAboutIt", lambda body: body["error"]["status"] and body["error"]["message"]),
     ],
@@ -73,6 +75,27 @@ async def test_a_path_that_is_not_there_answers_in_the_shape_of_its_family(clien
     assert response.status_code == 404
     assert "there is no " in read(response.json())
     assert path.rpartition("/")[2] in read(response.json())
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/v1/messages/count_token", "/v1/messages/count_tokens"),
+        ("/api/tag", "/api/tags"),
+        ("/api/chats", "/api/chat"),
+        ("/v1beta/model", "/v1beta/models"),
+    ],
+)
+async def test_every_family_names_what_was_meant(client, path, meant):
+    assert f"did you mean {meant}?" in (await client.post(path, json={})).text
+
+
+async def test_a_key_in_the_path_is_not_repeated_where_none_is_taken(client):
+    response = await client.post("/k/fw-hidden/v1/chat/completions", json={})
+
+    assert response.status_code == 404
+    assert "path_keys" in response.json()["error"]["message"]
+    assert "fw-hidden" not in response.text
 
 
 async def test_a_method_that_is_not_possible_is_told_with_those_that_are(client):

@@ -112,3 +112,28 @@ def test_a_secret_never_shows_itself():
     assert "sk-real" not in repr(secret)
     assert "sk-real" not in f"{[secret]} { ({'key': secret}) }"
     assert secret == "sk-real"
+
+
+async def test_a_key_in_the_path_is_neither_logged_nor_told(start, capfd, tmp_path):
+    """Not of a request that is served, refused, not understood, or made of a path that is not there."""
+    own = tmp_path / "own.toml"
+    own.write_text("[server]\npath_keys = true\n")
+    log.configure(json=True)
+    heard: list[Event] = []
+    demo = await start(
+        ("groq",), observers=[LogObserver(), heard.append], FREEWAY_API_KEY=CLIENT_KEY, FREEWAY_CONFIG=str(own)
+    )
+    here, said = f"/k/{CLIENT_KEY}", ""
+    async with httpx.AsyncClient(base_url=demo.base_url, timeout=20) as client:
+        served = await client.post(f"{here}/v1/chat/completions", json=ASK)
+        for path in ("/v1/chat/completions", "/v1/chat/completion", "/api/nothing", "/v1/messages", "/nowhere"):
+            said += (await client.post(f"{here}{path}", content=b"{")).text
+        said += (await client.get(f"{here}/v1/models")).text + (await client.get(f"{here}/v1/models/none")).text
+        wrong = await client.post("/k/a-wrong-one/v1/chat/completions", json=ASK)
+    logged = "".join(capfd.readouterr())
+
+    assert (served.status_code, wrong.status_code) == (200, 401)
+    assert "there is no /v1/chat/completion here" in said
+    for where in (said, wrong.text, logged, str(heard)):
+        assert CLIENT_KEY not in where
+        assert "a-wrong-one" not in where

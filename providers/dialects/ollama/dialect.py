@@ -15,6 +15,7 @@ from providers import errors
 from providers import failures as f
 from providers.chat import Step, Whole, encode
 from providers.dialect import Account, ChatOnly, Discovery, HttpRequest, HttpResponse, Listing, Request, Target
+from providers.dialects.ollama import MARK
 from providers.dialects.ollama.answers import Answer, calls_of, decoded, finish_of, usage_of
 from providers.dialects.ollama.models import described, entry_of
 from providers.dialects.ollama.request import context_for, messages_of, names_of, options_of, think
@@ -102,8 +103,11 @@ class Ollama(ChatOnly):
         The installed models. What the list does not tell of one, its own description does.
 
         A model that merely stands for one elsewhere says where it runs: it is neither local nor free. A gateway that
-        speaks Ollama's API says so in its list.
+        speaks Ollama's API says so with its version.
         """
+        version = yield HttpRequest("GET", f"{account.base_url}/api/version", self.headers(account))
+        if MARK in _object(version):  # our own address, or another gateway's, which would be asked in a circle
+            raise f.Unreachable("a Freeway answers there, which is no source of models: set OLLAMA_HOST to an Ollama")
         response = yield HttpRequest("GET", f"{account.base_url}/api/tags", self.headers(account))
         if response.status >= 400:
             raise self.classify(account, response)
@@ -111,8 +115,6 @@ class Ollama(ChatOnly):
             found = object_of(msgspec.json.decode(decodable(response.body)))
         except (msgspec.DecodeError, RecursionError) as exc:
             raise f.Unreachable(f"the model list cannot be read: {exc!r}") from exc
-        if "freeway" in found:  # our own address, or another gateway's, which would be asked in a circle
-            raise f.Unreachable("a Freeway answers there, which is no source of models: set OLLAMA_HOST to an Ollama")
         told, skipped = read_entries(found.get("models"), entry_of)
         rows = {row.get("model") or row.get("name"): row for row in map(object_of, found["models"])}
         listed = []
@@ -162,6 +164,14 @@ class OllamaReader:
             if usage is not None:
                 steps.append(step_of("", model, [], usage))
         return steps
+
+
+def _object(response: HttpResponse) -> dict[str, Any]:
+    """The JSON object that *response* is; an empty one if it is none: old servers do not tell their version."""
+    try:
+        return object_of(msgspec.json.decode(decodable(response.body)))
+    except (msgspec.DecodeError, RecursionError):
+        return {}
 
 
 def _told(account: Account, body: bytes) -> Answer:
