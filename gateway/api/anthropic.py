@@ -1,8 +1,8 @@
 """
 Anthropic's Messages API: ``POST /v1/messages``, streamed and whole, and ``POST /v1/messages/count_tokens``.
 
-Source: "Messages", "Streaming messages", "Errors" (https://docs.anthropic.com/en/api, 2026-11). A tool's call carries what
-a provider wants back (``extra_content``) as a field of its own, which Anthropic's packages replay untouched.
+Source: "Messages", "Streaming messages", "Errors" (https://docs.anthropic.com/en/api, 2026-11). What a provider wants back is
+the signature of a thought, or a field of a tool's call (``extra_content``); Anthropic's packages replay both untouched.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec import Raw, Struct
 
-from gateway.api.anthropic_stream import EventWriter, event, stop_reason, usage_of
+from gateway.api.anthropic_stream import EventWriter, event, signature_of, stop_reason, usage_of
 from gateway.api.http import Ready
 from gateway.api.neutral import Number, Unrendered, WholeCall, chat_of, effort_of, whole_number
 from gateway.api.openai import decoded
 from gateway.api.options import Options
+from gateway.api.seal import details_in, unsealed
 from gateway.words import Call, GatewayError, TooLong
 from providers.chat import AnswerMessage, Step, Whole, encode
-from providers.translation import fingerprint
 
 _TYPES = {
     400: "invalid_request_error",
@@ -50,6 +50,8 @@ class _Block(Struct):
     type: str
     text: str = ""
     thinking: str = ""
+    signature: str = ""
+    data: str = ""  # of a thought that is not shown
     source: Any = None
     title: str | None = None
     id: str = ""
@@ -183,6 +185,9 @@ def _answered(content: Content) -> dict[str, Any]:
     thought = "\n".join(block.thinking for block in content if block.thinking)
     if thought:
         made["reasoning_content"] = thought
+    details = [one for block in content for one in _wanted_back(block)]
+    if details:
+        made["reasoning_details"] = details
     calls = [
         {"id": block.id, "function": {"name": block.name, "arguments": bytes(block.input).decode()}}
         | ({} if block.extra_content is None else {"extra_content": block.extra_content})
@@ -192,6 +197,12 @@ def _answered(content: Content) -> dict[str, Any]:
     if calls:
         made["tool_calls"] = [{"type": "function", **call} for call in calls]
     return made
+
+
+def _wanted_back(block: _Block) -> list[Any]:
+    """What the provider of a thought wants back, if it was sealed here; another maker's signature means nothing."""
+    found = unsealed({"thinking": block.signature, "redacted_thinking": block.data}.get(block.type)).get("details")
+    return found if isinstance(found, list) else []
 
 
 def _result(block: _Block) -> tuple[str, list[dict[str, Any]]]:
@@ -304,7 +315,8 @@ class Messages(_Errors):
         request, asked = _asked(body)
         self._thinks = request.thinking is not None and request.thinking.type != "disabled"
         self._events = EventWriter(f"msg_{options.id}", thinks=self._thinks)
-        return chat_of(asked, options)
+        dropped = dict.fromkeys(tool.type or tool.name for tool in request.tools or () if tool.input_schema is None)
+        return msgspec.structs.replace(chat_of(asked, options), dropped=tuple(dropped))
 
     def render_whole(self, whole: Whole) -> bytes:
         found = whole.completion
@@ -316,7 +328,7 @@ class Messages(_Errors):
                 "type": "message",
                 "role": "assistant",
                 "model": found.model,
-                "content": _blocks(message, thinks=self._thinks),
+                "content": _blocks(message, details_in(whole.data) if self._thinks else [], thinks=self._thinks),
                 "stop_reason": "refusal" if message.refusal else stop_reason(reason),
                 "stop_sequence": None,
                 "usage": usage_of(found.usage),
@@ -324,18 +336,20 @@ class Messages(_Errors):
         )
 
     def render_event(self, step: Step) -> bytes:
-        return self._events.write(step.chunk)
+        return self._events.write(step.chunk, details_in(step.data) if self._thinks else [])
 
     def render_end(self) -> bytes:
         return self._events.end()
 
 
-def _blocks(message: AnswerMessage, *, thinks: bool) -> list[dict[str, Any]]:
-    """A whole answer as blocks."""
+def _blocks(message: AnswerMessage, details: list[Any], *, thinks: bool) -> list[dict[str, Any]]:
+    """A whole answer as blocks; its provider wants *details* back."""
     blocks: list[dict[str, Any]] = []
     if message.reasoning_content and thinks:
-        signature = fingerprint(message.reasoning_content.encode())
+        signature = signature_of(message.reasoning_content, details)
         blocks.append({"type": "thinking", "thinking": message.reasoning_content, "signature": signature})
+    elif details:
+        blocks.append({"type": "redacted_thinking", "data": signature_of("", details)})
     if text := message.content or message.refusal:
         blocks.append({"type": "text", "text": text})
     for call in message.tool_calls or ():

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from gateway.api.seal import sealed
 from providers.chat import Chunk, Delta, ToolCallDelta, Usage, encode
 from providers.translation import fingerprint
 
@@ -42,6 +43,11 @@ def usage_of(usage: Usage | None) -> dict[str, int]:
         **_NO_DETAILS,
         "cache_read_input_tokens": cached,
     }
+
+
+def signature_of(thought: str, details: list[Any]) -> str:
+    """The signature of a *thought* whose provider wants *details* back."""
+    return sealed(details, {}) or fingerprint(thought.encode())
 
 
 class _Call(Struct):
@@ -76,6 +82,7 @@ class EventWriter:
         self._index = 0
         self._open = ""  # the type of the block that is open
         self._thought: list[str] = []
+        self._details: list[Any] = []  # that a provider wants back of the thought
         self._calls: dict[int, _Call] = {}  # that are not closed yet
         self._calling: int | None = None  # which of them is open
         self._closed: set[int] = set()
@@ -84,8 +91,9 @@ class EventWriter:
         self._usage: Usage | None = None
         self._out: list[bytes] = []
 
-    def write(self, chunk: Chunk) -> bytes:
-        """The events of *chunk*."""
+    def write(self, chunk: Chunk, details: list[Any]) -> bytes:
+        """The events of *chunk*; its provider wants *details* back."""
+        self._details += details
         self._usage = chunk.usage or self._usage
         if not self._began:
             self._begin(chunk.model)
@@ -99,6 +107,8 @@ class EventWriter:
         if not self._began:
             self._begin("")
         self._flush()
+        if self._details:
+            self._redacted()
         reason = "refusal" if self._refused else stop_reason(self._finish)
         self._put("message_delta", delta={"stop_reason": reason, "stop_sequence": None}, usage=usage_of(self._usage))
         self._put("message_stop")
@@ -148,8 +158,18 @@ class EventWriter:
         self._start(kind, block)
 
     def _start(self, kind: str, block: dict[str, Any]) -> None:
+        if self._details and kind != "thinking":
+            self._redacted()
         self._open = kind
         self._put("content_block_start", index=self._index, content_block={"type": kind, **block})
+
+    def _redacted(self) -> None:
+        """A thought of which there is nothing but what its provider wants back."""
+        block = {"type": "redacted_thinking", "data": signature_of("", self._details)}
+        self._details.clear()
+        self._put("content_block_start", index=self._index, content_block=block)
+        self._put("content_block_stop", index=self._index)
+        self._index += 1
 
     def _grow(self, kind: str, **fields: str) -> None:
         self._put("content_block_delta", index=self._index, delta={"type": kind, **fields})
@@ -158,8 +178,9 @@ class EventWriter:
         if not self._open:
             return
         if self._open == "thinking":
-            self._grow("signature_delta", signature=fingerprint("".join(self._thought).encode()))
+            self._grow("signature_delta", signature=signature_of("".join(self._thought), self._details))
             self._thought.clear()
+            self._details.clear()
         self._put("content_block_stop", index=self._index)
         self._open = ""
         self._index += 1

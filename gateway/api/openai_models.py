@@ -42,7 +42,8 @@ T = TypeVar("T")
 class Entry(Struct, kw_only=True):
     """
     One model that can be asked for. Sizes are in tokens; None: unknown. Of a name that stands for several models they are
-    the largest, and the capabilities are those of any of them: a request finds its way to one that has what it needs.
+    the largest, and the *features* are the capabilities of any of them: a request finds its way to one that has what it
+    needs. *capabilities* is an object of Anthropic's about things of its own, which may be null.
     """
 
     id: str
@@ -52,9 +53,13 @@ class Entry(Struct, kw_only=True):
     type: str = "model"
     display_name: str
     created_at: str = _BEGINNING
+    lifecycle: str = "active"
+    max_input_tokens: int | None = None
+    max_tokens: int | None = None
+    capabilities: None = None
     context_length: int | None = None
     max_output_tokens: int | None = None
-    capabilities: list[str] = []
+    features: list[str] = []
     providers: list[str] = []
 
 
@@ -77,9 +82,11 @@ class _Union:
         return Entry(
             id=name,
             display_name=title or name,
+            max_input_tokens=self._context or None,
+            max_tokens=self._output or None,
             context_length=self._context or None,
             max_output_tokens=self._output or None,
-            capabilities=sorted(self._capabilities),
+            features=sorted(self._capabilities),
             providers=sorted(self._providers),
         )
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Any, ClassVar
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from gateway.api import errors
 from gateway.api.openai import COMMENT, STREAM_TYPE, chat_call, chat_fields, decoded, routing_of
@@ -19,6 +19,7 @@ from gateway.api.options import Options
 from gateway.api.responses_archive import Archive, Stored
 from gateway.api.responses_input import Ask, Item, decode_ask, understood
 from gateway.api.responses_output import Writer, delta_of
+from gateway.api.seal import details_in
 from gateway.clock import Clock
 from gateway.words import Call, GatewayError
 from providers.chat import Fields, FunctionSpec, Step, Usage, Whole, decode_fields, encode, raw
@@ -84,7 +85,7 @@ class Responses:
         writer = self._writer
         writer.begin(found.model)
         for choice in found.choices[:1]:
-            writer.take(delta_of(choice.message), _details(whole.data))
+            writer.take(delta_of(choice.message), details_in(whole.data))
             self._finish = choice.finish_reason
         self._end(found.usage)
         return self._kept_whole() if self._keeps else encode(writer.resource)
@@ -99,7 +100,7 @@ class Responses:
         self._usage = chunk.usage or self._usage
         for choice in chunk.choices:
             if choice.index == 0:
-                writer.take(choice.delta, _details(step.data))
+                writer.take(choice.delta, details_in(step.data))
                 self._finish = choice.finish_reason or self._finish
         return b"".join(writer.events())
 
@@ -199,28 +200,3 @@ def _object(fields: Fields, name: str) -> dict[str, Any]:
     if not _given(fields, name):
         return {}
     return {key: value for key, value in msgspec.json.decode(fields[name], type=Fields).items() if value != b"null"}
-
-
-class _Details(Struct):
-    reasoning_details: list[Any] | None = None
-
-
-class _DetailedChoice(Struct):
-    message: _Details | None = None
-    delta: _Details | None = None
-
-
-class _Detailed(Struct):
-    choices: list[_DetailedChoice] = []
-
-
-def _details(data: bytes) -> list[Any]:
-    """What a provider that says so wants back of its reasoning (OpenRouter)."""
-    if b'"reasoning_details"' not in data:
-        return []
-    try:
-        choices = msgspec.json.decode(data, type=_Detailed).choices
-    except msgspec.DecodeError:
-        return []
-    said = choices[0].message or choices[0].delta if choices else None
-    return (said.reasoning_details if said is not None else None) or []

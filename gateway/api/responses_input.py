@@ -20,7 +20,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from msgspec import Raw, Struct
 
-from gateway.api.responses_seal import unsealed
+from gateway.api.seal import unsealed
 from gateway.words import BadRequest
 from providers import chat
 from providers.chat import FunctionCall, ImageUrl, InputAudio, Message, ToolCall, raw

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.api.responses_seal import sealed
+from gateway.api.seal import sealed
 from gateway.words import GatewayError, TooLong
 from providers.chat import AnswerMessage, Delta, FunctionDelta, ToolCallDelta, Usage, encode
 

@@ -116,8 +116,10 @@ def vector_of(text: str, dimensions: int) -> list[float]:
 _SCALARS: dict[str, Any] = {"boolean": True, "null": None}
 
 
-def instance(schema: dict[str, Any]) -> Any:
+def instance(schema: Any) -> Any:
     """The smallest value that satisfies *schema*, as far as it is used for arguments and answers."""
+    if not isinstance(schema, dict):  # true, or nonsense that a real provider may let pass
+        return "text"
     for key in ("anyOf", "oneOf"):
         if schema.get(key):
             return instance(schema[key][0])

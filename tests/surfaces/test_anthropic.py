@@ -1,10 +1,9 @@
-"""Anthropic's Messages API, on the wire and through Anthropic's own package where that is installed."""
+"""Anthropic's Messages API, on the wire."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import msgspec
@@ -352,6 +351,9 @@ def test_tools_that_run_at_anthropic_are_left_out():
     view = parsed(tools=[{"type": "web_search_20250305", "name": "web_search", "max_uses": 5}, WEATHER]).request.view
 
     assert [function.name for function in view.functions()] == ["get_weather"]
+    assert parsed(tools=[{"type": "web_search_20250305", "name": "web_search"}, WEATHER]).dropped == (
+        "web_search_20250305",
+    )
     assert parsed(tools=[], tool_choice={"type": "auto"}).request.view.tools is None
 
 
@@ -486,53 +488,36 @@ def test_an_answer_that_is_replayed_means_the_same(thought, text, calls):
     assert fields_of(replayed)["messages"][1] == message
 
 
-# ── Anthropic's own package ──
+DETAILS = [{"type": "reasoning.encrypted", "data": "c2VjcmV0", "format": "anthropic-claude-v1"}]
 
-if importlib.util.find_spec("anthropic"):
-    from anthropic import AsyncAnthropic
-    from anthropic import NotFoundError as TheirNotFound
 
-    @pytest.fixture
-    async def anthropic(demo):
-        async with AsyncAnthropic(base_url=demo.base_url, api_key="any", max_retries=0) as made:
-            yield made
+@pytest.mark.parametrize("thought", ["Hm.", None])
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_a_provider_wants_back_of_a_thought_is_carried_by_its_signature(thought, stream):
+    """Also where nothing of the thought is shown."""
+    surface = Messages()
+    asked = encode(HELLO | {"thinking": {"type": "adaptive"}})
+    surface.parse(asked, options_of([], Requests(), ANYBODY, "me", "r", 0.0))
+    said = {"content": "yes", "reasoning_details": DETAILS} | ({"reasoning_content": thought} if thought else {})
+    if stream:
+        chunk = {"model": "m", "choices": [{"delta": said, "finish_reason": "stop"}]}
+        step = Step(msgspec.convert(chunk, Chunk), encode(chunk))
+        content = blocks_of(events_of(surface.render_event(step) + surface.render_end()))
+    else:
+        whole = {"model": "m", "choices": [{"message": {"role": "assistant", **said}, "finish_reason": "stop"}]}
+        content = json.loads(surface.render_whole(Whole(msgspec.convert(whole, Completion), encode(whole))))["content"]
+    replayed = fields_of(parsed(messages=[*HELLO["messages"], {"role": "assistant", "content": content}]))
 
-    async def test_the_package_asks_streams_counts_and_lists(anthropic):
-        answer = await anthropic.messages.create(**HELLO)
-        async with anthropic.messages.stream(**HELLO) as stream:
-            streamed = await stream.get_final_message()
-        counted = await anthropic.messages.count_tokens(model="auto", messages=HELLO["messages"])
-        models = await anthropic.models.list()
+    assert [block["type"] for block in content] == ["thinking" if thought else "redacted_thinking", "text"]
+    assert replayed["messages"][1]["reasoning_details"] == DETAILS
+    assert replayed["messages"][1].get("reasoning_content") == thought
 
-        assert answer.content[0].text == streamed.content[0].text == SAID
-        assert answer.stop_reason == streamed.stop_reason == "end_turn"
-        assert answer.usage.input_tokens == streamed.usage.input_tokens > 0
-        assert counted.input_tokens > 0
-        assert "auto" in [model.id for model in models.data]
 
-    async def test_the_package_streams_thoughts_and_calls_and_replays_them(anthropic, demo):
-        demo.world.providers["groq"].brain = lambda view: (
-            Saying("done") if view.turns[-1].is_result else Saying("I look", "Hm.", [("get_weather", {"city": "Oslo"})])
-        )
-        asked = HELLO | {"tools": [WEATHER], "thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 2000}
-        async with anthropic.messages.stream(**asked) as stream:
-            said = await stream.get_final_message()
-        call = said.content[-1]
-        results = [{"type": "tool_result", "tool_use_id": call.id, "content": "rainy"}]
-        turns = [
-            *HELLO["messages"],
-            {"role": "assistant", "content": said.content},
-            {"role": "user", "content": results},
-        ]
-        answer = await anthropic.messages.create(**asked | {"messages": turns})
+def test_another_makers_signature_means_nothing():
+    content = [
+        {"type": "thinking", "thinking": "Hm.", "signature": "EqQBCgIYAhIM"},
+        {"type": "redacted_thinking", "data": "x"},
+    ]
+    replayed = fields_of(parsed(messages=[*HELLO["messages"], {"role": "assistant", "content": content}]))
 
-        assert [block.type for block in said.content] == ["thinking", "text", "tool_use"]
-        assert (call.name, call.input, said.stop_reason) == ("get_weather", {"city": "Oslo"}, "tool_use")
-        assert answer.content[-1].text == "done"
-
-    async def test_the_package_hears_of_errors_with_the_id(anthropic):
-        with pytest.raises(TheirNotFound) as caught:
-            await anthropic.messages.create(**HELLO | {"model": "no-such-model"})
-
-        assert cast(Any, caught.value.body)["error"]["type"] == "not_found_error"
-        assert (caught.value.request_id or "").startswith("req_")
+    assert "reasoning_details" not in replayed["messages"][1]

@@ -35,7 +35,7 @@ async def test_the_list_has_the_shape_that_both_sdks_read(start):
     assert page["last_id"] == page["data"][-1]["id"]
     assert (entry["object"], entry["type"]) == ("model", "model")
     assert {"created", "owned_by", "display_name", "created_at"} <= entry.keys()
-    assert "tools" in entry["capabilities"]
+    assert "tools" in entry["features"]
     assert entry["providers"] == ["groq"]
 
 
@@ -72,7 +72,7 @@ async def test_auto_can_what_any_of_them_can_and_holds_as_much_as_the_largest(st
     models = [entry for entry in page["data"] if entry["providers"] and not entry["id"].startswith("auto")]
 
     assert auto["id"] == "auto"
-    assert set(auto["capabilities"]) == {can for entry in models for can in entry["capabilities"]}
+    assert set(auto["features"]) == {can for entry in models for can in entry["features"]}
     assert auto["context_length"] == max(entry["context_length"] or 0 for entry in models)
     assert set(auto["providers"]) == {"groq", "google"}
 
@@ -82,7 +82,7 @@ async def test_a_virtual_model_shows_those_alone_that_it_stands_for(start, tmp_p
     own.write_text('[virtual."auto:mine"]\nmodels = ["gpt-oss-20b"]\nneeds = ["tools"]\n[alias]\nmine = "auto:mine"\n')
     page = (await get(await start(("groq", "google"), FREEWAY_CONFIG=str(own)), "/v1/models")).json()
     found = {entry["id"]: entry for entry in page["data"]}
-    same = ("capabilities", "context_length", "max_output_tokens", "providers")
+    same = ("features", "context_length", "max_output_tokens", "providers")
 
     assert found["auto:mine"]["providers"] == ["groq"]
     assert [found["mine"][key] for key in same] == [found["auto:mine"][key] for key in same]

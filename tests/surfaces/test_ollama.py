@@ -183,7 +183,7 @@ async def test_a_model_shows_what_it_can_and_auto_what_any_can(client):
     assert canonical
     for name in canonical:
         assert sizes[name] == entries[name]["context_length"]
-        assert ("tools" in facts[name]["capabilities"]) == ("tools" in entries[name]["capabilities"])
+        assert ("tools" in facts[name]["capabilities"]) == ("tools" in entries[name]["features"])
         assert facts[name]["model_info"]["general.basename"] == name
     assert sizes["auto"] == max(size for size in sizes.values() if size)
     assert {c for name in canonical for c in facts[name]["capabilities"]} - {"embedding"} <= set(

@@ -1,6 +1,7 @@
 """
 What a provider wants back of its own reasoning (OpenRouter's details, Gemini's signatures of calls), as the one opaque text
-that clients of the Responses API carry from an answer to the next request: ``encrypted_content``.
+that clients carry from an answer to the next request: ``encrypted_content`` of the Responses API, a thought's ``signature`` of
+Anthropic's.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import base64
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from providers.chat import encode
 
@@ -30,3 +32,28 @@ def unsealed(text: str | None) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+class _Details(Struct):
+    reasoning_details: list[Any] | None = None
+
+
+class _Choice(Struct):
+    message: _Details | None = None
+    delta: _Details | None = None
+
+
+class _Answer(Struct):
+    choices: list[_Choice] = []
+
+
+def details_in(data: bytes) -> list[Any]:
+    """What the provider of an answer, or of a piece of one, wants back of its reasoning, if it says so (OpenRouter)."""
+    if b'"reasoning_details"' not in data:
+        return []
+    try:
+        choices = msgspec.json.decode(data, type=_Answer).choices
+    except msgspec.DecodeError:
+        return []
+    said = choices[0].message or choices[0].delta if choices else None
+    return (said.reasoning_details if said is not None else None) or []
