@@ -12,7 +12,7 @@ from msgspec import Struct
 from providers import failures as f
 from providers.dialect import Account, HttpResponse
 from providers.lenient import decodable
-from providers.observations import Wait, exhausted, wait_of
+from providers.observations import Wait, exhausted, wait_in, wait_of
 from providers.spec import ErrorSign
 from providers.words import meaning_of
 
@@ -163,12 +163,15 @@ def classify(account: Account, response: HttpResponse) -> f.ProviderFailure:
 
 def classified(account: Account, response: HttpResponse, body: ErrorBody) -> f.ProviderFailure:
     """
-    Signs of the provider's configuration first, then the status.
+    Signs of the provider's configuration first, then the status. When to come back is read in the message where no header
+    tells it.
 
     A refused rate whose bucket the body does not name is that of the headers that are used up. One that never holds
     anything is no quota: the account may not use the model.
     """
     failure = from_signs(account.spec.errors, response, body) or from_status(response, body)
+    if isinstance(failure, f.RateLimited | f.Busy) and failure.retry_in is None and failure.until is None:
+        failure.retry_in = wait_in(body.message)
     if not isinstance(failure, f.RateLimited) or failure.unit is not None:
         return failure
     empty = exhausted(account.spec.limit_headers, response.headers)

@@ -12,6 +12,10 @@ from providers.spec import LimitHeader
 
 _PIECE = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|d|h|m|s)")
 _USED_UP = re.compile(r";\s*r=0\s*(?:;.*)?;\s*t=(\d+)")
+_IN_WORDS = re.compile(
+    r"\b(?:try again|retry)(?: your request)? (?:in|after) (\d(?:[0-9a-zµ.]*[0-9a-zµ])?)(?: (second|minute|hour)s?)?\b",
+    re.IGNORECASE,
+)
 _ABSURD = 1e20
 _THIS_CENTURY = (1.5e9, 4.1e9)  # unix seconds
 _YEAR = 366 * 86_400.0
@@ -109,6 +113,18 @@ def wait_of(headers: Headers) -> Wait:
         return Wait(until=parsedate_to_datetime(after).timestamp())
     except (ValueError, OverflowError):
         return Wait()
+
+
+def wait_in(message: str) -> float | None:
+    """
+    The seconds after which *message* says to come back: ``Please try again in 7m32.5s``, ``retry after 20 seconds``. None: it
+    says nothing of the kind.
+    """
+    found = _IN_WORDS.search(message)
+    told = None if found is None else seconds(found[1])
+    if found is None or told is None:
+        return None
+    return min(told * (_SECONDS[found[2][0].lower()] if found[2] else 1.0), LONGEST_WAIT)
 
 
 def _bounded(retry_in: float) -> Wait:

@@ -22,7 +22,7 @@ from gateway.quota.exchange import Store, in_the_way
 from gateway.quota.journal import Journal
 from gateway.quota.nouns import Condition as Condition
 from gateway.quota.nouns import Cost, LevelView, NoRoom, Offer, Refusal, Reservation, refusal
-from gateway.quota.operations import Close, Entry, Learn, Open
+from gateway.quota.operations import Close, Entry, Full, Learn, Open
 from providers.observations import Observation
 
 Unserved = Literal["unsent", "refused", "failed"]
@@ -100,6 +100,13 @@ class Ledger:
         self._journal.note(
             [Entry(bucket, Close(-1.0 if seconds is None else max(0.0, seconds), because, self._journal.now()))]
         )
+
+    def refused(self, bucket: Bucket, amount: float, seconds: float, by: str) -> None:
+        """
+        A provider refused *amount* of *bucket*, and said, by *by*, that there is room for it in *seconds*: it is full until
+        then, and then there is room for no more than that.
+        """
+        self._journal.note([Entry(bucket, Full(amount, max(0.0, seconds), by, self._journal.now()))])
 
     def open(self, bucket: Bucket) -> None:
         """Lift a close by hand."""

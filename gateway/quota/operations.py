@@ -7,10 +7,13 @@ names of the tags and the order of the fields are what ``redis.lua`` reads.
 
 from __future__ import annotations
 
+import math
+from itertools import accumulate
+
 from msgspec import Struct
 
 from gateway.quota import buckets as b
-from gateway.quota.buckets import LEARNED_FOR, LEASE, Bucket, Level
+from gateway.quota.buckets import LEARNED_FOR, LEASE, SLOTS, Bucket, Level
 
 
 class Debit(Struct, frozen=True, array_like=True, tag="debit"):
@@ -63,6 +66,18 @@ class Close(Struct, frozen=True, array_like=True, tag="close"):
     at: float
 
 
+class Full(Struct, frozen=True, array_like=True, tag="full"):
+    """
+    A provider refused *amount*, *at* that moment, and said, by *by*, that there is room for it in *seconds*. Until then all is
+    used, and then there is room for just as much.
+    """
+
+    amount: float
+    seconds: float
+    by: str
+    at: float
+
+
 class Open(Struct, frozen=True, array_like=True, tag="open"):
     """A close is lifted."""
 
@@ -79,7 +94,7 @@ class Abandon(Struct, frozen=True, array_like=True, tag="abandon"):
     process: str
 
 
-Operation = Debit | Settle | Correct | Learn | Close | Open | Restore | Abandon
+Operation = Debit | Settle | Correct | Learn | Close | Full | Open | Restore | Abandon
 
 
 class Entry(Struct, eq=False):
@@ -103,9 +118,9 @@ def apply(bucket: Bucket, level: Level, operation: Operation, now: float) -> Non
         case Learn():
             _learn(bucket, level, operation, now)
         case Close(seconds=seconds, because=because, at=at):
-            until = at + seconds if seconds >= 0 else b.reopens_at(bucket, at)
-            if until > level.closed_until:
-                level.closed_until, level.closed_because = until, because
+            _close(level, at + seconds if seconds >= 0 else b.reopens_at(bucket, at), because)
+        case Full():
+            _fill(bucket, level, operation, now)
         case Open():
             level.closed_until, level.closed_because = 0.0, ""
         case Abandon(process=process):
@@ -113,6 +128,11 @@ def apply(bucket: Bucket, level: Level, operation: Operation, now: float) -> Non
             level.open = 0
         case Restore(known=known):
             _restore(bucket, level, known, now)
+
+
+def _close(level: Level, until: float, because: str) -> None:
+    if until > level.closed_until:
+        level.closed_until, level.closed_because = until, because
 
 
 def _settle(bucket: Bucket, level: Level, ended: Settle) -> None:
@@ -144,6 +164,40 @@ def _learn(bucket: Bucket, level: Level, said: Learn, now: float) -> None:
         if theirs > ours or (theirs < ours and quiet and newest):
             b.set_used(bucket, level, theirs, min(said.at, now))
     level.said_by, level.said_at = said.by, max(level.said_at, said.at)
+
+
+def _fill(bucket: Bucket, level: Level, said: Full, now: float) -> None:
+    """
+    Fill *bucket* so that it opens as it was *said* to. A rolling window from which enough leaves by then is as we know it.
+    One that opens sooner than what we took ourselves can leave it refills: the rest comes back as evenly as it would there.
+    """
+    opens, limit = said.at + said.seconds, b.limit_of(bucket, level, now)
+    if bucket.window == "refill":
+        rate = limit / bucket.period
+        level.used = max(level.used, limit - said.amount + (opens - max(now, level.since)) * rate)
+    elif bucket.window == "rolling" and said.seconds < bucket.period:
+        slot, full = bucket.period / SLOTS, max(limit, b.used(bucket, level))
+        left = accumulate(amount for _, amount in level.slots)
+        first = next((n for (n, _), out in zip(level.slots, left, strict=True) if out >= said.amount), None)
+        if first is not None and (first + 1) * slot + bucket.period <= opens + slot:
+            b.set_used(bucket, level, full, said.at)
+            _close(level, opens, said.by)
+        else:
+            number = math.ceil((opens - bucket.period) / slot) - 1
+            level.slots = _draining(number, said.amount, full - said.amount, limit / SLOTS)
+    else:
+        _close(level, opens, said.by)
+    level.said_by, level.said_at = said.by, max(level.said_at, said.at)
+
+
+def _draining(number: int, amount: float, rest: float, each: float) -> list[tuple[float, float]]:
+    """Slots of a rolling window from *number* on, of which the first gives back *amount*, and the others *each* of the *rest*."""
+    slots: list[tuple[float, float]] = [(number, amount)]
+    while rest > 0 < each:
+        number += 1
+        slots.append((number, min(each, rest)))
+        rest -= each
+    return slots
 
 
 def _speaks_of_another_window(bucket: Bucket, level: Level, said: Learn, now: float) -> bool:

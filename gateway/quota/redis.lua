@@ -278,9 +278,44 @@ local function reopens_at(rule, now)
   return now + 1
 end
 
-local function close(rule, level, seconds, because, at)
-  local finish = seconds >= 0 and at + seconds or reopens_at(rule, at)
+local function close_until(level, finish, because)
   if finish > level[CLOSED] then level[CLOSED], level[BECAUSE] = finish, because end
+end
+
+local function close(rule, level, seconds, because, at)
+  close_until(level, seconds >= 0 and at + seconds or reopens_at(rule, at), because)
+end
+
+local function draining(number, amount, rest, each)
+  local slots = { { number, amount } }
+  while rest > 0 and each > 0 do
+    number = number + 1
+    slots[#slots + 1] = { number, min(each, rest) }
+    rest = rest - each
+  end
+  return slots
+end
+
+local function fill(rule, level, amount, seconds, by, at, now)
+  local opens, limit = at + seconds, limit_of(rule, level, now)
+  if rule[WINDOW] == 'refill' then
+    level[USED] = max(level[USED], limit - amount + (opens - max(now, level[SINCE])) * limit / rule[PERIOD])
+  elseif rule[WINDOW] == 'rolling' and seconds < rule[PERIOD] then
+    local slot, full, left, first = slot_of(rule), max(limit, used(rule, level)), 0, nil
+    for _, one in ipairs(level[SLOT]) do
+      left = left + one[2]
+      if left >= amount then first = one[1] break end
+    end
+    if first and leaves(rule, first) <= opens + slot then
+      set_used(rule, level, full, at)
+      close_until(level, opens, by)
+    else
+      level[SLOT] = draining(ceil((opens - rule[PERIOD]) / slot) - 1, amount, full - amount, limit / SLOTS)
+    end
+  else
+    close_until(level, opens, by)
+  end
+  level[SAID_BY], level[SAID_AT] = by, max(level[SAID_AT], at)
 end
 
 local function empty_for(rule, level, now)
@@ -348,6 +383,7 @@ local APPLY = {
     learn(rule, level, limit, remaining, by, asked_at, at, now)
   end,
   close = function(rule, level, _, seconds, because, at) close(rule, level, seconds, because, at) end,
+  full = function(rule, level, now, amount, seconds, by, at) fill(rule, level, amount, seconds, by, at, now) end,
   open = function(_, level) level[CLOSED], level[BECAUSE] = 0, '' end,
   abandon = function(_, level, _, process)
     level[LEASES] = kept(level[LEASES], function(lease) return sub(lease[1], 1, #process) ~= process end)

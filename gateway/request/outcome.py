@@ -69,6 +69,8 @@ CONSEQUENCES: dict[type[f.ProviderFailure], Consequence] = {
     f.Superseded: Consequence(again=True),
 }
 
+_SHOWN = 120  # characters of a refusal that a bucket keeps
+
 QUARANTINE = 7 * 86_400.0
 """Seconds that an account is out after it has cost money, unless a person lets it back in."""
 
@@ -90,9 +92,9 @@ def report(failure: f.ProviderFailure, slot: Slot, took: float, engine: Engine) 
     check(deployment, None, failure.observed, engine)
     cause = failure.cause if isinstance(failure, f.Interrupted) else None
     if cause is None or not CONSEQUENCES[type(cause)].cools:
-        _learn(failure, deployment, engine, now)
+        _learn(failure, slot, engine, now)
     if cause is not None:
-        _learn(cause, deployment, engine, now)
+        _learn(cause, slot, engine, now)
     well = engine.view.health.answered_since(deployment.provider.name, now - LATELY)
     return Attempt(deployment, failure, took, CONSEQUENCES[type(failure)].again, well and looks_poisoned(failure))
 
@@ -141,11 +143,11 @@ def _unserved(failure: f.ProviderFailure) -> Unserved:
     return "refused" if isinstance(failure, f.RateLimited | f.TooLarge) else "failed"
 
 
-def _learn(failure: f.ProviderFailure, deployment: Deployment, engine: Engine, now: float) -> None:
-    """What *failure* means for those who come later."""
-    follows = CONSEQUENCES[type(failure)]
+def _learn(failure: f.ProviderFailure, slot: Slot, engine: Engine, now: float) -> None:
+    """What *failure* of *slot* means for those who come later."""
+    follows, deployment = CONSEQUENCES[type(failure)], slot.deployment
     if follows.closes_bucket and isinstance(failure, f.RateLimited):
-        _close(failure, deployment, engine, now)
+        _close(failure, slot, engine, now)
     if follows.cools and not failure.ours and not _forgiven(failure, follows, deployment, engine, now):
         until = failure.until if failure.until is not None else _after(now, failure.retry_in)
         # Where no connection can be made, that concerns all models at this address.
@@ -269,15 +271,17 @@ def check(deployment: Deployment, usage: Usage | None, said: Iterable[Observatio
     engine.tell(Changed("charged", account, sign, now))
 
 
-def _close(failure: f.RateLimited, deployment: Deployment, engine: Engine, now: float) -> None:
+def _close(failure: f.RateLimited, slot: Slot, engine: Engine, now: float) -> None:
     """
     Close the bucket that the provider named, until it said it opens, and no other window of it; cool the deployment if it
     named none of ours. One that names no window means the shortest, and one that names no unit means requests.
 
-    Where the provider tells neither a moment nor a limit, what it served in the window is the limit for now. Where that
-    cannot be it, all of a rolling window is used, and comes back as what we took ourselves leaves it; whether that was the
+    Where the provider tells no limit, what it served in the window is the limit for now, if that can be. A moment that it
+    tells is believed: until then the bucket is full, and then there is room for as much as was refused. Where it tells
+    neither, all of a rolling window is used, and comes back as what we took ourselves leaves it; whether that was the
     reason is found out with growing pauses.
     """
+    deployment = slot.deployment
     until = failure.until if failure.until is not None else _after(now, failure.retry_in)
     unit = failure.unit or ("requests" if failure.window is None else None)
     named = [
@@ -287,18 +291,21 @@ def _close(failure: f.RateLimited, deployment: Deployment, engine: Engine, now: 
     ]
     if failure.window is None and (first := shortest(named)) is not None:
         named = [first]
-    hinted = until is not None or any(said.limit is not None for said in failure.observed)
+    told = any(said.limit is not None for said in failure.observed)
     for bucket in named:
-        limit = None if hinted else engine.learned_limits.refused(bucket, engine.ledger.cache, now)
+        limit = None if told else engine.learned_limits.refused(bucket, engine.ledger.cache, now, until)
         if limit is not None:
             _learn_limit(bucket, limit, engine, now)
-        elif until is None and bucket.window == "rolling":
+        if until is not None:
+            seconds = min(until - now, longest_wait(bucket.window_name))
+            amount = slot.held.offer.cost.of(bucket.unit)
+            engine.ledger.refused(bucket, amount, seconds, f"a refusal: {failure.message[:_SHOWN]}")
+        elif limit is None and bucket.window == "rolling":
             used_up = Observation(bucket.unit, bucket.window_name, remaining=0.0, by="a refusal")
             engine.ledger.observe([bucket], [used_up], now)
             engine.view.health.failed(deployment.name, failure.message, 2.0, now)
-        else:
-            closes_for = None if until is None else min(until - now, longest_wait(bucket.window_name))
-            engine.ledger.close(bucket, closes_for, failure.message)
+        elif limit is None:
+            engine.ledger.close(bucket, None, failure.message)
     if not named:
         engine.view.health.failed(deployment.name, failure.message, 30.0, now, until)
 

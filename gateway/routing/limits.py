@@ -30,6 +30,9 @@ UNLIKELY = 0.25
 PATIENT = 5.0
 """Windows within which a second one is none."""
 
+SOONER = 0.1
+"""Of its window, how much sooner a bucket may open than what was served leaves it: what is told is rounded."""
+
 FIRST_PAUSE, PAUSE_AFTER, LONGEST_PAUSE = 1.0, 10.0, 160.0
 """Windows until one more is tried: at first, after that was refused (then doubled), and at most."""
 
@@ -64,13 +67,20 @@ class LearnedLimits:
             del self._learned[bucket.key]
         return min(known.limit, bucket.limit)
 
-    def refused(self, bucket: Bucket, cache: LevelCache, now: float) -> float | None:
-        """*bucket* is used up, it is not said until when. What its limit is for now; None: that cannot be told."""
-        if not _learnable(bucket):
+    def refused(self, bucket: Bucket, cache: LevelCache, now: float, until: float | None = None) -> float | None:
+        """
+        *bucket* is used up, *until* a moment if that was said. What its limit is for now; None: that cannot be told, as
+        where it opens sooner than what was served can leave the window.
+        """
+        if not _learnable(bucket) or (
+            until is not None and until < self._leaves_at(bucket, now) - SOONER * bucket.period
+        ):
             return None
         served, known = self._in_window(bucket, cache, now), self._learned.get(bucket.key)
         doubted_at = self._doubted_at.get(bucket.key)
         if known is None and served < UNLIKELY * bucket.limit:
+            if until is not None:
+                return None
             self._doubted_at[bucket.key] = now
             if doubted_at is None or now > doubted_at + PATIENT * bucket.period:
                 return None
@@ -79,6 +89,13 @@ class LearnedLimits:
         pause = FIRST_PAUSE if known is None else min(LONGEST_PAUSE, max(PAUSE_AFTER, 2 * known.pause))
         self._learned[bucket.key] = _Learned(served, now + pause * bucket.period, pause)
         return served
+
+    def _leaves_at(self, bucket: Bucket, now: float) -> float:
+        """When the first of what was served leaves the window that holds *now*, as *bucket* has it."""
+        if bucket.window == "clock":
+            return b.window_end(bucket, now)
+        moments = [at for at in self._served.get(bucket.key, ()) if at > now - bucket.period]
+        return (moments[0] if moments else now) + bucket.period
 
     def _in_window(self, bucket: Bucket, cache: LevelCache, now: float) -> float:
         """The requests that were served in the window that holds *now*, here or, as far as the store tells, anywhere."""

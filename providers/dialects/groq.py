@@ -16,11 +16,10 @@ from providers import failures as f
 from providers.chat import Message
 from providers.dialect import Account, HttpResponse, Operation, Request, Target
 from providers.dialects.openai import OpenAI
-from providers.observations import seconds
+from providers.observations import wait_in
 from providers.tool_names import ToolNames
 
 _QUOTA = re.compile(r"on (requests|tokens) per (minute|hour|day) \([A-Z]+\): Limit (\d+)(?:, Used (\d+))?")
-_WAIT = re.compile(r"try again in ([0-9a-zµ.]+?)\.?(?:\s|$)")
 
 
 class Groq(OpenAI):
@@ -50,6 +49,5 @@ class Groq(OpenAI):
             unit, window, limit, used = quota.groups()
             remaining = None if used is None else max(0.0, float(limit) - float(used))
             failure.of(unit, window, float(limit), remaining)
-            wait = _WAIT.search(body.message)
-            failure.retry_in = (seconds(wait[1]) if wait else None) or failure.retry_in
+            failure.retry_in = wait_in(body.message) or failure.retry_in
         return failure

@@ -177,6 +177,33 @@ class Model:
                 self.amounts[place] -= off
                 surplus -= off
 
+    def fill(self, amount: float, seconds: float, now: float) -> None:
+        """It was refused, and has room for *amount* in so many *seconds*."""
+        self.said_at, period = now, self.bucket.period
+        opens, limit = now + seconds, self.limit(now)
+        match self.bucket.window:
+            case "refill":
+                ahead = opens - max(now, self.flow_at)
+                self.flow = max(self.flow, limit - amount + ahead * limit / period)
+            case "rolling" if seconds < period:
+                full, slot = max(limit, self.used()), period / SLOTS
+                leaving = [self.end(place) for place in sorted(self.amounts) if self.amounts[place] > 0]
+                soon = [end for end in leaving if full - self._used_at_end(end, full) >= amount]
+                if soon and soon[0] <= opens + slot:
+                    self.add(full - self.used(), now)
+                    self.closed = max(self.closed, opens)
+                else:  # as even as it can be told in slots
+                    first = math.ceil((opens - period) / slot) - 1
+                    self.amounts = {first: amount}
+                    for number in range(1, math.ceil((full - amount) * SLOTS / limit) + 1 if full > amount else 1):
+                        self.amounts[first + number] = min(limit / SLOTS, full - amount - (number - 1) * limit / SLOTS)
+            case _:
+                self.closed = max(self.closed, opens)
+
+    def _used_at_end(self, end: float, full: float) -> float:
+        """What is used of one that is *full* now once all has left that leaves until *end*."""
+        return full - math.fsum(amount for place, amount in self.amounts.items() if self.end(place) <= end)
+
 
 buckets = st.sampled_from(BUCKETS)
 tokens = st.integers(0, 60)
@@ -300,6 +327,11 @@ class Histories(RuleBasedStateMachine):
         model = self.models[bucket.key]
         model.closed = max(model.closed, self.clock() + seconds)
         self.note(lambda ledger: ledger.close(bucket, seconds, "closed"))
+
+    @rule(bucket=buckets, amount=st.sampled_from([1, 2]), seconds=st.sampled_from([0.5, 12.9, 40.0, 5000.0]))
+    def refused(self, bucket: Bucket, amount: int, seconds: float) -> None:
+        self.models[bucket.key].fill(amount, seconds, self.clock())
+        self.note(lambda ledger: ledger.refused(bucket, amount, seconds, "it said so"))
 
     @rule(bucket=buckets)
     def open(self, bucket: Bucket) -> None:

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from redis.asyncio import Redis
 
+from gateway.quota.redis import SharedStore
 from tests import containers
 
 
@@ -27,6 +29,18 @@ def redis_url() -> Iterator[str]:
         stack.callback(server.terminate)
         _await(port)
         yield f"redis://127.0.0.1:{port}"
+
+
+@pytest.fixture(params=["embedded", "redis"])
+async def store(request: pytest.FixtureRequest) -> SharedStore | None:
+    """Where the ledger keeps its levels: a law with this argument is tried on both; None: in memory."""
+    if request.param == "embedded":
+        return None
+    url = request.getfixturevalue("redis_url")
+    request.getfixturevalue("patient")
+    client = Redis.from_url(url)
+    await client.flushall()
+    return SharedStore(client, own_time=False)
 
 
 def _await(port: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.observations import Observation, Wait, exhausted, from_headers, number_of, seconds, wait_of
+from providers.observations import Observation, Wait, exhausted, from_headers, number_of, seconds, wait_in, wait_of
 from providers.spec import LimitHeader
 from tests.payloads import SPECS, answer
 
@@ -39,6 +39,32 @@ from tests.payloads import SPECS, answer
 )
 def test_a_duration_is_read(text: str | None, expected: float | None):
     assert seconds(text) == (pytest.approx(expected) if expected is not None else None)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("Rate limit reached. Please try again in 12.9s.", 12.9),
+        ("Limit 1000, Used 1000. Please try again in 1m26.4s. Visit", 86.4),
+        ("Too many requests, please retry after 20 seconds", 20.0),
+        ("Try again in 2 minutes.", 120.0),
+        ("Please retry in 370ms.", 0.37),
+        ("retry after 5", 5.0),
+        ("Please try again later.", None),
+        ("try again in a few moments", None),
+        ("The 3 retries failed after 20 s", None),
+        ("", None),
+    ],
+)
+def test_a_wait_is_read_in_words(message: str, expected: float | None):
+    assert wait_in(message) == (pytest.approx(expected) if expected is not None else None)
+
+
+@given(st.text() | st.from_regex(r"try again in [0-9.a-z ]{0,40}"))
+def test_whatever_a_message_holds_it_is_a_bounded_wait_or_none(message: str):
+    found = wait_in(message)
+
+    assert found is None or 0 <= found <= 86_400.0
 
 
 @given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59), st.integers(0, 999))
