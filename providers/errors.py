@@ -73,6 +73,8 @@ def from_signs(signs: Iterable[ErrorSign], response: HttpResponse, body: ErrorBo
         )
         if isinstance(failure, f.RateLimited):
             failure.of(sign.unit, sign.window)
+        if isinstance(failure, f.Busy):
+            failure.of_places = sign.unit == "in-flight"
         if isinstance(failure, f.Unsupported) and sign.capability:
             failure.of(sign.capability)
         if isinstance(failure, f.RefusedHere):

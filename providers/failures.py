@@ -94,6 +94,8 @@ class RateLimited(ProviderFailure):
 class Busy(ProviderFailure):
     """The provider is overloaded."""
 
+    of_places = False  # what is taken are the places for requests at the same time, which those under way give back
+
 
 class TooLarge(ProviderFailure):
     """The request is larger than this quota can ever hold."""

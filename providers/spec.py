@@ -82,7 +82,8 @@ class DataPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class ErrorSign(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
     What one of the provider's error answers means. All given marks must fit: *status*, *code* (compared with every
-    code or type in the body, as text) and *text* (contained in the message, case ignored).
+    code or type in the body, as text) and *text* (contained in the message, case ignored). *unit* and *window* name the
+    bucket of a refused rate; of one that is busy, the unit ``in-flight`` says that its places are taken.
     """
 
     means: str

@@ -53,8 +53,9 @@ class Ledger:
     # ── the life of a reservation ──
 
     async def reserve(self, offers: Iterable[Offer]) -> Reservation | NoRoom:
-        """Debit the first of *offers* whose buckets all have room."""
-        return await self._journal.reserve(offers)
+        """Debit the first of *offers* whose buckets all have room. Of those in the way the limit in force is told."""
+        found = await self._journal.reserve(offers)
+        return NoRoom(tuple(map(self._in_force, found.refusals))) if isinstance(found, NoRoom) else found
 
     def settle(self, held: Reservation, true: Cost, said: Sequence[Observation] = ()) -> None:
         """End *held* with what was really used, and learn what its answer *said* of its buckets."""
@@ -147,8 +148,14 @@ class Ledger:
                 for level in (found.get(bucket.key) or Level(),)
             ]
             refused = in_the_way(opens, now)
-            openings.append(None if refused is None else refusal(*refused, self._journal.ahead))
+            openings.append(None if refused is None else self._in_force(refusal(*refused, self._journal.ahead)))
         return openings
+
+    def _in_force(self, refused: Refusal) -> Refusal:
+        bucket, limit = refused.bucket, self.limit(refused.bucket)
+        if limit == bucket.limit:
+            return refused
+        return msgspec.structs.replace(refused, bucket=msgspec.structs.replace(bucket, limit=limit))
 
     def condition(self) -> Condition:
         """How the store fares."""

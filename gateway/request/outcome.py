@@ -16,7 +16,7 @@ from gateway.quota.buckets import Bucket, shortest
 from gateway.quota.ledger import Unserved
 from gateway.request.call import TOKENS_PER_IMAGE
 from gateway.request.engine import Engine, Slot
-from gateway.request.plan import Attempt
+from gateway.request.plan import INSTANT, Attempt
 from gateway.request.poison import LATELY, is_poisonous, looks_poisoned
 from gateway.routing.limits import SAID_BY
 from gateway.words import BadRequest, Call, Deployment, GatewayError, NothingCapable, Refused, TooLong
@@ -148,7 +148,8 @@ def _learn(failure: f.ProviderFailure, slot: Slot, engine: Engine, now: float) -
     follows, deployment = CONSEQUENCES[type(failure)], slot.deployment
     if follows.closes_bucket and isinstance(failure, f.RateLimited):
         _close(failure, slot, engine, now)
-    if follows.cools and not failure.ours and not _forgiven(failure, follows, deployment, engine, now):
+    crowded = isinstance(failure, f.Busy) and failure.of_places and _learn_places(slot, engine, now)
+    if follows.cools and not (crowded or failure.ours or _forgiven(failure, follows, deployment, engine, now)):
         until = failure.until if failure.until is not None else _after(now, failure.retry_in)
         # Where no connection can be made, that concerns all models at this address.
         nowhere = isinstance(failure, f.Unreachable) and failure.reached == "unsent"
@@ -292,6 +293,8 @@ def _close(failure: f.RateLimited, slot: Slot, engine: Engine, now: float) -> No
     if failure.window is None and (first := shortest(named)) is not None:
         named = [first]
     told = any(said.limit is not None for said in failure.observed)
+    if any(bucket.unit == "in-flight" for bucket in named) and _learn_places(slot, engine, now):
+        return
     for bucket in named:
         limit = None if told else engine.learned_limits.refused(bucket, engine.ledger.cache, now, until)
         if limit is not None:
@@ -308,6 +311,22 @@ def _close(failure: f.RateLimited, slot: Slot, engine: Engine, now: float) -> No
             engine.ledger.close(bucket, None, failure.message)
     if not named:
         engine.view.health.failed(deployment.name, failure.message, 30.0, now, until)
+
+
+def _learn_places(slot: Slot, engine: Engine, now: float) -> bool:
+    """
+    All places are taken where *slot* was sent: if others of ours have some, it is known how many there are for now. Of those
+    that were sent at the same moment some are about to be refused, too: until then no other is sent.
+    """
+    learned = False
+    for bucket in slot.deployment.buckets:
+        if bucket.unit == "in-flight":
+            limit = engine.learned_limits.crowded(bucket, engine.ledger.cache, now, slot.held.id)
+            if limit is not None:
+                _learn_limit(bucket, limit, engine, now)
+                engine.ledger.close(bucket, INSTANT, "its places are taken")
+                learned = True
+    return learned
 
 
 def served(deployment: Deployment, engine: Engine) -> None:

@@ -5,6 +5,8 @@ Limits that no provider tells, learned from refusals that say nothing but no.
     a window was used up to it ──► one more is tried ── refused ──► as before, for longer and longer
                                         └── served ──► one more again, in the next window
 
+The same holds for how many requests may be under way at a time: those that were, when one more was refused.
+
 That is additive increase, as TCP does it (Chiu and Jain, *Analysis of the increase and decrease algorithms*, 1989), and of
 the decrease we know the end. The limits themselves are in the ledger, where all replicas see them; here is only when to try.
 """
@@ -37,14 +39,19 @@ FIRST_PAUSE, PAUSE_AFTER, LONGEST_PAUSE = 1.0, 10.0, 160.0
 """Windows until one more is tried: at first, after that was refused (then doubled), and at most."""
 
 
+AT_ONCE = 10.0
+"""Seconds that stand for a window where it is learned how many requests may be under way: most answers are over by then."""
+
+
 class _Learned(Struct):
     limit: float
     try_at: float
     pause: float = FIRST_PAUSE
+    lowered_at: float = 0.0
 
 
 class LearnedLimits:
-    """Of buckets of requests with short windows, by key. All moments are arguments, by the process's clock."""
+    """Of buckets of requests with short windows, or under way, by key. All moments are arguments, by the process's clock."""
 
     def __init__(self) -> None:
         self._learned: dict[str, _Learned] = {}
@@ -55,14 +62,19 @@ class LearnedLimits:
         """A request was served on *bucket*. The limit to try from now on, if it is another."""
         if not _learnable(bucket):
             return None
+        if bucket.unit == "in-flight":
+            return self._raised(bucket, self._in_flight(bucket, cache, now), cache, now)
         moments = self._served.setdefault(bucket.key, deque())
         moments.append(now)
         while moments[0] <= now - bucket.period:
             moments.popleft()
+        return self._raised(bucket, self._in_window(bucket, cache, now), cache, now)
+
+    def _raised(self, bucket: Bucket, used: float, cache: LevelCache, now: float) -> float | None:
         known = self._learned.get(bucket.key) or self._recalled(bucket, cache, now)
-        if known is None or now < known.try_at or self._in_window(bucket, cache, now) < known.limit:
+        if known is None or now < known.try_at or used < known.limit:
             return None
-        known.limit, known.try_at = known.limit + 1, now + bucket.period
+        known.limit, known.try_at = known.limit + 1, now + _span(bucket)
         if known.limit >= bucket.limit:
             del self._learned[bucket.key]
         return min(known.limit, bucket.limit)
@@ -84,11 +96,29 @@ class LearnedLimits:
             self._doubted_at[bucket.key] = now
             if doubted_at is None or now > doubted_at + PATIENT * bucket.period:
                 return None
+        return self._lowered(bucket, served, now)
+
+    def crowded(self, bucket: Bucket, cache: LevelCache, now: float, lease: str) -> float | None:
+        """
+        All places of *bucket*, which counts what is under way, are taken, and so the reservation *lease* was refused. How
+        many are ours for now; None: none but that one was under way, others have taken them.
+        """
+        return self._lowered(bucket, self._in_flight(bucket, cache, now, but=lease), now)
+
+    def _lowered(self, bucket: Bucket, served: float, now: float) -> float | None:
         if served < 1 or served >= bucket.limit:
             return None
-        pause = FIRST_PAUSE if known is None else min(LONGEST_PAUSE, max(PAUSE_AFTER, 2 * known.pause))
-        self._learned[bucket.key] = _Learned(served, now + pause * bucket.period, pause)
+        known, pause = self._learned.get(bucket.key), FIRST_PAUSE
+        if known is not None:
+            served = min(served, known.limit)
+            at_the_same_time = now < known.lowered_at + _span(bucket)
+            pause = known.pause if at_the_same_time else min(LONGEST_PAUSE, max(PAUSE_AFTER, 2 * known.pause))
+        self._learned[bucket.key] = _Learned(served, now + pause * _span(bucket), pause, now)
         return served
+
+    @staticmethod
+    def _in_flight(bucket: Bucket, cache: LevelCache, now: float, but: str = "") -> float:
+        return float(sum(lease != but for lease, _ in cache.level(bucket, now + cache.ahead).leases))
 
     def _leaves_at(self, bucket: Bucket, now: float) -> float:
         """When the first of what was served leaves the window that holds *now*, as *bucket* has it."""
@@ -109,8 +139,14 @@ class LearnedLimits:
         seen = cache.levels.get(bucket.key)
         if seen is None or seen[1].limit_by != SAID_BY or not 0 <= seen[1].limit < bucket.limit:
             return None
-        return self._learned.setdefault(bucket.key, _Learned(seen[1].limit, now + bucket.period))
+        return self._learned.setdefault(bucket.key, _Learned(seen[1].limit, now + _span(bucket)))
 
 
 def _learnable(bucket: Bucket) -> bool:
+    if bucket.unit == "in-flight":
+        return True
     return bucket.unit == "requests" and 0 < bucket.period <= LONGEST and bucket.window in ("clock", "rolling")
+
+
+def _span(bucket: Bucket) -> float:
+    return bucket.period or AT_ONCE

@@ -60,7 +60,7 @@ class Price(Struct, frozen=True):
     What a bucket cost at the moment *at*: *price* for a typical request, which becomes cheaper by *fall* each second, and
     by *steps* what a long request pays besides for the short ones that it would displace. Nothing fits before
     *full_until*, or, *when_freed*, before something is given back. Moments are unix seconds. Of a long window of requests
-    that does not end soon, so many are *left*.
+    that does not end soon, so many are *left*. *limit* is the one in force.
     """
 
     price: float
@@ -70,6 +70,7 @@ class Price(Struct, frozen=True):
     when_freed: bool = False
     steps: tuple[Step, ...] = ()
     left: float = math.inf
+    limit: float = math.inf
 
     def displaced(self, tokens: float) -> float:
         """How many shorter requests one of so many *tokens* takes the place of: each is worth one."""
@@ -140,14 +141,14 @@ def price_at(bucket: Bucket, level: Level, now: float, ahead: float, steps: tupl
     opens = b.opens_at(bucket, level, _LEAST.get(bucket.unit, 0.0), now)
     full_until = opens - ahead if now < opens < math.inf else 0.0
     if bucket.window == "in-flight":
-        return Price(0.0, at, full_until=full_until, when_freed=used >= 1)
+        return Price(0.0, at, full_until=full_until, when_freed=used >= 1, limit=limit)
     back_in = b.refilled_at(bucket, level, now) - now
     price = 0.0 if 0 < bucket.period <= SOON else _price(bucket, used, now, back_in)
     fall = price / back_in if price > 0 else 0.0
     ends_soon = bucket.window in ("clock", "calendar") and back_in <= ENDS_SOON
     kept = bucket.unit == "requests" and not 0 < bucket.period <= SOON and not ends_soon
     left = max(0.0, limit - b.used(bucket, level)) if kept else math.inf
-    return Price(price, at, fall, full_until, steps=steps, left=left)
+    return Price(price, at, fall, full_until, steps=steps, left=left, limit=limit)
 
 
 def _price(bucket: Bucket, used: float, now: float, back_in: float) -> float:

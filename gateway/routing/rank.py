@@ -108,12 +108,18 @@ def price_of(
     missed = dearest if dearest > -1 else 0.0
     if crowded is None:
         return missed, None
-    return missed, full(deployment.name, crowded, full_until if full_until > now else None)
+    limit = prices[crowded.key].limit
+    return missed, full(deployment.name, crowded, full_until if full_until > now else None, limit)
 
 
-def full(deployment: str, bucket: Bucket, opens_at: float | None) -> Exclusion:
-    """Why *deployment* has no room: *bucket* is used up until *opens_at*; None: until a request under way ends."""
+def full(deployment: str, bucket: Bucket, opens_at: float | None, in_force: float = math.inf) -> Exclusion:
+    """
+    Why *deployment* has no room: *bucket* is used up until *opens_at*; None: until a request under way ends. The limit *in_force*
+    is told where it is known, else the bucket's.
+    """
+    limit = bucket.limit if in_force == math.inf else in_force
     if opens_at is None:
-        busy = f"has {bucket.limit:g} requests under way already"
-        return Exclusion(deployment, "quota", busy, when_freed=True)
-    return Exclusion(deployment, "quota", f"{bucket.limit:g} {bucket.unit} a {bucket.window_name} are used", opens_at)
+        return Exclusion(deployment, "quota", f"has {limit:g} requests under way already", when_freed=True)
+    if bucket.unit == "in-flight":
+        return Exclusion(deployment, "quota", f"takes no more than {limit:g} requests at a time", opens_at)
+    return Exclusion(deployment, "quota", f"{limit:g} {bucket.unit} a {bucket.window_name} are used", opens_at)

@@ -71,7 +71,10 @@ MODELS = {
         (1200, "tokens", "minute", REFILL, "model"),
         (3600, "tokens", "day", REFILL, "model"),
     },
-    ("nvidia", "nvidia/nemotron-3-super-120b-a12b"): {(40, "requests", "minute", ROLLING, "account")},
+    ("nvidia", "nvidia/nemotron-3-super-120b-a12b"): {
+        (40, "requests", "minute", ROLLING, "account"),
+        (32, "in-flight", "in-flight", "in-flight", "model"),
+    },
     ("huggingface", "Qwen/Qwen3.8-27B"): {(0.1, "dollars", "month", UTC, "account")},
     ("ollama", "gemma4:12b"): {(4, "in-flight", "in-flight", "in-flight", "account")},
     ("zai", "glm-4.7-flash"): {(1, "in-flight", "in-flight", "in-flight", "account")},
