@@ -78,6 +78,9 @@ class Call(Struct, frozen=True, kw_only=True):
     client: str = ""  # the name under which it waits: those who share it share a place in the queue
     priority: int = 0  # a higher one goes first
     session: str = ""  # the conversation that it continues
+    in_turn: bool = (
+        False  # it hands on what a tool said, or a signature that only one model reads: the turn is not over
+    )
     resume: bool = False  # another deployment may continue a streamed answer that broke
     dropped: tuple[str, ...] = ()  # what was asked for beside the answer, that no source takes: the answer names it
     traced: bool = False  # the answer says in a header what was passed over, and what it waited for

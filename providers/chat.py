@@ -144,6 +144,31 @@ class ChatRequest(Struct, kw_only=True):
     def wants_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
 
+    @property
+    def must_call(self) -> bool:
+        """Whether an answer without a call of a tool is none."""
+        return bool(self.functions()) and (self.tool_choice == "required" or self.forced_tool is not None)
+
+    @property
+    def forced_tool(self) -> str | None:
+        """The name of the tool that has to be called, if one is named."""
+        choice = self.tool_choice
+        function = choice.get("function") if isinstance(choice, dict) else None
+        name = function.get("name") if isinstance(function, dict) else None
+        return name if isinstance(name, str) else None
+
+    @property
+    def shape(self) -> Literal["json_object", "json_schema"] | None:
+        """The kind of JSON that the answer has to be, if it has to."""
+        wanted = self.response_format
+        return None if wanted is None or wanted.type == "text" else wanted.type
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The schema that JSON has to keep; one without content if none was given."""
+        given = self.response_format.json_schema if self.response_format is not None else None
+        return (given.schema if given is not None else None) or {}
+
     def functions(self) -> list[FunctionSpec]:
         """The tools that are functions; other kinds mean nothing to most providers."""
         return [tool.function for tool in self.tools or () if tool.function is not None]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Protocol
 
@@ -33,6 +33,8 @@ from providers.embeddings import Embeddings, EmbedRequest
 from providers.loaded import LoadedContexts
 from providers.observations import Observation, longest_wait
 from providers.redaction import quotes, redacted, without_quotes
+from providers.refine import refined
+from providers.refined_stream import RefinedReader
 from providers.spec import Timeouts
 from providers.sse import Lines, ServerSentEvents
 from providers.streaming import arriving, unreadable
@@ -72,6 +74,7 @@ class Reply(Struct):
     rest: AsyncIterator[list[Step]] | None
     close: Callable[[], None]
     served_by: str | None = None  # whom the provider passed it on to
+    mended: Sequence[str] = ()  # what was done to make it what was asked for; of a stream, so far
 
 
 class Provider:
@@ -179,12 +182,13 @@ class Provider:
                 raise await self._refusal(incoming, request)
             served_by = incoming.headers.get("x-inference-provider")
             if isinstance(request, Request) and request.streams and not _is_json(incoming, self.dialect):
-                steps = self._steps(incoming, target, request)
+                mended: list[str] = []
+                steps = self._steps(incoming, target, request, mended)
                 head = await self._head(steps)
                 kept = True
-                return Reply(observed, None, head, steps, incoming.close, served_by)
-            whole = await self._whole(incoming, target, request)
-            return Reply(observed, whole, [], None, incoming.close, served_by)
+                return Reply(observed, None, head, steps, incoming.close, served_by, mended)
+            whole, done = await self._whole(incoming, target, request)
+            return Reply(observed, whole, [], None, incoming.close, served_by, done)
         except f.ProviderFailure as failure:
             failure.observed += observed
             raise
@@ -208,7 +212,10 @@ class Provider:
 
     # ── answers in one piece ──
 
-    async def _whole(self, incoming: Incoming, target: Target, request: AnyRequest) -> Whole | Embeddings:
+    async def _whole(
+        self, incoming: Incoming, target: Target, request: AnyRequest
+    ) -> tuple[Whole | Embeddings, Sequence[str]]:
+        """The answer, and what was mended of it."""
         seconds = self.spec.timeouts.whole(request.output_tokens)
         try:
             async with asyncio.timeout(seconds):
@@ -217,14 +224,14 @@ class Provider:
             raise f.Unreachable(f"no whole answer within {seconds:g} s") from exc
         with _reading:
             if isinstance(request, EmbedRequest):
-                return self.dialect.read_embed(target, request, body)
-            whole = self.dialect.read(target, request, body)
+                return self.dialect.read_embed(target, request, body), ()
+            whole, mended = refined(target, request, self.dialect.read(target, request, body))
         if request.streams:
             raise f.Unreachable("asked for a stream, it answered in one piece")
         completion = whole.completion
         if not (completion.says() or (request.bounded_by_caller and completion.is_cut())):
             raise f.NoAnswer().by_our_bound(request.bounded_by_us and completion.is_cut())
-        return whole
+        return whole, mended
 
     async def _ask(self, question: HttpRequest) -> HttpResponse:
         """The answer to one request of a discovery."""
@@ -267,9 +274,11 @@ class Provider:
             raise f.Unreachable(f"no first token within {self.spec.timeouts.head:g} s") from exc
         return head
 
-    async def _steps(self, incoming: Incoming, target: Target, request: Request) -> AsyncIterator[list[Step]]:
+    async def _steps(
+        self, incoming: Incoming, target: Target, request: Request, mended: list[str]
+    ) -> AsyncIterator[list[Step]]:
         """
-        The steps of a stream.
+        The steps of a stream. *mended* comes to tell what was done to make them what was asked for.
 
         Raises Interrupted if it ends before the answer said that it was finished, NoAnswer if nothing was said by then,
         unless its caller's bound explains it.
@@ -278,7 +287,7 @@ class Provider:
         said = cut = False
         try:
             with _reading:
-                reader = self.dialect.reader(target, request)
+                reader = RefinedReader(self.dialect.reader(target, request), target, request, mended)
             async for steps in arriving(incoming, framing, reader, self.spec.timeouts):
                 if not said:
                     said = any(step.chunk.says() for step in steps)

@@ -14,11 +14,9 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from providers import failures as f
-from providers.chat import AnswerMessage, Choice, Chunk, ChunkChoice, Completion, Step, Usage, Whole, encode
-from providers.dialect import Target
+from providers.chat import Choice, Chunk, ChunkChoice, Completion, Step, Usage, Whole, encode
 from providers.finish import OPENAI, AnswerBroke, openai_reason
 from providers.lenient import decode_leniently
-from providers.reasoning import ReasoningSplitter, split_reasoning
 from providers.tool_calls import Placed, StreamedCalls, complete, put, stem_of
 from providers.tool_names import ToolNames
 
@@ -64,7 +62,7 @@ def _reason(choice: ChunkChoice | Choice, *, called: bool, in_band: Callable[[],
 # ── whole answers ──
 
 
-def read_completion(target: Target, names: ToolNames, body: bytes, in_band: InBand) -> Whole:
+def read_completion(names: ToolNames, body: bytes, in_band: InBand) -> Whole:
     """A whole answer; raises a ProviderFailure if it is none."""
     try:
         found, body = decode_leniently(body, _decode_completion, "chat.completion")
@@ -74,11 +72,11 @@ def read_completion(target: Target, names: ToolNames, body: bytes, in_band: InBa
         raise in_band(body)
     in_order = found.usage is None or is_credible(found.usage, said=found.says())
     tier = found.service_tier is UNSET or found.service_tier in SERVICE_TIERS
-    if in_order and tier and all(_is_in_order(choice, target) for choice in found.choices):
+    if in_order and tier and all(_is_in_order(choice) for choice in found.choices):
         return Whole(found, body)
     edited = msgspec.json.decode(body)
     for choice, seen in zip(edited.get("choices") or (), found.choices, strict=True):
-        _edit_choice(choice, seen, target, names, stem_of(found.id, body), partial(in_band, body))
+        _edit_choice(choice, seen, names, stem_of(found.id, body), partial(in_band, body))
     if not tier:
         del edited["service_tier"]
     if not in_order:
@@ -87,20 +85,15 @@ def read_completion(target: Target, names: ToolNames, body: bytes, in_band: InBa
     return Whole(msgspec.json.decode(body, type=Completion), body)
 
 
-def _is_in_order(choice: Choice, target: Target) -> bool:
+def _is_in_order(choice: Choice) -> bool:
     """Whether *choice* needs no change. One that calls tools is looked at in any case."""
     message = choice.message
     plain = message.content is not None and not message.tool_calls and message.reasoning is None
-    return plain and choice.finish_reason in OPENAI and not _has_inline_reasoning(target, message)
+    return plain and choice.finish_reason in OPENAI
 
 
 def _edit_choice(
-    choice: dict[str, Any],
-    seen: Choice,
-    target: Target,
-    names: ToolNames,
-    stem: str,
-    in_band: Callable[[], f.ProviderFailure],
+    choice: dict[str, Any], seen: Choice, names: ToolNames, stem: str, in_band: Callable[[], f.ProviderFailure]
 ) -> None:
     """Spell *choice* as OpenAI does; *seen* is the same, typed."""
     message = choice["message"]
@@ -108,26 +101,10 @@ def _edit_choice(
     if calls:
         complete(calls, names, stem)
     over = "tool_calls" if calls else "stop"  # the body came to its end, and so did the answer
-    reason = choice["finish_reason"] = _reason(seen, called=bool(calls), in_band=in_band) or over
+    choice["finish_reason"] = _reason(seen, called=bool(calls), in_band=in_band) or over
     _rename_reasoning(message)
-    if _has_inline_reasoning(target, seen.message):
-        content = message["content"]
-        opens = "</think>" in content or target.opens_in_reasoning
-        thought, message["content"] = split_reasoning(content, opens, cut=reason == "length")
-        if thought:
-            message["reasoning_content"] = thought
     if message.get("content") is None and not calls:
         message["content"] = ""
-
-
-def _has_inline_reasoning(target: Target, message: AnswerMessage) -> bool:
-    """Whether the content holds reasoning. A model that merely writes about the tag is left alone."""
-    content = message.content
-    if not content or message.reasoning_content or message.reasoning:
-        return False
-    if target.opens_in_reasoning or content.lstrip().startswith("<think>"):
-        return True
-    return "</think>" in content and "reasoning" in target.capabilities
 
 
 def _rename_reasoning(message: dict[str, Any]) -> None:
@@ -154,7 +131,6 @@ def _tells_of_an_error(body: bytes) -> bool:
 class _ChoiceState(Struct):
     """What was read of one choice so far."""
 
-    splitter: ReasoningSplitter
     calls: StreamedCalls | None = None
     said: bool = False
 
@@ -162,8 +138,8 @@ class _ChoiceState(Struct):
 class ChunkReader:
     """Reads one stream of chunks."""
 
-    def __init__(self, target: Target, names: ToolNames, in_band: InBand) -> None:
-        self._target, self._names, self._in_band = target, names, in_band
+    def __init__(self, names: ToolNames, in_band: InBand) -> None:
+        self._names, self._in_band = names, in_band
         self._ended = False
         self._stem = ""
         self._open: dict[int, _ChoiceState] = {}
@@ -214,19 +190,17 @@ class ChunkReader:
         delta, state = choice.delta, self._open.get(choice.index)
         if state is None or not state.said or choice.finish_reason is not None or delta.tool_calls:
             return False
-        return not (delta.reasoning is not None or delta.reasoning_content or state.splitter.concerned(delta.content))
+        return delta.reasoning is None
 
     def _edit_of(self, choice: ChunkChoice, chunk: _WireChunk, event: bytes) -> _Edit | None:
         """What must be changed in *choice*; None: nothing."""
         state = self._open.get(choice.index)
         if state is None:
-            state = self._open[choice.index] = _ChoiceState(ReasoningSplitter(self._target.opens_in_reasoning))
+            state = self._open[choice.index] = _ChoiceState()
         delta = choice.delta
         edit: _Edit | None = None
-        if delta.reasoning or delta.reasoning_content:
-            state.splitter.comes_apart()
-        if delta.reasoning is not None or state.splitter.concerned(delta.content):
-            edit = _Edit(state)
+        if delta.reasoning is not None:
+            edit = _Edit()
         if delta.content or delta.reasoning_content or delta.reasoning:
             state.said = True
         if delta.tool_calls:
@@ -237,7 +211,7 @@ class ChunkReader:
                 state.calls = StreamedCalls(self._names, stem)
             placed = [state.calls.place(call) for call in delta.tool_calls]
             if edit or not all(one.fits for one in placed):
-                edit = edit or _Edit(state)
+                edit = edit or _Edit()
                 edit.placed = placed
         if choice.finish_reason is not None:
             edit = self._closing(choice, state, event, edit)
@@ -251,7 +225,7 @@ class ChunkReader:
             self._closed.add(choice.index)
         if edit is None and reason == choice.finish_reason and not bare:
             return None
-        edit = edit or _Edit(state)
+        edit = edit or _Edit()
         edit.reason, edit.bare = reason, bare
         return edit
 
@@ -274,7 +248,6 @@ class ChunkReader:
 class _Edit(Struct):
     """What must be changed in one choice of a chunk."""
 
-    state: _ChoiceState
     placed: list[Placed] = []
     reason: str | None = None
     bare: list[int] = []  # calls that had no arguments
@@ -285,13 +258,6 @@ class _Edit(Struct):
             delta = choice["delta"] = {}
         choice["finish_reason"] = self.reason
         _rename_reasoning(delta)
-        if self.state.splitter.concerned(delta.get("content")):
-            thought, said = self.state.splitter.feed(
-                delta.get("content") or "", last=self.reason is not None, cut=self.reason == "length"
-            )
-            delta["content"] = said
-            if thought:
-                delta["reasoning_content"] = thought
         for call, placed in zip(delta.get("tool_calls") or (), self.placed, strict=False):
             put(call, placed)
         if self.bare:

@@ -160,6 +160,13 @@ class NoAnswer(ProviderFailure):
 
     breaks: str | None = None  # the promise that the answer does not keep: a capability, or a parameter
 
+    misfits = False  # a call lacks what its tool requires
+
+    def misfitting(self) -> NoAnswer:
+        """The same failure, saying that it is the arguments of a call that do not fit."""
+        self.misfits = True
+        return self
+
     def breaking(self, promise: str) -> NoAnswer:
         """The same failure, saying which *promise* the answer does not keep."""
         self.breaks = promise

@@ -1,104 +1,173 @@
 """
-Reasoning that a model writes into its answer, between ``<think>`` and ``</think>``, taken apart from what it says.
+Reasoning that a model writes into its answer, between marks of its own, taken apart from what it says.
 
-Some chat templates open the thought themselves, so that only the closing tag is ever written. In a whole answer that
-is plain to see; in a stream it must be known beforehand (``opens_in_reasoning``).
+Some chat templates open the thought themselves, so that only the closing mark is ever written. In a whole answer that
+is plain to see; in a stream it must be known beforehand (``opens_in_reasoning``). Harmony (gpt-oss) and Gemma 4 mark what
+is said, too, as a channel beside that of their thoughts.
 """
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 OPENING, CLOSING = "<think>", "</think>"
 
 
+class Mark(Struct, frozen=True):
+    """What begins a part of an answer, what ends it, and whether the part is reasoning."""
+
+    opening: str
+    closing: tuple[str, ...]
+    reasoning: bool = True
+
+
+_TAGS = ("think", "thinking", "thought", "reasoning", "mm:think", "seed:think")
+_HARMONY = ("<|channel|>", "<|start|>assistant<|channel|>")
+
+MARKS = (
+    *(Mark(f"<{tag}>", (f"</{tag}>",)) for tag in _TAGS),
+    Mark("[THINK]", ("[/THINK]",)),
+    Mark("◁think▷", ("◁/think▷",)),
+    Mark("<|channel>thought", ("<channel|>",)),
+    *(Mark(f"{channel}analysis<|message|>", ("<|end|>",)) for channel in _HARMONY),
+    *(Mark(f"{channel}final<|message|>", ("<|return|>", "<|end|>"), False) for channel in _HARMONY),
+    *(Mark(f"{channel}commentary<|message|>", ("<|end|>",), False) for channel in _HARMONY),
+)
+"""Those of Qwen, DeepSeek and most others, MiniMax, Seed, Magistral, Kimi, Gemma 4, and gpt-oss."""
+
+_CLOSINGS = tuple(closing for mark in MARKS if mark.reasoning for closing in mark.closing)
+_FIRST = frozenset({"", *(mark.opening[0] for mark in MARKS)})
+
+
 def split_reasoning(content: str, opens_in_reasoning: bool = False, *, cut: bool = False) -> tuple[str, str]:
-    """A whole answer as (thought, said). *cut*: its length was bounded, so a thought may lack its closing tag."""
+    """A whole answer as (thought, said). *cut*: its length was bounded, so a thought may lack its closing mark."""
     return ReasoningSplitter(opens_in_reasoning).feed(content, last=True, cut=cut)
 
 
 class ReasoningSplitter:
     """
-    The same for an answer that comes in pieces, whose tags may be cut anywhere.
+    The same for an answer that comes in pieces, whose marks may be cut anywhere.
 
     Joined, the pieces are what ``split_reasoning`` makes of the whole. One case has no such answer: where a thought was
-    taken for open and no tag ever closes it, the model did not think, and what was passed on as thought is said at the
+    taken for open and no mark ever closes it, the model did not think, and what was passed on as thought is said at the
     end, so that what is said is right in any case.
     """
 
     def __init__(self, opens_in_reasoning: bool = False) -> None:
         self._assumed = opens_in_reasoning
-        self._state = "before"  # before, thinking, after (a thought), plain (there is none)
-        self._held = ""  # blanks and what may be the beginning of a tag
-        self._began = False  # something of the thought, or of what is said after it, was not blank
-        self._unproved: list[str] = []  # passed on as thought though no tag has shown it to be one
+        self._within: Mark | None = None
+        self._plain = False  # all that follows is said
+        self._marked = False  # a part had a mark
+        self._held = ""  # blanks and what may be the beginning of a mark
+        self._began = False  # something of the part was not blank
+        self._unproved: list[str] = []  # passed on as thought though no mark has shown it to be one
 
     def concerned(self, content: str | None) -> bool:
         """Whether the next piece may have to be taken apart; the common answer is no, and costs nothing."""
-        if self._state == "plain":
+        if self._plain:
             return False
-        if self._state == "after":
-            return not self._began and bool(content)
-        if self._state == "before" and not self._held and not self._assumed:
-            if content and content.lstrip()[:1] not in ("", "<"):
-                self._state = "plain"
-            return bool(content) and self._state != "plain"
-        return True
+        if self._within is None and not self._held and not self._assumed and not self._marked:
+            if content and content.lstrip()[:1] not in _FIRST:
+                self._plain = True
+            return bool(content) and not self._plain
+        return bool(content) or self._within is not None or bool(self._held) or self._assumed
 
     def comes_apart(self) -> None:
         """The reasoning of this answer comes in a field of its own: none is to be looked for in what it says."""
-        if self._state == "before" or self._unproved:
-            self._state = "plain"
+        if self._unproved or (self._within is None and not self._marked):
+            self._plain, self._within = True, None
 
     def feed(self, content: str, *, last: bool = False, cut: bool = False) -> tuple[str, str]:
         """One piece as (thought, said). With *last*, nothing is held back."""
         text, self._held = self._held + content, ""
-        if self._state == "before":
-            text = self._enter(text, last=last)
-        if self._state == "thinking":
-            return self._think(text, last=last, cut=cut)
-        return "", self._say(text)
+        thought, said = list[str](), list[str]()
+        while True:
+            if self._plain:
+                said.append(text)
+                break
+            if self._within is None:
+                entered = self._enter(text, last=last)
+                if entered is None:
+                    break
+                text = entered
+                continue
+            into = thought if self._within.reasoning else said
+            before, closing, text = _cut(text, self._within.closing)
+            if not closing:
+                self._goes_on(before, thought, said, last=last, cut=cut)
+                break
+            into.append(self._trimmed(before.rstrip() if self._within.reasoning else before))
+            self._within, self._assumed, self._marked = None, False, True
+            self._unproved.clear()
+        return "".join(thought), "".join(said)
 
-    def _enter(self, text: str, *, last: bool) -> str:
+    def _enter(self, text: str, *, last: bool) -> str | None:
+        """What of *text* follows the mark that begins it, or all of it where none does; None: that is not known yet."""
         start = text.lstrip()
-        if start.startswith(OPENING):
-            self._state, self._assumed = "thinking", False
-            return start.removeprefix(OPENING)
-        if not last and OPENING.startswith(start):
+        mark = next((mark for mark in MARKS if start.startswith(mark.opening)), None)
+        self._began = False
+        if mark is not None:
+            self._within, self._assumed = mark, False
+            return start.removeprefix(mark.opening)
+        if not last and any(mark.opening.startswith(start) for mark in MARKS):
             self._held = text
-            return ""
-        self._state = "thinking" if self._assumed else "plain"
-        return text
+            return None
+        if self._assumed:
+            self._within = _ASSUMED
+            return text
+        self._plain = True
+        return start if self._marked else text
 
-    def _think(self, text: str, *, last: bool, cut: bool) -> tuple[str, str]:
-        thought, closing, said = text.partition(CLOSING)
-        if closing:
-            thought = self._trimmed(thought.rstrip())
-            self._state, self._began = "after", False
-            self._unproved.clear()
-            return thought, self._say(said)
+    def _goes_on(self, text: str, thought: list[str], said: list[str], *, last: bool, cut: bool) -> None:
+        """*text* is within a part that does not end in it."""
+        assert self._within is not None
         if not last:
-            return self._trimmed(self._hold(text)), ""
-        if self._assumed and not cut:
-            said = "".join(self._unproved) + text
-            self._state = "plain"
+            kept = self._hold(text, self._within)
+            (thought if self._within.reasoning else said).append(self._trimmed(kept))
+        elif self._assumed and not cut:
+            said.append("".join(self._unproved) + text)
+            self._plain, self._within = True, None
             self._unproved.clear()
-            return "", said
-        return self._trimmed(text.rstrip()), ""
+        elif self._within.reasoning:
+            thought.append(self._trimmed(text.rstrip()))
+        else:
+            said.append(text)
 
-    def _hold(self, text: str) -> str:
-        """*text* without an ending that may be the beginning of the closing tag, and without the blanks before it."""
-        tag = next((size for size in range(len(CLOSING) - 1, 0, -1) if text.endswith(CLOSING[:size])), 0)
-        kept = text[: len(text) - tag].rstrip()
+    def _hold(self, text: str, within: Mark) -> str:
+        """*text* without an ending that may be the beginning of a closing mark, and without the blanks before it."""
+        kept = text[: len(text) - beginning_at_the_end(text, within.closing)]
+        if within.reasoning:
+            kept = kept.rstrip()
         self._held = text[len(kept) :]
         if self._assumed:
             self._unproved.append(kept)
         return kept
 
-    def _say(self, text: str) -> str:
-        return self._trimmed(text) if self._state == "after" else text
-
     def _trimmed(self, text: str) -> str:
-        """A thought, and what is said after it, begin without the blanks that set them apart."""
-        if not self._began:
+        """A thought begins without the blanks that set it apart."""
+        if not self._began and (self._within is None or self._within.reasoning):
             text = text.lstrip()
             self._began = bool(text)
         return text
+
+
+_ASSUMED = Mark("", _CLOSINGS)
+
+
+def beginning_at_the_end(text: str, marks: tuple[str, ...]) -> int:
+    """How many characters at the end of *text* may be the beginning of one of *marks*."""
+    longest = min(len(text), max(map(len, marks)) - 1)
+    for size in range(longest, 0, -1):
+        tail = text[-size:]
+        if any(len(mark) > size and mark.startswith(tail) for mark in marks):
+            return size
+    return 0
+
+
+def _cut(text: str, marks: tuple[str, ...]) -> tuple[str, str, str]:
+    """*text* at the first of *marks* in it, as ``str.partition`` cuts it."""
+    found = min(((at, mark) for mark in marks if (at := text.find(mark)) >= 0), default=None)
+    if found is None:
+        return text, "", ""
+    at, mark = found
+    return text[:at], mark, text[at + len(mark) :]

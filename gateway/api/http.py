@@ -272,7 +272,8 @@ class _Exchange:
         if self._traced:
             left_out = self._engine.view.catalog.exclusions(found.call, found.slot.wants, self._engine.clock.now())
             skipped = [*found.slot.skipped, *(reason for _, reason in left_out)]
-            headers["x-freeway-trace"] = trace(found.attempts, skipped, found.waits)
+            mended, stayed = found.reply.mended, found.stayed
+            headers["x-freeway-trace"] = trace(found.attempts, skipped, found.waits, mended=mended, stayed=stayed)
         return headers
 
     def _end(self, outcome: str, status: int, usage: Usage | None = None, *, waited: float = 0.0) -> None:

@@ -17,7 +17,7 @@ from gateway.api.options import Options
 from gateway.api.spellings import respelled
 from gateway.catalog.catalog import AUTO
 from gateway.request.call import BYTES_PER_TOKEN, capabilities_of, media_tokens, parameters_of, text_tokens
-from gateway.routing.affinity import session_of
+from gateway.routing.affinity import in_turn, session_of
 from gateway.words import BadRequest, Call, GatewayError, Wants
 from providers.chat import ChatRequest, Fields, decode_fields, decode_request
 from providers.dialect import Operation, Request
@@ -204,6 +204,7 @@ def chat_call(view: ChatRequest, fields: Fields, routing: Routing, options: Opti
         client=options.caller,
         priority=options.priority,
         session=session_of(options.client.name, given, view.messages),
+        in_turn=in_turn(view.messages),
         resume=options.resume,
         traced=options.traced,
     )

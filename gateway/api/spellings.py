@@ -27,7 +27,7 @@ def respelled(view: ChatRequest, fields: Fields, body: bytes) -> bytes | None:
 
     Raises BadRequest, naming the path, for content of an unknown kind.
     """
-    if not (_has_other_parts(view) or _has_flat_tools(view) or "functions" in fields):
+    if not (_has_other_parts(view) or _has_flat_tools(view) or "functions" in fields or _has_other_choice(view)):
         return None
     found: dict[str, Any] = msgspec.json.decode(body)
     for place, message in enumerate(found["messages"]):
@@ -40,6 +40,8 @@ def respelled(view: ChatRequest, fields: Fields, body: bytes) -> bytes | None:
         found["tools"] = [_tool(tool) for tool in found["tools"]]
     if "functions" in found:
         _take_over_functions(found)
+    if found.get("tool_choice") is not None:
+        _respell_choice(found)
     return encode(found)
 
 
@@ -52,6 +54,10 @@ def _has_other_parts(view: ChatRequest) -> bool:
 
 def _has_flat_tools(view: ChatRequest) -> bool:
     return any(tool.type == "function" and tool.function is None for tool in view.tools or ())
+
+
+def _has_other_choice(view: ChatRequest) -> bool:
+    return view.tool_choice == "any" or (isinstance(view.tool_choice, dict) and view.forced_tool is None)
 
 
 def _part(part: dict[str, Any], path: str) -> dict[str, Any]:
@@ -95,3 +101,28 @@ def _take_over_functions(found: dict[str, Any]) -> None:
         if choice is not None:
             named = isinstance(choice, dict)
             found["tool_choice"] = {"type": "function", "function": choice} if named else choice
+
+
+def _respell_choice(found: dict[str, Any]) -> None:
+    """
+    ``tool_choice`` as a word, or as the function that it names: other APIs have an object for each word and flat names, and
+    OpenAI has ``allowed_tools``, which are then those on offer. One that means nothing here leaves the choice free.
+    """
+    choice = found["tool_choice"]
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        told = choice["allowed_tools"] if isinstance(choice.get("allowed_tools"), dict) else choice
+        allowed = told.get("tools")
+        names = {_name_of(tool) for tool in allowed if isinstance(tool, dict)} if isinstance(allowed, list) else set()
+        found["tools"] = [tool for tool in found.get("tools") or () if _name_of(tool) in names]
+        choice = told.get("mode") or "auto"
+    if isinstance(choice, dict):
+        name = _name_of(choice)
+        choice = {"type": "function", "function": {"name": name}} if name else choice.get("type")
+    words = {"any": "required", "required": "required", "none": "none"}
+    found["tool_choice"] = choice if isinstance(choice, dict) else words.get(str(choice), "auto")
+
+
+def _name_of(tool: dict[str, Any]) -> str | None:
+    function = tool.get("function")
+    name = function.get("name") if isinstance(function, dict) else tool.get("name")
+    return name if isinstance(name, str) else None

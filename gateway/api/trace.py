@@ -19,10 +19,19 @@ _LONGEST_REASON = 80
 _MOST_AWAITED = 3  # deployments that are named of those that a request waited for
 
 
-def trace(attempts: Iterable[Attempt], skipped: Iterable[Exclusion], waits: Iterable[Wait] = ()) -> str:
+def trace(
+    attempts: Iterable[Attempt],
+    skipped: Iterable[Exclusion],
+    waits: Iterable[Wait] = (),
+    *,
+    mended: Iterable[str] = (),
+    stayed: bool = False,
+) -> str:
     """
-    ``{"failed": [...], "waited": [...], "skipped": [...], "left_out": n}`` as printable ASCII, bounded: of what does not
-    fit, only the number is told. Failed attempts come first, then the waits in their order.
+    ``{"failed": [...], "waited": [...], "skipped": [...], "mended": [...], "stayed": true, "left_out": n}`` as printable
+    ASCII, bounded: of what does not fit, only the number is told. Failed attempts come first, then the waits in their order.
+    *mended* is what was done to the answer (of a stream: to its beginning), *stayed* whether the conversation is where it was;
+    both are told only where there is something to tell.
     """
     entries = [
         ("failed", _entry(a.deployment.name, type(a.failure).__name__, a.failure.message, None)) for a in attempts
@@ -33,6 +42,10 @@ def trace(attempts: Iterable[Attempt], skipped: Iterable[Exclusion], waits: Iter
         for one in skipped
     ]
     shown: dict[str, Any] = {"failed": [], "waited": [], "skipped": []}
+    if told := sorted(set(mended)):
+        shown["mended"] = told
+    if stayed:
+        shown["stayed"] = True
     room = LONGEST - len(_ascii({**shown, "left_out": len(entries)}))
     left_out = 0
     for where, entry in entries:

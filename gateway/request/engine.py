@@ -55,6 +55,7 @@ class Answer(Struct, frozen=True):
     sent_at: float
     first_content: float  # seconds from sending to the head of the answer
     waits: tuple[Wait, ...] = ()
+    stayed: bool = False  # where the conversation was at home
 
     @property
     def call(self) -> Call:

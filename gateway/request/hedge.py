@@ -26,6 +26,7 @@ from gateway.request import outcome, promises
 from gateway.request.call import Offers
 from gateway.request.engine import Answer, Engine, Slot
 from gateway.request.plan import Attempt, Plan, Tried, plan
+from gateway.routing.affinity import TOOLS_FOR
 from gateway.routing.latency import Pace, Point
 from gateway.routing.rank import price_of
 from gateway.routing.silence import Asked
@@ -168,7 +169,7 @@ async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> An
     try:
         reply = await deployment.provider.send(deployment.target, _request(slot, engine))
         if reply.whole is not None:
-            promises.verify(slot, reply.whole)
+            promises.verify(slot, reply.whole, tried.attempts)
     except ProviderFailure as failure:
         now = engine.clock.now()
         if failure.reached == "refused" or not isinstance(failure, Unreachable):
@@ -188,10 +189,12 @@ async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> An
     health.served(deployment.name, now)
     outcome.served(deployment, engine)
     outcome.compare(tried.attempts, slot, engine)
-    warm_for = deployment.provider.spec.prompt_cache
+    affinity = engine.view.affinity
+    stayed = affinity.warm(call.session, now) == deployment.name
+    warm_for = max(deployment.provider.spec.prompt_cache, TOOLS_FOR if "tools" in call.wants.capabilities else 0.0)
     if warm_for:
-        engine.view.affinity.served(call.session, deployment.name, now + warm_for)
-    return Answer(slot, reply, tuple(tried.attempts), sent_at, now - sent_at, tuple(tried.waits))
+        affinity.served(call.session, deployment.name, now + warm_for)
+    return Answer(slot, reply, tuple(tried.attempts), sent_at, now - sent_at, tuple(tried.waits), stayed)
 
 
 # ── the second one ──

@@ -1,6 +1,7 @@
 """
-Which deployment has the beginning of a conversation in its prompt cache: there, the next turn is read in no time, and
-costs less of a quota that does not count what was cached.
+Where a conversation is at home: with the deployment that has its beginning in a prompt cache, where the next turn is read
+in no time, and costs less of a quota that does not count what was cached; and, while tools are called, with the model that
+called them, which knows why, and whose signatures mean nothing to others.
 
 A conversation is known by the id that its caller gives it, else by how it begins: each turn repeats the ones before.
 Kept by each process for itself; what is forgotten costs a prompt that is read once more. Moments come in as arguments.
@@ -17,6 +18,9 @@ MOST = 4096
 
 LONG = 1000
 """Tokens of a prompt from which on a cache is worth staying for."""
+
+TOOLS_FOR = 600.0
+"""Seconds for which a tool may work before the model that called it is no longer waited for."""
 
 _LOOKED_AT = 2000
 """Characters of each of the first messages that tell a conversation from others."""
@@ -41,6 +45,15 @@ class Sessions:
         self._warm.move_to_end(session)
         if len(self._warm) > MOST:
             self._warm.popitem(last=False)
+
+
+def in_turn(messages: list[Message]) -> bool:
+    """Whether a conversation is in the midst of a turn: a tool has just answered, or the last call of one has a signature."""
+    last = messages[-1]
+    if last.role in ("tool", "function"):
+        return True
+    called = next((message.tool_calls for message in reversed(messages) if message.tool_calls), None)
+    return any(call.extra_content is not None for call in called or ())
 
 
 def session_of(client: str, given: str, messages: list[Message]) -> str:

@@ -133,10 +133,10 @@ class OpenAI:
     # ── answers ──
 
     def read(self, target: Target, request: Request, body: bytes) -> Whole:
-        return read_completion(target, names_of(request), body, partial(self.in_band, target.account))
+        return read_completion(names_of(request), body, partial(self.in_band, target.account))
 
     def reader(self, target: Target, request: Request) -> ChunkReader:
-        return ChunkReader(target, names_of(request), partial(self.in_band, target.account))
+        return ChunkReader(names_of(request), partial(self.in_band, target.account))
 
     def in_band(self, account: Account, body: bytes) -> f.ProviderFailure:
         """The failure in a body that came with status 200: its own code is the status, where it has one."""

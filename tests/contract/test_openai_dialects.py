@@ -11,8 +11,9 @@ import pytest
 from providers import dialects
 from providers import failures as f
 from providers.chat import Completion, Step, decode_fields, decode_request
-from providers.completions import ChunkReader
 from providers.dialect import HttpResponse, Listed, Listing, Request, Target
+from providers.refine import refined
+from providers.refined_stream import RefinedReader
 from providers.sse import ServerSentEvents
 from tests.payloads import SPECS, account, answer, body
 
@@ -42,9 +43,9 @@ def built(
 def whole(name: str, content: bytes | None = None, **known: Any) -> Completion:
     """The answer in the payload *name*; what is sent on says the same."""
     provider = name.partition("/")[0]
-    found = dialects.by_name(SPECS[provider].dialect).read(
-        target(provider, **known), asked(), content or answer_body(name)
-    )
+    where, request = target(provider, **known), asked()
+    read = dialects.by_name(SPECS[provider].dialect).read(where, request, content or answer_body(name))
+    found, _ = refined(where, request, read)
     sent_on = msgspec.json.decode(found.data, type=Completion, strict=True)
     assert sent_on.choices == found.completion.choices
     assert msgspec.json.decode(found.data)["choices"][0]["message"].get("reasoning") is None
@@ -56,13 +57,14 @@ def answer_body(name: str) -> bytes:
     return answer(name).body if b'"headers"' in content else content
 
 
-def streamed(name: str, content: bytes | None = None, **known: Any) -> tuple[list[Step], ChunkReader]:
+def streamed(name: str, content: bytes | None = None, **known: Any) -> tuple[list[Step], RefinedReader]:
     provider = name.partition("/")[0]
-    reader = dialects.by_name(SPECS[provider].dialect).reader(target(provider, **known), asked())
+    where, request = target(provider, **known), asked()
+    reader = RefinedReader(dialects.by_name(SPECS[provider].dialect).reader(where, request), where, request)
     framing = ServerSentEvents()
     events = [*framing.feed(content or body(name)), *framing.end()]
     steps = [step for event in events for step in reader.feed(event)]
-    return steps, reader  # type: ignore[return-value]
+    return steps, reader
 
 
 def joined(steps: list[Step], field: str) -> str:

@@ -7,8 +7,11 @@ from contextlib import suppress
 import pytest
 
 from gateway.request.explain import explain
+from gateway.routing.affinity import in_turn
 from gateway.words import GatewayError
+from providers.chat import FunctionCall, Message, ToolCall
 from providers.simulator.world import World
+from tests.laws.sources import Scene, Source
 from tests.simulation.inside import Inside
 
 SHORT, LONG = "Say something. ", "Once upon a time there was a conversation. " * 100
@@ -82,3 +85,35 @@ async def test_explaining_tells_who_is_warm(gateway):
     told = await explain(gateway.asked("auto", LONG, max_tokens=10, session="mine"), gateway.engine)
 
     assert [one.deployment for one in told.ranked if one.warm] == [other]
+
+
+CALL = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+
+
+async def test_while_tools_are_called_a_conversation_stays_with_the_model_that_called_them(tmp_path):
+    """Also where nothing is cached and the prompt is short; the trace says so. The next question may go anywhere."""
+    scene = await Scene(tmp_path, Source(name="a"), Source(name="b")).open()
+    asked = [{"role": "user", "content": "look"}]
+    answered = [
+        *asked,
+        {"role": "assistant", "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "c", "content": "sun"},
+    ]
+    over = [*answered, {"role": "assistant", "content": "It is sunny."}, {"role": "user", "content": "thanks"}]
+
+    for name, session in (("a", "other"), ("b", "mine")):  # both are known to be quick
+        await scene.one(messages=asked, tools=[TOOL], provider={"only": [name]}, session_id=session)
+    told = [await scene.one(messages=m, tools=[TOOL], session_id=s, trace=True) for m, s in (
+        (answered, "mine"), (answered, "new"), (over, "mine"))]  # fmt: skip
+
+    assert [one.heard.headers["x-freeway-provider"] for one in told] == ["b", "a", "a"]
+    assert [one.trace.get("stayed", False) for one in told] == [True, False, False]
+
+
+def test_a_signature_in_the_history_keeps_a_conversation_in_its_turn():
+    signed = ToolCall(FunctionCall("look"), extra_content={"google": {"thought_signature": "x"}})
+    question = Message("user", "and now?")
+
+    assert in_turn([Message("assistant", tool_calls=[signed]), question])
+    assert not in_turn([Message("assistant", tool_calls=[ToolCall(FunctionCall("look"))]), question])
