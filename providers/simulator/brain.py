@@ -128,7 +128,7 @@ def instance(schema: Any) -> Any:
     kind = schema.get("type", "object" if "properties" in schema else "string")
     match (kind[0] if isinstance(kind, list) else kind).lower():  # Google writes OBJECT
         case "object":
-            properties = schema.get("properties", {})
+            properties: dict[str, Any] = schema.get("properties", {})
             return {name: instance(properties.get(name, {})) for name in schema.get("required", properties)}
         case "array":
             return [instance(schema.get("items", {})) for _ in range(schema.get("minItems", 1))]

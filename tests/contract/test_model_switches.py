@@ -25,6 +25,7 @@ from providers.chat import decode_fields, decode_request
 from providers.client import Provider
 from providers.dialect import Listed, Request, Target
 from tests.clock import FakeClock
+from tests.deployments import NO_BACKEND
 from tests.payloads import SPECS, account
 
 NOTHING_KNOWN = Database(b"{}", Names())
@@ -35,7 +36,7 @@ INLINE, ELSEWHERE = "data:image/png;base64,AAAA", "https://acme.example/cat.png"
 
 
 def nothing_learned() -> Learned:
-    return Learned(StateStore(None, FakeClock()))
+    return Learned(StateStore(NO_BACKEND, FakeClock()))
 
 
 def served(provider: str, model: str) -> Deployment | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
 
 import pytest
 from anthropic import AsyncAnthropic, BadRequestError, NotFoundError, RateLimitError
@@ -61,8 +62,8 @@ async def test_the_package_hears_of_errors_with_the_id(anthropic):
     with pytest.raises(NotFoundError) as caught:
         await anthropic.messages.create(**HELLO | {"model": "no-such-model"})
 
-    assert caught.value.body["error"]["type"] == "not_found_error"
-    assert caught.value.request_id.startswith("req_")
+    assert cast(Any, caught.value.body)["error"]["type"] == "not_found_error"
+    assert (caught.value.request_id or "").startswith("req_")
 
 
 async def test_the_package_asks_the_beta_of_the_same(anthropic):
@@ -100,5 +101,5 @@ async def test_the_package_hears_when_to_come_back(anthropic, demo):
     with pytest.raises(RateLimitError) as caught:
         await asyncio.gather(*asked)
 
-    assert caught.value.body["error"]["type"] == "rate_limit_error"
+    assert cast(Any, caught.value.body)["error"]["type"] == "rate_limit_error"
     assert int(caught.value.response.headers["retry-after"]) >= 1

@@ -18,7 +18,7 @@ HOME = Server(ollama="127.0.0.1:11434", ollama_networks=("192.168.1.0/24", "fd00
 OPEN = Server(path_keys=True)
 
 
-async def admitted(server: Server, path: str, peer: str = "192.168.1.7", port: int = 8000, **headers: str) -> str:
+async def admitted(server: Server, path: str, peer: str = "192.168.1.7", port: int = 8000, **headers: Any) -> str:
     """The name of the client that a request comes from, and the path that is seen; "401" if it is refused."""
     by = Authenticator(s.load(CONFIG, {"FREEWAY_API_KEY": "fw"}, CONFIG), Drain())
     seen: list[Any] = []
@@ -77,7 +77,7 @@ async def test_a_named_network_needs_no_key_for_an_ollama_and_nothing_else(peer,
 @pytest.mark.parametrize("header", ["origin", "sec-fetch-site", "sec-fetch-mode"])
 async def test_a_page_in_a_browser_of_the_network_needs_its_key(header):
     """Otherwise any site that is looked at from there could use the gateway."""
-    assert await admitted(HOME, "/api/chat", **{header: "same-origin"}) == "401"
+    assert await admitted(HOME, "/api/chat", "192.168.1.7", 8000, **{header: "same-origin"}) == "401"
 
 
 async def test_a_client_of_a_named_network_that_sends_its_key_is_known_by_it():
@@ -89,8 +89,8 @@ async def test_what_stands_for_the_networks_cannot_be_guessed():
 
     assert len(made) == 3
     assert min(map(len, made)) >= 43
-    assert await admitted(HOME, "/api/chat", "10.0.0.9", **{"x-freeway-key": "network"}) == "401"
-    assert await admitted(HOME, "/api/chat", "10.0.0.9", **{"x-freeway-key": ""}) == "401"
+    assert await admitted(HOME, "/api/chat", "10.0.0.9", 8000, **{"x-freeway-key": "network"}) == "401"
+    assert await admitted(HOME, "/api/chat", "10.0.0.9", 8000, **{"x-freeway-key": ""}) == "401"
 
 
 @pytest.mark.parametrize(

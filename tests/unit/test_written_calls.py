@@ -127,7 +127,7 @@ def heard(steps: list[Step]) -> tuple[str, list[tuple[str, Any]], str | None]:
         for choice in step.chunk.choices:
             text += choice.delta.content or ""
             reason = choice.finish_reason or reason
-            for call in choice.delta.tool_calls or ():
+            for call in choice.delta.tool_calls or []:
                 assert isinstance(call.index, int)
                 told = calls.setdefault(call.index, ["", ""])
                 assert call.function is not None
@@ -147,7 +147,7 @@ def test_a_call_that_was_written_is_a_call(spelling: str, before: str):
     if before and spelling.startswith("{"):
         return  # bare JSON within text may be anything
     (choice,) = whole(before + spelling, request()).choices
-    (call,) = choice.message.tool_calls or ()
+    (call,) = choice.message.tool_calls or []
 
     assert (call.function.name, json.loads(call.function.arguments)) == ("get_weather", OSLO)
     assert (choice.message.content or "").strip() == before.strip()
@@ -193,7 +193,7 @@ def test_where_no_tool_may_be_called_it_stays_text(asked: Request, spelling: str
 
 def test_values_between_tags_have_the_types_that_the_tool_wants():
     text = "<tool_call><function=get_weather><parameter=city>12</parameter><parameter=days>3</parameter></function></tool_call>"
-    (call,) = whole(text, request()).choices[0].message.tool_calls or ()
+    (call,) = whole(text, request()).choices[0].message.tool_calls or []
 
     assert json.loads(call.function.arguments) == {"city": "12", "days": 3}
 
@@ -202,7 +202,7 @@ def test_several_calls_are_several():
     text = SPELLINGS["hermes"] + "\n" + '<tool_call>{"name": "now", "arguments": {}}</tool_call>'
 
     assert streamed([*text], request())[1] == [("get_weather", OSLO), ("now", {})]
-    assert [call.function.name for call in whole(text, request()).choices[0].message.tool_calls or ()] == [
+    assert [call.function.name for call in whole(text, request()).choices[0].message.tool_calls or []] == [
         "get_weather",
         "now",
     ]
@@ -224,7 +224,7 @@ def test_thoughts_before_a_call_are_thoughts():
     (choice,) = whole(text, request()).choices
 
     assert choice.message.reasoning_content == "I must look."
-    assert [call.function.name for call in choice.message.tool_calls or ()] == ["get_weather"]
+    assert [call.function.name for call in choice.message.tool_calls or []] == ["get_weather"]
     assert streamed([*text], request()) == ("", [("get_weather", OSLO)], "tool_calls")
 
 
@@ -267,7 +267,7 @@ def native(arguments: str, name: str = "get_weather", place: int = 0) -> dict[st
     "arguments", ['{"city": "Oslo"', "{'city': 'Oslo'}", '{"city": "Oslo",}', '```json\n{"city": "Oslo"}\n```']
 )
 def test_arguments_a_little_off_are_repaired(arguments: str):
-    (call,) = whole("", request(), native=[native(arguments)], reason="tool_calls").choices[0].message.tool_calls or ()
+    (call,) = whole("", request(), native=[native(arguments)], reason="tool_calls").choices[0].message.tool_calls or []
 
     assert json.loads(call.function.arguments) == OSLO
 
@@ -304,7 +304,7 @@ def test_one_call_at_a_time_is_one_call_whatever_the_source_can():
     written = SPELLINGS["hermes"] + '<tool_call>{"name": "now", "arguments": {}}</tool_call>'
 
     assert heard(steps)[1] == [("get_weather", OSLO)]
-    assert len(whole("", asked, native=both, reason="tool_calls").choices[0].message.tool_calls or ()) == 1
+    assert len(whole("", asked, native=both, reason="tool_calls").choices[0].message.tool_calls or []) == 1
     assert streamed([*written], asked)[1] == [("get_weather", OSLO)]
 
 
@@ -341,7 +341,7 @@ def test_bare_arguments_of_the_tool_that_has_to_be_called_are_a_call_of_it():
 
     assert streamed([*'{"city": "Oslo"}'], asked) == ("", [("get_weather", OSLO)], "tool_calls")
     (choice,) = whole('{"city": "Oslo"}', asked).choices
-    assert [call.function.name for call in choice.message.tool_calls or ()] == ["get_weather"]
+    assert [call.function.name for call in choice.message.tool_calls or []] == ["get_weather"]
 
 
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "it", "schema": WEATHER}}
