@@ -1,0 +1,153 @@
+"""What is asked of which providers, and what is wrong with them meanwhile. Figures were set by calibration (docs/harvest.md)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from tests.world import catalogue as c
+from tests.world.callers import Client, Kind, Load
+from tests.world.clock import START
+from tests.world.sources import Fault, Source
+
+TEXT = Kind(name="text")
+TOOL = Kind(name="tools", words=(5, 10), tools=True)
+PICTURE = Kind(name="picture", words=(30, 90), vision=True)
+SCHEMA = Kind(name="schema", words=(5, 10), schema=True)
+PRIVATE = Kind(name="no-train", no_train=True)
+LONG = Kind(name="long prompt", prompt=(5000, 9000), words=(60, 200))
+
+CHAT = Client(name="chat", patience=20.0)
+AGENT = Client(name="agent", patience=45.0)
+BATCH = Client(name="batch", patience=90.0, least=30.0)
+VOICE = Client(name="voice", patience=9.0, spread=0.3)
+
+CLIENTS = {CHAT: 0.45, AGENT: 0.3, BATCH: 0.1, VOICE: 0.15}
+MIX = {TEXT: 0.55, TOOL: 0.17, PICTURE: 0.1, SCHEMA: 0.1, LONG: 0.08}
+
+
+class Scenario(Struct, frozen=True, kw_only=True):
+    """
+    *bar* is the share of the optimum that the gateway is to reach. *sources* makes the providers anew. *begin* is unix.
+    *resumes*: callers let another source go on with a text that broke. *replicas* of the gateway share one store.
+    """
+
+    name: str
+    bar: float
+    sources: Callable[[], list[Source]]
+    load: Load
+    minutes: float = 60.0
+    begin: float = START
+    resumes: bool = False
+    replicas: int = 1
+
+
+def _steady(rate: float) -> Callable[[float], float]:
+    return lambda _: rate
+
+
+def _bursts(base: float, peak: float, every: float = 900.0, lasts: float = 300.0) -> Callable[[float], float]:
+    return lambda at: peak if at % every < lasts else base
+
+
+def _always(mix: Mapping[Kind, float]) -> Callable[[float], Mapping[Kind, float]]:
+    return lambda _: mix
+
+
+def _load(rate: Callable[[float], float], mix: Mapping[Kind, float] = MIX) -> Load:
+    return Load(rate=rate, kinds=_always(mix), clients=CLIENTS)
+
+
+def _core(*, used: float = 0.0) -> list[Source]:
+    return [c.openrouter(), c.google(used=used), c.groq(used=used), c.nvidia(), c.huggingface(), c.machine()]
+
+
+def _outage() -> list[Source]:
+    minute = 60.0
+    return [
+        c.openrouter(Fault(kind="hang", begin=5 * minute, end=40 * minute)),
+        c.google(Fault(kind="down", begin=10 * minute, end=30 * minute)),
+        c.groq(Fault(kind="revoked", begin=20 * minute)),
+        c.nvidia(Fault(kind="hang", begin=15 * minute, end=50 * minute, models=("nvidia/nemotron-3-super-120b-a12b",))),
+        c.huggingface(),
+        c.machine(Fault(kind="refuse", begin=25 * minute, end=45 * minute)),
+        c.zai(),
+        c.cerebras(),
+    ]
+
+
+def _rush() -> list[Source]:
+    return [c.openrouter(), c.groq(), c.nvidia(a_minute=20), c.zai(), c.machine()]
+
+
+def _scarce() -> list[Source]:
+    return [c.openrouter(daily=200, used=60), c.google(lites=False), c.groq(used=0.7), c.nvidia(), c.machine()]
+
+
+def _scarcity(at: float) -> Mapping[Kind, float]:
+    """Text first, pictures later."""
+    late = at > 1500.0
+    return {TEXT: 0.4, PICTURE: 0.6} if late else {TEXT: 0.8, TOOL: 0.2}
+
+
+def _hintless() -> list[Source]:
+    return [
+        c.nvidia(a_minute=12, cap=4, cold=0.02),
+        c.openrouter(Fault(kind="busy", begin=600.0, end=900.0), pool=2),
+        c.zai(),
+        c.huggingface(),
+    ]
+
+
+def _breaking() -> list[Source]:
+    often = 0.12
+    return [
+        c.openrouter(breaks=often),
+        c.google(breaks=often),
+        c.groq(breaks=often),
+        c.nvidia(breaks=often),
+        c.machine(breaks=often),
+    ]
+
+
+def _day(at: float) -> float:
+    return 30.0 * (1 + 0.6 * math.sin(2 * math.pi * at / 14_400.0))
+
+
+_TALK = {TEXT: 0.8, TOOL: 0.2}
+_PRIVATE_MIX = {TEXT: 0.5, PRIVATE: 0.35, TOOL: 0.1, SCHEMA: 0.05}
+_BELIEFS_MIX = {TEXT: 0.4, TOOL: 0.2, PICTURE: 0.15, SCHEMA: 0.25}
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario(name="calm", bar=0.99, sources=_core, load=_load(_steady(40.0))),
+        Scenario(name="outage", bar=0.93, sources=_outage, load=_load(_steady(40.0))),
+        Scenario(name="rush", bar=0.80, sources=_rush, load=_load(_bursts(40.0, 110.0)), minutes=45.0),
+        Scenario(
+            name="scarcity",
+            bar=0.98,
+            sources=_scarce,
+            load=Load(rate=_steady(22.0), kinds=_scarcity, clients=CLIENTS),
+        ),
+        Scenario(name="hintless", bar=0.93, sources=_hintless, load=_load(_steady(30.0), _TALK)),
+        Scenario(
+            name="machine", bar=0.93, sources=lambda: [c.machine()], load=_load(_bursts(6.0, 18.0), {TEXT: 0.95, PICTURE: 0.05})
+        ),
+        Scenario(name="replicas", bar=0.90, sources=_core, load=_load(_steady(60.0)), minutes=30.0, replicas=3),
+        Scenario(name="no-train", bar=0.95, sources=_core, load=_load(_steady(40.0), _PRIVATE_MIX)),
+        Scenario(name="breaks", bar=0.90, sources=_breaking, load=_load(_steady(40.0)), resumes=True),
+        Scenario(
+            name="day's end",
+            bar=0.93,
+            sources=lambda: [c.openrouter(daily=200, used=120), c.google(used=0.8), c.groq(used=0.6), c.machine()],
+            load=_load(_bursts(12.0, 30.0), _TALK),
+            begin=START + 15 * 3600.0,  # 06:00 UTC: two hours before the end of California's day
+            minutes=150.0,
+        ),
+        Scenario(name="mixed long", bar=0.97, sources=_core, load=_load(_day), minutes=240.0),
+        Scenario(name="wrong beliefs", bar=0.95, sources=_core, load=_load(_steady(30.0), _BELIEFS_MIX)),
+    )
+}
