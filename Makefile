@@ -7,7 +7,8 @@
 #                                                              and how soon the calls made for them end)
 # make fuzz   20 000 bent requests and answers, or FUZZ_ARGS="--count N"
 # make soak   ten minutes under load: memory, descriptors and tasks stay flat, or SOAK_ARGS="--seconds N"
-# make harvest  how much of the free capacity is used, beside simple policies and the best that could have been
+# make harvest  what is made of a world of providers and callers, beside simple policies and the best that could have been
+# make harvest-traces  the same in our own simulators: how much of the free capacity is used in two days
 # make outage  the attacks on gateways that share a Redis, in a table: what was taken over quota, beside its bound
 # make chart-check  the chart's manifests by checkov's rules, which has an environment of its own
 # make image  the container image, freeway:VERSION       make release VERSION=1.2.3  one version wherever it is named
@@ -23,8 +24,8 @@ CHECKOV := .venvs/checkov/.installed
 # processes in the order of their names, quick unit tests last: in xdist's own order those with few and long tests are.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers fuzz soak harvest outage \
-	chart-check lock image release clean
+.PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers fuzz soak harvest \
+	harvest-traces outage chart-check lock image release clean
 
 run: $(RUN)
 	@$(BIN)/freeway serve
@@ -68,6 +69,9 @@ soak: $(DEV)
 
 harvest: $(BENCH)
 	@$(BIN)/python -m tests.bench.harvest $(HARVEST_ARGS)
+
+harvest-traces: $(BENCH)
+	@$(BIN)/python -m tests.bench.harvest --traces $(HARVEST_ARGS)
 
 outage: $(DEV)
 	@$(BIN)/python -m tests.outage $(OUTAGE_ARGS)

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Self
 from unittest.mock import patch
 
 from gateway import app as gateway_app
@@ -140,7 +140,7 @@ class Wire:
 
     async def aclose(self) -> None: ...
 
-    async def __aenter__(self) -> Wire:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None: ...
@@ -183,7 +183,8 @@ class Gateway:
 
     def _settings(self, world: World) -> str:
         clients = "".join(
-            f'[[client]]\nname = "{name}"\nkey_sha256 = "{_digest(name)}"\n' for name in ("chat", "agent", "batch", "voice")
+            f'[[client]]\nname = "{name}"\nkey_sha256 = "{_digest(name)}"\n'
+            for name in ("chat", "agent", "batch", "voice")
         )
         return f'{self._own}\n[catalog]\ndatabase = ""\n[embedded]\nenabled = "off"\n{clients}'
 

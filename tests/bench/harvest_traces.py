@@ -1,5 +1,5 @@
 """
-``python -m tests.bench.harvest``: how much of the free capacity is used. See README.md.
+``python -m tests.bench.harvest --traces``: how much of the free capacity is used. See README.md.
 
 The real router, ledger and queue, before simulated providers, on a clock that jumps from event to event: two days
 take seconds. Beside them simple policies in the router's place, and the most that could have been served, had
@@ -240,7 +240,7 @@ def _scarce(gateway: Inside) -> set[str]:
 # ── the report ──
 
 
-async def main() -> None:
+async def main(arguments: list[str]) -> None:
     from tests.bench.optimum import optimum  # noqa: PLC0415 - scipy is there for the bench alone
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -250,7 +250,7 @@ async def main() -> None:
     parser.add_argument(
         "--short", action="store_true", help="the first hours of the traces of waiting, by our own policy"
     )
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     console, shares = Console(width=130), list[float]()
     days, given.only = (SHORT, "freeway") if given.short else (DAYS, given.only)
     for trace in TRACES:
@@ -310,7 +310,3 @@ def _plot(trace: Trace, best: float, results: Mapping[str, Result], folder: Path
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{trace.name.replace(' ', '-')}.png", dpi=110, bbox_inches="tight")
     plt.close(figure)
-
-
-if __name__ == "__main__":
-    asyncio.run(main())

@@ -20,7 +20,7 @@ from gateway.quota.buckets import Bucket, calendar_window
 from gateway.words import GatewayError
 from providers.chat import Whole
 from providers.simulator.world import World
-from tests.bench.harvest import before
+from tests.bench.harvest_traces import before
 from tests.bench.traces import DAY, DAYS, MINUTE, START, WAIT, Kind, Trace
 from tests.clock import FakeClock
 from tests.simulation.inside import Inside

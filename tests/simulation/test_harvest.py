@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.request.plan import plan
-from tests.bench.harvest import of_policy
+from tests.bench.harvest_traces import of_policy
 from tests.bench.traces import CHAT, LONG, STRONG, VISION, Trace
 
 HOUR = 1 / 24

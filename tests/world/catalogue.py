@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tests.world.machine import Machine
+from tests.world.models import Fault, Model
 from tests.world.providers import Cerebras, Google, Groq, HuggingFace, Nvidia, OpenRouter, Zai
 from tests.world.quotas import DAY, HOUR, Limit
-from tests.world.sources import Fault, Model
 
 TOOLS = frozenset({"tools"})
 TALK = frozenset[str]()
@@ -14,7 +14,9 @@ STRICT = frozenset({"tools", "schema"})
 SEES = frozenset({"tools", "vision"})
 
 
-def openrouter(*faults: Fault, daily: int = 1000, used: float = 0.0, pool: int | None = 6, breaks: float = 0.0) -> OpenRouter:
+def openrouter(
+    *faults: Fault, daily: int = 1000, used: float = 0.0, pool: int | None = 6, breaks: float = 0.0
+) -> OpenRouter:
     models = [
         Model(
             id="nvidia/nemotron-3-super-120b-a12b:free", can=STRICT, first=4.0, spread=0.6, pace=60, thinks=60, busy=0.04,
@@ -31,7 +33,9 @@ def openrouter(*faults: Fault, daily: int = 1000, used: float = 0.0, pool: int |
     ]  # fmt: skip
     limits = [
         Limit(unit="requests", amount=20, window="clock", scope="account", counts_refused=True),
-        Limit(unit="requests", amount=daily, window="day", seconds=DAY, scope="account", used=used, counts_refused=True),
+        Limit(
+            unit="requests", amount=daily, window="day", seconds=DAY, scope="account", used=used, counts_refused=True
+        ),
     ]
     return OpenRouter("openrouter", models, limits, faults)
 
@@ -42,7 +46,10 @@ def google(*faults: Fault, used: float = 0.0, lites: bool = True, breaks: float 
     lite = ("gemini-3.5-flash-lite", "gemini-3.1-flash-lite") if lites else ()
     gemma = ("gemma-4-31b-it",)
     models = [
-        *(Model(id=id_, can=ALL, first=1.6, pace=150, thinks=120, busy=0.03, context=1_048_576, breaks=breaks) for id_ in flash),
+        *(
+            Model(id=id_, can=ALL, first=1.6, pace=150, thinks=120, busy=0.03, context=1_048_576, breaks=breaks)
+            for id_ in flash
+        ),
         *(Model(id=id_, can=ALL, first=0.8, pace=200, busy=0.02, context=1_048_576, breaks=breaks) for id_ in lite),
         *(Model(id=id_, can=SEES, first=1.5, pace=60, busy=0.02, context=262_144, breaks=breaks) for id_ in gemma),
     ]
@@ -103,7 +110,7 @@ def nvidia(*faults: Fault, cap: int | None = 6, a_minute: int = 40, cold: float 
 def huggingface(*faults: Fault, left: float = 0.05, breaks: float = 0.0) -> HuggingFace:
     models = [
         Model(id="openai/gpt-oss-120b", can=STRICT, first=0.5, pace=200, thinks=60, price=(0.15, 0.6), busy=0.03, breaks=breaks),
-        Model(id="Qwen/Qwen3.8-27B", can=TOOLS, first=0.9, pace=90, price=(0.0, 0.0), slots=3, breaks=breaks),
+        Model(id="Qwen/Qwen3.8-27B", can=TOOLS, first=0.9, pace=90, price=(0.0, 0.0), slots=2, breaks=breaks),
     ]  # fmt: skip
     limits = [Limit(unit="dollars", amount=0.10, window="month", scope="account", used=0.10 - left)]
     return HuggingFace("huggingface", models, limits, faults)

@@ -53,6 +53,14 @@ class Usage(Struct, frozen=True):
     reasoning: int
 
 
+class Said(Struct, frozen=True):
+    """A whole answer: its parts, why it ends, and what it counts."""
+
+    parts: list[Part]
+    end: str
+    usage: Usage
+
+
 class Format(Protocol):
     """One family."""
 
@@ -60,7 +68,7 @@ class Format(Protocol):
 
     def read(self, body: dict[str, Any], model: str) -> Asked: ...
 
-    def whole(self, asked: Asked, parts: list[Part], end: str, usage: Usage) -> bytes: ...
+    def whole(self, asked: Asked, said: Said) -> bytes: ...
 
     def head(self, asked: Asked) -> bytes: ...
 
@@ -117,14 +125,14 @@ class OpenAI:
             said=said,
         )
 
-    def whole(self, asked: Asked, parts: list[Part], end: str, usage: Usage) -> bytes:
-        message: dict[str, Any] = {"role": "assistant", "content": joined(parts, "text") or None}
-        if thought := joined(parts, "reasoning"):
+    def whole(self, asked: Asked, said: Said) -> bytes:
+        message: dict[str, Any] = {"role": "assistant", "content": joined(said.parts, "text") or None}
+        if thought := joined(said.parts, "reasoning"):
             message[self._reasoning] = thought
-        if calls := [_call(part, n) for n, part in enumerate(p for p in parts if p.kind == "tool")]:
+        if calls := [_call(part, n) for n, part in enumerate(p for p in said.parts if p.kind == "tool")]:
             message["tool_calls"] = calls
-        choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if calls else end}
-        return _encoded(self._frame(asked, "chat.completion", [choice]) | {"usage": _usage(usage)})
+        choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if calls else said.end}
+        return _encoded(self._frame(asked, "chat.completion", [choice]) | {"usage": _usage(said.usage)})
 
     def head(self, asked: Asked) -> bytes:
         comment = b": OPENROUTER PROCESSING\n\n" if self._comments else b""
@@ -209,8 +217,8 @@ class Gemini:
             said=said,
         )
 
-    def whole(self, asked: Asked, parts: list[Part], end: str, usage: Usage) -> bytes:
-        return _encoded(self._frame(asked, [_gemini_part(part) for part in parts], usage, end))
+    def whole(self, asked: Asked, said: Said) -> bytes:
+        return _encoded(self._frame(asked, [_gemini_part(part) for part in said.parts], said.usage, said.end))
 
     def head(self, asked: Asked) -> bytes:
         return b""
@@ -232,7 +240,12 @@ class Gemini:
             "thoughtsTokenCount": usage.reasoning,
             "totalTokenCount": usage.prompt + usage.output,
         }
-        return {"candidates": [candidate], "usageMetadata": counts, "modelVersion": asked.model, "responseId": asked.tag}
+        return {
+            "candidates": [candidate],
+            "usageMetadata": counts,
+            "modelVersion": asked.model,
+            "responseId": asked.tag,
+        }
 
 
 def _gemini_part(part: Part) -> dict[str, Any]:
@@ -274,13 +287,13 @@ class Ollama:
             context=options.get("num_ctx"),
         )
 
-    def whole(self, asked: Asked, parts: list[Part], end: str, usage: Usage) -> bytes:
-        message: dict[str, Any] = {"role": "assistant", "content": joined(parts, "text")}
-        if thought := joined(parts, "reasoning"):
+    def whole(self, asked: Asked, said: Said) -> bytes:
+        message: dict[str, Any] = {"role": "assistant", "content": joined(said.parts, "text")}
+        if thought := joined(said.parts, "reasoning"):
             message["thinking"] = thought
-        if calls := [_ollama_call(part) for part in parts if part.kind == "tool"]:
+        if calls := [_ollama_call(part) for part in said.parts if part.kind == "tool"]:
             message["tool_calls"] = calls
-        return _encoded(self._line(asked, message) | _done(end, usage))
+        return _encoded(self._line(asked, message) | _done(said.end, said.usage))
 
     def head(self, asked: Asked) -> bytes:
         return b""

@@ -9,9 +9,10 @@ from typing import ClassVar
 from msgspec import structs
 
 from tests.world import truth
-from tests.world.formats import Asked, Format, Ollama, OpenAI, Part, Usage
+from tests.world.formats import Asked, Format, Ollama, OpenAI, Said
 from tests.world.http import Request, Response, told
-from tests.world.sources import Call, Fault, Model, Source
+from tests.world.models import Call, Fault, Model
+from tests.world.sources import Source
 
 
 class Machine(Source):
@@ -45,7 +46,11 @@ class Machine(Source):
         if path.endswith("/api/tags"):
             return told(200, {"models": [self._entry(model) for model in self.models.values()]})
         if path.endswith("/api/ps"):
-            loaded = [{**self._entry(self.models[id_]), "context_length": n} for id_, n in [self.loaded]] if self.loaded else []
+            loaded = (
+                [{**self._entry(self.models[id_]), "context_length": n} for id_, n in [self.loaded]]
+                if self.loaded
+                else []
+            )
             return told(200, {"models": loaded})
         if path.endswith("/api/version"):
             return told(200, {"version": "0.12.0"})
@@ -57,16 +62,35 @@ class Machine(Source):
 
     @staticmethod
     def _entry(model: Model) -> dict[str, object]:
-        details = {"format": "gguf", "family": "qwen3", "families": ["qwen3"], "parameter_size": "8.2B", "quantization_level": "Q4_K_M"}
+        details = {
+            "format": "gguf",
+            "family": "qwen3",
+            "families": ["qwen3"],
+            "parameter_size": "8.2B",
+            "quantization_level": "Q4_K_M",
+        }
         stamp = "2026-11-20T10:11:12.123456789+01:00"
-        return {"name": model.id, "model": model.id, "modified_at": stamp, "size": 5_200_000_000, "digest": "01", "details": details}
+        return {
+            "name": model.id,
+            "model": model.id,
+            "modified_at": stamp,
+            "size": 5_200_000_000,
+            "digest": "01",
+            "details": details,
+        }
 
     @staticmethod
     def _shown(model: Model) -> Response:
-        able = ["completion", *(one for one in ("tools", "vision") if one in model.listed), *(["thinking"] if model.thinks else [])]
+        able = [
+            "completion",
+            *(one for one in ("tools", "vision") if one in model.listed),
+            *(["thinking"] if model.thinks else []),
+        ]
         info = {"general.architecture": "qwen3", "qwen3.context_length": model.context, "general.basename": model.id}
         details = {"format": "gguf", "family": "qwen3", "families": ["qwen3"], "parameter_size": "8.2B"}
-        return told(200, {"details": details, "model_info": info, "capabilities": able, "template": "", "parameters": ""})
+        return told(
+            200, {"details": details, "model_info": info, "capabilities": able, "template": "", "parameters": ""}
+        )
 
     def error(self, status: int, message: str, code: str = "") -> Response:
         return told(status, {"error": message})
@@ -129,11 +153,9 @@ class Machine(Source):
     def opens_in(self, model: Model, asked: Asked) -> float:
         return 0.5 if self._working >= self.parallel else 0.0
 
-    def work(self, model: Model, asked: Asked) -> tuple[list[Part], str, Usage]:
+    def work(self, model: Model, asked: Asked) -> Said:
         room = (asked.context or self.context) * 4
         if len(asked.text) > room:
             tag, words = truth.found_in(asked.text[-room:])
             asked = structs.replace(asked, tag=tag, words=words, text=asked.text[-room:])
         return super().work(model, asked)
-
-

@@ -20,9 +20,10 @@ from scipy.sparse import coo_array, csc_array
 
 from tests.world.callers import Asking
 from tests.world.machine import Machine
+from tests.world.models import Model, draw
 from tests.world.quotas import Limit, window_of
 from tests.world.scenarios import Scenario
-from tests.world.sources import Model, Source, draw
+from tests.world.sources import Source
 from tests.world.subjects import asked_of
 
 SPAN = 30.0
@@ -143,7 +144,9 @@ def _in_turn(ways: list[_Way], matrix: csc_array, bounds: np.ndarray) -> int:
         for column in range(at, end):
             span = slice(matrix.indptr[column], matrix.indptr[column + 1])
             rows, amounts = matrix.indices[span], matrix.data[span]
-            after = float(np.min((left[rows] - amounts) / (bounds[rows] + (amounts == 1.0) * (bounds[rows] == 1.0) * 1e9)))
+            after = float(
+                np.min((left[rows] - amounts) / (bounds[rows] + (amounts == 1.0) * (bounds[rows] == 1.0) * 1e9))
+            )
             if np.all(left[rows] >= amounts) and after > best_left:
                 best, best_left = column, after
         if best < 0:

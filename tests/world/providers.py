@@ -9,8 +9,9 @@ from typing import ClassVar
 from tests.world.clock import now
 from tests.world.formats import Asked, Format, Gemini, OpenAI
 from tests.world.http import Request, Response, told
+from tests.world.models import Call, Model
 from tests.world.quotas import Counter, Limit
-from tests.world.sources import Call, Model, Source
+from tests.world.sources import Source
 
 
 class OpenRouter(Source):
@@ -54,7 +55,11 @@ class OpenRouter(Source):
         reset = str(int((now() + wait) * 1000))
         source = "openrouter_free_tier_daily" if daily else "openrouter_free_tier_per_minute"
         message = f"Rate limit exceeded: free-models-per-{'day' if daily else 'min'}. "
-        headers = {"X-RateLimit-Limit": f"{counter.limit.amount:g}", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset}
+        headers = {
+            "X-RateLimit-Limit": f"{counter.limit.amount:g}",
+            "X-RateLimit-Remaining": "0",
+            "X-RateLimit-Reset": reset,
+        }
         metadata = {"headers": headers, "limit_source": source, "provider_name": None}
         return told(429, {"error": {"message": message, "code": 429, "metadata": metadata}, "user_id": "user_example"})
 
@@ -127,7 +132,11 @@ class Google(Source):
 
     def bad_key(self) -> Response:
         message = "API key not valid. Please pass a valid API key."
-        info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID", "domain": "googleapis.com"}
+        info = {
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": "API_KEY_INVALID",
+            "domain": "googleapis.com",
+        }
         error = {"code": 400, "message": message, "status": "INVALID_ARGUMENT", "details": [info]}
         return told(400, {"error": error})
 
@@ -199,7 +208,9 @@ class Groq(Source):
         limit = counter.limit
         span = "day" if limit.seconds > 60 else "minute"
         short = f"{'T' if limit.unit == 'tokens' else 'R'}P{span[0].upper()}"
-        where = f"model `{model.id}` in organization `org_1` service tier `on_demand` on {limit.unit} per {span} ({short})"
+        where = (
+            f"model `{model.id}` in organization `org_1` service tier `on_demand` on {limit.unit} per {span} ({short})"
+        )
         if math.isfinite(wait) and wait > limit.seconds and limit.unit == "tokens":  # it never fits
             said = f"Request too large for {where}: Limit {limit.amount:.0f}, please reduce your message size and try again."
             body = {"error": {"message": said, "type": "tokens", "code": "rate_limit_exceeded"}}
@@ -234,7 +245,9 @@ class Nvidia(Source):
         return self.too_many_at_once(model)
 
     def too_many_at_once(self, model: Model) -> Response:
-        message = f"ResourceExhausted: Worker local total request limit reached ({model.slots or 16}/{model.slots or 16})"
+        message = (
+            f"ResourceExhausted: Worker local total request limit reached ({model.slots or 16}/{model.slots or 16})"
+        )
         return told(503, {"error": {"message": message, "type": "Service Unavailable", "code": 503}})
 
 
@@ -265,7 +278,10 @@ class HuggingFace(Source):
 
     def rate_limited(self, counter: Counter, wait: float, model: Model) -> Response:
         if counter.limit.unit == "dollars":
-            return told(402, {"error": "You have depleted your monthly included credits. Purchase pre-paid credits to continue."})
+            return told(
+                402,
+                {"error": "You have depleted your monthly included credits. Purchase pre-paid credits to continue."},
+            )
         return told(429, {"error": "Too Many Requests"})
 
     def bad_key(self) -> Response:
@@ -298,7 +314,9 @@ class Cerebras(Source):
     """Limits by minute, hour and day, told in the headers of every answer."""
 
     def lists(self, path: str, request: Request) -> Response:
-        return told(200, {"object": "list", "data": [{"id": id_, "object": "model", "owned_by": "c"} for id_ in self.models]})
+        return told(
+            200, {"object": "list", "data": [{"id": id_, "object": "model", "owned_by": "c"} for id_ in self.models]}
+        )
 
     def headers(self, model: Model) -> dict[str, str]:
         found = dict[str, str]()
@@ -310,6 +328,9 @@ class Cerebras(Source):
         return found
 
     def rate_limited(self, counter: Counter, wait: float, model: Model) -> Response:
-        said = {"message": "Requests per minute limit exceeded - too many requests sent.", "type": "too_many_requests_error"}
+        said = {
+            "message": "Requests per minute limit exceeded - too many requests sent.",
+            "type": "too_many_requests_error",
+        }
         body = {**said, "param": "quota", "code": "request_quota_exceeded"}
         return told(429, body, **{"retry-after": f"{math.ceil(wait)}", **self.headers(model)})

@@ -10,8 +10,8 @@ from msgspec import Struct, field
 from tests.world import clock
 from tests.world.callers import Asking, Heard
 from tests.world.judge import Verdict, judge
+from tests.world.models import Call
 from tests.world.scenarios import Scenario
-from tests.world.sources import Call
 from tests.world.subjects import Subject, asked_of
 from tests.world.world import World
 
@@ -20,7 +20,7 @@ _AT_LAST = 90.0
 
 
 class Told(Struct):
-    """One request and what became of it. *had_room*: who could have begun to answer when it was refused."""
+    """One request and what became of it. *had_room*: who could have begun to answer when it was refused or left."""
 
     asking: Asking
     heard: Heard
@@ -82,7 +82,7 @@ async def _call(asking: Asking, subject: Subject, world: World) -> Told:
     if not heard.left and (not asking.stream or heard.status != 200):
         heard.whole()
     told.verdict = judge(asking, heard)
-    if told.verdict == "refused":
+    if told.verdict in ("refused", "late"):
         kind = asking.kind
         asked = asked_of({**body, "response_format": None, "tools": None})
         able = world.room_for(kind.needs, asked, private=kind.no_train)

@@ -10,7 +10,8 @@ from msgspec import Struct
 from tests.world import catalogue as c
 from tests.world.callers import Client, Kind, Load
 from tests.world.clock import START
-from tests.world.sources import Fault, Source
+from tests.world.models import Fault
+from tests.world.sources import Source
 
 TEXT = Kind(name="text")
 TOOL = Kind(name="tools", words=(5, 10), tools=True)
@@ -79,7 +80,7 @@ def _outage() -> list[Source]:
 
 
 def _rush() -> list[Source]:
-    return [c.openrouter(), c.groq(), c.nvidia(a_minute=20), c.zai(), c.machine()]
+    return [c.openrouter(), c.nvidia(a_minute=20), c.huggingface(left=0.03), c.zai(), c.machine()]
 
 
 def _scarce() -> list[Source]:
@@ -94,10 +95,10 @@ def _scarcity(at: float) -> Mapping[Kind, float]:
 
 def _hintless() -> list[Source]:
     return [
-        c.nvidia(a_minute=12, cap=4, cold=0.02),
+        c.nvidia(a_minute=16, cap=4, cold=0.02),
         c.openrouter(Fault(kind="busy", begin=600.0, end=900.0), pool=2),
         c.zai(),
-        c.huggingface(),
+        c.google(lites=False),
     ]
 
 
@@ -125,16 +126,19 @@ SCENARIOS: dict[str, Scenario] = {
     for scenario in (
         Scenario(name="calm", bar=0.99, sources=_core, load=_load(_steady(40.0))),
         Scenario(name="outage", bar=0.93, sources=_outage, load=_load(_steady(40.0))),
-        Scenario(name="rush", bar=0.80, sources=_rush, load=_load(_bursts(40.0, 110.0)), minutes=45.0),
+        Scenario(name="rush", bar=0.80, sources=_rush, load=_load(_bursts(45.0, 130.0)), minutes=45.0),
         Scenario(
             name="scarcity",
             bar=0.98,
             sources=_scarce,
             load=Load(rate=_steady(22.0), kinds=_scarcity, clients=CLIENTS),
         ),
-        Scenario(name="hintless", bar=0.93, sources=_hintless, load=_load(_steady(30.0), _TALK)),
+        Scenario(name="hintless", bar=0.93, sources=_hintless, load=_load(_steady(56.0), _TALK)),
         Scenario(
-            name="machine", bar=0.93, sources=lambda: [c.machine()], load=_load(_bursts(6.0, 18.0), {TEXT: 0.95, PICTURE: 0.05})
+            name="machine",
+            bar=0.93,
+            sources=lambda: [c.machine()],
+            load=_load(_bursts(9.0, 22.0), {TEXT: 0.95, PICTURE: 0.05}),
         ),
         Scenario(name="replicas", bar=0.90, sources=_core, load=_load(_steady(60.0)), minutes=30.0, replicas=3),
         Scenario(name="no-train", bar=0.95, sources=_core, load=_load(_steady(40.0), _PRIVATE_MIX)),

@@ -8,14 +8,13 @@ import math
 import random
 from collections import Counter as Tally
 from collections.abc import AsyncIterator
-from typing import ClassVar, Literal
-
-from msgspec import Struct
+from typing import ClassVar
 
 from tests.world import truth
 from tests.world.clock import now
-from tests.world.formats import Asked, Format, OpenAI, Part, Usage
+from tests.world.formats import Asked, Format, OpenAI, Part, Said, Usage
 from tests.world.http import ConnectionBroken, ConnectionRefused, Request, Response, once, told
+from tests.world.models import Call, Fault, Model, draw
 from tests.world.quotas import Counter, Limit
 
 PIECES = 6
@@ -25,95 +24,6 @@ SILENCE = 600.0
 """Seconds that a provider which hangs keeps a connection open."""
 
 _DEFAULT_BOUND = 1024
-
-
-class Model(Struct, frozen=True, kw_only=True):
-    """
-    What a provider serves. *can* is the truth (tools, vision, schema), *lists* what its list says of it; None: the same.
-
-    It takes *first* seconds to the first token (a median; *spread* is the lognormal's sigma) and then *pace* tokens a second,
-    of which it *thinks* so many first; a share of calls finds it *cold* and waits minutes. Shares of calls fail by chance:
-    *busy* (503), *breaks* (in mid-stream), *thinks only*. *pool* is how many others and we may be at once. What it
-    lacks and is sent all the same, it treats as *flaws* say: each ``KIND-refused`` (400) or ``KIND-ignored``.
-    """
-
-    id: str
-    can: frozenset[str] = frozenset({"tools"})
-    lists: frozenset[str] | None = None
-    context: int = 131_072
-    longest: int = 16_384
-    first: float = 0.6
-    spread: float = 0.35
-    pace: float = 100.0
-    thinks: int = 0
-    trains: bool = True
-    cold: float = 0.0
-    busy: float = 0.0
-    breaks: float = 0.0
-    thinks_only: float = 0.0
-    slots: int | None = None
-    price: tuple[float, float] = (0.0, 0.0)
-    flaws: frozenset[str] = frozenset()
-    gone: bool = False
-    base: str = ""  # the model's own name, where the provider's says more
-
-    @property
-    def listed(self) -> frozenset[str]:
-        return self.can if self.lists is None else self.lists
-
-
-class Fault(Struct, frozen=True, kw_only=True):
-    """
-    From *begin* to *end* (seconds of the world), calls to *models* (none: the whole address) meet a *kind* of trouble:
-    they hang before the head, are refused a connection, get 500s, 429s without a hint, a rejected key, or break in the middle.
-    """
-
-    kind: Literal["hang", "refuse", "down", "busy", "revoked", "breaks"]
-    begin: float = 0.0
-    end: float = math.inf
-    models: tuple[str, ...] = ()
-
-    def holds(self, at: float, model: str) -> bool:
-        return self.begin <= at < self.end and (not self.models or model in self.models)
-
-
-class Call(Struct):
-    """
-    One request that reached a provider. *cause* is empty where it was answered whole; *lasting*: the same call would have
-    failed again, so that one is enough to know.
-    """
-
-    tag: str
-    source: str
-    model: str
-    at: float
-    over: float | None = None
-    status: int = 0
-    cause: str = ""
-    lasting: bool = False
-    visible_at: float | None = None
-    denies: bool = False
-
-    def failed(self, cause: str, status: int, *, lasting: bool = True) -> None:
-        self.cause, self.status, self.lasting, self.over = cause, status, lasting, now()
-
-
-class Draw(Struct, frozen=True):
-    """How one call goes: *first* seconds to the first token, *visible* to the first of the text, *whole* to the end."""
-
-    first: float
-    visible: float
-    whole: float
-
-
-def draw(seed: int, model: Model, tag: str, words: int) -> Draw:
-    """How long *model* takes for a request: the same each time it is asked in this world."""
-    luck = random.Random(f"{seed} {model.id} {tag}")
-    first = model.first * math.exp(luck.gauss(0.0, model.spread))
-    if luck.random() < model.cold:
-        first += luck.uniform(25.0, 120.0)
-    visible = first + model.thinks / model.pace
-    return Draw(first, visible, visible + truth.output_tokens(words) / model.pace)
 
 
 class Source:
@@ -209,19 +119,17 @@ class Source:
         return await self._served(wire, model, asked, call)
 
     async def _served(self, wire: Format, model: Model, asked: Asked, call: Call) -> Response:
-        parts, end, usage = self.work(model, asked)
         call.status = 200
-        answering = self._pieces(wire, model, asked, call, parts, end, usage)
+        answering = self._pieces(wire, model, asked, call)
         if asked.stream:
             first = await anext(answering)
             return Response(200, {"content-type": wire.content_type, **self.headers(model)}, _with(first, answering))
         body = b"".join([piece async for piece in answering])
         return Response(200, {"content-type": "application/json", **self.headers(model)}, once(body))
 
-    async def _pieces(
-        self, wire: Format, model: Model, asked: Asked, call: Call, parts: list[Part], end: str, usage: Usage
-    ) -> AsyncIterator[bytes]:
+    async def _pieces(self, wire: Format, model: Model, asked: Asked, call: Call) -> AsyncIterator[bytes]:
         """The answer, as it comes; what is in flight is counted until it is over."""
+        said = self.work(model, asked)
         drawn, began = draw(self.seed, model, asked.tag, asked.words), now()
         breaks_at = self._breaks_at(model, asked)
         try:
@@ -230,18 +138,18 @@ class Source:
             await asyncio.sleep(drawn.first)
             if asked.stream and (head := wire.head(asked)):
                 yield head
-            for number, part in enumerate(parts):
+            for number, part in enumerate(said.parts):
                 await asyncio.sleep(_tokens(part, model) / model.pace)
-                if breaks_at is not None and number >= breaks_at * len(parts):
+                if breaks_at is not None and number >= breaks_at * len(said.parts):
                     call.failed("broke", 200, lasting=False)
                     raise ConnectionBroken
                 if part.kind != "reasoning" and call.visible_at is None:
                     call.visible_at = now()
                 if asked.stream:
-                    yield wire.piece(asked, part, usage)
-            self._settle(model, usage)
+                    yield wire.piece(asked, part, said.usage)
+            self._settle(model, said.usage)
             call.over = now()
-            yield wire.end(asked, end, usage) if asked.stream else wire.whole(asked, parts, end, usage)
+            yield (wire.end(asked, said.end, said.usage) if asked.stream else wire.whole(asked, said))
         finally:
             self.in_flight[model.id] -= 1
             self.freed(model, began)
@@ -318,7 +226,9 @@ class Source:
         return None
 
     def gone(self, model: str) -> Response:
-        return self.error(404, f"The model `{model}` does not exist or you do not have access to it.", "model_not_found")
+        return self.error(
+            404, f"The model `{model}` does not exist or you do not have access to it.", "model_not_found"
+        )
 
     def overloaded(self, model: Model) -> Response:
         return self.error(503, f"{model.id} is currently over capacity. Please try again and back off exponentially.")
@@ -405,14 +315,15 @@ class Source:
 
     # ── answering ──
 
-    def work(self, model: Model, asked: Asked) -> tuple[list[Part], str, Usage]:
-        """What *model* says, why it ends, and what it counts."""
+    def work(self, model: Model, asked: Asked) -> Said:
+        """What *model* says."""
         parts = [Part("reasoning", "Let me see. " * max(1, model.thinks // 6))] * 2 if model.thinks else []
         luck = self._luck(model, asked)
         luck.random()
         prompt, end = asked.prompt_tokens, "stop"
         if luck.random() < model.thinks_only:
-            return parts or [Part("reasoning", "Hm.")], end, Usage(prompt, model.thinks + 2, model.thinks + 2)
+            usage = Usage(prompt, model.thinks + 2, model.thinks + 2)
+            return Said(parts or [Part("reasoning", "Hm.")], end, usage)
         if asked.tools and "tools" in model.can:
             parts = [*parts, Part("tool", json.dumps({"tag": asked.tag}))]
         elif asked.schema and "schema" in model.can:
@@ -422,7 +333,7 @@ class Source:
             text, end = _bounded(truth.answer(asked.tag, asked.words, seen), model, asked)
             parts = [*parts, *_cut(text)]
         output = model.thinks + sum(len(part.text) // 4 for part in parts if part.kind != "reasoning") + 4
-        return parts, end, Usage(prompt, output, model.thinks)
+        return Said(parts, end, Usage(prompt, output, model.thinks))
 
 
 _LACKS = {
@@ -458,5 +369,3 @@ async def _with(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes
             yield piece
     finally:
         await rest.aclose()  # type: ignore[attr-defined]
-
-

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from tests.world.clock import now
 from tests.world.formats import Asked, OpenAI
 from tests.world.http import ConnectionBroken, ConnectionRefused, Request, Response
-from tests.world.sources import Model, Source, draw
+from tests.world.models import Model, draw
+from tests.world.sources import Source
 from tests.world.world import World
 
 
@@ -145,7 +146,9 @@ class Tuned(_Simple):
 
     def _a_minute(self, one: Deployment) -> float:
         source, model = one
-        told = [c.limit.amount for c in source.counters[model.id] if c.limit.unit == "requests" and c.limit.seconds == 60]
+        told = [
+            c.limit.amount for c in source.counters[model.id] if c.limit.unit == "requests" and c.limit.seconds == 60
+        ]
         return min([*told, 30.0])
 
     def _free(self, one: Deployment) -> bool:
@@ -192,4 +195,8 @@ def _name(one: Deployment) -> str:
     return f"{one[0].name}/{one[1].id}"
 
 
-SIMPLE: dict[str, Callable[[], Subject]] = {"greedy with true limits": Greedy, "tuned policy": Tuned, "naive failover": Failover}
+SIMPLE: dict[str, Callable[[], Subject]] = {
+    "greedy with true limits": Greedy,
+    "tuned policy": Tuned,
+    "naive failover": Failover,
+}

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from tests.world.clock import now
 from tests.world.formats import Asked
 from tests.world.http import ConnectionRefused, Request, Response
-from tests.world.sources import Call, Model, Source
+from tests.world.models import Call, Model
+from tests.world.sources import Source
 
 _PATHS = {
     "openrouter": "/api/v1",
