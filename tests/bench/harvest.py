@@ -25,6 +25,7 @@ from rich.table import Table
 
 from tests.bench import harvest_traces
 from tests.bench.harvest_gateway import Gateway
+from tests.bench.harvest_replicas import Replicas
 from tests.world.optimum import optimum
 from tests.world.report import Summary, summary
 from tests.world.run import run
@@ -42,7 +43,8 @@ SHORT = ("calm", "outage", "machine")
 
 def _made(subject: str, scenario: Scenario) -> Callable[[], Subject]:
     if subject == OURS:
-        return lambda: Gateway(resumes=scenario.resumes, replicas=scenario.replicas)
+        kind = Replicas if scenario.replicas > 1 else Gateway
+        return lambda: kind(resumes=scenario.resumes, replicas=scenario.replicas)
     return SIMPLE[subject]
 
 

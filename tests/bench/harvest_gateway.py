@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -155,6 +155,7 @@ class Gateway:
     async def open(self, world: World) -> None:
         self._stack = AsyncExitStack()
         self.folder = Path(self._stack.enter_context(TemporaryDirectory()))
+        self.prepare(self._stack)
         self.apps = [await self._started(world, number) for number in range(self._replicas)]
         self._turns = cycle(self.apps)
         await asyncio.sleep(_SETTLED)
@@ -172,14 +173,21 @@ class Gateway:
         if "ollama" not in world.sources:
             environ["OLLAMA_HOST"] = "http://nothing.internal:1"
         settings = s.load(CONFIG, environ, folder)
-        with patch.object(gateway_app, "HttpWire", lambda **_: Wire(world)), _paces():
-            app = gateway_app.create_app(settings, clock=Clock(), store=self.store())
+        with patch.object(gateway_app, "HttpWire", lambda **_: Wire(world)), _paces(), self.in_place():
+            app = gateway_app.create_app(settings, clock=Clock(), store=self.store(settings))
             await self._stack.enter_async_context(app.lifespan())
         return app
 
-    def store(self) -> Any:
+    def prepare(self, stack: AsyncExitStack) -> None:
+        """Start what the gateways need, to end with *stack*."""
+
+    def store(self, settings: s.Settings) -> Any:
         """What the ledger keeps its levels in."""
         return _memory()
+
+    def in_place(self) -> AbstractContextManager[Any]:
+        """Puts what else must be replaced in its place."""
+        return nullcontext()
 
     def _settings(self, world: World) -> str:
         clients = "".join(

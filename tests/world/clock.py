@@ -25,7 +25,7 @@ class _Selector(selectors.DefaultSelector):
     loop: Loop
 
     def select(self, timeout: float | None = None) -> Any:
-        found = super().select(0)
+        found = super().select(self.loop.grace if timeout != 0 else 0)
         if found or timeout == 0:
             return found
         if self.loop.outside:
@@ -41,8 +41,11 @@ class Loop(asyncio.SelectorEventLoop):
     An event loop on simulated time, ``time()`` of which begins at 0.
 
     Work for threads is done at once, in the loop's own: a thread would make the order of events a matter of luck. While
-    something real is awaited (``waiting_outside``), no time passes.
+    something real is awaited (``waiting_outside``), no time passes. *grace* is how many real seconds something that nobody
+    awaits may take to arrive before time passes.
     """
+
+    grace = 0.0
 
     def __init__(self, start: float = START) -> None:
         self.start, self.outside, self._seconds = start, 0, 0.0

@@ -153,6 +153,9 @@ class Machine(Source):
     def opens_in(self, model: Model, asked: Asked) -> float:
         return 0.5 if self._working >= self.parallel else 0.0
 
+    def holds(self, model: Model, asked: Asked) -> int:
+        return asked.context or self.context
+
     def work(self, model: Model, asked: Asked) -> Said:
         room = (asked.context or self.context) * 4
         if len(asked.text) > room:

@@ -72,6 +72,10 @@ class Source:
         ]
         return max([*waits, 0.5 if self._crowded(model) else 0.0])
 
+    def holds(self, model: Model, asked: Asked) -> int:
+        """The longest prompt that *model* would read whole."""
+        return model.context
+
     # ── the border ──
 
     async def exchange(self, request: Request) -> Response:

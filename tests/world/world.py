@@ -64,6 +64,7 @@ class World:
             for source, model in self.deployments()
             if needs <= model.can
             and not model.gone
+            and asked.prompt_tokens <= source.holds(model, asked)
             and not (private and model.trains)
             and source.trouble(model.id) is None
             and source.opens_in(model, asked) <= 0
