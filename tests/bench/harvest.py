@@ -131,7 +131,7 @@ def _figures(name: str, subject: str, own: list[Summary]) -> list[str]:
 
 
 def causes(found: list[Summary]) -> Table:
-    """Where ours lost, by scenario and cause."""
+    """Where ours lost, by scenario and cause, and what it was refused needlessly."""
     table = Table(title=f"what {OURS} lost, by cause (all seeds)")
     for heading in ("scenario", "lost", "cause"):
         table.add_column(heading, justify="right" if heading == "lost" else "left")
@@ -140,7 +140,8 @@ def causes(found: list[Summary]) -> Table:
         for summed in found:
             if (summed.scenario, summed.subject) == (name, OURS):
                 total.update(summed.causes)
-        for cause, lost in total.most_common(8):
+                total.update({f"(avoidable: {why})": times for why, times in summed.avoidable.items()})
+        for cause, lost in total.most_common(10):
             table.add_row(name, str(lost), cause)
         table.add_section()
     return table
