@@ -13,13 +13,16 @@ import argparse
 import asyncio
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from itertools import product
 from pathlib import Path
 from statistics import mean
 
 import msgspec
+from msgspec import structs
 from rich.console import Console
 from rich.table import Table
 
@@ -51,8 +54,12 @@ def _made(subject: str, scenario: Scenario) -> Callable[[], Subject]:
 def one(name: str, subject: str, seed: int, minutes: float | None, plots: Path | None) -> Summary:
     """One scenario with one subject and seed."""
     scenario = SCENARIOS[name]
+    began = time.monotonic()
     ran = run(scenario, _made(subject, scenario), subject, seed, minutes)
     found = summary(ran, 0.0)
+    seconds, right = time.monotonic() - began, found.verdicts["right"]
+    said = f"{name}, {subject}, seed {seed}: {right:,} of {found.asked:,} right, in {seconds:.0f} s"
+    Console(stderr=True).print(said, highlight=False)
     if plots is not None and subject == OURS:
         from tests.world.plots import plot  # noqa: PLC0415 - matplotlib is there for the bench alone
 
@@ -68,28 +75,13 @@ def best(name: str, seed: int, minutes: float | None) -> float:
 def measured(given: argparse.Namespace) -> list[Summary]:
     """All that was asked for, on all cores."""
     plots = None if given.short else given.results
-    with ProcessPoolExecutor(given.jobs, max_tasks_per_child=4) as pool:
-        optima = {
-            (name, seed): pool.submit(best, name, seed, given.minutes)
-            for name in given.scenarios
-            for seed in given.seeds
-        }
-        ran = [
-            (name, seed, pool.submit(one, name, subject, seed, given.minutes, plots))
-            for name in given.scenarios
-            for seed in given.seeds
-            for subject in given.subjects
-        ]
-        return [_with(found.result(), optima[name, seed].result()) for name, seed, found in ran]
-
-
-def _with(found: Summary, most: float) -> Summary:
-    """*found* with its optimum; said at once, since all of them take a while."""
-    found = msgspec.structs.replace(found, optimum=most)
-    Console(stderr=True).print(
-        f"{found.scenario}, {found.subject}, seed {found.seed}: {found.share:.3f}", highlight=False
-    )
-    return found
+    with ProcessPoolExecutor(given.jobs) as pool:
+        optima, ran = {}, []
+        for name, seed in product(given.scenarios, given.seeds):
+            optima[name, seed] = pool.submit(best, name, seed, given.minutes)
+            ran += [pool.submit(one, name, subject, seed, given.minutes, plots) for subject in given.subjects]
+        found = [running.result() for running in ran]
+        return [structs.replace(one, optimum=optima[one.scenario, one.seed].result()) for one in found]
 
 
 # ── what is printed ──

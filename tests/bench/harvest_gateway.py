@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
+from hashlib import sha256
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,7 @@ from unittest.mock import patch
 
 from gateway import app as gateway_app
 from gateway import settings as s
+from gateway.quota.sqlite import EmbeddedStore
 from providers import client
 from providers.failures import Unreachable
 from tests.world import clock
@@ -183,7 +185,7 @@ class Gateway:
 
     def store(self, settings: s.Settings) -> Any:
         """What the ledger keeps its levels in."""
-        return _memory()
+        return EmbeddedStore(None)
 
     def in_place(self) -> AbstractContextManager[Any]:
         """Puts what else must be replaced in its place."""
@@ -207,17 +209,7 @@ class Gateway:
 
 
 def _digest(key: str) -> str:
-    from hashlib import sha256  # noqa: PLC0415
-
     return sha256(key.encode()).hexdigest()
-
-
-def _memory() -> Any:
-    try:
-        from gateway.quota.sqlite import EmbeddedStore  # noqa: PLC0415
-    except ImportError:
-        from gateway.ledger.embedded import EmbeddedStore  # noqa: PLC0415
-    return EmbeddedStore(None)
 
 
 def _paces() -> Any:

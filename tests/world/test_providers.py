@@ -103,7 +103,7 @@ def test_a_hidden_cap_refuses_without_a_hint():
 
 
 def test_a_lie_about_schemas_is_prose_and_a_thing_that_cannot_be_done_a_400():
-    wanted = {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": truth.SCHEMA}}}
+    wanted: Any = {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": truth.SCHEMA}}}
     ((status, said, _),) = asked(c.nvidia(cold=0.0), body("openai/gpt-oss-20b", **wanted))
     assert status == 200
     assert text(said).text.startswith("t1:")
@@ -114,7 +114,7 @@ def test_a_lie_about_schemas_is_prose_and_a_thing_that_cannot_be_done_a_400():
 def test_a_machine_does_one_after_the_other_loads_models_and_turns_away_what_is_too_much():
     machine = c.machine(queue=2)
 
-    async def main() -> list[Any]:
+    async def main() -> Any:
         world = World([machine], 1)
 
         async def ask(model: str, after: float) -> tuple[int, float]:
