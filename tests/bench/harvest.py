@@ -133,7 +133,8 @@ def causes(found: list[Summary]) -> Table:
             if (summed.scenario, summed.subject) == (name, OURS):
                 total.update(summed.causes)
                 total.update({f"(avoidable: {why})": times for why, times in summed.avoidable.items()})
-        for cause, lost in total.most_common(10):
+                total.update({f"(idle meanwhile: {who})": times for who, times in summed.idle.items()})
+        for cause, lost in total.most_common(14):
             table.add_row(name, str(lost), cause)
         table.add_section()
     return table

@@ -147,7 +147,7 @@ class Heard(Struct):
             self.error = "no JSON"
             return
         if self.status != 200 or "choices" not in body:
-            self.error = json.dumps(body)[:300]
+            self.error = json.dumps(body)[:3000]
             return
         (choice,) = body["choices"]
         self._message(choice["message"])
@@ -159,7 +159,7 @@ class Heard(Struct):
             return
         chunk = json.loads(data)
         if "error" in chunk:
-            self.error = json.dumps(chunk["error"])[:300]
+            self.error = json.dumps(chunk["error"])[:3000]
             return
         for choice in chunk.get("choices") or ():
             self._message(choice["delta"])

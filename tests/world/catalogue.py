@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from tests.world.machine import Machine
 from tests.world.models import Fault, Model
 from tests.world.providers import Cerebras, Google, Groq, HuggingFace, Nvidia, OpenRouter, Zai
@@ -12,6 +14,7 @@ TALK = frozenset[str]()
 ALL = frozenset({"tools", "vision", "schema"})
 STRICT = frozenset({"tools", "schema"})
 SEES = frozenset({"tools", "vision"})
+LIES = frozenset({"schema-ignored"})
 
 
 def openrouter(
@@ -24,7 +27,7 @@ def openrouter(
         ),
         # It lists structured outputs, and answers in prose (3 of 3, measured 2026-09-08).
         Model(
-            id="cohere/north-mini-code:free", can=TOOLS, lists=STRICT, flaws=frozenset({"schema-ignored"}), first=2.0,
+            id="cohere/north-mini-code:free", can=TOOLS, lists=STRICT, flaws=LIES, first=2.0,
             pace=80, trains=False, breaks=breaks,
         ),
         Model(id="google/gemma-4-31b-it:free", can=SEES, first=2.5, pace=50, slots=pool, busy=0.03, breaks=breaks),
@@ -40,11 +43,11 @@ def openrouter(
     return OpenRouter("openrouter", models, limits, faults)
 
 
-def google(*faults: Fault, used: float = 0.0, lites: bool = True, breaks: float = 0.0) -> Google:
+def google(*faults: Fault, used: float = 0.0, lites: bool = True, gemmas: bool = True, breaks: float = 0.0) -> Google:
     """*used*: the share of every day's quota that is gone."""
     flash = ("gemini-3.8-flash", "gemini-3.7-flash")
     lite = ("gemini-3.5-flash-lite", "gemini-3.1-flash-lite") if lites else ()
-    gemma = ("gemma-4-31b-it",)
+    gemma = ("gemma-4-31b-it",) if gemmas else ()
     models = [
         *(
             Model(id=id_, can=ALL, first=1.6, pace=150, thinks=120, busy=0.03, context=1_048_576, breaks=breaks)
@@ -63,7 +66,7 @@ def google(*faults: Fault, used: float = 0.0, lites: bool = True, breaks: float 
             if ids
         ),
         Limit(unit="prompt", amount=250_000, window="rolling", models=(*flash, *lite)),
-        Limit(unit="prompt", amount=16_000, window="rolling", models=gemma),
+        *(Limit(unit="prompt", amount=16_000, window="rolling", models=gemma) for _ in gemma),
     ]
     return Google("google", models, limits, faults)
 
@@ -90,21 +93,39 @@ def groq(*faults: Fault, used: float = 0.0, breaks: float = 0.0) -> Groq:
     return Groq("groq", models, limits, faults)
 
 
-def nvidia(*faults: Fault, cap: int | None = 6, a_minute: int = 40, cold: float = 0.05, breaks: float = 0.0) -> Nvidia:
-    """*cap*: of its hot models, requests a minute that are told nowhere."""
+def nvidia(
+    *faults: Fault,
+    cap: int | None = 6,
+    a_minute: int = 40,
+    cold: float = 0.05,
+    breaks: float = 0.0,
+    without: str = "",
+) -> Nvidia:
+    """*cap*: of its hot models, requests a minute that are told nowhere, as is *a_minute* below 40."""
+    common = Model(id="", cold=cold, breaks=breaks)
+    make = structs.replace
     models = [
-        Model(id="nvidia/nemotron-3-super-120b-a12b", can=STRICT, first=1.5, spread=0.5, pace=70, thinks=80, cold=cold, busy=0.02, breaks=breaks),
-        Model(id="moonshotai/kimi-k2.6", can=SEES, first=3.0, spread=0.6, pace=50, cold=cold, busy=0.05, breaks=breaks),
-        Model(id="deepseek-ai/deepseek-v4.1-flash", can=TOOLS, first=2.5, spread=0.6, pace=60, cold=cold, busy=0.05, slots=4, breaks=breaks),
+        make(
+            common,
+            id="nvidia/nemotron-3-super-120b-a12b",
+            can=STRICT,
+            first=1.5,
+            spread=0.5,
+            pace=70,
+            thinks=80,
+            busy=0.02,
+        ),
+        make(common, id="moonshotai/kimi-k2.6", can=SEES, first=3.0, spread=0.6, pace=50, busy=0.05),
+        make(common, id="deepseek-ai/deepseek-v4.1-flash", first=2.5, spread=0.6, pace=60, busy=0.05, slots=4),
         # It is said to keep schemas.
-        Model(id="openai/gpt-oss-20b", can=TOOLS, lists=STRICT, flaws=frozenset({"schema-ignored"}), first=0.8, pace=120, thinks=40, cold=cold, breaks=breaks),
-        Model(id="meta/llama-3.3-70b-instruct", gone=True),
-    ]  # fmt: skip
-    limits = [Limit(unit="requests", amount=a_minute, window="rolling", scope="account")]
+        make(common, id="openai/gpt-oss-20b", lists=STRICT, flaws=LIES, first=0.8, pace=120, thinks=40),
+        make(common, id="meta/llama-3.3-70b-instruct", gone=True),
+    ]
+    limits = [Limit(unit="requests", amount=a_minute, window="rolling", scope="account", secret=a_minute < 40)]
     if cap is not None:
         hot = ("moonshotai/kimi-k2.6", "deepseek-ai/deepseek-v4.1-flash")
         limits.append(Limit(unit="requests", amount=cap, window="rolling", models=hot, secret=True))
-    return Nvidia("nvidia", models, limits, faults)
+    return Nvidia("nvidia", [model for model in models if model.id != without], limits, faults)
 
 
 def huggingface(*faults: Fault, left: float = 0.05, breaks: float = 0.0) -> HuggingFace:

@@ -100,7 +100,7 @@ def _program(ways: list[_Way], begin: float, seconds: float) -> _Program:
     program = _Program()
     longest: dict[str, float] = {}
     for way in ways:
-        for name in (way.source.name, way.model.id):
+        for name, _ in _slots(way.source, way.model):
             longest[name] = max(longest.get(name, 0.0), way.seconds)
     for column, way in enumerate(ways):
         program.add(way.asking, 1.0, column, 1.0)
@@ -163,7 +163,7 @@ def _slots(source: Source, model: Model) -> Iterator[tuple[str, int]]:
     elif source.at_once is not None:
         yield source.name, source.at_once
     if model.slots is not None:
-        yield model.id, model.slots
+        yield f"{source.name}/{model.id}", model.slots
 
 
 def _cost(limit: Limit, way: _Way) -> float:

@@ -11,6 +11,9 @@ from msgspec import Struct
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 
+_AT_ONCE = 1e-5
+"""Seconds that two moments may differ by and still be one: unix seconds are no more exact than that."""
+
 Unit = Literal["requests", "tokens", "prompt", "dollars"]
 Window = Literal["clock", "rolling", "refill", "day", "month"]
 
@@ -44,7 +47,8 @@ class Limit(Struct, frozen=True, kw_only=True):
     def label(self) -> str:
         span = {MINUTE: "minute", HOUR: "hour", DAY: "day"}.get(self.seconds, f"{self.seconds:g} s")
         span = self.window if self.window in ("day", "month") else span
-        return f"{self.amount:g} {self.unit}/{span}{' (secret)' if self.secret else ''}"
+        more = " (secret)" if self.secret else " (used before)" if self.used else ""
+        return f"{self.amount:g} {self.unit}/{span}{more}"
 
 
 def window_of(limit: Limit, at: float) -> tuple[float, float]:
@@ -106,7 +110,7 @@ class Counter:
                 flowed = (now - self._since) * self.limit.amount / self.limit.seconds
                 self._used, self._since = max(0.0, self._used - flowed), now
             case "rolling":
-                while self._rolling and self._rolling[0][0] <= now - self.limit.seconds:
+                while self._rolling and self._rolling[0][0] <= now - self.limit.seconds + _AT_ONCE:
                     self._used -= self._rolling.popleft()[1]
             case _:
                 if now >= self._window[1]:

@@ -19,7 +19,8 @@ _PROMPTLY = 2.0
 class Summary(Struct, frozen=True, kw_only=True):
     """
     One run in figures. *avoidable*: refusals (429) by limits that a provider publishes. *wasted*: calls that could only
-    fail, beyond the first of each kind at each deployment, for each right answer.
+    fail, beyond the first of each kind at each deployment, for each right answer. *idle*: how often a deployment had room when
+    a request was refused or left unanswered that it could have answered.
     """
 
     scenario: str
@@ -33,6 +34,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     p50: float
     p95: float
     causes: dict[str, int]
+    idle: dict[str, int]
     kinds: dict[str, tuple[int, int]]
     providers: dict[str, tuple[int, int]]
     p_minutes: list[dict[str, int]]
@@ -67,6 +69,7 @@ def summary(run: Run, optimum: float) -> Summary:
         p50=median(waits),
         p95=waits[int(len(waits) * 0.95)] if len(waits) > 1 else waits[0],
         causes=dict(Counter(_causes(run.told, calls)).most_common()),
+        idle=dict(Counter(name for told in run.told for name in told.had_room).most_common()),
         kinds={kind: _of_kind(run.told, kind) for kind in kinds},
         providers={
             name: (sum(not call.cause for call in own), len(own)) for name, own in _by_source(run.calls).items()
@@ -76,8 +79,8 @@ def summary(run: Run, optimum: float) -> Summary:
 
 
 def _published(call: Call) -> bool:
-    """A refusal by a limit that whoever counts does not run into."""
-    return call.status in (402, 429) and "(secret)" not in call.cause and "/" in call.cause
+    """A refusal by a limit that whoever counts does not run into: nothing of it was secret, or used before the world began."""
+    return call.status == 429 and "/" in call.cause and not call.cause.endswith(")")
 
 
 def _wasted(calls: Iterable[Call]) -> int:

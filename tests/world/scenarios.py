@@ -84,13 +84,18 @@ def _rush() -> list[Source]:
 
 
 def _scarce() -> list[Source]:
-    return [c.openrouter(daily=200, used=60), c.google(lites=False), c.groq(used=0.7), c.nvidia(), c.machine()]
+    """Half a dozen models see, and most of those draw on what text could take as well."""
+    return [
+        c.openrouter(daily=200, used=40),
+        c.google(lites=False, gemmas=False),
+        c.groq(used=0.6),
+        c.nvidia(without="moonshotai/kimi-k2.6"),
+    ]
 
 
 def _scarcity(at: float) -> Mapping[Kind, float]:
     """Text first, pictures later."""
-    late = at > 1500.0
-    return {TEXT: 0.4, PICTURE: 0.6} if late else {TEXT: 0.8, TOOL: 0.2}
+    return {TEXT: 0.65, PICTURE: 0.35} if at > 1500.0 else {TEXT: 0.8, TOOL: 0.2}
 
 
 def _hintless() -> list[Source]:

@@ -349,8 +349,8 @@ _LACKS = {
 
 def _bounded(text: str, model: Model, asked: Asked) -> tuple[str, str]:
     """*text* from where it is to be continued, as long as it may be, and why it ends."""
-    if asked.said and text.startswith(asked.said.strip()):
-        text = text[len(asked.said.strip()) :]
+    if asked.said and text.startswith(asked.said):
+        text = text[len(asked.said) :]
     if asked.bound is None:
         return text, "stop"
     room = max(0, asked.bound - model.thinks) * 4

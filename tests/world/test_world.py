@@ -152,7 +152,7 @@ def test_the_report_names_a_cause_for_each_that_is_lost_and_counts_every_minute(
     ("name", "causes"),
     [
         ("outage", {"hangs", "down", "key revoked", "connection refused"}),
-        ("hintless", {"429 without a hint", "429 4 requests/minute (secret)", "429 16 requests/minute"}),
+        ("hintless", {"429 without a hint", "429 4 requests/minute (secret)", "429 16 requests/minute (secret)"}),
         ("breaks", {"broke", "503 by chance"}),
         ("calm", {"no such model", "no vision", "left by its caller"}),
     ],
