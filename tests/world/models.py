@@ -19,7 +19,8 @@ class Model(Struct, frozen=True, kw_only=True):
     It takes *first* seconds to the first token (a median; *spread* is the lognormal's sigma) and then *pace* tokens a second,
     of which it *thinks* so many first; a share of calls finds it *cold* and waits minutes. Shares of calls fail by chance:
     *busy* (503), *breaks* (in mid-stream), *thinks only*. *pool* is how many others and we may be at once. What it
-    lacks and is sent all the same, it treats as *flaws* say: each ``KIND-refused`` (400) or ``KIND-ignored``.
+    lacks and is sent all the same is a 400, or what it *says* then (a status and words of its own), unless *flaws* has
+    ``KIND-ignored``.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Model(Struct, frozen=True, kw_only=True):
     slots: int | None = None
     price: tuple[float, float] = (0.0, 0.0)
     flaws: frozenset[str] = frozenset()
+    says: tuple[int, str] | None = None
     gone: bool = False
     base: str = ""  # the model's own name, where the provider's says more
 

@@ -95,7 +95,7 @@ def _scarce() -> list[Source]:
 
 def _scarcity(at: float) -> Mapping[Kind, float]:
     """Text first, pictures later."""
-    return {TEXT: 0.65, PICTURE: 0.35} if at > 1500.0 else {TEXT: 0.8, TOOL: 0.2}
+    return {TEXT: 0.72, PICTURE: 0.28} if at > 1500.0 else {TEXT: 0.8, TOOL: 0.2}
 
 
 def _hintless() -> list[Source]:
@@ -118,8 +118,22 @@ def _breaking() -> list[Source]:
     ]
 
 
+def _unlike_their_lists() -> list[Source]:
+    """Some cannot do what is known of them, and say so in words that nobody knows, or do not say it."""
+    groq, google, nvidia, zai = c.groq(), c.google(), c.nvidia(cap=None), c.zai()
+    groq.change("qwen/qwen3.8-27b", can=c.TOOLS, says=(400, "'messages.0.content': value must be a string"))
+    google.change("gemini-3.5-flash-lite", can=c.SEES, flaws=c.LIES)
+    google.change("gemma-4-31b-it", can=c.TALK, says=(400, "Request contains an invalid argument."))
+    nvidia.change(
+        "deepseek-ai/deepseek-v4.1-flash", can=c.TALK, says=(422, "[{'loc': ['body', 'tools'], 'msg': 'extra'}]")
+    )
+    nvidia.change("nvidia/nemotron-3-super-120b-a12b", thinks_only=0.3)
+    zai.change("glm-4.6v-flash", can=c.TALK, says=(415, "Unsupported Media Type"))
+    return [c.openrouter(), google, groq, nvidia, zai]
+
+
 def _day(at: float) -> float:
-    return 30.0 * (1 + 0.6 * math.sin(2 * math.pi * at / 14_400.0))
+    return 30.0 * (1 + 0.6 * math.sin(2 * math.pi * at / 6_000.0))
 
 
 _TALK = {TEXT: 0.8, TOOL: 0.2}
@@ -145,18 +159,18 @@ SCENARIOS: dict[str, Scenario] = {
             sources=lambda: [c.machine()],
             load=_load(_bursts(9.0, 22.0), {TEXT: 0.95, PICTURE: 0.05}),
         ),
-        Scenario(name="replicas", bar=0.90, sources=_core, load=_load(_steady(60.0)), minutes=30.0, replicas=3),
+        Scenario(name="replicas", bar=0.90, sources=_rush, load=_load(_bursts(40.0, 90.0)), minutes=30.0, replicas=3),
         Scenario(name="no-train", bar=0.95, sources=_core, load=_load(_steady(40.0), _PRIVATE_MIX)),
         Scenario(name="breaks", bar=0.90, sources=_breaking, load=_load(_steady(40.0)), resumes=True),
         Scenario(
             name="day's end",
             bar=0.93,
-            sources=lambda: [c.openrouter(daily=200, used=120), c.google(used=0.8), c.groq(used=0.6), c.machine()],
-            load=_load(_bursts(12.0, 30.0), _TALK),
+            sources=lambda: [c.openrouter(daily=200, used=150), c.google(used=0.8), c.groq(used=0.9), c.machine()],
+            load=_load(_bursts(14.0, 32.0), _TALK),
             begin=START + 15 * 3600.0,  # 06:00 UTC: two hours before the end of California's day
             minutes=150.0,
         ),
-        Scenario(name="mixed long", bar=0.97, sources=_core, load=_load(_day), minutes=240.0),
-        Scenario(name="wrong beliefs", bar=0.95, sources=_core, load=_load(_steady(30.0), _BELIEFS_MIX)),
+        Scenario(name="mixed long", bar=0.97, sources=_core, load=_load(_day), minutes=150.0),
+        Scenario(name="wrong beliefs", bar=0.95, sources=_unlike_their_lists, load=_load(_steady(30.0), _BELIEFS_MIX)),
     )
 }

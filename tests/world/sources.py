@@ -8,7 +8,9 @@ import math
 import random
 from collections import Counter as Tally
 from collections.abc import AsyncIterator
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from msgspec import structs
 
 from tests.world import truth
 from tests.world.clock import now
@@ -49,6 +51,11 @@ class Source:
         self.counters: dict[str, list[Counter]] = {}
         self.in_flight: Tally[str] = Tally()
         self._asked: Tally[tuple[str, str]] = Tally()
+
+    def change(self, model: str, **more: Any) -> None:
+        """In truth *model* is not as the catalogue has it. What its list says stays."""
+        known = self.models[model]
+        self.models[model] = structs.replace(known, **{"lists": known.listed, **more})
 
     def open(self, seed: int, begin: float) -> None:
         """The world begins."""
@@ -242,8 +249,9 @@ class Source:
         needs = {"tools": asked.tools, "vision": asked.shown is not None, "schema": asked.schema}
         for kind, needed in needs.items():
             if needed and kind not in model.can and f"{kind}-ignored" not in model.flaws:
-                call.failed(f"no {kind}", 400)
-                return self.error(400, _LACKS[kind].format(model.id))
+                status, message = model.says or (400, _LACKS[kind].format(model.id))
+                call.failed(f"no {kind}", status)
+                return self.error(status, message)
         if asked.prompt_tokens > model.context:
             call.failed("context too long", 400)
             said = f"This model's maximum context length is {model.context} tokens. Please reduce the length of the messages."
