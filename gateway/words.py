@@ -81,6 +81,7 @@ class Call(Struct, frozen=True, kw_only=True):
     in_turn: bool = (
         False  # it hands on what a tool said, or a signature that only one model reads: the turn is not over
     )
+    hides_reasoning: bool = False  # its caller does not see what a model thinks before it says something
     resume: bool = False  # another deployment may continue a streamed answer that broke
     dropped: tuple[str, ...] = ()  # what was asked for beside the answer, that no source takes: the answer names it
     traced: bool = False  # the answer says in a header what was passed over, and what it waited for

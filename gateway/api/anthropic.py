@@ -316,7 +316,8 @@ class Messages(_Errors):
         self._thinks = request.thinking is not None and request.thinking.type != "disabled"
         self._events = EventWriter(f"msg_{options.id}", thinks=self._thinks)
         dropped = dict.fromkeys(tool.type or tool.name for tool in request.tools or () if tool.input_schema is None)
-        return msgspec.structs.replace(chat_of(asked, options), dropped=tuple(dropped))
+        call = chat_of(asked, options, hides_reasoning=not self._thinks)
+        return msgspec.structs.replace(call, dropped=tuple(dropped))
 
     def render_whole(self, whole: Whole) -> bytes:
         found = whole.completion

@@ -104,7 +104,8 @@ class GenerateContent(_Surface):
         request = read.request_of(body)
         self._id, self._model = options.id, model_of(options.address)
         self._thinks = request.shows_thoughts()
-        return chat_of({"model": self._model, "stream": self.streams, **read.neutral(request)}, options)
+        asked = {"model": self._model, "stream": self.streams, **read.neutral(request)}
+        return chat_of(asked, options, hides_reasoning=not self._thinks)
 
     def render_whole(self, whole: Whole) -> bytes:
         found = whole.completion

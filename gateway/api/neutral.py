@@ -28,11 +28,14 @@ def whole_number(value: Number) -> Number:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def chat_of(asked: dict[str, Any], options: Options) -> Call:
-    """The call for *asked*, the fields of a neutral chat request. Raises BadRequest, naming the field."""
+def chat_of(asked: dict[str, Any], options: Options, *, hides_reasoning: bool = False) -> Call:
+    """
+    The call for *asked*, the fields of a neutral chat request. *hides_reasoning*: what the model thinks is not shown. Raises
+    BadRequest, naming the field.
+    """
     body = encode({name: value for name, value in asked.items() if value is not None})
     view, fields = chat_fields(body)
-    return chat_call(view, fields, routing_of(body), options)
+    return chat_call(view, fields, routing_of(body), options, hides_reasoning=hides_reasoning)
 
 
 def embed_of(model: str, texts: Sequence[str], dimensions: Number, options: Options) -> Call:

@@ -269,7 +269,7 @@ class Chat(_Surface):
         if not asked.messages:
             return self._loaded(asked)
         fields = _neutral(asked) | {"messages": list(_turns(asked.messages)), "tools": asked.tools or None}
-        return chat_of(fields, options)
+        return chat_of(fields, options, hides_reasoning=not self._thinks)
 
     def _spelled(self, said: dict[str, Any]) -> dict[str, Any]:
         return {"message": {"role": "assistant", "content": "", **said}}
@@ -292,7 +292,7 @@ class Generate(_Surface):
         messages: list[dict[str, Any]] = [{"role": "user", "content": _content(asked.prompt, asked.images)}]
         if asked.system:
             messages.insert(0, {"role": "system", "content": asked.system})
-        return chat_of(_neutral(asked) | {"messages": messages}, options)
+        return chat_of(_neutral(asked) | {"messages": messages}, options, hides_reasoning=not self._thinks)
 
     def _spelled(self, said: dict[str, Any]) -> dict[str, Any]:
         return {"response": said.get("content", ""), **{k: v for k, v in said.items() if k == "thinking"}}

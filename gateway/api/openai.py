@@ -186,8 +186,10 @@ def chat_fields(body: bytes) -> tuple[ChatRequest, Fields]:
     return (view, fields) if today is None else (decoded(decode_request, today), decoded(decode_fields, today))
 
 
-def chat_call(view: ChatRequest, fields: Fields, routing: Routing, options: Options) -> Call:
-    """The call for a chat request."""
+def chat_call(
+    view: ChatRequest, fields: Fields, routing: Routing, options: Options, *, hides_reasoning: bool = False
+) -> Call:
+    """The call for a chat request. *hides_reasoning*: of its answer what the model thinks is not shown."""
     capabilities, parameters = capabilities_of(view), parameters_of(view, fields)
     given = options.session or routing.session_id or routing.prompt_cache_key or ""
     media = media_tokens(view)
@@ -205,6 +207,24 @@ def chat_call(view: ChatRequest, fields: Fields, routing: Routing, options: Opti
         priority=options.priority,
         session=session_of(options.client.name, given, view.messages),
         in_turn=in_turn(view.messages),
+        hides_reasoning=hides_reasoning or _leaves_reasoning_out(fields),
         resume=options.resume,
         traced=options.traced,
     )
+
+
+_WITHOUT_REASONING = (("include_reasoning", b"false"), ("reasoning_format", b'"hidden"'))
+
+
+def _leaves_reasoning_out(fields: Fields) -> bool:
+    """Whether a request says, in OpenRouter's or Groq's words, that it wants no reasoning in its answer."""
+    if any(name in fields and bytes(fields[name]) == value for name, value in _WITHOUT_REASONING):
+        return True
+    try:
+        return "reasoning" in fields and msgspec.json.decode(fields["reasoning"], type=_Reasoning).exclude
+    except msgspec.ValidationError:
+        return False
+
+
+class _Reasoning(Struct):
+    exclude: bool = False

@@ -101,7 +101,7 @@ class Completions(OpenAISurface):
         self._id, self._created = f"cmpl-{options.id}", int(options.now)
         self._echo = prompt if legacy.echo else ""
         self._wants_usage = view.wants_usage
-        return chat_call(view, fields, routing, options)
+        return chat_call(view, fields, routing, options, hides_reasoning=True)
 
     def render_whole(self, whole: Whole) -> bytes:
         found = whole.completion

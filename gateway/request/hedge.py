@@ -26,6 +26,7 @@ from gateway.request import outcome, promises
 from gateway.request.call import Offers
 from gateway.request.engine import Answer, Engine, Slot
 from gateway.request.plan import Attempt, Plan, Tried, plan
+from gateway.request.stream import visible
 from gateway.routing.affinity import TOOLS_FOR
 from gateway.routing.latency import Pace, Point
 from gateway.routing.rank import price_of
@@ -63,10 +64,13 @@ async def send(slot: Slot, tried: Tried, budget: int, engine: Engine) -> Answer 
         return await _attempt(slot, _sent(slot, engine), tried, engine)
     asked_at, before = engine.clock.now(), len(tried.attempts)
     begun: Answer | None = None
-    tasks = [asyncio.ensure_future(_attempt(slot, _sent(slot, engine), tried, engine))]
+    first_asked = _sent(slot, engine)
+    tasks = [asyncio.ensure_future(_attempt(slot, first_asked, tried, engine))]
     try:
         await _until_over(tasks[0], _patience(slot, asked_at, engine), engine)
-        other = None if tasks[0].done() else await _another_meanwhile(tasks[0], slot, tried, engine)
+        other = (
+            None if tasks[0].done() or first_asked.heard else await _another_meanwhile(tasks[0], slot, tried, engine)
+        )
         if other is None:
             begun = await tasks[0]
             return begun
@@ -166,13 +170,19 @@ def _request(slot: Slot, engine: Engine) -> AnyRequest:
 async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> Answer | None:
     """Ask the deployment of *slot*: its answer once it has begun, or None if it failed, and that is reported."""
     deployment, call, health, sent_at = slot.deployment, slot.call, engine.view.health, asked.at
+    first_content = 0.0
     try:
         reply = await deployment.provider.send(deployment.target, _request(slot, engine))
+        now = engine.clock.now()
+        health.heard(asked, now)
+        first_content = now - sent_at
         if reply.whole is not None:
             promises.verify(slot, reply.whole, tried.attempts)
+        elif call.hides_reasoning:
+            await visible(reply)
     except ProviderFailure as failure:
         now = engine.clock.now()
-        if failure.reached == "refused" or not isinstance(failure, Unreachable):
+        if not asked.heard and (failure.reached == "refused" or not isinstance(failure, Unreachable)):
             health.heard(asked, now)
         else:
             health.unheard(asked, now)
@@ -185,7 +195,6 @@ async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> An
         outcome.settle(slot, None, (), engine)
         raise
     now = engine.clock.now()
-    health.heard(asked, now)
     health.served(deployment.name, now)
     outcome.served(deployment, engine)
     outcome.compare(tried.attempts, slot, engine)
@@ -194,7 +203,7 @@ async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> An
     warm_for = max(deployment.provider.spec.prompt_cache, TOOLS_FOR if "tools" in call.wants.capabilities else 0.0)
     if warm_for:
         affinity.served(call.session, deployment.name, now + warm_for)
-    return Answer(slot, reply, tuple(tried.attempts), sent_at, now - sent_at, tuple(tried.waits), stayed)
+    return Answer(slot, reply, tuple(tried.attempts), sent_at, first_content, tuple(tried.waits), stayed)
 
 
 # ── the second one ──

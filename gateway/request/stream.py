@@ -17,6 +17,7 @@ from gateway.request.bounds import choices_of
 from gateway.request.engine import Answer, Engine
 from gateway.routing.latency import Point
 from providers.chat import Step, Usage, Whole
+from providers.client import Reply
 from providers.embeddings import Embeddings
 from providers.failures import Interrupted, ProviderFailure
 from providers.observations import Observation
@@ -32,6 +33,26 @@ def whole(answer: Answer, engine: Engine) -> Whole | Embeddings:
         point = _point(found.usage, answer.first_content)
         engine.view.health.timed(answer.deployment.name, [point], answer.sent_at + answer.first_content)
     return found
+
+
+async def visible(reply: Reply) -> None:
+    """
+    Read the stream *reply* on until it says something beyond what its model thinks, which becomes its head, or to its end.
+
+    Raises a ProviderFailure if it breaks before: its caller has seen nothing of it.
+    """
+    rest, steps = reply.rest, reply.head
+    assert rest is not None  # the request asked for a stream
+    try:
+        while not any(step.chunk.says() for step in steps):
+            try:
+                steps = await anext(rest)
+            except StopAsyncIteration:
+                return
+            reply.head += steps
+    except BaseException:
+        reply.close()
+        raise
 
 
 async def arrivals(answer: Answer, engine: Engine) -> AsyncGenerator[list[Step], None]:

@@ -51,6 +51,7 @@ class Asked(Struct, eq=False):
     slow_in: float
     late_in: float
     overdue_in: float
+    heard: bool = False  # something has come in answer
 
     @classmethod
     def of(cls, deployment: str, at: float, pace: Pace | None, tokens: int, overdue_in: float) -> Asked:
@@ -89,6 +90,7 @@ class Silence:
 
     def heard(self, asked: Asked, now: float) -> bool:
         """Something came in answer to *asked*. Whether others may have waited for that."""
+        asked.heard = True
         provider = asked.deployment.partition("/")[0]
         first_word = self._heard.get(provider, _UNHEARD) < asked.at - LATELY
         self._heard[provider] = now

@@ -47,8 +47,8 @@ class Clock(FakeClock):
 
 class Said(Struct, frozen=True):
     """
-    What a source answers: *body* after *seconds*. *counted*: the source debits its minute for it. Status 0: it refuses the
-    connection.
+    What a source answers: *body* after *seconds*, and, of a stream, what comes *later*, each piece so many seconds after the one
+    before. *counted*: the source debits its minute for it. Status 0: it refuses the connection.
     """
 
     status: int = 200
@@ -56,6 +56,7 @@ class Said(Struct, frozen=True):
     headers: Mapping[str, str] = {}
     seconds: float = 0.0
     counted: bool = True
+    later: tuple[tuple[float, bytes], ...] = ()
 
 
 class Called(Struct):
@@ -185,14 +186,18 @@ def events(chunks: Iterable[dict[str, Any]]) -> bytes:
 class Incoming:
     """An answer on its way."""
 
-    def __init__(self, said: Said) -> None:
+    def __init__(self, said: Said, clock: FakeClock) -> None:
         whole = not isinstance(said.body, bytes)
         self.status = said.status
         self.headers = {"content-type": "application/json" if whole else "text/event-stream", **said.headers}
         self._body = json.dumps(said.body).encode() if whole else said.body
+        self._later, self._clock = said.later, clock
 
     async def pieces(self) -> AsyncIterator[bytes]:
         yield self._body
+        for seconds, piece in self._later:
+            await self._clock.sleep(seconds)
+            yield piece
 
     def finish(self) -> None: ...
 
@@ -215,7 +220,7 @@ class Wire:
             refused = Unreachable("cannot connect: connection refused")
             refused.reached = "unsent"
             raise refused
-        return Incoming(said)
+        return Incoming(said, self._clock)
 
     async def aclose(self) -> None: ...
 

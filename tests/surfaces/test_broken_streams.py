@@ -11,11 +11,11 @@ import pytest
 WORDS = [{"role": "user", "content": "hello there"}]
 PARTS = {"contents": [{"role": "user", "parts": [{"text": "hello there"}]}]}
 ASKED: dict[str, tuple[str, dict[str, Any]]] = {
-    "messages": ("/v1/messages", {"model": "auto", "max_tokens": 99, "messages": WORDS, "stream": True}),
-    "chat": ("/api/chat", {"model": "auto", "messages": WORDS}),
-    "generate": ("/api/generate", {"model": "auto", "prompt": "hello there"}),
-    "sse": ("/v1beta/models/auto:streamGenerateContent?alt=sse", PARTS),
-    "array": ("/v1beta/models/auto:streamGenerateContent", PARTS),
+    "messages": ("/v1/messages", {"model": "groq/compound", "max_tokens": 99, "messages": WORDS, "stream": True}),
+    "chat": ("/api/chat", {"model": "groq/compound", "messages": WORDS}),
+    "generate": ("/api/generate", {"model": "groq/compound", "prompt": "hello there"}),
+    "sse": ("/v1beta/models/compound:streamGenerateContent?alt=sse", PARTS),
+    "array": ("/v1beta/models/compound:streamGenerateContent", PARTS),
 }
 ENDS = ("message_stop", "message_delta", '"done":true', "finishReason")
 
