@@ -99,6 +99,9 @@ class Call(Struct, frozen=True, kw_only=True):
         return "stream" in self.wants.capabilities
 
 
+CREDIT_AT_ONCE = 0.25
+"""The part of a month's credit that one request may take at most: one long prompt is not to cost all of it."""
+
 CLOCKS_APART = 60.0
 """Seconds that the clocks of two gateways may differ by: what is known from later than that is not known yet."""
 
@@ -159,7 +162,14 @@ class Deployment(Struct, frozen=True, kw_only=True, eq=False, dict=True):
     def most_tokens(self) -> float:
         """Tokens that a prompt and its answer can have together at most, by its context and by what its buckets hold."""
         held = [bucket.limit for bucket in self.buckets if bucket.unit == "tokens"]
-        return min([*held, self.context or math.inf])
+        dearest = max(self.prompt_price, self.output_price)
+        credit = [self.most_dollars / dearest] if dearest else []
+        return min([*held, *credit, self.context or math.inf])
+
+    @cached_property
+    def most_dollars(self) -> float:
+        """What one request may take of the credit that pays for it: a part of what there is in all."""
+        return CREDIT_AT_ONCE * min((one.limit for one in self.buckets if one.unit == "dollars"), default=math.inf)
 
     def cost(self, prompt: float, output: float, most: float | None = None) -> Cost:
         """

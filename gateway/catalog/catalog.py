@@ -17,6 +17,7 @@ from gateway.quota.buckets import Bucket
 from gateway.settings import Settings, Virtual
 from gateway.state.store import StateStore
 from gateway.words import (
+    CREDIT_AT_ONCE,
     Call,
     Candidate,
     Deployment,
@@ -197,6 +198,11 @@ class Catalog:
         if deployment.context and call.prompt_tokens > deployment.context:
             reason = f"holds {deployment.context} tokens, the request has about {call.prompt_tokens}"
             return Exclusion(deployment.name, "context", reason)
+        if deployment.prompt_price or deployment.output_price:
+            dollars = call.prompt_tokens * deployment.prompt_price + call.output_tokens * deployment.output_price
+            if dollars > deployment.most_dollars:
+                reason = f"it would take {dollars:.3f} dollars, more than {CREDIT_AT_ONCE:.0%} of the month's credit"
+                return Exclusion(deployment.name, "size", reason)
         if not deployment.proof.fresh(now):
             return Exclusion(
                 deployment.name, "proof", "its free proof has expired", when_freed=True

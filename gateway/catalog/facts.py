@@ -12,9 +12,10 @@ from fnmatch import fnmatchcase
 
 from gateway.catalog.database import Database, Known
 from gateway.catalog.proof import prove
+from gateway.quota.buckets import Bucket
 from gateway.quota.configured import buckets_of
 from gateway.settings import EMBEDDED, ModelQuality, Settings
-from gateway.words import Deployment, ListPrice
+from gateway.words import Deployment, FreeProof, ListPrice
 from providers.client import Provider
 from providers.dialect import Listed, Operation, Target
 from providers.spec import ModelFact, ProviderSpec
@@ -37,9 +38,10 @@ def deployment_of(
     fact = spec.fact(listed.id)
     operations = _operations(fact, listed) & provider.dialect.operations
     proof = prove(spec, listed, listed_at, settings.catalog.proof)
-    buckets = buckets_of(spec, listed.id)
-    uncounted = fact.neurons is None and any(bucket.unit == "neurons" for bucket in buckets)
-    if not operations or proof is None or uncounted:
+    if not operations or proof is None:
+        return None
+    buckets = _buckets(spec, listed.id, proof)
+    if fact.neurons is None and any(bucket.unit == "neurons" for bucket in buckets):
         return None
     neurons = fact.neurons or (0.0, 0.0)
     model = settings.names.listed(listed.id, provider.name, listed.parameters)
@@ -70,6 +72,11 @@ def deployment_of(
         output_neurons=neurons[1] / 1e6,
         list_price=_list_price(rated, known),
     )
+
+
+def _buckets(spec: ProviderSpec, model: str, proof: FreeProof) -> tuple[Bucket, ...]:
+    """What a request to *model* debits; of a credit, only where that pays."""
+    return tuple(one for one in buckets_of(spec, model) if one.unit != "dollars" or proof.kind == "credit")
 
 
 def _operations(fact: ModelFact, listed: Listed) -> frozenset[Operation]:

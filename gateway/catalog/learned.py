@@ -27,11 +27,15 @@ _ALL = frozenset({"stream"})
 
 
 class Withdrawal(Struct, frozen=True):
-    """A deployment or an account is out until a moment (unix seconds). *gone*: its model is there no more."""
+    """
+    A deployment or an account is out until a moment (unix seconds). *gone*: its model is there no more; *credit*: of the account
+    only what its credit pays is out.
+    """
 
     until: float
     because: str
     gone: bool = False
+    credit: bool = False
 
 
 class Ability(Struct, frozen=True):
@@ -68,9 +72,9 @@ class Learned:
 
     # ── who is out ──
 
-    def withdraw(self, name: str, until: float, because: str, *, gone: bool = False) -> None:
-        """Take out the deployment, or all of the account, that goes by *name*."""
-        self._out[name] = Withdrawal(until, because, gone)
+    def withdraw(self, name: str, until: float, because: str, *, gone: bool = False, credit: bool = False) -> None:
+        """Take out the deployment, or all of the account, or all that the account's *credit* pays, that goes by *name*."""
+        self._out[name] = Withdrawal(until, because, gone, credit)
         self._state.set(_OUT, self._shared(name), self._out[name])
 
     def readmit(self, name: str) -> bool:
@@ -84,7 +88,9 @@ class Learned:
             return None
         for name in (deployment.provider.name, deployment.name):
             withdrawal = self._out.get(name)
-            if withdrawal is not None and now < withdrawal.until:
+            if withdrawal is None or now >= withdrawal.until:
+                continue
+            if not withdrawal.credit or deployment.proof.kind == "credit":
                 return withdrawal
         return None
 

@@ -23,7 +23,7 @@ def prove(spec: ProviderSpec, listed: Listed, listed_at: float, lasts: float) ->
     The proof that *listed*, read at *listed_at*, costs nothing, or None.
 
     It holds for *lasts* seconds from then, and no longer than the model is offered: a list that is not refreshed proves
-    nothing for long.
+    nothing for long. What is given away where a credit pays the rest is free by its prices: it takes nothing of the credit.
     """
     free = spec.free
     if not _named(free, listed.id) or not _holds(free, listed):
@@ -31,6 +31,8 @@ def prove(spec: ProviderSpec, listed: Listed, listed_at: float, lasts: float) ->
     until = listed_at + (LOCAL_FOR if free.kind == "local" else lasts)
     if listed.ends_at is not None:
         until = min(until, listed.ends_at)
+    if free.kind == "credit" and not (listed.prompt_price or listed.output_price):
+        return FreeProof("prices", f"{spec.title} gives it away: its prices are zero", free.source, listed_at, until)
     return FreeProof(free.kind, free.because or f"{spec.title}: {free.kind}", free.source, listed_at, until)
 
 

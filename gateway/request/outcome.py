@@ -156,12 +156,7 @@ def _learn(failure: f.ProviderFailure, slot: Slot, engine: Engine, now: float) -
         name = deployment.provider.name if nowhere else deployment.name
         engine.view.health.failed(name, failure.message, follows.cools, now, until)
     if follows.withdraws:
-        name = deployment.provider.name if failure.account_wide else deployment.name
-        gone = isinstance(failure, f.ModelGone)
-        engine.view.catalog.learned.withdraw(name, now + follows.withdraws, failure.message, gone=gone)
-        alarm = isinstance(failure, f.WouldCost | f.CredentialRejected)
-        engine.tell(Withdrawn(name, failure.message, now + follows.withdraws, alarm))
-        engine.tell(Changed("withdrawn", name, f"{type(failure).__name__}: {failure.message[:200]}", now))
+        _withdraw(failure, deployment, follows.withdraws, engine, now)
     if isinstance(failure, f.ContextTooLong):
         _learn_context(failure, deployment, engine, now)
     named = failure.capability if isinstance(failure, f.Unsupported | f.RefusedHere) else None
@@ -171,6 +166,22 @@ def _learn(failure: f.ProviderFailure, slot: Slot, engine: Engine, now: float) -
     if follows.loses_capability and named and failure.reached != "unsent":  # what we refuse to build teaches nothing
         engine.view.catalog.learned.learn(deployment.name, named, now, has=False)
         engine.tell(Changed("capability lost", deployment.name, named, now))
+
+
+def _withdraw(failure: f.ProviderFailure, deployment: Deployment, seconds: float, engine: Engine, now: float) -> None:
+    """
+    *deployment* leaves for so many *seconds*, and all of its account if *failure* is about that. A credit that is used up
+    concerns what it pays, and what was to be given away and costs something is alone in that.
+    """
+    costs = isinstance(failure, f.WouldCost) and deployment.provider.spec.free.kind == "credit"
+    all_of_account = failure.account_wide and not (costs and deployment.proof.kind != "credit")
+    name = deployment.provider.name if all_of_account else deployment.name
+    gone = isinstance(failure, f.ModelGone)
+    credit = costs and all_of_account
+    engine.view.catalog.learned.withdraw(name, now + seconds, failure.message, gone=gone, credit=credit)
+    alarm = isinstance(failure, f.WouldCost | f.CredentialRejected)
+    engine.tell(Withdrawn(name, failure.message, now + seconds, alarm))
+    engine.tell(Changed("withdrawn", name, f"{type(failure).__name__}: {failure.message[:200]}", now))
 
 
 def _learn_context(failure: f.ContextTooLong, deployment: Deployment, engine: Engine, now: float) -> None:

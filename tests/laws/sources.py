@@ -75,7 +75,9 @@ class Source(Struct, kw_only=True):
 
     *seconds* an answer takes, *slots* at once and *a_minute* (aligned to the clock) are given; more are refused with 429.
     During each of *down* (a beginning and an end, in unix seconds) every call gets a 503 that tells when that is over.
-    *script* is answered first, one for each call; *rule* may answer by what is asked.
+    *script* is answered first, one for each call; *rule* may answer by what is asked. *listing* is the body of its model list;
+    none: the gateway is told its models. It was looked at at the moments *looked_at*. *address* tells how all that it is asked
+    fares: it is ``there``, ``refuses`` connections, or is ``silent``.
     """
 
     name: str
@@ -95,15 +97,19 @@ class Source(Struct, kw_only=True):
     most_in_flight: int = 0
     minutes: dict[int, int] = field(default_factory=dict)
     refused: int = 0
+    listing: Any = None
+    looked_at: list[float] = field(default_factory=list)
+    address: str = "there"
 
     def settings(self) -> str:
         """What a file of one's own says of it."""
         if self.own:
             return self.own
         listed = ", ".join(f'"{model}"' for model in self.models)
+        listed_at = "" if self.listing is None else "/models"
         return (
             f'[provider.{self.name}]\ntitle = "{self.name}"\nbase_url = "http://{self.name}.example/v1"\n'
-            f'docs = "none"\nkeyless = true\nlisted_at = ""\nstatic_models = [{listed}]\n'
+            f'docs = "none"\nkeyless = true\nlisted_at = "{listed_at}"\nstatic_models = [{listed}]\n'
             f'capabilities = ["tools", "json_object"]\nquota = {self.quota}\n{self.more}\n'
             f'[provider.{self.name}.free]\nkind = "plan"\nbecause = "it is made up"\n'
             f'[provider.{self.name}.data_policy]\ntrains = "{self.trains}"\n'
@@ -215,12 +221,26 @@ class Wire:
         name = call.url.removeprefix("http://").split(".", maxsplit=1)[0]
         if name not in self._sources:
             raise Unreachable("nobody is there")
-        said = await self._sources[name].answer(json.loads(call.body or b"{}"), self._clock)
+        source = self._sources[name]
+        if source.address == "silent":
+            await self._silence(timeouts)
+        if call.method == "GET":
+            source.looked_at.append(self._clock())
+            said = Said(0) if source.address == "refuses" else Said(200, source.listing)
+        elif source.address == "refuses":
+            source.calls.append(Called("refused", self._clock()))
+            said = Said(0)
+        else:
+            said = await source.answer(json.loads(call.body or b"{}"), self._clock)
         if not said.status:
             refused = Unreachable("cannot connect: connection refused")
             refused.reached = "unsent"
             raise refused
         return Incoming(said, self._clock)
+
+    async def _silence(self, timeouts: Timeouts) -> None:
+        await self._clock.sleep(timeouts.head)
+        raise Unreachable(f"no answer within {timeouts.head:g} s")
 
     async def aclose(self) -> None: ...
 
