@@ -54,6 +54,7 @@ from gateway.request.checks import CapabilityChecker
 from gateway.request.engine import Engine
 from gateway.request.plan import View
 from gateway.request.queue import Queue
+from gateway.request.reach import Reach
 from gateway.routing.affinity import Sessions
 from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
@@ -199,16 +200,18 @@ def make_parts(settings: Settings, clock: Clock, store: Store, backend: StateBac
     ledger = Ledger(store, clock, buckets=catalog.buckets, replicas=replicas, tell=tell_condition, freed=queue.freed)
     prices = Prices(ledger.cache, catalog.buckets)
     discovery = Discovery(catalog, ledger, settings, state=state, clock=clock, tell=tell)
+    background, health = Background(clock, tell), Health(state, secrets.token_hex(4), queue.freed)
     engine = Engine(
-        view=View(catalog, Health(state, secrets.token_hex(4), queue.freed), prices.current, Sessions(), Calibration()),
+        view=View(catalog, health, prices.current, Sessions(), Calibration()),
         ledger=ledger,
         queue=queue,
         clock=clock,
         limits=settings.requests,
         tell=tell,
         refresh=discovery.wake,
+        find_out=Reach(background, health, clock).find_out,
     )
-    return Parts(engine, discovery, state, history, costs, Background(clock, tell))
+    return Parts(engine, discovery, state, history, costs, background)
 
 
 def create_app(

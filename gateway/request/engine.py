@@ -15,12 +15,15 @@ from gateway.request.queue import Queue
 from gateway.routing.limits import LearnedLimits
 from gateway.settings import Requests
 from gateway.words import Call, Deployment, Exclusion, Wants
-from providers.client import Reply
+from providers.client import Provider, Reply
 from providers.dialect import AnyRequest
 
 
 class Engine(Struct, frozen=True):
-    """Built once, in app.py. *refresh* has a provider's list read now, by name."""
+    """
+    Built once, in app.py. *refresh* has a provider's list read now, by name; *find_out* has it asked whether it answers at
+    all.
+    """
 
     view: View
     ledger: Ledger
@@ -29,6 +32,7 @@ class Engine(Struct, frozen=True):
     limits: Requests
     tell: Callable[[Event], None]
     refresh: Callable[[str], None]
+    find_out: Callable[[Provider], None]
     learned_limits: LearnedLimits = field(default_factory=LearnedLimits)
 
 

@@ -25,7 +25,7 @@ from gateway.quota.nouns import Reservation
 from gateway.request import outcome, promises
 from gateway.request.call import Offers
 from gateway.request.engine import Answer, Engine, Slot
-from gateway.request.plan import Attempt, Plan, Tried, plan
+from gateway.request.plan import Attempt, Plan, Retry, Tried, plan
 from gateway.request.stream import visible
 from gateway.routing.affinity import TOOLS_FOR
 from gateway.routing.latency import Pace, Point
@@ -48,6 +48,9 @@ UNKNOWN = 10.0
 LEAST_WHOLE = 10.0
 """Seconds that an answer in one piece may take in any case."""
 
+LOST = 2.0
+"""How many times as long as patience lasts a source may be silent before its request is taken for lost."""
+
 DEAR = 0.05
 """
 The price from which on others would miss what a second source takes. At its pace, less than half of a window would be
@@ -68,9 +71,10 @@ async def send(slot: Slot, tried: Tried, budget: int, engine: Engine) -> Answer 
     tasks = [asyncio.ensure_future(_attempt(slot, first_asked, tried, engine))]
     try:
         await _until_over(tasks[0], _patience(slot, asked_at, engine), engine)
-        other = (
-            None if tasks[0].done() or first_asked.heard else await _another_meanwhile(tasks[0], slot, tried, engine)
-        )
+        unheard = not (tasks[0].done() or first_asked.heard)
+        if unheard and first_asked.overdue(engine.clock.now()) and slot.deployment.proof.kind != "local":
+            engine.find_out(slot.deployment.provider)  # one on this machine loads its model, maybe
+        other = await _another_meanwhile(tasks[0], slot, first_asked, tried, engine) if unheard else None
         if other is None:
             begun = await tasks[0]
             return begun
@@ -210,10 +214,10 @@ async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> An
 
 
 async def _another_meanwhile(
-    first_answer: asyncio.Future[Answer | None], first: Slot, tried: Tried, engine: Engine
+    first_answer: asyncio.Future[Answer | None], first: Slot, asked: Asked, tried: Tried, engine: Engine
 ) -> Slot | None:
     """As ``_another``; None, too, if *first_answer* comes, or fails, before another has room."""
-    seeking, found = asyncio.ensure_future(_another(first, tried, engine)), None
+    seeking, found = asyncio.ensure_future(_another(first, asked, tried, engine)), None
     try:
         await asyncio.wait((first_answer, seeking), return_when=asyncio.FIRST_COMPLETED)
         if not first_answer.done():
@@ -231,44 +235,54 @@ def _give_back(engine: Engine, seeking: asyncio.Future[Slot | None]) -> None:
         engine.ledger.refund(slot.held)
 
 
-async def _another(first: Slot, tried: Tried, engine: Engine) -> Slot | None:
+async def _another(first: Slot, asked: Asked, tried: Tried, engine: Engine) -> Slot | None:
     """
     One that may be asked, too, with its debit made, once one has room: the call waits for that as others do. None if none
-    will have room before its deadline.
+    will have room before its deadline. Once *first* has been silent for twice as long as patience lasts, it is taken for
+    lost, and the call for one that was never sent: it takes what is dear, too.
     """
-    call = first.call
+    call, lost_at = first.call, asked.at + LOST * asked.overdue_in
     with suppress(Stopping), engine.queue.enter(call.client, call.priority, call.deadline) as ticket:
         await ticket.turn()
         while True:
             chosen = plan(call, tried, engine.view, engine.clock.now())
-            slot = await _hold(first, chosen, engine)
+            lost = engine.clock.now() >= lost_at
+            slot = await _hold(first, chosen, engine, lost=lost)
             if slot is not None:
                 ticket.through()
                 return slot
             line = (chosen.wants, tried.over, "hedge")
-            if not ticket.can_wait(chosen.retry) or not await ticket.sleep(chosen.retry, line, call.tokens):
+            retry = chosen.retry if lost else Retry(min(chosen.retry.at, lost_at), chosen.retry.when_freed)
+            if not ticket.can_wait(retry) or not await ticket.sleep(retry, line, call.tokens):
                 break
     return None
 
 
-async def _hold(first: Slot, chosen: Plan, engine: Engine) -> Slot | None:
+async def _hold(first: Slot, chosen: Plan, engine: Engine, *, lost: bool) -> Slot | None:
     """The best of *chosen* that may be asked, too, if it has room right now, with its debit made."""
-    fit = [deployment for deployment in chosen.ranked if _fits(deployment, first, engine)]
+    fit = [deployment for deployment in chosen.ranked if _fits(deployment, first, engine, lost=lost)]
     while fit:
         offers = Offers(fit, first.call, engine.view.calibration, engine.ledger.limit, {})
         held = await engine.ledger.reserve(offers)
         if not isinstance(held, Reservation):
             return None
-        if _fits(fit[held.place], first, engine):  # by what the ledger has just said of its buckets
+        if _fits(fit[held.place], first, engine, lost=lost):  # by what the ledger has just said of its buckets
             return Slot(first.call, chosen.wants, fit[held.place], held, first.skipped, offers.request(held.place))
         engine.ledger.refund(held)
         fit = fit[held.place + 1 :]
     return None
 
 
-def _fits(deployment: Deployment, first: Slot, engine: Engine) -> bool:
-    """A provider that hangs hangs for all its models; and this is not how to find out whether one has recovered."""
-    if deployment.provider.name == first.deployment.provider.name or engine.view.health.ailing(deployment.name):
+def _fits(deployment: Deployment, first: Slot, engine: Engine, *, lost: bool) -> bool:
+    """
+    A provider that hangs hangs mostly for all its models; and this is not how to find out whether one has recovered. If *first*
+    is *lost*, all fit but the last resort.
+    """
+    if deployment is first.deployment or engine.view.health.ailing(deployment.name):
+        return False
+    if lost and not deployment.last_resort:
+        return True
+    if deployment.provider.name == first.deployment.provider.name:
         return False
     now = engine.clock.now()
     price = price_of(deployment, engine.view.prices(now), now, first.call.tokens)[0]

@@ -155,6 +155,8 @@ def _learn(failure: f.ProviderFailure, slot: Slot, engine: Engine, now: float) -
         nowhere = isinstance(failure, f.Unreachable) and failure.reached == "unsent"
         name = deployment.provider.name if nowhere else deployment.name
         engine.view.health.failed(name, failure.message, follows.cools, now, until)
+        if nowhere:
+            engine.find_out(deployment.provider)
     if follows.withdraws:
         _withdraw(failure, deployment, follows.withdraws, engine, now)
     if isinstance(failure, f.ContextTooLong):

@@ -224,6 +224,11 @@ class Health:
         """Whether some deployment of *provider* answered a request here since *moment*."""
         return self._answered.get(provider, 0.0) >= moment
 
+    def reached(self, provider: str) -> None:
+        """Its address answers: what concerned all of *provider* is over."""
+        if provider in self._cooldowns:
+            self._tell_cooldown(provider, None)
+
     def acquitted(self, name: str) -> None:
         """Its failure was the request's: what followed from it is undone."""
         if name in self._cooldowns:

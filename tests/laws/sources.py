@@ -77,7 +77,7 @@ class Source(Struct, kw_only=True):
     During each of *down* (a beginning and an end, in unix seconds) every call gets a 503 that tells when that is over.
     *script* is answered first, one for each call; *rule* may answer by what is asked. *listing* is the body of its model list;
     none: the gateway is told its models. It was looked at at the moments *looked_at*. *address* tells how all that it is asked
-    fares: it is ``there``, ``refuses`` connections, or is ``silent``.
+    fares: it is ``there``, ``refuses`` connections, or is ``silent``: so many requests *hung*.
     """
 
     name: str
@@ -100,6 +100,7 @@ class Source(Struct, kw_only=True):
     listing: Any = None
     looked_at: list[float] = field(default_factory=list)
     address: str = "there"
+    hung: int = 0
 
     def settings(self) -> str:
         """What a file of one's own says of it."""
@@ -223,6 +224,7 @@ class Wire:
             raise Unreachable("nobody is there")
         source = self._sources[name]
         if source.address == "silent":
+            source.hung += call.method == "POST"
             await self._silence(timeouts)
         if call.method == "GET":
             source.looked_at.append(self._clock())

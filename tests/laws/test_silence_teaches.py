@@ -86,6 +86,76 @@ async def test_a_call_that_hangs_waits_in_the_queue_for_what_opens_first(tmp_pat
     assert told[0].after == pytest.approx(9.0 + 4.0 + 4.0, abs=0.1)
 
 
+async def test_one_that_hangs_for_twice_as_long_takes_what_is_dear_too(tmp_path, store):
+    hangs, dear = silent(), Source(name="dear", models=("dear-model",), quota='[{ limit = "4/day" }]')
+    scene = await Scene(tmp_path, hangs, dear, requests=HEDGED, more=PREFERRED, store=store).open()
+    assert (await scene.one("makes it dear", model="dear/dear-model")).status == 200
+
+    told = await scene.one("hangs", wait=60.0)
+
+    assert told.status == 200
+    assert told.after == pytest.approx(20.0, abs=0.5)
+    await scene.close()
+
+
+def listed(*models: str) -> dict[str, Any]:
+    return {"object": "list", "data": [{"id": model, "object": "model"} for model in models]}
+
+
+async def test_the_model_list_tells_within_seconds_that_an_address_is_there_again(tmp_path, store):
+    off = Source(name="off", listing=listed("a", "b"))
+    scene = await Scene(tmp_path, off, store=store).open()
+    off.address, looks = "refuses", len(off.looked_at)
+    assert (await scene.one("meets it", model="off/a", wait=0)).status == 503
+
+    waits = scene.ask("waits", model="off/b", wait=120.0)
+    await scene.passes(20.0)
+    off.address = "there"
+    (told,) = await scene.told(waits)
+
+    assert told.status == 200
+    assert told.after <= 20.0 + 11.0
+    assert len(off.calls) == 2  # the one that met it, and the one that waited
+    assert 3 <= len(off.looked_at) - looks <= 10
+    await scene.close()
+
+
+async def test_a_short_interruption_is_over_within_a_second_or_two(tmp_path, store):
+    off = Source(name="off", listing=listed("a", "b"))
+    scene = await Scene(tmp_path, off, store=store).open()
+    off.address = "refuses"
+    await scene.one("meets it", model="off/a", wait=0)
+    off.address = "there"
+
+    told = await scene.one("waits", model="off/b")
+
+    assert told.status == 200
+    assert told.after <= 2.0
+    await scene.close()
+
+
+async def test_an_address_that_sends_nothing_at_all_takes_few_and_then_none(tmp_path, store):
+    mute = Source(name="mute", models=(), listing=listed(*(f"best-{n}" for n in range(4))))
+    scene = await Scene(tmp_path, mute, steady(), requests=HEDGED, more=PREFERRED, store=store).open()
+    await knowing_all(scene, mute)
+    mute.address = "silent"
+
+    told = await scene.told(*await calls_at(scene, 40, 0.5, wait=60.0))
+
+    assert [one.status for one in told] == [200] * 40
+    assert len(mute.calls) == 0  # none came through
+    assert mute.hung <= 4  # in more than a minute
+    await scene.close()
+
+
+async def knowing_all(scene: Scene, source: Source) -> None:
+    for entry in source.listing["data"]:
+        for _ in range(3):
+            assert (await scene.one("before", model=f"{source.name}/{entry['id']}")).status == 200
+    await scene.until(START + 60.0)
+    source.calls.clear()
+
+
 async def test_a_caller_who_leaves_after_overdue_silence_teaches_as_a_failure_does(tmp_path):
     hangs = silent()
     scene = await Scene(tmp_path, hangs).open()
