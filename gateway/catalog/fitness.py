@@ -34,7 +34,7 @@ def unfit(deployment: Deployment, wants: Wants, learned: Learned, now: float) ->
         return Exclusion(name, "capability", f"does not {wants.operation}")
     if not (matches(provider, wants.allowed_providers) and matches(deployment.model, wants.allowed_models)):
         return Exclusion(name, "policy", "the client's key does not allow it")
-    if wants.capabilities and (why := _unable(deployment, wants, learned, now)):
+    if (wants.capabilities or wants.parameters) and (why := _unable(deployment, wants, learned, now)):
         return Exclusion(name, "capability", why)
     if (deployment.context or 0) < wants.min_context:
         return Exclusion(
@@ -53,8 +53,9 @@ def _unable(deployment: Deployment, wants: Wants, learned: Learned, now: float) 
     """What *deployment* cannot do of what is wanted, alone or together; empty: it can do all."""
     if missing := wants.capabilities - learned.capabilities(deployment, now):
         return f"lacks {', '.join(sorted(missing))}"
-    clash = next((pair for pair in deployment.apart if wants.capabilities.issuperset(pair)), None)
-    return f"does not take {clash[0]} and {clash[1]} in one request" if clash else ""
+    clash: tuple[str, ...] = next((pair for pair in deployment.apart if wants.capabilities.issuperset(pair)), ())
+    clash = clash or learned.clash(deployment.name, wants.capabilities | wants.parameters, now)
+    return f"does not take {' and '.join(clash)} in one request" if clash else ""
 
 
 def _may_train(deployment: Deployment, learned: Learned, now: float) -> str:

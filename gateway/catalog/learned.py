@@ -8,6 +8,7 @@ by itself, for providers change.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 
 from msgspec import Struct
@@ -24,6 +25,7 @@ LEAST_CONTEXT = 1024
 _OUT, _ABLE, _CONTEXTS = "withdrawn", "abilities", "contexts"
 
 _ALL = frozenset({"stream"})
+_TOGETHER = "+"  # between the names of what a deployment does not take in one request
 
 
 class Withdrawal(Struct, frozen=True):
@@ -106,6 +108,19 @@ class Learned:
         known[capability] = Ability(has, now + LEARNED_FOR)
         self._state.set(_ABLE, deployment, known)
         self.revision += 1
+
+    def learn_together(self, deployment: str, needs: AbstractSet[str], now: float) -> None:
+        """*deployment* turned out not to take a request that has all of *needs*."""
+        self.learn(deployment, _TOGETHER.join(sorted(needs)), now, has=False)
+
+    def clash(self, deployment: str, needs: AbstractSet[str], now: float) -> tuple[str, ...]:
+        """Those of *needs* that *deployment* was found not to take together; none: it may take them all."""
+        for together, ability in self._able.get(deployment, {}).items():
+            if _TOGETHER in together and not ability.has and now < ability.until:
+                clashing = together.split(_TOGETHER)
+                if needs >= set(clashing):
+                    return tuple(clashing)
+        return ()
 
     def known(self, deployment: str, capability: str, now: float) -> bool | None:
         """Whether *deployment* was found to have *capability*; None: that was not found out lately."""

@@ -22,7 +22,7 @@ import msgspec
 
 from gateway.events import Attempted, Hedged
 from gateway.quota.nouns import Reservation
-from gateway.request import outcome, promises
+from gateway.request import lacking, outcome, promises
 from gateway.request.call import Offers
 from gateway.request.engine import Answer, Engine, Slot
 from gateway.request.plan import Attempt, Plan, Retry, Tried, plan
@@ -201,7 +201,7 @@ async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> An
     now = engine.clock.now()
     health.served(deployment.name, now)
     outcome.served(deployment, engine)
-    outcome.compare(tried.attempts, slot, engine)
+    lacking.compare(tried.attempts, slot, engine)
     affinity = engine.view.affinity
     stayed = affinity.warm(call.session, now) == deployment.name
     warm_for = max(deployment.provider.spec.prompt_cache, TOOLS_FOR if "tools" in call.wants.capabilities else 0.0)

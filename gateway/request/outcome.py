@@ -14,15 +14,13 @@ from gateway.catalog.proof import disproof
 from gateway.events import Changed, Counted, Withdrawn
 from gateway.quota.buckets import Bucket, shortest
 from gateway.quota.ledger import Unserved
-from gateway.request.call import TOKENS_PER_IMAGE
 from gateway.request.engine import Engine, Slot
 from gateway.request.plan import INSTANT, Attempt
 from gateway.request.poison import LATELY, is_poisonous, looks_poisoned
 from gateway.routing.limits import SAID_BY
-from gateway.words import BadRequest, Call, Deployment, GatewayError, NothingCapable, Refused, TooLong
+from gateway.words import BadRequest, Deployment, GatewayError, NothingCapable, Refused, TooLong
 from providers import failures as f
 from providers.chat import Usage
-from providers.dialect import Request
 from providers.observations import Observation, longest_wait
 from providers.words import stated_context
 
@@ -190,52 +188,6 @@ def _learn_context(failure: f.ContextTooLong, deployment: Deployment, engine: En
     tokens = stated_context(failure.message)
     if tokens is not None and engine.view.catalog.shorten(deployment, tokens, now):
         engine.tell(Changed("capability lost", deployment.name, f"holds {tokens} tokens, by its own word", now))
-
-
-_BY_VALUE = frozenset(
-    {"frequency_penalty", "presence_penalty", "seed", "temperature", "top_k", "top_logprobs", "top_p"}
-)
-"""Parameters of which mostly a value is refused, and not the parameter."""
-
-
-def compare(attempts: Iterable[Attempt], slot: Slot, engine: Engine) -> None:
-    """
-    Learn from the answer of *slot* what those lack that refused the same request before, and did not say why: the one thing
-    in it beyond plain text, or the one that they named.
-    """
-    now = engine.clock.now()
-    for attempt in attempts:
-        failure, refused = attempt.failure, attempt.deployment
-        if not isinstance(failure, f.RefusedHere) or failure.capability is not None:
-            continue
-        lacks = lacking(slot.call, failure.parameter)
-        if lacks is None or refused.provider.name == slot.deployment.provider.name:
-            continue
-        engine.view.catalog.learned.learn(refused.name, lacks, now, has=False)
-        engine.tell(Changed("capability lost", refused.name, f"{lacks}, which {slot.deployment.name} took", now))
-
-
-def lacking(call: Call, named: str | None) -> str | None:
-    """What a source lacks that refused *call*, and *named* a field or none; None: that cannot be told."""
-    request = call.request
-    if not isinstance(request, Request):
-        return None
-    special = (call.wants.capabilities - {"stream"}) | call.wants.parameters
-    if named is not None:
-        special &= _OF_FIELD.get(named, {named})
-    elif any(message.tool_calls or message.role == "tool" for message in request.view.messages):
-        return None  # their order may be what is refused
-    if len(special) != 1 or special <= _BY_VALUE or call.media_tokens > TOKENS_PER_IMAGE:  # or how many pictures
-        return None
-    return next(iter(special))
-
-
-_OF_FIELD = {
-    "tools": {"tools"},
-    "response_format": {"json_object", "json_schema"},
-    "messages": {"vision", "audio", "file", "video_url"},
-}
-"""The capabilities that a field of a request needs."""
 
 
 def _forgiven(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from tests.laws.sources import Said, Scene, Source, error
+from tests.laws.sources import Said, Scene, Source, completion, error
 
 A_SAYS = "temperature must be between 0 and 1"
 B_SAYS = "temperature: Input should be less than or equal to 1"
@@ -78,19 +80,62 @@ async def test_the_one_thing_that_a_second_provider_took_is_learned_of_the_first
 
 
 @pytest.mark.parametrize(
-    ("told", "learns"),
-    [({}, False), ({"param": "tools"}, True), ({"param": "temperature"}, False)],
-    ids=["of several things", "named", "a value"],
+    ("told", "temperature", "learns"),
+    [
+        ({}, 0.5, True),
+        ({}, 1.7, False),
+        ({"param": "tools"}, 1.7, True),
+        ({"param": "temperature"}, 1.7, False),
+    ],
+    ids=["a value that every source takes", "a value that may be refused", "named", "a value that was named"],
 )
-async def test_of_several_things_only_the_one_that_was_named_is_learned(tmp_path, told, learns):
+async def test_a_value_that_may_be_what_was_refused_is_suspected_first(tmp_path, store, told, temperature, learns):
     a = choosy("a", "tools", **told)
-    scene = await Scene(tmp_path, a, Source(name="b")).open()
-    more = {"tools": [TOOL], "temperature": 0.5, "provider": {"order": ["a", "b"]}}
+    scene = await Scene(tmp_path, a, Source(name="b"), store=store).open()
+    more = {"tools": [TOOL], "temperature": temperature, "provider": {"order": ["a", "b"]}}
 
     await scene.one(**more)
     await scene.one(**more)
 
     assert len(a.calls) == (1 if learns else 2)
+    await scene.close()
+
+
+def obliging(body: dict[str, Any], refuses: Said | None = None) -> Said | None:
+    """It takes whatever it is asked, but for tools with JSON if it *refuses* that."""
+    if "response_format" not in body:
+        return None
+    return refuses if refuses and "tools" in body else Said(200, completion(body, '{"a": 1}'))
+
+
+@pytest.mark.parametrize("status", [400, 415, 422])
+async def test_of_several_things_it_is_learned_that_they_are_not_taken_together(tmp_path, store, status):
+    said = Said(status, error("Provider returned error"), counted=False)
+    a, b = Source(name="a", rule=lambda body: obliging(body, said)), Source(name="b", rule=obliging)
+    scene = await Scene(tmp_path, a, b, store=store).open()
+    order = {"provider": {"order": ["a", "b"]}}
+    both = {"tools": [TOOL], "response_format": {"type": "json_object"}}
+
+    told = [await scene.one(**both, **order) for _ in range(3)]
+    alone = [await scene.one(**{name: value}, **order) for name, value in both.items()]
+
+    assert [one.heard.headers["x-freeway-provider"] for one in told] == ["b", "b", "b"]
+    assert [one.heard.headers["x-freeway-provider"] for one in alone] == ["a", "a"]
+    assert len(a.calls) == 3  # one that was refused, and the two that each want one of them
+    await scene.close()
+
+
+async def test_it_is_told_in_words_what_is_not_taken_together(tmp_path):
+    said = Said(400, error("Provider returned error"), counted=False)
+    a, b = Source(name="a", rule=lambda body: obliging(body, said)), Source(name="b", rule=obliging)
+    scene = await Scene(tmp_path, a, b).open()
+    both = {"tools": [TOOL], "response_format": {"type": "json_object"}}
+    await scene.one(**both, provider={"order": ["a", "b"]})
+
+    told = await scene.one(**both, provider={"only": ["a"]})
+
+    assert (told.status, len(a.calls)) == (400, 1)
+    assert "does not take json_object and tools in one request" in told.heard.body.decode()
 
 
 async def test_nothing_is_learned_from_a_request_that_everybody_refuses(tmp_path):
