@@ -12,6 +12,10 @@ from msgspec import Struct
 
 OPENING, CLOSING = "<think>", "</think>"
 
+UNOPENED = "reasoning that nothing opened"
+UNCLOSED = "no reasoning where some was expected"
+"""What is told of an answer that shows whether its model's answers begin inside a thought."""
+
 
 class Mark(Struct, frozen=True):
     """What begins a part of an answer, what ends it, and whether the part is reasoning."""
@@ -44,6 +48,14 @@ def split_reasoning(content: str, opens_in_reasoning: bool = False, *, cut: bool
     return ReasoningSplitter(opens_in_reasoning).feed(content, last=True, cut=cut)
 
 
+def closes_alone(content: str) -> bool:
+    """Whether *content*, of which nothing opens a thought, has the mark that closes one on a line of its own."""
+    before, closing, after = content.partition(CLOSING)
+    if not closing or OPENING in before:
+        return False
+    return before.rstrip(" ")[-1:] in ("", "\n") and after.lstrip(" ")[:1] in ("", "\n")
+
+
 class ReasoningSplitter:
     """
     The same for an answer that comes in pieces, whose marks may be cut anywhere.
@@ -61,6 +73,7 @@ class ReasoningSplitter:
         self._held = ""  # blanks and what may be the beginning of a mark
         self._began = False  # something of the part was not blank
         self._unproved: list[str] = []  # passed on as thought though no mark has shown it to be one
+        self.unclosed = False  # a thought was taken for open, and was none
 
     def concerned(self, content: str | None) -> bool:
         """Whether the next piece may have to be taken apart; the common answer is no, and costs nothing."""
@@ -126,7 +139,7 @@ class ReasoningSplitter:
             (thought if self._within.reasoning else said).append(self._trimmed(kept))
         elif self._assumed and not cut:
             said.append("".join(self._unproved) + text)
-            self._plain, self._within = True, None
+            self._plain, self._within, self.unclosed = True, None, True
             self._unproved.clear()
         elif self._within.reasoning:
             thought.append(self._trimmed(text.rstrip()))

@@ -18,7 +18,7 @@ from providers.call_finder import Called, CallFinder, Offered, call_of
 from providers.chat import ChatRequest, Choice, Completion, Whole, encode
 from providers.dialect import Request, Target
 from providers.failures import NoAnswer
-from providers.reasoning import split_reasoning
+from providers.reasoning import UNOPENED, closes_alone, split_reasoning
 from providers.repair import read_json
 from providers.schemas import keeps_schema
 from providers.tool_calls import stem_of
@@ -124,6 +124,8 @@ def _edit_of(choice: Choice, asked: Asked, mended: list[str]) -> _Edit | None:
     text, cut = message.content or "", choice.finish_reason == "length"
     if text and not message.reasoning_content:
         opens = asked.target.opens_in_reasoning or ("</think>" in text and "reasoning" in asked.target.capabilities)
+        if opens and not asked.target.opens_in_reasoning and closes_alone(text):
+            mended.append(UNOPENED)
         edit.reasoning, said = split_reasoning(text, opens, cut=cut)
         if said != text:
             edit.content = text = said

@@ -17,10 +17,12 @@ from providers.call_finder import Called, CallFinder, call_of
 from providers.chat import Chunk, ChunkChoice, Step, encode
 from providers.dialect import Request, StreamReader, Target
 from providers.failures import NoAnswer
-from providers.reasoning import ReasoningSplitter
+from providers.reasoning import CLOSING, OPENING, UNCLOSED, UNOPENED, ReasoningSplitter, closes_alone
 from providers.refine import REPAIRED, SINGLE, WRITTEN, Asked
 from providers.repair import read_json, rest_of
 from providers.tool_calls import stem_of
+
+_THINK = b"think>"
 
 
 class _Said(Struct):
@@ -33,6 +35,7 @@ class _Said(Struct):
     native: int = 0  # that were made as calls
     said: list[str] = []
     kept: bool = False  # what had to be seen of it has been seen
+    thought: bool = False  # what it thinks has a beginning, or a field of its own
     arguments: dict[int, list[str]] = field(default_factory=dict)
 
 
@@ -47,6 +50,7 @@ class RefinedReader:
         self._waits = view.must_call or self._asked.object_like
         self._simple = self._asked.offered is None and view.shape is None
         self._withheld: list[Step] | None = [] if self._waits else None
+        self._may_open = "reasoning" in target.capabilities and not target.opens_in_reasoning
 
     def finished(self) -> bool:
         return self._reader.finished()
@@ -58,6 +62,8 @@ class RefinedReader:
         """The steps in one event, as far as they may be seen; raises a ProviderFailure."""
         steps: list[Step] = []
         for step in self._reader.feed(event):
+            if self._may_open and _THINK in step.data:
+                self._look_for_thoughts(step.chunk)
             if step.chunk.choices and not self._passes(step.chunk):
                 steps += self._refined(step)
             else:
@@ -70,6 +76,14 @@ class RefinedReader:
         steps, self._withheld = self._withheld, None
         return steps
 
+    def _look_for_thoughts(self, chunk: Chunk) -> None:
+        """A mark that closes a thought, where none was open, shows that the model's answers begin inside one."""
+        for choice in chunk.choices:
+            said, text = self._choices.get(choice.index) or self._begin(choice), choice.delta.content or ""
+            if CLOSING in text and closes_alone(text) and not said.thought:
+                self._mend(UNOPENED)
+            said.thought = said.thought or OPENING in text
+
     def _passes(self, chunk: Chunk) -> bool:
         """Whether *chunk* goes on with text that has been seen to be nothing else."""
         if not self._simple:
@@ -78,6 +92,7 @@ class RefinedReader:
             said = self._choices.get(choice.index) or self._begin(choice)
             delta = choice.delta
             if delta.reasoning_content:
+                said.thought = True
                 said.splitter.comes_apart()
             if said.splitter.concerned(delta.content):
                 return False
@@ -115,10 +130,13 @@ class RefinedReader:
         change: dict[str, Any] = {}
         text = delta.content or ""
         if delta.reasoning_content:
+            said.thought = True
             said.splitter.comes_apart()
         if said.splitter.concerned(delta.content) or (over and said.splitter.concerned("")):
             thought, text = said.splitter.feed(text, last=over, cut=cut)
             change["content"] = text
+            if said.splitter.unclosed:
+                self._mend(UNCLOSED)
             if thought:
                 change["reasoning_content"] = thought
         pieces: list[dict[str, Any]] = []

@@ -10,14 +10,13 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from gateway.catalog.fitness import fitness, matches, unfit, untaken
-from gateway.catalog.learned import LEAST_CONTEXT, Learned
+from gateway.catalog.fitness import fitness, matches, outgrows_credit, unfit, untaken
+from gateway.catalog.learned import BEGINS_IN_THOUGHT, LEAST_CONTEXT, Learned
 from gateway.catalog.substitutes import Profile, nearest
 from gateway.quota.buckets import Bucket
 from gateway.settings import Settings, Virtual
 from gateway.state.store import StateStore
 from gateway.words import (
-    CREDIT_AT_ONCE,
     Call,
     Candidate,
     Deployment,
@@ -51,6 +50,7 @@ class Catalog:
         self._virtual = {AUTO: Virtual(), **settings.virtual}
         self._state = state
         self._by_provider: dict[str, tuple[Deployment, ...]] = {}
+        self._listed: dict[str, tuple[Deployment, ...]] = {}  # as they were before anything was learned
         self._all: tuple[Deployment, ...] = ()
         self._patterns = tuple(settings.pattern.items())
         self._by_name: dict[str, list[Deployment]] = {}
@@ -84,7 +84,8 @@ class Catalog:
         self.revision += 1
         before = {d.model for d in self._by_provider.get(provider, ())}
         served = self._by_name
-        self._by_provider[provider] = tuple(self._as_learned(d, now) for d in deployments)
+        self._listed[provider] = tuple(deployments)
+        self._by_provider[provider] = tuple(self._as_learned(d, now) for d in self._listed[provider])
         self._all = tuple(d for found in self._by_provider.values() for d in found)
         by_name: dict[str, list[Deployment]] = {}
         spelled: dict[str, set[str]] = {}
@@ -104,19 +105,26 @@ class Catalog:
         self._freed()
 
     def _as_learned(self, deployment: Deployment, now: float) -> Deployment:
-        """*deployment* with the context that it told itself."""
-        context = self.learned.context(deployment, now)
-        return deployment if context == deployment.context else msgspec.structs.replace(deployment, context=context)
+        """*deployment* with the context that it told itself, and as its answers were seen to begin."""
+        context, target = self.learned.context(deployment, now), deployment.target
+        if self.learned.known(deployment.name, BEGINS_IN_THOUGHT, now) and not target.opens_in_reasoning:
+            target = msgspec.structs.replace(target, opens_in_reasoning=True)
+        if context == deployment.context and target is deployment.target:
+            return deployment
+        return msgspec.structs.replace(deployment, context=context, target=target)
 
     def shorten(self, deployment: Deployment, tokens: int, now: float) -> bool:
         """*deployment* says that it holds no more than so many *tokens*: whether that is news."""
         if not LEAST_CONTEXT <= tokens < (deployment.context or math.inf):
             return False
         self.learned.shorten(deployment.name, tokens, now)
-        provider = deployment.provider.name
-        not_free = [name for name, lister in self._not_free.items() if lister == provider]
-        self.swap(provider, self._by_provider.get(provider, ()), now, not_free)
+        self.look_again(deployment.provider.name, now)
         return True
+
+    def look_again(self, provider: str, now: float) -> None:
+        """Something was learned of what *provider* serves."""
+        not_free = [name for name, lister in self._not_free.items() if lister == provider]
+        self.swap(provider, self._listed.get(provider, ()), now, not_free)
 
     def _miss(self, profile: Profile) -> None:
         """Remember what a model that is gone was like."""
@@ -198,11 +206,8 @@ class Catalog:
         if deployment.context and call.prompt_tokens > deployment.context:
             reason = f"holds {deployment.context} tokens, the request has about {call.prompt_tokens}"
             return Exclusion(deployment.name, "context", reason)
-        if deployment.prompt_price or deployment.output_price:
-            dollars = call.prompt_tokens * deployment.prompt_price + call.output_tokens * deployment.output_price
-            if dollars > deployment.most_dollars:
-                reason = f"it would take {dollars:.3f} dollars, more than {CREDIT_AT_ONCE:.0%} of the month's credit"
-                return Exclusion(deployment.name, "size", reason)
+        if why := outgrows_credit(deployment, call):
+            return Exclusion(deployment.name, "size", why)
         if not deployment.proof.fresh(now):
             return Exclusion(
                 deployment.name, "proof", "its free proof has expired", when_freed=True

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from fnmatch import fnmatchcase
 
 from gateway.catalog.learned import Learned
-from gateway.words import Deployment, Exclusion, Wants
+from gateway.words import CREDIT_AT_ONCE, Call, Deployment, Exclusion, Wants
 
 NO_TRAIN = "no training"
 """What a deployment lacks that has no endpoint for requests that forbid training."""
@@ -67,6 +67,16 @@ def _may_train(deployment: Deployment, learned: Learned, now: float) -> str:
     if learned.known(deployment.name, NO_TRAIN, now) is False:
         return "has no endpoint that keeps prompts out of training"
     return ""
+
+
+def outgrows_credit(deployment: Deployment, call: Call) -> str:
+    """Why *call* is too large for the credit that pays for *deployment*; empty: it is not, or none does."""
+    if not (deployment.prompt_price or deployment.output_price):
+        return ""
+    dollars = call.prompt_tokens * deployment.prompt_price + call.output_tokens * deployment.output_price
+    if dollars <= deployment.most_dollars:
+        return ""
+    return f"it would take {dollars:.3f} dollars, more than {CREDIT_AT_ONCE:.0%} of the month's credit"
 
 
 def untaken(deployment: Deployment, wants: Wants, learned: Learned, now: float) -> set[str]:

@@ -19,6 +19,9 @@ from gateway.words import Deployment
 LEARNED_FOR = 7 * 86_400.0
 """Seconds for which it is believed that a deployment can do something, or cannot."""
 
+BEGINS_IN_THOUGHT = "begins in thought"
+"""What the answers of a deployment do that only close a thought."""
+
 LEAST_CONTEXT = 1024
 """Tokens. No model that chats holds fewer: what states less is a slip, or no statement."""
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from gateway.events import Attempted
+from gateway.catalog.learned import BEGINS_IN_THOUGHT
+from gateway.events import Attempted, Changed
 from gateway.request import outcome
 from gateway.request.bounds import choices_of
 from gateway.request.engine import Answer, Engine
@@ -21,6 +22,7 @@ from providers.client import Reply
 from providers.embeddings import Embeddings
 from providers.failures import Interrupted, ProviderFailure
 from providers.observations import Observation
+from providers.reasoning import UNCLOSED, UNOPENED
 
 
 def whole(answer: Answer, engine: Engine) -> Whole | Embeddings:
@@ -88,12 +90,27 @@ def _settle(answer: Answer, usage: Usage | None, said: tuple[Observation, ...], 
     cached, and an image is no text: neither tells anything of prompts.
     """
     outcome.settle(answer.slot, usage, said, engine)
+    _see_how_it_began(answer, engine)
     if usage is None:
         return
     call, model, calibration = answer.call, answer.deployment.model, engine.view.calibration
     calibration.answered(model, usage.completion_tokens // choices_of(call), tools="tools" in call.wants.capabilities)
     if answer.deployment.proof.kind != "local" and not call.media_tokens:
         calibration.saw(model, call.text_tokens, usage.prompt_tokens)
+
+
+def _see_how_it_began(answer: Answer, engine: Engine) -> None:
+    """An answer that closes a thought which nothing opened shows how the answers of its model begin; what was thus learned may end."""
+    told, deployment, catalog = answer.reply.mended, answer.deployment, engine.view.catalog
+    if UNOPENED not in told and UNCLOSED not in told:
+        return
+    now, begins = engine.clock.now(), UNOPENED in told
+    if begins != bool(catalog.learned.known(deployment.name, BEGINS_IN_THOUGHT, now)):
+        catalog.learned.learn(deployment.name, BEGINS_IN_THOUGHT, now, has=begins)
+        catalog.look_again(deployment.provider.name, now)
+        engine.tell(
+            Changed("capability gained" if begins else "capability lost", deployment.name, BEGINS_IN_THOUGHT, now)
+        )
 
 
 def _time(answer: Answer, usage: Usage | None, engine: Engine) -> None:
