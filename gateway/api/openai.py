@@ -69,6 +69,7 @@ class Preferences(Struct):
     allow_fallbacks: bool | None = None
     require_parameters: bool | None = None
     data_collection: Literal["allow", "deny"] | None = None
+    zdr: bool | None = None  # only where nothing is kept: what is not kept is not trained on
     sort: Literal["price", "throughput", "latency"] | None = None
 
     def may_serve(self) -> tuple[str, ...]:
@@ -145,7 +146,7 @@ def wants_of(
         fallbacks=preferences.allow_fallbacks is not False or bool(preferences.order),
         allowed_models=client.models,
         allowed_providers=client.providers,
-        no_train=client.no_train or preferences.data_collection == "deny",
+        no_train=client.no_train or preferences.data_collection == "deny" or preferences.zdr is True,
         substitute=options.substitute,
     )
 

@@ -352,11 +352,20 @@ class Scene:
     # ── ask ──
 
     def ask(
-        self, tag: str = "hi", *, model: str = "auto", wait: float = 30.0, trace: bool = False, **more: Any
+        self,
+        tag: str = "hi",
+        *,
+        model: str = "auto",
+        wait: float = 30.0,
+        trace: bool = False,
+        key: str = "",
+        **more: Any,
     ) -> asyncio.Task[Told]:
-        """Somebody asks now, and waits for capacity for so many seconds."""
+        """Somebody asks now, with this client *key* if any, and waits for capacity for so many seconds."""
         body = {"model": model, "max_tokens": 20, "messages": [{"role": "user", "content": tag}], **more}
         headers: dict[str, Any] = {"x-freeway-max-wait": f"{wait:g}", **({"x-freeway-trace": "true"} if trace else {})}
+        if key:
+            headers["authorization"] = f"Bearer {key}"
 
         async def asking() -> Told:
             came = self.clock()

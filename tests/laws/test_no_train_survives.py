@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
 from tests.laws.sources import Said, Scene, Source, error
 
 GONE = Said(404, error("the model does not exist", code="model_not_found"), counted=False)
@@ -34,3 +39,90 @@ async def test_the_no_train_of_a_virtual_model_survives_substitution(tmp_path):
     assert training.calls == []
     assert all(one.status != 200 for one in told)
     assert len(discreet.calls) == 1
+
+
+# ── a source that enforces it for the single request ──
+
+HUB = """
+[provider.router]
+title = "Router"
+dialect = "openrouter"
+base_url = "http://router.example/v1"
+docs = "none"
+keyless = true
+enforces_no_train = true
+quota = [{ limit = "1000/minute" }]
+[provider.router.free]
+kind = "prices"
+[provider.router.data_policy]
+trains = "unknown"
+"""
+RESTRICTED = Said(
+    404,
+    error("No endpoints found matching your data policy", availability={"code": "privacy_restricted"}),
+    counted=False,
+)
+CAREFUL, OTHER = "careful-key-of-a-client", "another-key-of-a-client"
+
+
+def client(key: str, no_train: str) -> str:
+    return f'[[client]]\nname = "{key}"\nkey_sha256 = "{sha256(key.encode()).hexdigest()}"\nno_train = {no_train}\n'
+
+
+KEYS = client(CAREFUL, "true") + client(OTHER, "false")
+VIRTUAL = '[virtual."mine"]\nmodels = ["*"]\nno_train = true\n'
+CAUSES: dict[str, dict[str, Any]] = {
+    "field": {"provider": {"data_collection": "deny"}},
+    "zdr": {"provider": {"zdr": True}},
+    "client key": {"key": CAREFUL},
+    "virtual model": {"model": "mine"},
+}
+
+
+def router(restricts: bool = False) -> tuple[Source, list[dict[str, Any]]]:
+    """A router, and the bodies that it got. One that *restricts* has no endpoint for requests that may not train."""
+    bodies: list[dict[str, Any]] = []
+
+    def rule(body: dict[str, Any]) -> Said | None:
+        bodies.append(body)
+        return RESTRICTED if restricts and body["provider"].get("data_collection") == "deny" else None
+
+    pricing = {"prompt": "0", "completion": "0"}
+    listed = {"id": "maker/free-model:free", "pricing": pricing, "context_length": 131_072}
+    return Source(name="router", own=HUB, listing={"data": [listed]}, rule=rule), bodies
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+async def test_a_source_that_enforces_it_is_asked_to_whatever_caused_it(tmp_path, store, cause):
+    source, bodies = router()
+    scene = await Scene(tmp_path, source, store=store, more=VIRTUAL + KEYS).open()
+
+    told = await scene.one(**{"key": OTHER, **CAUSES[cause]})
+    plain = await scene.one("plain", key=OTHER)
+
+    assert (told.status, plain.status) == (200, 200)
+    first, second = (body["provider"] for body in bodies)
+    assert (first["data_collection"], first["zdr"]) == ("deny", True)
+    assert "data_collection" not in second
+    assert "zdr" not in second
+    await scene.close()
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+async def test_one_that_has_no_endpoint_for_it_is_left_to_the_others_alone(tmp_path, store, cause):
+    source, bodies = router(restricts=True)
+    discreet = Source(name="discreet", models=("plain",))
+    scene = await Scene(tmp_path, source, discreet, store=store, more=VIRTUAL + KEYS).open()
+    asked = {"key": OTHER, "models": ["maker/free-model:free", "plain"], "model": ""}
+    if "model" in CAUSES[cause]:
+        del asked["models"]
+    asked |= CAUSES[cause]
+
+    told = [await scene.one(f"{n}", **asked) for n in range(2)]
+    plain = await scene.one("plain", key=OTHER, model="router/maker/free-model:free")
+
+    assert [one.heard.headers["x-freeway-provider"] for one in told] == ["discreet"] * 2
+    assert plain.status == 200
+    assert len(bodies) <= 2  # the one that found out, if it was asked first, and the one that does not mind
+    assert not scene.gateway.engine.view.catalog.learned.out(scene.clock())
+    await scene.close()
