@@ -17,7 +17,7 @@ from gateway.quota.ledger import Unserved
 from gateway.request.engine import Engine, Slot
 from gateway.request.plan import INSTANT, Attempt
 from gateway.request.poison import LATELY, is_poisonous, looks_poisoned
-from gateway.routing.limits import SAID_BY
+from gateway.routing.limits import HINTED_BY, SAID_BY, alike
 from gateway.words import BadRequest, Deployment, GatewayError, NothingCapable, Refused, TooLong
 from providers import failures as f
 from providers.chat import Usage
@@ -264,6 +264,7 @@ def _close(failure: f.RateLimited, slot: Slot, engine: Engine, now: float) -> No
         limit = None if told else engine.learned_limits.refused(bucket, engine.ledger.cache, now, until)
         if limit is not None:
             _learn_limit(bucket, limit, engine, now)
+            _hint_siblings(bucket, limit, engine, now)
         if until is not None:
             seconds = min(until - now, longest_wait(bucket.window_name))
             amount = slot.held.offer.cost.of(bucket.unit)
@@ -303,8 +304,15 @@ def served(deployment: Deployment, engine: Engine) -> None:
             _learn_limit(bucket, limit, engine, now)
 
 
-def _learn_limit(bucket: Bucket, limit: float, engine: Engine, now: float) -> None:
-    engine.ledger.observe([bucket], [Observation(bucket.unit, bucket.window_name, limit, by=SAID_BY)], now)
+def _learn_limit(bucket: Bucket, limit: float, engine: Engine, now: float, by: str = SAID_BY) -> None:
+    engine.ledger.observe([bucket], [Observation(bucket.unit, bucket.window_name, limit, by=by)], now)
+
+
+def _hint_siblings(bucket: Bucket, limit: float, engine: Engine, now: float) -> None:
+    """A limit that was found lower than it is configured is a hint for other models of that account."""
+    for other in alike(bucket, engine.view.catalog.buckets()):
+        if engine.learned_limits.hinted(other, limit, engine.ledger.cache, now):
+            _learn_limit(other, limit, engine, now, HINTED_BY)
 
 
 def _after(now: float, seconds: float | None) -> float | None:

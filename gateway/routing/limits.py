@@ -14,7 +14,9 @@ the decrease we know the end. The limits themselves are in the ledger, where all
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
+import msgspec
 from msgspec import Struct
 
 from gateway.quota import buckets as b
@@ -25,6 +27,7 @@ LONGEST = 120.0
 """Seconds of the longest window whose limit is learned: a wrong belief about a day would cost the day."""
 
 SAID_BY = "a refusal without a hint"
+HINTED_BY = "a refusal of a model beside it"
 
 UNLIKELY = 0.25
 """The part of the configured limit below which one refusal alone is taken for a hiccup."""
@@ -48,6 +51,7 @@ class _Learned(Struct):
     try_at: float
     pause: float = FIRST_PAUSE
     lowered_at: float = 0.0
+    hint: bool = False  # it is that of a bucket beside it: doubled where it is reached
 
 
 class LearnedLimits:
@@ -74,7 +78,7 @@ class LearnedLimits:
         known = self._learned.get(bucket.key) or self._recalled(bucket, cache, now)
         if known is None or now < known.try_at or used < known.limit:
             return None
-        known.limit, known.try_at = known.limit + 1, now + _span(bucket)
+        known.limit, known.try_at = 2 * known.limit if known.hint else known.limit + 1, now + _span(bucket)
         if known.limit >= bucket.limit:
             del self._learned[bucket.key]
         return min(known.limit, bucket.limit)
@@ -97,6 +101,16 @@ class LearnedLimits:
             if doubted_at is None or now > doubted_at + PATIENT * bucket.period:
                 return None
         return self._lowered(bucket, served, now)
+
+    def hinted(self, bucket: Bucket, limit: float, cache: LevelCache, now: float) -> bool:
+        """
+        Whether the *limit* that was learned of a bucket like *bucket* at the same account may be that of *bucket*, too. It is not
+        where more was served already, or more is known; and it is soon tried upwards, each time by as much again.
+        """
+        if bucket.key in self._learned or not limit < bucket.limit or self._in_window(bucket, cache, now) > limit:
+            return False
+        self._learned[bucket.key] = _Learned(limit, now + _span(bucket), lowered_at=now, hint=True)
+        return True
 
     def crowded(self, bucket: Bucket, cache: LevelCache, now: float, lease: str) -> float | None:
         """
@@ -137,9 +151,18 @@ class LearnedLimits:
     def _recalled(self, bucket: Bucket, cache: LevelCache, now: float) -> _Learned | None:
         """What another replica learned, or this one before it was started again."""
         seen = cache.levels.get(bucket.key)
-        if seen is None or seen[1].limit_by != SAID_BY or not 0 <= seen[1].limit < bucket.limit:
+        if seen is None or seen[1].limit_by not in (SAID_BY, HINTED_BY) or not 0 <= seen[1].limit < bucket.limit:
             return None
-        return self._learned.setdefault(bucket.key, _Learned(seen[1].limit, now + _span(bucket)))
+        hint = seen[1].limit_by == HINTED_BY
+        return self._learned.setdefault(bucket.key, _Learned(seen[1].limit, now + _span(bucket), hint=hint))
+
+
+def alike(bucket: Bucket, others: Iterable[Bucket]) -> list[Bucket]:
+    """Those of *others* that count for another model of the same account what *bucket* counts, by the same rule."""
+    if bucket.scope != "model":
+        return []
+    rule = msgspec.structs.replace(bucket, key="")
+    return [one for one in others if one.key != bucket.key and msgspec.structs.replace(one, key="") == rule]
 
 
 def _learnable(bucket: Bucket) -> bool:

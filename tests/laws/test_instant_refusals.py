@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.laws.sources import START, Said, Scene, Source, error
@@ -62,3 +64,49 @@ async def test_where_only_one_attempt_is_allowed_one_is_made(tmp_path):
 
     assert told.status == 503
     assert len(refuses.calls) == 1
+
+
+def limited(a_minute: int, models: int = 4) -> Source:
+    """An account of which each model has so many a minute, and not the forty that are configured."""
+    served: dict[str, int] = {}
+
+    def rule(body: dict[str, Any]) -> Said | None:
+        served[body["model"]] = served.get(body["model"], 0) + 1
+        return Said(429, error("too many"), counted=False) if served[body["model"]] > a_minute else None
+
+    names = tuple(f"best-{n}" for n in range(models))
+    return Source(name="limited", models=names, quota='[{ limit = "40/minute", window = "clock" }]', rule=rule)
+
+
+async def test_a_limit_that_is_lower_than_configured_is_a_hint_for_the_models_beside_it(tmp_path, store):
+    source = limited(12)
+    scene = await Scene(tmp_path, source, store=store).open()
+
+    async def burst(model: int) -> list[int]:
+        return [(await scene.one(f"{n}", model=f"limited/best-{model}", wait=0.0)).status for n in range(20)]
+
+    of_models = [await burst(model) for model in range(4)]
+
+    assert source.refused == 1
+    assert [statuses.count(200) for statuses in of_models] == [12] * 4
+    await scene.close()
+
+
+async def test_a_hint_is_tried_upwards_fast_and_gives_way_to_what_was_served(tmp_path, store):
+    source = limited(12)
+    scene = await Scene(tmp_path, source, store=store).open()
+    more = [(await scene.one(f"{n}", model="limited/best-1", wait=0.0)).status for n in range(9)]
+    for n in range(13):
+        await scene.one(f"{n}", model="limited/best-0", wait=0.0)
+    source.rule = lambda body: None
+
+    served = []
+    for minute in range(1, 4):
+        await scene.until(START + 60.0 * minute + 0.5)
+        told = [(await scene.one(f"{n}", model="limited/best-2", wait=0.0)).status for n in range(40)]
+        served.append(told.count(200))
+
+    assert (more, source.refused) == ([200] * 9, 1)
+    assert served[0] < 40  # it was believed at first
+    assert served[-1] == 40
+    await scene.close()
