@@ -106,7 +106,9 @@ class CatalogSettings(_Part, frozen=True):
 
     refresh: Seconds = 1800.0  # seconds between two looks at a provider's list
     proof: Seconds = 7200.0  # seconds that a free proof from a list holds
-    probes: Annotated[int, Meta(ge=0)] = 0  # requests a day to each provider, to find out what its models can do
+    probes: Annotated[int, Meta(ge=0)] = (
+        5  # requests a day to each account, out of leftover quota, to find out what its models can do; 5 at most
+    )
     webhook: str = ""  # an address that hears of every change
     database: str = "https://models.dev/api.json"  # facts of models, read once a day; empty: those of the installation
 

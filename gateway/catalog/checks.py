@@ -1,24 +1,42 @@
 """
-Questions that find out what models can really do: lists promise, answers prove. And which of them to ask next. Pure.
+Questions that find out what models can really do: lists promise, answers prove. And which of them to ask next, out of what
+quota: only what nobody will have taken by its next reset. Pure.
 
 ``gateway/request/checks.py`` asks them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from gateway.catalog.catalog import Catalog
-from gateway.quota.nouns import Cost
+from gateway.quota import buckets as b
+from gateway.quota.buckets import Bucket
+from gateway.quota.nouns import Cost, LevelView
 from gateway.words import Deployment
 from providers.chat import Completion
 
 PROMPT, OUTPUT = 400, 200
 """Tokens of a check, at most."""
+
+MOST_A_DAY = 5
+"""Checks of one account in a day."""
+
+SHORT = 120.0
+"""Seconds of a window whose reset is never far: half of it, if that is there, is left over."""
+
+ENDS_SOON = 3600.0
+"""Seconds before the end of a longer window from which on what will not be used by then can be told."""
+
+LEFT_OVER = 0.1
+"""The part of its limit that has to be left at the end, if all goes on as it did so far."""
+
+HARDLY_USED = 0.05
+"""The part of a long window that flows back all the time up to which more flows in than is taken."""
 
 _RED = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAIAAAD8GO2jAAAAJ0lEQVR42u3NsQkAAAjAsP7/tF7hIASy"
@@ -113,12 +131,35 @@ def cost_of(deployment: Deployment) -> Cost:
     return deployment.cost(PROMPT, OUTPUT)
 
 
-def next_check(catalog: Catalog, provider: str, now: float) -> tuple[Deployment, CapabilityCheck] | None:
-    """What to find out next at *provider*, if anything: what is believed of the best models first."""
+def spare(deployment: Deployment, levels: Mapping[str, LevelView], now: float) -> bool:
+    """Whether a check of *deployment* takes nothing but what its next reset would take, by the *levels* of *now*."""
+    if not any(bucket.window != "in-flight" for bucket in deployment.buckets):
+        return False  # nothing is reset: it is hardware of our own
+    return all(_left_over(bucket, levels[bucket.key], now) for bucket in deployment.buckets)
+
+
+def _left_over(bucket: Bucket, level: LevelView, now: float) -> bool:
+    if bucket.unit in ("dollars", "neurons") or level.closed_until is not None:
+        return False
+    used, limit = level.used, level.limit
+    if bucket.window == "in-flight":
+        return used == 0
+    if 0 < bucket.period <= SHORT:
+        return used <= limit / 2
+    if bucket.window in ("clock", "calendar"):
+        gone, left = now - b.window_start(bucket, now), b.window_end(bucket, now) - now
+        return left <= ENDS_SOON and used * (gone + left) / gone <= (1 - LEFT_OVER) * limit
+    return used <= HARDLY_USED * limit
+
+
+def next_check(
+    catalog: Catalog, provider: str, levels: Mapping[str, LevelView], now: float
+) -> tuple[Deployment, CapabilityCheck] | None:
+    """What to find out next at *provider*, if anything, out of what is left over: what is believed of the best models first."""
     open_questions = [
         (check.capability not in d.capabilities, -d.quality, number, d, check)
         for d in catalog.serving(now)
-        if d.provider.name == provider
+        if d.provider.name == provider and "chat" in d.operations and spare(d, levels, now)
         for number, check in enumerate(CHECKS)
         if catalog.learned.known(d.name, check.capability, now) is None
     ]

@@ -1,8 +1,9 @@
 """
 Find out, with a few requests a day, what models can really do: ask what ``gateway/catalog/checks.py`` wants to know.
 
-Off unless ``[catalog] probes`` gives a daily number for each provider. A capability check is an ordinary small request:
-it is reserved and settled like any other, and what follows from its failure is the same.
+``[catalog] probes`` is how many a day for each provider. A capability check is an ordinary small request: it is reserved and
+settled like any other, and what follows from its failure is the same. It is made out of quota that the next reset would take,
+never at start, and never for dollars or neurons.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import random
 from functools import partial
 
 from gateway.background import Background
-from gateway.catalog.checks import OUTPUT, PROMPT, CapabilityCheck, cost_of, next_check
+from gateway.catalog.checks import MOST_A_DAY, OUTPUT, PROMPT, CapabilityCheck, cost_of, next_check
 from gateway.events import Changed, ChangeKind
 from gateway.quota.nouns import NoRoom, Offer, Reservation
 from gateway.request import outcome
@@ -23,6 +24,10 @@ from providers.chat import Usage, Whole, decode_fields, decode_request, encode
 from providers.dialect import Request
 
 DAY = 86_400.0
+
+LOOK_EVERY = 900.0
+"""Seconds between two looks at what is left over; one check is made at a look."""
+
 _JITTER = 0.3
 
 
@@ -30,7 +35,7 @@ class CapabilityChecker:
     """Asks, spread over the day, what has not been found out lately. All gateways of one store share one budget."""
 
     def __init__(self, engine: Engine, state: StateStore, a_day: int) -> None:
-        self._engine, self._state, self._a_day = engine, state, a_day
+        self._engine, self._state, self._a_day = engine, state, min(a_day, MOST_A_DAY)
 
     def serve(self, background: Background, providers: list[str]) -> None:
         """Check each of *providers* as often as is wanted."""
@@ -40,13 +45,18 @@ class CapabilityChecker:
 
     async def _check_forever(self, provider: str) -> None:
         while True:
-            pause = DAY / self._a_day * random.uniform(1 - _JITTER, 1)  # noqa: S311 - not a secret
-            await self._engine.clock.sleep(pause)
+            await self._engine.clock.sleep(LOOK_EVERY * random.uniform(1, 1 + _JITTER))  # noqa: S311 - not a secret
             await self.check(provider)
 
     async def check(self, provider: str) -> str | None:
-        """Ask one question of one model of *provider*, if there is budget: which capability of which was asked for."""
-        found = next_check(self._engine.view.catalog, provider, self._engine.clock.now())
+        """
+        Ask one question of one model of *provider*, if there is budget, and quota is left over: which capability of which was
+        asked for.
+        """
+        catalog = self._engine.view.catalog
+        buckets = {bucket.key: bucket for d in catalog.served_by(provider) for bucket in d.buckets}
+        levels = await self._engine.ledger.levels(list(buckets.values()))
+        found = next_check(catalog, provider, levels, self._engine.clock.now())
         if found is None or not await self._in_budget(provider):
             return None
         deployment, check = found

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.catalog.checks import CHECKS
-from gateway.request.checks import DAY, CapabilityChecker
+from gateway.catalog.checks import CHECKS, MOST_A_DAY
+from gateway.request.checks import DAY, LOOK_EVERY, CapabilityChecker
 from gateway.words import NothingCapable
 from providers.simulator.base import Simulated
 from providers.simulator.world import World
@@ -38,11 +38,15 @@ def asked(provider: Simulated) -> int:
     return sum(call.method == "POST" for call in provider.calls)
 
 
-async def all_checked(gateway: Inside, a_day: int = 100) -> list[str]:
-    checker, found = CapabilityChecker(gateway.engine, gateway.parts.state, a_day), []
-    while (done := await checker.check("groq")) is not None:
-        gateway.clock.advance(120)
-        found.append(done)
+async def all_checked(gateway: Inside) -> list[str]:
+    """Two days of looks, each a quarter of an hour after the one before."""
+    checker, found = CapabilityChecker(gateway.engine, gateway.parts.state, MOST_A_DAY), []
+    for _ in range(2):
+        while (done := await checker.check("groq")) is not None:
+            gateway.clock.advance(LOOK_EVERY)
+            found.append(done)
+        gateway.clock.advance(DAY)
+        await gateway.look("groq")
     return found
 
 
@@ -97,17 +101,15 @@ async def test_without_a_budget_nothing_is_asked(gateway):
     await background.stop()
 
 
-async def test_checks_are_spread_over_the_day(gateway):
-    checker = CapabilityChecker(gateway.engine, gateway.parts.state, 2)
+async def test_nothing_is_asked_at_start_nor_soon_after(gateway):
+    checker = CapabilityChecker(gateway.engine, gateway.parts.state, MOST_A_DAY)
     background = gateway.parts.background
     checker.serve(background, ["groq"])
     await eventually(lambda: gateway.clock._sleepers)
-    gateway.clock.advance(DAY / 2 * 0.6)
+    gateway.clock.advance(LOOK_EVERY - 1)
     await eventually(lambda: True)
     assert asked(gateway.groq) == 0
 
-    await gateway.look("groq")
-    gateway.clock.advance(DAY / 2 * 0.4)
-    await gateway.look("groq")
+    gateway.clock.advance(LOOK_EVERY)
     await eventually(lambda: asked(gateway.groq) == 1)
     await background.stop()
