@@ -86,7 +86,10 @@ def tool_call(call_id: str, name: str, arguments: str, extra: object = None) -> 
 
 
 def whole_of(answer_id: str, model: str, choices: list[dict[str, Any]], usage: Usage | None) -> Whole:
-    """A completion in OpenAI's shape; the time is not known here, so *created* is 0."""
+    """A completion in OpenAI's shape, where nothing is left out; the time is not known here, so *created* is 0."""
+    for choice in choices:
+        choice.setdefault("logprobs", None)
+        choice["message"].setdefault("refusal", None)
     fields = {"id": answer_id, "object": "chat.completion", "created": 0, "model": model, "choices": choices}
     data = encode(fields if usage is None else {**fields, "usage": usage})
     return Whole(_decode_completion(data), data)
@@ -94,6 +97,8 @@ def whole_of(answer_id: str, model: str, choices: list[dict[str, Any]], usage: U
 
 def step_of(answer_id: str, model: str, choices: list[dict[str, Any]], usage: Usage | None = None) -> Step:
     """A chunk in OpenAI's shape; the time is not known here, so *created* is 0."""
+    for choice in choices:
+        choice.setdefault("logprobs", None)
     fields = {"id": answer_id, "object": "chat.completion.chunk", "created": 0, "model": model, "choices": choices}
     data = encode(fields if usage is None else {**fields, "usage": usage})
     return Step(_decode_chunk(data), data)

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import msgspec
 import pytest
 import structlog
@@ -24,6 +25,9 @@ from gateway.events import Observer
 from gateway.quota import redis as shared
 from providers.simulator.world import World
 from tests.clock import FakeClock
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # how quick it is proves nothing
+hypothesis.settings.load_profile("any machine")
 
 CONFIG = shipped_config()
 ROOT = Path(__file__).parents[1]

@@ -134,6 +134,66 @@ def test_tools_that_may_not_be_called_are_not_offered():
     assert "tools" not in built(tools=[TOOL], tool_choice="none")
 
 
+OTHER = {"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}
+FORCED = {"type": "function", "function": {"name": "get_weather"}}
+
+
+@pytest.mark.parametrize(
+    ("tools", "choice"), [([TOOL, OTHER], FORCED), ([TOOL], "required")], ids=["named", "the only one"]
+)
+def test_a_tool_that_has_to_be_called_is_offered_alone_and_its_arguments_are_all_that_can_be_written(tools, choice):
+    body = built(tools=tools, tool_choice=choice)
+
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["get_weather"]
+    assert body["format"] == {"type": "object"}
+    assert "tool_choice" not in body
+
+
+def test_any_of_several_tools_may_be_the_one_that_has_to_be_called():
+    body = built(tools=[TOOL, OTHER], tool_choice="required")
+
+    assert len(body["tools"]) == 2
+    assert "format" not in body
+
+
+TOKENS = [{"token": "é", "logprob": -0.5, "top_logprobs": [{"token": "e", "logprob": -1.5}]}]
+TOLD = {
+    "content": [
+        {
+            "token": "é", "logprob": -0.5, "bytes": [195, 169],
+            "top_logprobs": [{"token": "e", "logprob": -1.5, "bytes": [101]}],
+        }
+    ],
+    "refusal": None,
+}  # fmt: skip
+
+
+def test_probabilities_are_asked_for_and_told_as_openai_does():
+    line = msgspec.json.encode({"message": {"role": "assistant", "content": "é"}, "done": True, "logprobs": TOKENS})
+    request = asked(logprobs=True, top_logprobs=1)
+    whole = Ollama().read(target(), request, line)
+    (step,) = Ollama().reader(target(), request).feed(line)
+
+    assert built(logprobs=True, top_logprobs=1)["top_logprobs"] == 1
+    assert msgspec.json.decode(whole.data)["choices"][0]["logprobs"] == TOLD
+    assert msgspec.json.decode(step.data)["choices"][0]["logprobs"] == TOLD
+
+
+def test_a_server_that_tells_none_lacks_them():
+    line = msgspec.json.encode({"message": {"role": "assistant", "content": "e"}, "done": True})
+
+    with pytest.raises(f.Unsupported) as lacks:
+        Ollama().read(target(), asked(logprobs=True), line)
+    assert lacks.value.capability == "logprobs"
+
+
+def test_translated_answers_leave_nothing_out_that_strict_clients_want():
+    (choice,) = msgspec.json.decode(Ollama().read(target(), asked(), body("ollama/ollama_chat.json")).data)["choices"]
+
+    assert choice["logprobs"] is None
+    assert choice["message"]["refusal"] is None
+
+
 def image(url: str) -> list[dict[str, Any]]:
     parts = [{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": url}}]
     return [{"role": "user", "content": parts}]
@@ -263,7 +323,7 @@ def test_the_list_tells_what_each_model_can_and_asks_where_it_does_not():
         found = {model.id: model for model in stop.value.models}
 
     assert found["qwen3.8:8b"].context == 40_960
-    assert found["qwen3.8:8b"].capabilities == {"tools", "reasoning", "json_object", "json_schema"}
+    assert found["qwen3.8:8b"].capabilities == {"tools", "reasoning", "json_object", "json_schema", "logprobs"}
     assert "qwen3.8:8b" not in asked
     assert "gemma4:12b" in asked
     assert found["nomic-embed-text:latest"].operations == frozenset()

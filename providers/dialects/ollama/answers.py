@@ -99,6 +99,26 @@ def finish_of(answer: Answer, *, called: bool) -> str:
     return "tool_calls" if called else "stop"
 
 
+def logprobs_of(answer: Answer, *, asked_of: str, text: str) -> dict[str, Any] | None:
+    """
+    The probabilities of the tokens in *answer*, as OpenAI spells them; None where nothing was said.
+
+    Raises Unsupported if *text* comes without any: a server older than 0.12.11.
+    """
+    if not answer.logprobs:
+        if text:
+            raise f.Unsupported(f"{asked_of} tells no probabilities: its server is older than 0.12.11").of("logprobs")
+        return None
+    content = [
+        {**_token(one), "top_logprobs": [_token(other) for other in one.top_logprobs or ()]} for one in answer.logprobs
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _token(one: ollama._types.TokenLogprob) -> dict[str, Any]:
+    return {"token": one.token, "logprob": one.logprob, "bytes": list(one.token.encode(errors="replace"))}
+
+
 def usage_of(answer: ollama.ChatResponse) -> Usage | None:
     """Tokens, where they are told. A prompt of none does not exist: servers leave it out when all of it was cached."""
     if not answer.prompt_eval_count:

@@ -16,9 +16,9 @@ from providers import failures as f
 from providers.chat import Step, Whole, encode
 from providers.dialect import Account, ChatOnly, Discovery, HttpRequest, HttpResponse, Listing, Request, Target
 from providers.dialects.ollama import MARK
-from providers.dialects.ollama.answers import Answer, calls_of, decoded, finish_of, usage_of
+from providers.dialects.ollama.answers import Answer, calls_of, decoded, finish_of, logprobs_of, usage_of
 from providers.dialects.ollama.models import described, entry_of
-from providers.dialects.ollama.request import context_for, messages_of, names_of, options_of, think
+from providers.dialects.ollama.request import context_for, messages_of, names_of, offered, options_of, think
 from providers.lenient import decodable
 from providers.listing import object_of, read_entries
 from providers.observations import Headers, Observation, from_headers
@@ -52,12 +52,15 @@ class Ollama(ChatOnly):
             "truncate": False,
             "options": {k: v for k, v in options_of(target, request).items() if k not in drop},
         }
-        functions = view.functions()
-        if functions and view.tool_choice != "none":
+        functions = offered(view)
+        if functions:
             body["tools"] = [{"type": "function", "function": function} for function in functions]
-        wanted = view.response_format
-        if wanted is not None and wanted.type != "text":
-            body["format"] = (wanted.json_schema.schema if wanted.json_schema else None) or "json"
+        if view.must_call and len(functions) == 1:
+            body["format"] = functions[0].parameters or {"type": "object"}
+        elif view.shape is not None:
+            body["format"] = view.schema or "json"
+        if view.logprobs:
+            body |= {"logprobs": True, "top_logprobs": view.top_logprobs or 0}
         if "reasoning" in target.capabilities and view.reasoning_effort is not None:
             body["think"] = think(target.model, view.reasoning_effort)
         return HttpRequest("POST", f"{target.account.base_url}/api/chat", self.headers(target.account), encode(body))
@@ -73,11 +76,17 @@ class Ollama(ChatOnly):
             message["reasoning_content"] = answer.message.thinking
         if calls:
             message["tool_calls"] = calls
-        choice = {"index": 0, "message": message, "finish_reason": finish_of(answer, called=bool(calls))}
+        choice: dict[str, Any] = {
+            "index": 0,
+            "message": message,
+            "finish_reason": finish_of(answer, called=bool(calls)),
+        }
+        if request.view.logprobs:
+            choice["logprobs"] = logprobs_of(answer, asked_of=target.model, text=text)
         return whole_of("", answer.model or target.model, [choice], usage_of(answer))
 
     def reader(self, target: Target, request: Request) -> OllamaReader:
-        return OllamaReader(target, names_of(request))
+        return OllamaReader(target, names_of(request), logprobs=bool(request.view.logprobs))
 
     def classify(self, account: Account, response: HttpResponse) -> f.ProviderFailure:
         """Which failure an error answer is. Models in the cloud answer 401 and 403 to who is not entitled to them."""
@@ -127,8 +136,8 @@ class Ollama(ChatOnly):
 class OllamaReader:
     """Reads one stream of lines; the last one is ``done``."""
 
-    def __init__(self, target: Target, tools: ToolNames) -> None:
-        self._target, self._tools = target, tools
+    def __init__(self, target: Target, tools: ToolNames, *, logprobs: bool) -> None:
+        self._target, self._tools, self._logprobs = target, tools, logprobs
         self._name = ""  # stands for the answer in the ids of its calls
         self._calls = 0  # so far
         self._began = False
@@ -157,7 +166,10 @@ class OllamaReader:
         finish = finish_of(answer, called=self._calls > 0) if answer.done else None
         steps = []
         if delta or finish is not None:
-            steps.append(step_of("", model, [{"index": 0, "delta": delta, "finish_reason": finish}]))
+            choice: dict[str, Any] = {"index": 0, "delta": delta, "finish_reason": finish}
+            if self._logprobs:
+                choice["logprobs"] = logprobs_of(answer, asked_of=model, text=answer.message.content or "")
+            steps.append(step_of("", model, [choice]))
         if answer.done:
             self._done = True
             usage = usage_of(answer)

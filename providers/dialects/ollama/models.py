@@ -18,7 +18,8 @@ _CLOUD = re.compile(r"[-:]cloud$")
 _PARAMETERS = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([kmbtKMBT])")
 _UNITS = {"K": 1e-6, "M": 1e-3, "B": 1.0, "T": 1e3}
 _GIVES = {"tools": ("tools",), "vision": ("vision",), "thinking": ("reasoning",)}
-_COMPLETES = ("json_object", "json_schema")  # a grammar holds any model to a schema
+_COMPLETES = ("json_object", "json_schema", "logprobs")
+"""What any model can do: a grammar holds it to a schema, and servers since 0.12.11 tell probabilities."""
 
 
 def described(

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from providers.chat import Message, ToolCall
+from providers.chat import ChatRequest, FunctionSpec, Message, ToolCall
 from providers.dialect import Request, Target
 from providers.history import system_first
 from providers.parameters import OFF, nearest
@@ -108,6 +108,19 @@ def context_for(target: Target, request: Request) -> int:
     while size < needed:
         size *= 2
     return size if target.context is None else min(size, target.context)
+
+
+def offered(view: ChatRequest) -> list[FunctionSpec]:
+    """
+    The tools to offer. There is no choice among them in Ollama's API: where one has to be called, it is the only one.
+
+    What is written then has the form of its arguments, which providers/refine.py understands as a call; where any of several
+    has to be called, it sees to it that one is.
+    """
+    if view.tool_choice == "none":
+        return []
+    forced = view.forced_tool
+    return [function for function in view.functions() if forced in (None, function.name)]
 
 
 def names_of(request: Request) -> ToolNames:
