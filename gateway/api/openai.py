@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gateway.api import errors
 from gateway.api.options import Options
-from gateway.api.spellings import respelled
+from gateway.api.spellings import harmless, respelled
 from gateway.catalog.catalog import AUTO
 from gateway.request.call import BYTES_PER_TOKEN, capabilities_of, media_tokens, parameters_of, text_tokens
 from gateway.routing.affinity import in_turn, session_of
@@ -120,7 +120,10 @@ def decoded(decode: Callable[[bytes], T], body: bytes) -> T:
 
 def routing_of(body: bytes) -> Routing:
     """The routing fields of *body*. Raises BadRequest, naming the field."""
-    return decoded(_decode_routing, body)
+    try:
+        return decoded(_decode_routing, body)
+    except BadRequest:
+        return decoded(_decode_routing, harmless(body) or body)
 
 
 def wants_of(
@@ -182,7 +185,12 @@ def embed_call(view: EmbeddingRequest, fields: Fields, routing: Routing, options
 
 def chat_fields(body: bytes) -> tuple[ChatRequest, Fields]:
     """A chat request, understood and as it was spelled. Raises BadRequest, naming the field."""
-    view, fields = decoded(decode_request, body), decoded(decode_fields, body)
+    try:
+        view = decoded(decode_request, body)
+    except BadRequest:
+        body = harmless(body) or body
+        view = decoded(decode_request, body)
+    fields = decoded(decode_fields, body)
     today = respelled(view, fields, body)
     return (view, fields) if today is None else (decoded(decode_request, today), decoded(decode_fields, today))
 

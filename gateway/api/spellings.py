@@ -19,6 +19,13 @@ KINDS = frozenset({"text", "refusal", "image_url", "input_audio", "file", "video
 """Kinds of content that some source takes."""
 
 _TEXTS = frozenset({"input_text", "output_text"})
+_THOUGHTS = frozenset({"thinking", "redacted_thinking"})  # as Anthropic's API replays them
+
+_WHOLE = ("max_tokens", "max_completion_tokens", "n", "seed", "top_k", "top_logprobs")
+_BOUNDS = ("max_tokens", "max_completion_tokens")
+_REAL = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+_NAMES = ("user", "session_id", "prompt_cache_key")
+_SORTS = ("price", "throughput", "latency")
 
 
 def respelled(view: ChatRequest, fields: Fields, body: bytes) -> bytes | None:
@@ -33,9 +40,7 @@ def respelled(view: ChatRequest, fields: Fields, body: bytes) -> bytes | None:
     for place, message in enumerate(found["messages"]):
         content = message.get("content")
         if isinstance(content, list):
-            message["content"] = [
-                _part(part, f"messages[{place}].content[{number}]") for number, part in enumerate(content)
-            ]
+            message["content"] = _parts(message, f"messages[{place}]")
     if isinstance(found.get("tools"), list):
         found["tools"] = [_tool(tool) for tool in found["tools"]]
     if "functions" in found:
@@ -43,6 +48,66 @@ def respelled(view: ChatRequest, fields: Fields, body: bytes) -> bytes | None:
     if found.get("tool_choice") is not None:
         _respell_choice(found)
     return encode(found)
+
+
+def harmless(body: bytes) -> bytes | None:
+    """
+    *body*, which cannot be read as it is, without oddities that mean no harm: integers written ``100.0``, numbers as text and
+    texts as numbers, ``max_tokens: -1`` for no bound (LM Studio's habit), ``model: null``, calls of custom tools in a history,
+    an object where OpenRouter sorts. None: it is no object.
+    """
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    found = {name: _harmless(name, value) for name, value in found.items()}
+    found = {name: value for name, value in found.items() if value is not None}
+    _plain_sort(found.get("provider"))
+    messages = found.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        if isinstance(message, dict):
+            _plain_calls(message)
+    return encode(found)
+
+
+def _harmless(name: str, value: Any) -> Any:
+    """A field's *value*; None leaves it out."""
+    if name in _WHOLE or name in _REAL:
+        value = _number(value, whole=name in _WHOLE)
+        return None if name in _BOUNDS and isinstance(value, int) and value < 0 else value
+    return str(value) if name in _NAMES and isinstance(value, int | float) else value
+
+
+def _number(value: Any, *, whole: bool) -> Any:
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return value
+    return int(value) if whole and isinstance(value, float) and value.is_integer() else value
+
+
+def _plain_sort(provider: Any) -> None:
+    if not isinstance(provider, dict) or "sort" not in provider:
+        return
+    sort = provider["sort"]
+    sort = sort.get("by") if isinstance(sort, dict) else sort
+    provider["sort"] = sort if sort in _SORTS else None
+
+
+def _plain_calls(message: dict[str, Any]) -> None:
+    """Calls in a history as functions, with arguments that are text."""
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
+        custom = call.pop("custom", None) if isinstance(call, dict) else None
+        if isinstance(custom, dict):
+            call["type"] = "function"
+            call["function"] = {"name": custom.get("name"), "arguments": {"input": custom.get("input")}}
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict) and isinstance(function.get("arguments"), dict):
+            function["arguments"] = encode(function["arguments"]).decode()
 
 
 def _has_other_parts(view: ChatRequest) -> bool:
@@ -60,14 +125,27 @@ def _has_other_choice(view: ChatRequest) -> bool:
     return view.tool_choice == "any" or (isinstance(view.tool_choice, dict) and view.forced_tool is None)
 
 
+def _parts(message: dict[str, Any], path: str) -> list[dict[str, Any]]:
+    """The parts of *message*'s content. Thoughts of an earlier answer are its reasoning, and no content."""
+    thoughts = [part for part in message["content"] if part.get("type") in _THOUGHTS]
+    said = "".join(text for part in thoughts if isinstance(text := part.get("thinking"), str))
+    if said and not message.get("reasoning_content"):
+        message["reasoning_content"] = said
+    return [
+        _part(part, f"{path}.content[{number}]")
+        for number, part in enumerate(message["content"])
+        if part.get("type") not in _THOUGHTS
+    ]
+
+
 def _part(part: dict[str, Any], path: str) -> dict[str, Any]:
     kind = part.get("type")
     if kind in KINDS:
         return part
     if kind in _TEXTS:
         return {**part, "type": "text"}
-    if kind == "input_image" and isinstance(part.get("image_url"), str):
-        return {"type": "image_url", "image_url": {"url": part["image_url"]}}
+    if kind == "input_image" and isinstance(url := part.get("image_url"), str | dict):
+        return {"type": "image_url", "image_url": url if isinstance(url, dict) else {"url": url}}
     if kind == "input_file":
         return {"type": "file", "file": {name: part[name] for name in ("filename", "file_data") if name in part}}
     source = part.get("source")
