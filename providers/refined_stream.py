@@ -8,6 +8,8 @@ rest is looked at when it ends: what breaks there breaks the stream.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -30,7 +32,6 @@ class _Said(Struct):
 
     splitter: ReasoningSplitter
     finder: CallFinder | None
-    stem: str = ""
     calls: int = 0  # that were found in the text
     native: int = 0  # that were made as calls
     said: list[str] = []
@@ -110,8 +111,7 @@ class RefinedReader:
         made: list[tuple[int, list[dict[str, Any]]]] = []
         for place, choice in enumerate(step.chunk.choices):
             said = self._choices.get(choice.index) or self._begin(choice)
-            said.stem = said.stem or f"{stem_of(step.chunk.id, step.data)}{choice.index or ''}"
-            change, calls = self._change(choice, said)
+            change, calls = self._change(choice, said, partial(stem_of, step.chunk.id, step.data))
             if change:
                 fields = fields or msgspec.json.decode(step.data)
                 _put(fields["choices"][place], change)
@@ -123,7 +123,9 @@ class RefinedReader:
         steps = [_step({**fields, "choices": [_calling(index, calls)]}) for index, calls in made]
         return [*steps, _step(fields)] if not made or _says_more(fields) else steps
 
-    def _change(self, choice: ChunkChoice, said: _Said) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def _change(
+        self, choice: ChunkChoice, said: _Said, stem: Callable[[], str]
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """What of *choice* becomes something else, and the pieces of calls that go before it."""
         delta, over = choice.delta, choice.finish_reason is not None
         cut = choice.finish_reason == "length"
@@ -144,7 +146,7 @@ class RefinedReader:
             text, called = said.finder.feed(text, last=over)
             if text != (delta.content or ""):
                 change["content"] = text
-            pieces += self._found(called, said)
+            pieces += self._found(called, said, stem)
         if delta.tool_calls:
             self._native(choice, said, change)
         if over:
@@ -152,7 +154,7 @@ class RefinedReader:
         self._watch(choice, text, said, change)
         return change, pieces
 
-    def _found(self, called: list[Called], said: _Said) -> list[dict[str, Any]]:
+    def _found(self, called: list[Called], said: _Said, stem: Callable[[], str]) -> list[dict[str, Any]]:
         """Pieces of the calls that the text had."""
         made = []
         for call in called:
@@ -161,7 +163,7 @@ class RefinedReader:
             if self._asked.single and said.calls:
                 self._mend(SINGLE)
                 continue
-            made.append({"index": said.calls, **call_of(said.calls, said.stem, call)})
+            made.append({"index": said.calls, **call_of(said.calls, stem(), call)})
             said.calls += 1
             self._mend(WRITTEN)
         return made
