@@ -93,6 +93,7 @@ class Requests(_Part, frozen=True):
     substitute: bool = False  # the nearest model serves where the one asked for is gone, unless the caller objects
     resume: bool = False  # another source continues a streamed answer that broke, unless the caller objects
     hedge: Hedge = "plentiful"  # who is asked, too, when a source says nothing for too long
+    chores: tuple[str, ...] = ()  # words by which the small extra requests of chat programs are known
 
 
 class ResponsesSettings(_Part, frozen=True):

@@ -78,6 +78,7 @@ class Call(Struct, frozen=True, kw_only=True):
     client: str = ""  # the name under which it waits: those who share it share a place in the queue
     priority: int = 0  # a higher one goes first
     session: str = ""  # the conversation that it continues
+    chore: bool = False  # a program's own small request, such as for a title: nothing scarce is spent on it
     in_turn: bool = (
         False  # it hands on what a tool said, or a signature that only one model reads: the turn is not over
     )
@@ -157,6 +158,14 @@ class Deployment(Struct, frozen=True, kw_only=True, eq=False, dict=True):
     def name(self) -> str:
         """``provider/model`` with the provider's own spelling of the model: unique, and what a caller pins."""
         return f"{self.provider.name}/{self.target.model}"
+
+    @cached_property
+    def a_day(self) -> float:
+        """Requests that it takes a day, by its tightest bucket of that kind; infinity: there is none."""
+        return min(
+            (bucket.limit for bucket in self.buckets if bucket.unit == "requests" and bucket.window_name == "day"),
+            default=math.inf,
+        )
 
     @cached_property
     def most_tokens(self) -> float:

@@ -27,7 +27,8 @@ class Options(Struct, frozen=True, kw_only=True):
     which it waits, *deadline* until when. A higher *priority* goes first of those that wait. *substitute*: another model
     may serve where the one asked for is gone. *resume*: another deployment may continue a stream that broke. *traced*: the
     answer says in a header what was passed over. *session* is what the caller calls the conversation; *output_tokens* are
-    reserved for an answer that the caller does not bound. *address* is what the path says where a route leaves it open,
+    reserved for an answer that the caller does not bound. *chores* are words by which a program's own small requests are
+    known. *address* is what the path says where a route leaves it open,
     *query* what follows it.
     """
 
@@ -42,6 +43,7 @@ class Options(Struct, frozen=True, kw_only=True):
     traced: bool
     session: str
     output_tokens: int
+    chores: tuple[str, ...] = ()
     address: str = ""
     query: str = ""
 
@@ -95,6 +97,7 @@ def options_of(
         traced=truths[_TRACE],
         session=session,
         output_tokens=defaults.output_tokens,
+        chores=defaults.chores,
     )
 
 

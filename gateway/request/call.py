@@ -97,6 +97,18 @@ def capabilities_of(view: ChatRequest) -> frozenset[str]:
     return frozenset(needed - {""})
 
 
+_LOOKED_AT = 400
+"""Characters of a message in which a chore says what it is."""
+
+
+def is_chore(view: ChatRequest, chores: Sequence[str]) -> bool:
+    """Whether *view* is a program's own small request, which has one of *chores* at the beginning of its first or last message."""
+    if not chores or view.tools:
+        return False
+    texts = [message.text()[:_LOOKED_AT].lower() for message in (view.messages[0], view.messages[-1])]
+    return any(chore.lower() in text for chore in chores for text in texts)
+
+
 def parameters_of(view: ChatRequest, fields: Fields) -> frozenset[str]:
     """The fields of which it matters who takes them. A choice of tools is one only where it is forced."""
     found = _OPTIONAL & fields.keys()

@@ -80,10 +80,10 @@ class View(Struct, frozen=True):
 
     def bid(self, call: Call, wants: Wants, now: float) -> Bid:
         """What *call* brings to the ranking."""
-        prefer = wants.prefer or self.catalog.prefers(wants.models[0])
+        prefer = "speed" if call.chore else wants.prefer or self.catalog.prefers(wants.models[0])
         warm = self.affinity.warm(call.session, now) if call.prompt_tokens >= LONG or call.in_turn else ""
         last_ways = self.talents.last_ways(self.catalog.deployments(), self.prices(now), now)
-        return Bid(prefer, call.tokens, warm, wants.capabilities, last_ways)
+        return Bid(prefer, call.tokens, warm, wants.capabilities, last_ways, call.chore)
 
 
 class Attempt(Struct, frozen=True):

@@ -29,6 +29,10 @@ _WARM = 0.2
 _LAST_WAY = 0.4
 """What the last ways to a talent are worth to requests that need it: more than quota that will be lost, less than quality."""
 
+_SCARCE = 0.5
+_FEW = 100.0
+"""What a deployment of hardly any requests a day is worth less to a chore, and of how many it is worth less by half of that."""
+
 _EXPECTED = math.log1p(1.5)  # as if 1.5 seconds had been measured, where nothing was
 _SPEED_WEIGHT = {"balance": 0.1, "quality": 0.02, "speed": 0.5}
 
@@ -37,7 +41,7 @@ class Bid(Struct, frozen=True):
     """
     What a call brings to the ranking: what it prefers, its size in tokens, and the name of the deployment that has the
     beginning of its conversation in a cache (*warm*), if any; the capabilities that it *needs*, and which buckets are the
-    last ways to others.
+    last ways to others. A *chore* is no use of what is scarce.
     """
 
     prefer: Preference = "balance"
@@ -45,6 +49,7 @@ class Bid(Struct, frozen=True):
     warm: str = ""
     needs: frozenset[str] = frozenset()
     last_ways: LastWays = {}
+    chore: bool = False
 
 
 class Appraisal(Struct, frozen=True):
@@ -69,6 +74,8 @@ def score(candidate: Candidate, price: float, seconds: float | None, bid: Bid) -
     value = candidate.fitness - _SPEED_WEIGHT[bid.prefer] * slow - price
     if bid.last_ways and unneeded(candidate.deployment, bid.needs, bid.last_ways):
         value -= _LAST_WAY
+    if bid.chore:
+        value -= _SCARCE / (1 + candidate.deployment.a_day / _FEW)
     return value + _WARM if candidate.deployment.name == bid.warm else value
 
 
