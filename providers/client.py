@@ -19,6 +19,7 @@ from msgspec import Struct
 from providers import dialects
 from providers import failures as f
 from providers.chat import Step, Whole
+from providers.costs import as_observed, observed_in
 from providers.dialect import (
     Account,
     AnyRequest,
@@ -75,6 +76,12 @@ class Reply(Struct):
     close: Callable[[], None]
     served_by: str | None = None  # whom the provider passed it on to
     mended: Sequence[str] = ()  # what was done to make it what was asked for; of a stream, so far
+    reader: RefinedReader | None = None  # of a stream
+
+    @property
+    def cost(self) -> tuple[Observation, ...]:
+        """What a stream has said so far that it cost; what a whole answer says is in *observed*."""
+        return () if self.reader is None else as_observed(self.reader.cost)
 
 
 class Provider:
@@ -177,18 +184,21 @@ class Provider:
         kept = False
         try:
             with _reading:
-                observed = self.dialect.observe(self.account, incoming.headers)
+                observed = self.dialect.observe(self.account, incoming.headers) + observed_in(headers=incoming.headers)
             if incoming.status != 200:
                 raise await self._refusal(incoming, request)
             served_by = incoming.headers.get("x-inference-provider")
             if isinstance(request, Request) and request.streams and not _is_json(incoming, self.dialect):
-                mended: list[str] = []
-                steps = self._steps(incoming, target, request, mended)
+                with _reading:
+                    reader = RefinedReader(self.dialect.reader(target, request), target, request)
+                steps = self._steps(incoming, reader, request)
                 head = await self._head(steps)
                 kept = True
-                return Reply(observed, None, head, steps, incoming.close, served_by, mended)
-            whole, done = await self._whole(incoming, target, request)
-            return Reply(observed, whole, [], None, incoming.close, served_by, done)
+                return Reply(observed, None, head, steps, incoming.close, served_by, reader.mended, reader)
+            body = await self._in_time(incoming, request)
+            observed += observed_in(body)
+            whole, mended = self._whole(body, target, request)
+            return Reply(observed, whole, [], None, incoming.close, served_by, mended)
         except f.ProviderFailure as failure:
             failure.observed += observed
             raise
@@ -208,20 +218,21 @@ class Provider:
             failure = unreadable(exc)
             failure.status = response.status
         failure.reached = "refused"
+        failure.observed += observed_in(response.body)
         return failure
 
     # ── answers in one piece ──
 
-    async def _whole(
-        self, incoming: Incoming, target: Target, request: AnyRequest
-    ) -> tuple[Whole | Embeddings, Sequence[str]]:
-        """The answer, and what was mended of it."""
+    async def _in_time(self, incoming: Incoming, request: AnyRequest) -> bytes:
         seconds = self.spec.timeouts.whole(request.output_tokens)
         try:
             async with asyncio.timeout(seconds):
-                body = await _body(incoming)
+                return await _body(incoming)
         except TimeoutError as exc:
             raise f.Unreachable(f"no whole answer within {seconds:g} s") from exc
+
+    def _whole(self, body: bytes, target: Target, request: AnyRequest) -> tuple[Whole | Embeddings, Sequence[str]]:
+        """The answer, and what was mended of it."""
         with _reading:
             if isinstance(request, EmbedRequest):
                 return self.dialect.read_embed(target, request, body), ()
@@ -269,16 +280,16 @@ class Provider:
                     if len(head) > _HEAD_STEPS:
                         raise f.NoAnswer
         except f.Interrupted as exc:
-            raise f.Unreachable(exc.message) from exc
+            nothing = f.Unreachable(exc.message)
+            nothing.observed = exc.observed
+            raise nothing from exc
         except TimeoutError as exc:
             raise f.Unreachable(f"no first token within {self.spec.timeouts.head:g} s") from exc
         return head
 
-    async def _steps(
-        self, incoming: Incoming, target: Target, request: Request, mended: list[str]
-    ) -> AsyncIterator[list[Step]]:
+    async def _steps(self, incoming: Incoming, reader: RefinedReader, request: Request) -> AsyncIterator[list[Step]]:
         """
-        The steps of a stream. *mended* comes to tell what was done to make them what was asked for.
+        The steps of a stream.
 
         Raises Interrupted if it ends before the answer said that it was finished, NoAnswer if nothing was said by then,
         unless its caller's bound explains it.
@@ -286,8 +297,6 @@ class Provider:
         framing = ServerSentEvents() if self.dialect.framing == "sse" else Lines()
         said = cut = False
         try:
-            with _reading:
-                reader = RefinedReader(self.dialect.reader(target, request), target, request, mended)
             async for steps in arriving(incoming, framing, reader, self.spec.timeouts):
                 if not said:
                     said = any(step.chunk.says() for step in steps)
@@ -296,6 +305,7 @@ class Provider:
             if not (said or (cut and request.bounded_by_caller)):
                 raise f.NoAnswer().by_our_bound(cut and request.bounded_by_us)
         except f.ProviderFailure as failure:
+            failure.observed += as_observed(reader.cost)
             self._censor(failure, request.prompts)
             raise
 

@@ -20,6 +20,7 @@ _TOO_LONG = re.compile(
     r"|current length is \d+ while limit is \d"  # Cerebras
     r"|input (?:tokens? |length |is )[^.]{0,30}(?:too long|exceed)"  # Cohere, text-generation-inference
     r"|too many (?:input )?tokens|reduce the length of the (?:messages|input|prompt)"
+    r"|max_(?:completion_|new_|output_)?tokens\b[^.]{0,60}(?:got|received|was|is|:)\s*-\d"  # NIM: what its context leaves
     r"|`?inputs`? tokens \+ `?max_new_tokens`?",
     re.IGNORECASE,
 )

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 
 from gateway.words import Deployment, FreeProof
 from providers.chat import Usage
+from providers.costs import COST
 from providers.dialect import Listed
 from providers.observations import Observation
 from providers.spec import Free, ProviderSpec
@@ -65,6 +66,10 @@ def disproof(deployment: Deployment, usage: Usage | None, said: Iterable[Observa
         return None
     if usage is not None and usage.cost:
         return f"{deployment.name} cost {usage.cost:g} dollars although it was proved to be free"
+    said = [*said]
+    for observed in said:
+        if observed.unit == COST and observed.limit:
+            return f"{deployment.name} cost {observed.limit:g} dollars although it was proved to be free"
     if not deployment.provider.spec.free.higher_limits_cost:
         return None
     for observed in said:

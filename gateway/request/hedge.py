@@ -142,7 +142,7 @@ def _drop(task: asyncio.Future[Answer | None], begun: Answer | None, engine: Eng
             answer.reply.close()
             whole = answer.reply.whole
             usage = None if whole is None else whole.usage
-            outcome.settle(answer.slot, usage, answer.reply.observed, engine)
+            outcome.settle(answer.slot, usage, answer.reply.observed + answer.reply.cost, engine)
 
     if task.done():
         end(task)

@@ -81,7 +81,7 @@ async def arrivals(answer: Answer, engine: Engine) -> AsyncGenerator[list[Step],
         raise interrupted from failure
     finally:
         answer.reply.close()
-        _settle(answer, usage, (), engine)
+        _settle(answer, usage, answer.reply.cost, engine)
 
 
 def _settle(answer: Answer, usage: Usage | None, said: tuple[Observation, ...], engine: Engine) -> None:
