@@ -337,7 +337,10 @@ def _located(spec: ProviderSpec, environ: Mapping[str, str]) -> ProviderSpec:
             raise BadSettings(f"{spec.base_url_env}: {exc}") from exc
     elif override and not re.match(r"https?://[^/]+", url):
         raise BadSettings(f"{spec.base_url_env}: expected an address like {spec.base_url}, got {override!r}")
-    return _as_far_as_local(msgspec.structs.replace(spec, base_url=url.rstrip("/")))
+    hub = environ.get(spec.hub_env, "").strip() if spec.hub_env else ""
+    if not hub and not override:  # beside another address than the provider's own it is not known where its hub is
+        hub = spec.hub
+    return _as_far_as_local(msgspec.structs.replace(spec, base_url=url.rstrip("/"), hub=hub.rstrip("/")))
 
 
 def _as_far_as_local(spec: ProviderSpec) -> ProviderSpec:

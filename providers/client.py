@@ -130,7 +130,11 @@ class Provider:
             with _reading:
                 question = next(discovery)
             while True:
-                answer = await self._ask(question)
+                try:
+                    answer = await self._ask(question)
+                except f.ProviderFailure as failure:  # what is only of use, a list can do without
+                    question = discovery.throw(failure)
+                    continue
                 with _reading:
                     question = discovery.send(answer)
         except StopIteration as stop:

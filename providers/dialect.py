@@ -125,6 +125,8 @@ class Listing(Struct, frozen=True):
     observed: tuple[Observation, ...] = ()
     remarks: tuple[str, ...] = ()  # for people: what `freeway check` should say
     skipped: int = 0
+    spent: float | None = None  # dollars that the key has spent so far, ever
+    pays: str = ""  # why the account can be made to pay; empty: as far as is known, it cannot
 
 
 Discovery = Generator[HttpRequest, HttpResponse, Listing]

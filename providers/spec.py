@@ -63,6 +63,7 @@ class Free(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     source: str = ""
     terms: str = ""
     higher_limits_cost: bool = False
+    may_pay: bool = False  # the account is used although it can be made to pay
 
 
 class DataPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -185,6 +186,8 @@ class ProviderSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     key_env: str | None = None  # None: needs no key
     key_env_also: tuple[str, ...] = ()  # names that other programs have for the same key; the first that is set counts
     base_url_env: str | None = None
+    hub: str = ""  # where the account itself is looked up, if that is another address
+    hub_env: str | None = None
     base_url_needs: dict[str, str] = {}  # what stands in braces in base_url, and the variable that holds it
     keyless: bool = False
     get_a_key: str = ""

@@ -20,8 +20,9 @@ from gateway.catalog import changes
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.database import Database, bundled
 from gateway.catalog.facts import deployment_of
+from gateway.catalog.quarantine import quarantine
 from gateway.clock import Clock
-from gateway.events import Discovered, Event
+from gateway.events import Discovered, Event, Withdrawn
 from gateway.quota.buckets import Bucket
 from gateway.quota.configured import buckets_of
 from gateway.quota.ledger import Ledger
@@ -43,15 +44,22 @@ WAKE_PAUSE = 5.0
 """Seconds after the end of a look for which the provider is not asked again, whatever wakes the loop."""
 
 
+_NOTHING_SPENT = 1e-9
+"""Dollars: what is less is how numbers are rounded."""
+
+
 class KeptList(Struct):
     """
     A provider's last good list, as it is remembered. *at* is in unix seconds. *limits* are what it said of the account,
-    by ``unit/window``.
+    by ``unit/window``, and *spent* the dollars that its *key*, by its fingerprint, had spent
+    by then.
     """
 
     at: float
     models: tuple[Listed, ...]
     limits: dict[str, float] = {}
+    spent: float | None = None
+    key: str = ""
 
 
 class Discovery:
@@ -140,7 +148,7 @@ class Discovery:
             raise
         limits = {f"{said.unit}/{said.window}": said.limit for said in listing.observed if said.limit is not None}
         known, before = self._kept.get(name), self._by_name(name)
-        kept = KeptList(now, listing.models, limits)
+        kept = KeptList(now, listing.models, limits, listing.spent, self._settings.accounts()[name])
         self._state.set(_LISTS, name, kept)
         await self._state.flush()  # a process that is killed once it has answered by this list has not learned in vain
         self._take_in(name, kept)
@@ -153,9 +161,30 @@ class Discovery:
             ):
                 self._tell(change)
         self._ledger.observe(_of_account(provider), listing.observed, now)
+        self._see_money(provider, listing, known, now)
         self._catalog.learned.sweep(now)
         self._tell(Discovered(name, len(self._catalog.served_by(name)), None))
         return listing
+
+    def _see_money(self, provider: Provider, listing: Listing, known: KeptList | None, now: float) -> None:
+        """
+        Whether the account has been spending, or can be made to pay: then it is left alone. What is spent is seen here, too,
+        where no answer told of it, because its caller had left.
+        """
+        name, learned = provider.name, self._catalog.learned
+        out = name in learned.out(now)
+        if listing.pays and not provider.spec.free.may_pay:
+            until = now + self._settings.catalog.proof
+            learned.withdraw(name, until, listing.pays)
+            if not out:
+                self._tell(Withdrawn(name, listing.pays, until, alarm=True))
+        before = known.spent if known is not None and known.key == self._settings.accounts()[name] else None
+        if not out and before is not None and listing.spent is not None and listing.spent > before + _NOTHING_SPENT:
+            sign = (
+                f"the key of {name} has spent {listing.spent - before:g} dollars since it was last looked at. If something else "
+                f"spends with it, give this gateway a key of its own"
+            )
+            quarantine(name, sign, self._catalog, self._ledger, now, self._tell)
 
     def _missed(self, name: str, problem: str) -> None:
         self.looked[name] = problem

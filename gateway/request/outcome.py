@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from gateway.catalog.fitness import NO_TRAIN
 from gateway.catalog.proof import disproof
+from gateway.catalog.quarantine import quarantine
 from gateway.events import Changed, Counted, Withdrawn
 from gateway.quota.buckets import Bucket, shortest
 from gateway.quota.ledger import Unserved
@@ -68,9 +69,6 @@ CONSEQUENCES: dict[type[f.ProviderFailure], Consequence] = {
 }
 
 _SHOWN = 120  # characters of a refusal that a bucket keeps
-
-QUARANTINE = 7 * 86_400.0
-"""Seconds that an account is out after it has cost money, unless a person lets it back in."""
 
 
 def report(failure: f.ProviderFailure, slot: Slot, took: float, engine: Engine) -> Attempt:
@@ -228,13 +226,7 @@ def check(deployment: Deployment, usage: Usage | None, said: Iterable[Observatio
     sign = disproof(deployment, usage, said)
     if sign is None:
         return
-    account, now = deployment.provider.name, engine.clock.now()
-    engine.view.catalog.learned.withdraw(account, now + QUARANTINE, sign)
-    for bucket in engine.view.catalog.buckets():
-        if bucket.account == account:
-            engine.ledger.close(bucket, QUARANTINE, sign)
-    engine.tell(Withdrawn(account, sign, now + QUARANTINE, alarm=True))
-    engine.tell(Changed("charged", account, sign, now))
+    quarantine(deployment.provider.name, sign, engine.view.catalog, engine.ledger, engine.clock.now(), engine.tell)
 
 
 def _close(failure: f.RateLimited, slot: Slot, engine: Engine, now: float) -> None:

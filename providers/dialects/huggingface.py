@@ -9,11 +9,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from providers.dialect import Listed, Operation
+import msgspec
+
+from providers import failures as f
+from providers.dialect import Account, Discovery, HttpRequest, Listed, Operation
 from providers.dialects.openai import OpenAI
+from providers.lenient import decodable
 from providers.listing import is_model_id, object_of, strings_of, tokens_of
 from providers.observations import number_of
 
+_PAYS = (
+    "this account can pay: a card or a balance stands behind its credit (canPay). Take it away, or set may_pay = true under "
+    "[provider.huggingface.free]"
+)
+_UNKNOWN = "whether the account can pay beyond its credit could not be found out"
 _MILLION = 1e6
 _PROMPT_SHARE = 3
 """Prompt tokens for each token of an answer, to compare prices by: chats are mostly prompt."""
@@ -24,6 +33,25 @@ class HuggingFace(OpenAI):
         {"chat"}
     )  # its router serves embeddings elsewhere, in a shape of its own
     accepts = frozenset({"repetition_penalty", "top_k"})
+
+    def discover(self, account: Account) -> Discovery:
+        """
+        The models, and whether the account can be made to pay beyond its credit. Where that cannot be found out, nothing
+        more is spent than the credit, as before.
+        """
+        listing = yield from super().discover(account)
+        if not (account.key and account.spec.hub):
+            return listing
+        try:
+            response = yield HttpRequest("GET", f"{account.spec.hub}/api/whoami-v2", self.headers(account))
+            told = object_of(msgspec.json.decode(decodable(response.body))) if response.status == 200 else {}
+        except (f.ProviderFailure, msgspec.DecodeError, RecursionError):
+            told = {}
+        if told.get("canPay") is True:
+            return msgspec.structs.replace(listing, pays=_PAYS)
+        if "canPay" not in told:
+            return msgspec.structs.replace(listing, remarks=(*listing.remarks, _UNKNOWN))
+        return listing
 
     def list_model(self, entry: dict[str, Any]) -> Listed | None:
         if not is_model_id(entry["id"]):

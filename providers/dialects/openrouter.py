@@ -23,6 +23,7 @@ from providers import failures as f
 from providers.chat import Message, raw
 from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Listed, Listing, Operation, Request, Target
 from providers.dialects.openai import OpenAI
+from providers.lenient import dollars_of
 from providers.listing import strings_of, tokens_of
 from providers.observations import Observation, number_of, wait_of
 from providers.tool_names import ToolNames
@@ -132,7 +133,7 @@ class OpenRouter(OpenAI):
         if response.status != 200:
             return Listing(models, remarks=(f"GET /key: HTTP {response.status}",), skipped=skipped)
         state = _object(_object(response.body).get("data"))
-        return Listing(models, tuple(_daily(state)), tuple(_remarks(state)), skipped)
+        return Listing(models, tuple(_daily(state)), tuple(_remarks(state)), skipped, _spent(state))
 
     def _next_page(self, account: Account, call: HttpRequest, response: HttpResponse) -> HttpRequest | None:
         """The call for the page after this one: only at the same host, for it carries the key."""
@@ -216,6 +217,12 @@ def _daily(state: dict[str, Any]) -> Iterator[Observation]:
         return
     if limit is not None and math.isfinite(left):
         yield Observation("requests", "day", limit, max(0.0, left), by="GET /key")
+
+
+def _spent(state: dict[str, Any]) -> float | None:
+    """Dollars that the key has spent so far, those of keys of one's own at other providers included."""
+    told = [dollars_of(state.get(name)) for name in ("usage", "byok_usage")]
+    return None if told[0] is None else sum(amount or 0.0 for amount in told)
 
 
 def _remarks(state: dict[str, Any]) -> Iterator[str]:

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from providers.costs import told_in
-from tests.laws.sources import Said, Scene, Source, completion, error, events
+from providers.dialect import HttpRequest
+from providers.failures import Unreachable
+from providers.spec import Timeouts
+from tests.clock import FakeClock
+from tests.laws.sources import Incoming, Said, Scene, Source, _World, completion, error, events
+from tests.simulation.inside import Inside
 
 ORDER = {"provider": {"order": ["a", "b"]}}
 
@@ -95,3 +100,87 @@ async def test_what_is_no_cost_is_none(tmp_path, said):
 def test_a_body_that_cannot_be_read_tells_of_no_cost():
     assert told_in(b'{"cost": ' + b"[" * 20_000) == 0
     assert told_in(b"cost \xff") == 0
+
+
+# ── what the account itself says ──
+
+
+class Answers:
+    """A wire that answers GETs from *found*, by the end of the address."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        self.found, self.asked = found, list[str]()
+
+    async def send(self, request: HttpRequest, timeouts: Timeouts) -> Incoming:
+        self.asked.append(request.url)
+        body = next((body for end, body in self.found.items() if request.url.endswith(end)), None)
+        if body is None:
+            raise Unreachable("nobody is there")
+        return Incoming(Said(200, body))
+
+    async def aclose(self) -> None: ...
+
+
+def inside(tmp_path, found: dict[str, Any], **environ: str) -> tuple[Inside, Answers]:
+    world: Any = _World([Source(name="openrouter"), Source(name="huggingface")])
+    more: dict[str, Any] = dict(environ)
+    wire = Answers(found)
+    return Inside(world, FakeClock(), tmp_path, wire=wire, **more), wire
+
+
+PRICED = {"id": "x/y:free", "context_length": 8000, "pricing": {"prompt": "0", "completion": "0"},
+          "architecture": {"output_modalities": ["text"]}}  # fmt: skip
+
+
+async def test_a_key_that_has_spent_more_than_when_it_was_last_looked_at_is_out(tmp_path):
+    """Also where no answer told of it: a caller who leaves early leaves before the usage comes."""
+    key = {"data": {"usage": 0.5, "byok_usage": 0}}
+    gateway, _ = inside(tmp_path, {"/models": {"data": [PRICED]}, "/key": key}, OPENROUTER_API_KEY="sk-or-1")
+
+    for _ in range(2):
+        await gateway.look("openrouter")
+        assert gateway.engine.view.catalog.learned.out(gateway.clock()) == {}
+    key["data"]["byok_usage"] = 0.01
+    await gateway.look("openrouter")
+
+    (out,) = gateway.engine.view.catalog.learned.out(gateway.clock()).values()
+    assert "has spent 0.01 dollars" in out.because
+    assert ("charged", "openrouter") in {(change.kind, change.name) for change in gateway.changed}
+
+
+MODEL = {
+    "id": "openai/gpt-oss-20b", "architecture": {"output_modalities": ["text"]},
+    "providers": [{"provider": "novita", "status": "live", "pricing": {"input": 0.05, "output": 0.2}}],
+}  # fmt: skip
+HUB = {"HF_TOKEN": "hf_1", "HF_ENDPOINT": "http://hub.example"}
+
+
+@pytest.mark.parametrize(
+    ("whoami", "own", "is_out"),
+    [
+        ({"canPay": True}, "", True),
+        ({"canPay": False}, "", False),
+        ({"name": "x"}, "", False),
+        (None, "", False),
+        ({"canPay": True}, "[provider.huggingface.free]\nkind = 'credit'\nmay_pay = true\n", False),
+    ],
+    ids=["can pay", "cannot", "does not say", "is not there", "may pay"],
+)
+async def test_an_account_that_can_be_made_to_pay_is_out_unless_its_owner_says_otherwise(tmp_path, whoami, own, is_out):
+    found = {"/v1/models": {"data": [MODEL]}, **({} if whoami is None else {"/api/whoami-v2": whoami})}
+    (tmp_path / "own.toml").write_text(own)
+    gateway, wire = inside(tmp_path, found, FREEWAY_CONFIG=str(tmp_path / "own.toml"), **HUB)
+
+    await gateway.look("huggingface")
+
+    assert "http://hub.example/api/whoami-v2" in wire.asked
+    assert ("huggingface" in gateway.engine.view.catalog.learned.out(gateway.clock())) is is_out
+
+
+async def test_beside_another_address_than_its_own_no_hub_is_asked(tmp_path):
+    environ = {"HF_TOKEN": "hf_1", "HF_BASE_URL": "http://router.example/v1"}
+    gateway, wire = inside(tmp_path, {"/v1/models": {"data": [MODEL]}}, **environ)
+
+    await gateway.look("huggingface")
+
+    assert wire.asked == ["http://router.example/v1/models"]
