@@ -11,6 +11,7 @@
 # make harvest-traces  the same in our own simulators: how much of the free capacity is used in two days
 # make outage  the attacks on gateways that share a Redis, in a table: what was taken over quota, beside its bound
 # make chart-check  the chart's manifests by checkov's rules, which has an environment of its own
+# make sbom   what the gateway is made of, as sbom.json (CycloneDX)   make audit  known vulnerabilities of that
 # make image  the container image, freeway:VERSION       make release VERSION=1.2.3  one version wherever it is named
 # Each makes its own environment in .venv first.
 
@@ -20,12 +21,13 @@ RUN := .venv/.run-installed
 DEV := .venv/.dev-installed
 BENCH := .venv/.bench-installed
 CHECKOV := .venvs/checkov/.installed
+AUDIT := .venvs/audit/.installed
 # Bytecode is kept, also where that is switched off: compiling the tests anew takes longer than many of them. Files go to
 # processes in the order of their names, quick unit tests last: in xdist's own order those with few and long tests are.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers fuzz soak harvest \
-	harvest-traces outage chart-check lock image release clean
+	harvest-traces outage chart-check sbom audit lock image release clean
 
 run: $(RUN)
 	@$(BIN)/freeway serve
@@ -80,6 +82,13 @@ chart-check: $(DEV) $(CHECKOV)
 	@rm -rf .venvs/manifests && $(BIN)/python -m tests.chart .venvs/manifests
 	@.venvs/checkov/bin/checkov --config-file charts/checkov.yaml --directory .venvs/manifests
 
+sbom: $(AUDIT)
+	@.venvs/audit/bin/cyclonedx-py requirements requirements/image.txt --pyproject pyproject.toml --output-reproducible \
+		--output-format JSON --output-file sbom.json
+
+audit: $(AUDIT)
+	@.venvs/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r requirements/run.txt
+
 # The lock files name versions and hashes, and no package host.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header --no-annotate
@@ -91,6 +100,7 @@ lock: $(DEV)
 	$(LOCK) pyproject.toml -c requirements/run.txt -o requirements/image.txt
 	$(LOCK) --group image -c requirements/run.txt -o requirements/image-build.txt
 	$(LOCK) tools/checkov.in -o requirements/checkov.txt
+	$(LOCK) tools/audit.in -c requirements/image-build.txt -o requirements/audit.txt
 
 NUMBER = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' gateway/__init__.py)
 image:
@@ -114,6 +124,12 @@ $(DEV): requirements/dev.txt pyproject.toml
 $(BENCH): requirements/bench.txt pyproject.toml
 	@sh tools/environment.sh requirements/bench.txt
 	@touch $@ $(DEV) $(RUN)
+
+$(AUDIT): requirements/audit.txt | $(DEV)
+	@echo "Installing what $< names …"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venvs/audit
+	@$(BIN)/uv pip install --quiet --python .venvs/audit/bin/python --require-hashes -r $<
+	@touch $@
 
 $(CHECKOV): requirements/checkov.txt | $(DEV)
 	@echo "Installing what $< names …"

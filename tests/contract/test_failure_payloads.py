@@ -460,6 +460,9 @@ SAID: list[tuple[str, type[f.ProviderFailure]]] = [
     ("prompt is too long: 210000 tokens > 200000 maximum", f.ContextTooLong),
     ("too many tokens: total number of tokens in the prompt cannot exceed 4081", f.ContextTooLong),
     ("`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4000 `inputs` tokens", f.ContextTooLong),
+    # NIM subtracts the prompt from its context, and tells what is left
+    ("max_tokens must be at least 1, got -1841.", f.ContextTooLong),
+    ("max_completion_tokens must be at least 1, got -77.", f.ContextTooLong),
     # musistudio/claude-code-router#901, anomalyco/models.dev#216
     ("Model id : Qwen/Qwen3-32B , has no provider supported", f.ModelGone),
     ("Invalid model: mistral-tiny-2312", f.ModelGone),
@@ -473,6 +476,7 @@ SAID: list[tuple[str, type[f.ProviderFailure]]] = [
     ("Invalid API key provided", f.CredentialRejected),
     # about the request, whatever words of the above are in it
     ("At most 1 image may be provided in one request.", f.RefusedHere),
+    ("max_tokens must be between -1 and 8192, got 9000", f.RefusedHere),
     ("max_tokens must be less than or equal to 8192, the maximum value for this model", f.RefusedHere),
     ("Invalid schema for function 'look': unknown keyword 'model'", f.RefusedHere),
     ("Tool names must be unique.", f.RefusedHere),
