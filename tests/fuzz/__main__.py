@@ -1,5 +1,6 @@
 """
-``python -m tests.fuzz --count 20000``: that many bent requests and as many bent answers; what is wrong is listed by kind.
+``python -m tests.fuzz --count 20000``: that many bent requests, as many bent answers, and as many requests at every
+door of the whole gateway; what is wrong is listed by kind.
 
 ``--only answers`` needs nothing of the gateway, and so runs over the providers of an older version, too.
 """
@@ -44,18 +45,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--count", type=int, default=20_000, help="cases of each kind")
     parser.add_argument("--seed", type=int, default=0, help="number of the first case")
-    parser.add_argument("--only", choices=["answers", "requests"])
+    parser.add_argument("--only", choices=["answers", "requests", "doors"])
     parser.add_argument("--config", type=Path, default=ROOT / "config")
     parser.add_argument("--verbose", action="store_true", help="print a traceback of each kind")
     given = parser.parse_args()
     found: dict[str, tuple[int, int, str]] = {}
-    if given.only != "requests":
+    if given.only in (None, "answers"):
         found |= run("answers", Answers(given.config).try_one, given.count, given.seed)
-    if given.only != "answers":
+    if given.only in (None, "requests"):
         from providers.spec import load  # noqa: PLC0415 - see the module's docstring
         from tests.fuzz.requests import RequestsIn  # noqa: PLC0415
 
         found |= run("requests", RequestsIn(load(given.config / "providers")).try_one, given.count, given.seed)
+    if given.only in (None, "doors"):
+        from tests.fuzz.doors import Doors  # noqa: PLC0415
+
+        doors = Doors()
+        found |= run("doors", doors.try_one, given.count, given.seed)
+        doors.close()
     if given.verbose:
         for _, _, told in found.values():
             print(told)

@@ -76,6 +76,18 @@ class Answers:
         """Those of server-sent events, by provider."""
         return [one for one in self._streams if one[1].startswith(b"data:")]
 
+    def bent(self, provider: str, stream: bool, chance: Random) -> Bent:
+        """An answer of *provider*, mostly a good one."""
+        known = [data for name, data in (self._streams if stream else self._whole) if name == provider]
+        status, headers = 200, {"content-type": "text/event-stream" if stream else "application/json"}
+        data = chance.choice(known or [b"{}"])
+        if chance.random() < 0.4:
+            headers |= bend.headers(chance)
+            data = bend.document(data, chance) if not stream else bend.octets(data, chance)
+        if chance.random() < 0.1:
+            status = chance.choice((400, 401, 403, 404, 413, 429, 500, 502, 503))
+        return Bent(status, headers, bend.pieces(data, chance))
+
     def try_one(self, chance: Random) -> None:
         """One case; raises what comes out of it that should not."""
         kind = chance.choice((self._answer, self._stream, self._stream, self._list, self._refusal, self._framing))

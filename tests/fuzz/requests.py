@@ -30,7 +30,7 @@ _WORDS = (
     "user", "assistant", "system", "tool", "text", "image_url", "function", "auto", "required", "none", "hello", "file",
     "json_schema", "json_object", "data:image/png;base64,AAAA", "https://example.com/a.png", "{}", '{"a": 1}', "call_1",
 )  # fmt: skip
-_EXAMPLE: dict[str, Any] = {
+EXAMPLE: dict[str, Any] = {
     "model": "auto",
     "messages": [
         {"role": "system", "content": "Be brief."},
@@ -89,7 +89,7 @@ class RequestsIn:
     def __init__(self, specs: dict[str, ProviderSpec]) -> None:
         self._accounts = [Account(spec, spec.base_url, "sk-key") for spec in specs.values()]
         self._type = types.type_info(ChatRequest)
-        self._known = {name: _EXAMPLE[name] for name in ("model",)}
+        self._known = {name: EXAMPLE[name] for name in ("model",)}
 
     def try_one(self, chance: Random) -> None:
         """One case; raises what comes out of it that should not."""
@@ -116,7 +116,7 @@ class RequestsIn:
         if chance.random() < 0.4:
             made = {**self._known, **Made(chance).of(self._type)}
             return ChatCompletions, json.dumps(made, default=str).encode(errors="surrogatepass")
-        return ChatCompletions, bend.document(json.dumps(_EXAMPLE).encode(), chance)
+        return ChatCompletions, bend.document(json.dumps(EXAMPLE).encode(), chance)
 
     def _built(self, request: Request | EmbedRequest, account: Account) -> None:
         dialect = dialects.by_name(account.spec.dialect)

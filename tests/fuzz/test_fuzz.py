@@ -12,6 +12,7 @@ from providers.sse import ServerSentEvents
 from tests.fuzz import bend
 from tests.fuzz.__main__ import run
 from tests.fuzz.answers import Answers
+from tests.fuzz.doors import Doors
 from tests.fuzz.requests import RequestsIn
 
 COUNT = 500
@@ -24,6 +25,14 @@ def test_whatever_a_provider_answers_is_an_answer_or_a_failure_of_it():
 
 def test_whatever_a_caller_sends_is_a_call_or_an_error_below_500():
     assert run("requests", RequestsIn(load(shipped_config() / "providers")).try_one, COUNT, 0) == {}
+
+
+def test_whatever_comes_to_any_door_is_answered_without_an_error_of_the_gateways_own():
+    doors = Doors()
+    try:
+        assert run("doors", doors.try_one, COUNT, 0) == {}
+    finally:
+        doors.close()
 
 
 @pytest.mark.parametrize(("provider", "data"), ANSWERS.streams(), ids=lambda one: one if isinstance(one, str) else "")
