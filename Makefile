@@ -6,6 +6,7 @@
 #                                                              bench-leavers: what 10 000 who leave leave behind,
 #                                                              and how soon the calls made for them end)
 # make fuzz   20 000 bent requests and answers, or FUZZ_ARGS="--count N"
+# make fuzz-api  every path, asked what its published description allows and what not, or FUZZ_API_ARGS="--count N"
 # make soak   ten minutes under load: memory, descriptors and tasks stay flat, or SOAK_ARGS="--seconds N"
 # make harvest  what is made of a world of providers and callers, beside simple policies and the best that could have been
 # make harvest-traces  the same in our own simulators: how much of the free capacity is used in two days
@@ -26,8 +27,8 @@ AUDIT := .venvs/audit/.installed
 # processes in the order of their names, quick unit tests last: in xdist's own order those with few and long tests are.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers fuzz soak harvest \
-	harvest-traces outage chart-check sbom audit lock image release clean
+.PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers fuzz fuzz-api soak \
+	harvest harvest-traces outage chart-check sbom audit lock image release clean
 
 run: $(RUN)
 	@$(BIN)/freeway serve
@@ -65,6 +66,9 @@ bench-leavers: $(DEV)
 
 fuzz: $(DEV)
 	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
+
+fuzz-api: $(DEV)
+	@$(BIN)/python -m tests.surfaces.api_fuzz $(FUZZ_API_ARGS)
 
 soak: $(DEV)
 	@$(BIN)/python -m tests.bench.soak $(SOAK_ARGS)

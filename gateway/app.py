@@ -24,6 +24,7 @@ from gateway.api import (
     ollama_models,
     openai_chat,
     openai_models,
+    openapi,
     responses_archive,
 )
 from gateway.api import metrics as metrics_page
@@ -291,6 +292,7 @@ def _routes(host: Host, archive: Archive) -> list[ControllerRouterHandler]:
         explain.router(openai_chat.parse, host.server.max_body),
         health.router(),
         metrics_page.router(),
+        openapi.router(),
     ]
 
 

@@ -102,8 +102,8 @@ class StreamOptions(Struct):
     include_usage: bool | None = None
 
 
-Tokens = Annotated[int, Meta(ge=1, le=100_000_000)]
-"""No model has more; what is larger is a slip of the keyboard, and arithmetic need not bear it."""
+Tokens = Annotated[int, Meta(ge=-(2**63), le=100_000_000)]
+"""No model has more; what is larger is a slip of the keyboard, and arithmetic need not bear it. 0 and less: no bound."""
 
 Answers = Annotated[int, Meta(ge=1, le=128)]
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]

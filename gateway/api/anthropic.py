@@ -56,7 +56,7 @@ class _Block(Struct):
     title: str | None = None
     id: str = ""
     name: str = ""
-    input: Raw = Raw(b"{}")
+    input: Raw = msgspec.field(default_factory=lambda: Raw(b"{}"))
     extra_content: Any = None
     tool_use_id: str = ""
     content: Any = None
@@ -103,7 +103,7 @@ class _Metadata(Struct):
     user_id: str | None = None
 
 
-class _Request(Struct):
+class Asked(Struct):
     """The fields that are spelled otherwise than OpenAI's."""
 
     messages: list[_Message]
@@ -119,13 +119,13 @@ class _Request(Struct):
     output_format: _Format | None = None
 
 
-_decode = msgspec.json.Decoder(_Request).decode
+_decode = msgspec.json.Decoder(Asked).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _NULL = Raw(b"null")
 _SAME = ("model", "models", "provider", "stream", "temperature", "top_p")
 
 
-def _asked(body: bytes) -> tuple[_Request, dict[str, Any]]:
+def _asked(body: bytes) -> tuple[Asked, dict[str, Any]]:
     """*body*, understood, and as a neutral request. Raises BadRequest, naming the field."""
     request, fields = decoded(_decode, body), decoded(_decode_fields, body)
     asked: dict[str, Any] = {name: fields[name] for name in _SAME if bytes(fields.get(name, _NULL)) != b"null"}
@@ -255,7 +255,7 @@ def _tools(tools: Iterable[_Tool], choice: _Choice | None) -> dict[str, Any]:
     return asked
 
 
-def _effort(request: _Request) -> dict[str, Any]:
+def _effort(request: Asked) -> dict[str, Any]:
     """How much to think: as *output_config* says it, else by the budget. Where neither does, the model's default holds."""
     thinking, effort = request.thinking, request.output_config.effort if request.output_config else None
     if thinking is not None and thinking.type == "disabled":
@@ -265,7 +265,7 @@ def _effort(request: _Request) -> dict[str, Any]:
     return {} if effort is None else {"reasoning_effort": effort}
 
 
-def _schema(request: _Request) -> dict[str, Any]:
+def _schema(request: Asked) -> dict[str, Any]:
     wanted = (request.output_config.format if request.output_config else None) or request.output_format
     if wanted is None or wanted.type != "json_schema":
         return {}

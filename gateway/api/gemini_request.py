@@ -118,13 +118,13 @@ class _Counted(Struct, rename="camel"):
     generate_content_request: Generate | None = None
 
 
-class _Embed(Struct, rename="camel"):
+class Embed(Struct, rename="camel"):
     content: _Content
     output_dimensionality: Number = None
 
 
-class _Embeds(Struct):
-    requests: list[_Embed]
+class Embeds(Struct):
+    requests: list[Embed]
 
 
 # ── spelling ──
@@ -166,13 +166,13 @@ def counted(body: bytes) -> Generate:
 
 def embedded(body: bytes) -> tuple[list[str], Number]:
     """The text that is to be embedded, and in how many dimensions."""
-    asked: _Embed = _read(_Embed, body)
+    asked: Embed = _read(Embed, body)
     return [_text(asked.content)], whole_number(asked.output_dimensionality)
 
 
 def embedded_at_once(body: bytes) -> tuple[list[str], Number]:
     """The same for several texts."""
-    asked: _Embeds = _read(_Embeds, body)
+    asked: Embeds = _read(Embeds, body)
     sizes = {whole_number(one.output_dimensionality) for one in asked.requests}
     if len(sizes) > 1:
         raise BadRequest("requests: several values of outputDimensionality: send a batch for each", param="requests")

@@ -67,28 +67,28 @@ class _Asked(Struct, kw_only=True):
     keep_alive: Any = None
 
 
-class _Chat(_Asked, kw_only=True):
+class AskedChat(_Asked, kw_only=True):
     messages: list[_Message] | None = None
     tools: list[Raw] | None = None
 
 
-class _Generate(_Asked, kw_only=True):
+class AskedGenerate(_Asked, kw_only=True):
     prompt: str | None = None
     system: str | None = None
     suffix: str | None = None
     images: list[str] | None = None
 
 
-class _Embed(Struct):
+class AskedEmbed(Struct):
     model: str | None = None
     input: str | list[str] | None = None
     prompt: str | None = None
     dimensions: Number = None
 
 
-_decode_chat = msgspec.json.Decoder(_Chat).decode
-_decode_generate = msgspec.json.Decoder(_Generate).decode
-_decode_embed = msgspec.json.Decoder(_Embed).decode
+_decode_chat = msgspec.json.Decoder(AskedChat).decode
+_decode_generate = msgspec.json.Decoder(AskedGenerate).decode
+_decode_embed = msgspec.json.Decoder(AskedEmbed).decode
 
 _OPTIONS = (
     "temperature", "top_p", "top_k", "min_p", "seed", "stop", "presence_penalty", "frequency_penalty", "repeat_penalty",

@@ -36,7 +36,7 @@ _EPOCH = "1970-01-01T00:00:00Z"
 _ARCHITECTURE = "freeway"
 
 
-class _Named(Struct):
+class Named(Struct):
     """A request that names a model, in either spelling."""
 
     model: str | None = None
@@ -47,7 +47,7 @@ class _Named(Struct):
         return untagged(self.model or self.name or "")
 
 
-_decode_named = msgspec.json.Decoder(_Named).decode
+_decode_named = msgspec.json.Decoder(Named).decode
 
 
 @route("/", http_method=_READ, media_type=MediaType.TEXT)

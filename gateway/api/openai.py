@@ -192,7 +192,16 @@ def chat_fields(body: bytes) -> tuple[ChatRequest, Fields]:
         view = decoded(decode_request, body)
     fields = decoded(decode_fields, body)
     today = respelled(view, fields, body)
-    return (view, fields) if today is None else (decoded(decode_request, today), decoded(decode_fields, today))
+    if today is not None:
+        view, fields = decoded(decode_request, today), decoded(decode_fields, today)
+    for name in _BOUNDS:
+        if (bound := getattr(view, name)) is not None and bound < 1:  # LM Studio's clients say -1 for none
+            setattr(view, name, None)
+            del fields[name]
+    return view, fields
+
+
+_BOUNDS = ("max_tokens", "max_completion_tokens")
 
 
 def chat_call(

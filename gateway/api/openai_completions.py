@@ -27,7 +27,7 @@ _NOT_FOR_CHAT = (
 """Fields that a chat request spells otherwise, or that a completion has no use for."""
 
 
-class _Legacy(Struct, kw_only=True):
+class Legacy(Struct, kw_only=True):
     """The fields that this API has for itself."""
 
     prompt: str | list[str | int | list[int]]
@@ -55,7 +55,7 @@ class _Legacy(Struct, kw_only=True):
         return str(texts[0])
 
 
-_decode_legacy = msgspec.json.Decoder(_Legacy).decode
+_decode_legacy = msgspec.json.Decoder(Legacy).decode
 
 
 def _refused(field: str, why: str) -> BadRequest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NoReturn
@@ -58,6 +59,15 @@ class Refusal(Exception):
     def __init__(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
         super().__init__(status)
         self.status, self.body, self.headers = status, body, headers or {}
+
+
+def decoded_image(text: str) -> bytes:
+    """The bytes that *text* is in base64. Raises Refusal, as a provider does, if it is none."""
+    try:
+        return base64.b64decode(text)
+    except ValueError as exc:
+        error = {"message": "the image is not valid base64", "type": "invalid_request_error", "code": 400}
+        raise Refusal(400, {"error": error}) from exc
 
 
 class Fault(Struct):

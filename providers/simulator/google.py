@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from providers.simulator.base import BREAKING, Exchange, Refusal, Simulated, SimulatedModel
+from providers.simulator.base import BREAKING, Exchange, Refusal, Simulated, SimulatedModel, decoded_image
 from providers.simulator.brain import Saying, Turn, View, output_tokens, prompt_tokens, tokens
 from providers.simulator.openai_like import pieces
 from providers.simulator.quotas import Calendar, Clock, Meter, Rolling
@@ -301,7 +301,7 @@ def _turn(content: dict[str, Any]) -> Turn:
         if "text" in part and not part.get("thought"):
             texts.append(part["text"])
         if "inlineData" in part:
-            images.append(base64.b64decode(part["inlineData"]["data"]))
+            images.append(decoded_image(part["inlineData"]["data"]))
         if "functionResponse" in part:
             is_result = True
             response = part["functionResponse"]["response"]

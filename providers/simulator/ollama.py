@@ -5,13 +5,12 @@ Ollama's other half, native API: lines of JSON, arguments that are objects, prom
 
 from __future__ import annotations
 
-import base64
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import msgspec
 
-from providers.simulator.base import Exchange, Refusal, Simulated, SimulatedModel
+from providers.simulator.base import Exchange, Refusal, Simulated, SimulatedModel, decoded_image
 from providers.simulator.brain import Saying, Turn, View, output_tokens, prompt_tokens
 from providers.simulator.openai_like import pieces
 from providers.simulator.quotas import Clock
@@ -180,7 +179,7 @@ def _turn(message: dict[str, Any]) -> Turn:
     for call in message.get("tool_calls") or ():
         if not isinstance(call["function"]["arguments"], dict):
             raise Refusal(400, {"error": "json: cannot unmarshal string into Go struct field .arguments of type map"})
-    images = [base64.b64decode(image) for image in message.get("images") or ()]
+    images = [decoded_image(image) for image in message.get("images") or ()]
     return Turn(message["role"], message.get("content") or "", images, is_result=message["role"] == "tool")
 
 

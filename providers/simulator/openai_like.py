@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from providers.simulator.base import BREAKING, Exchange, Refusal, Simulated, SimulatedModel
+from providers.simulator.base import BREAKING, Exchange, Refusal, Simulated, SimulatedModel, decoded_image
 from providers.simulator.brain import Saying, Turn, View, output_tokens, prompt_tokens, tokens, vector_of
 from providers.simulator.quotas import Meter
 
@@ -304,7 +304,7 @@ def _turn(message: dict[str, Any]) -> Turn:
         if part.get("type") == "image_url":
             url = part["image_url"]
             found = _DATA_URL.match(url["url"] if isinstance(url, dict) else url)
-            images.append(base64.b64decode(found[1]) if found else b"")
+            images.append(decoded_image(found[1]) if found else b"")
     text = "\n".join(part["text"] for part in content if part.get("type") == "text")
     return Turn(message["role"], text, images, is_result=message["role"] == "tool")
 

@@ -327,6 +327,18 @@ async def test_who_allows_it_is_served_by_the_nearest_model_and_told(start):
     assert (odd.status_code, odd.json()["error"]["param"]) == (400, "x-freeway-substitute")
 
 
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("bound", [0, -1])
+async def test_a_bound_of_nothing_or_less_is_none(start, name, bound):
+    """Clients made for LM Studio say so when they want no cut, and no source hears of it."""
+    demo = await start(("groq",))
+    response = await post(demo, ASK | {name: bound})
+    heard = json.loads(demo.world.providers["groq"].calls[-1].body)
+
+    assert (response.status_code, response.json()["choices"][0]["finish_reason"]) == (200, "stop")
+    assert heard.get(name, 1) > 0
+
+
 # ── bad input ──
 
 BAD = {
@@ -337,7 +349,6 @@ BAD = {
     "messages of the wrong type": b'{"messages": "hi"}',
     "a role that is none": b'{"messages": [{"role": "wizard", "content": "hi"}]}',
     "temperature as text": b'{"messages": [{"role": "user", "content": "hi"}], "temperature": "hot"}',
-    "max_tokens of nothing": b'{"messages": [{"role": "user", "content": "hi"}], "max_tokens": 0}',
     "null body": b"null",
     "nothing": b"",
     "not UTF-8": b'{"messages": [{"role": "user", "content": "\xff\xfe"}]}',
