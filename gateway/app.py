@@ -67,6 +67,7 @@ from gateway.state.store import StateBackend, StateFailure, StateStore
 from gateway.words import TooLong
 from providers.client import Prepare, Provider
 from providers.dialect import Account
+from providers.fetching import ImageFetcher
 from providers.wire import HttpWire, Wire
 
 USER_AGENT = f"Freeway/{__version__}"
@@ -211,6 +212,7 @@ def make_parts(settings: Settings, clock: Clock, store: Store, backend: StateBac
         tell=tell,
         refresh=discovery.wake,
         find_out=Reach(background, health, clock).find_out,
+        fetch=ImageFetcher().fetch if settings.server.fetch_images else None,
     )
     return Parts(engine, discovery, state, history, costs, background)
 

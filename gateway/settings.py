@@ -75,6 +75,9 @@ class Server(_Part, frozen=True):
     ollama: str = ""  # a second address to listen on, host:port, for programs that know Ollama's alone; none: ""
     ollama_networks: tuple[str, ...] = ()  # from these programs need no key for /api/…, nor for the address above
     path_keys: bool = False  # whether a client's key may come in the path, as /k/KEY/v1/…
+    fetch_images: bool = (
+        False  # whether images that are named by an address are fetched for sources that take bytes alone
+    )
     max_connections: Count = 8192  # of callers at once; fewer where the system allows fewer open files
     max_connections_per_address: Count = 4096  # of these from one address, which may be a proxy's
 

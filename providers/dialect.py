@@ -151,6 +151,7 @@ class Dialect(Protocol):
 
     framing: Literal["sse", "lines"]
     operations: frozenset[Operation]
+    fetches_images: bool  # an image may be named by its address; else only its bytes are taken
 
     def context_for(self, target: Target, request: Request) -> int | None:
         """The context that a model is loaded with for *request*; None: that is not ours to choose."""
@@ -188,6 +189,7 @@ class ChatOnly:
     """The two verbs of a dialect that speaks no embeddings; it is never asked for them."""
 
     operations: frozenset[Operation] = frozenset({"chat"})
+    fetches_images: bool = False
 
     def build_embed(self, target: Target, request: EmbedRequest) -> HttpRequest:
         raise NotImplementedError

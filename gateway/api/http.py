@@ -273,7 +273,10 @@ class _Exchange:
             left_out = self._engine.view.catalog.exclusions(found.call, found.slot.wants, self._engine.clock.now())
             skipped = [*found.slot.skipped, *(reason for _, reason in left_out)]
             mended, stayed = found.reply.mended, found.stayed
-            headers["x-freeway-trace"] = trace(found.attempts, skipped, found.waits, mended=mended, stayed=stayed)
+            made_up = found.made_up
+            headers["x-freeway-trace"] = trace(
+                found.attempts, skipped, found.waits, mended=mended, stayed=stayed, made_up=made_up
+            )
         return headers
 
     def _end(self, outcome: str, status: int, usage: Usage | None = None, *, waited: float = 0.0) -> None:

@@ -26,12 +26,13 @@ def trace(
     *,
     mended: Iterable[str] = (),
     stayed: bool = False,
+    made_up: Iterable[str] = (),
 ) -> str:
     """
-    ``{"failed": [...], "waited": [...], "skipped": [...], "mended": [...], "stayed": true, "left_out": n}`` as printable
-    ASCII, bounded: of what does not fit, only the number is told. Failed attempts come first, then the waits in their order.
-    *mended* is what was done to the answer (of a stream: to its beginning), *stayed* whether the conversation is where it was;
-    both are told only where there is something to tell.
+    ``{"failed": [...], "waited": [...], "skipped": [...], "mended": [...], "stayed": true, "made_up": [...],
+    "left_out": n}`` as printable ASCII, bounded: of what does not fit, only the number is told. Failed attempts come first, then the waits in their order.
+    *mended* is what was done to the answer (of a stream: to its beginning), *stayed* whether the conversation is where it was,
+    *made_up* what its source cannot do; these are told only where there is something to tell.
     """
     entries = [
         ("failed", _entry(a.deployment.name, type(a.failure).__name__, a.failure.message, None)) for a in attempts
@@ -46,6 +47,8 @@ def trace(
         shown["mended"] = told
     if stayed:
         shown["stayed"] = True
+    if told := list(made_up):
+        shown["made_up"] = told
     room = LONGEST - len(_ascii({**shown, "left_out": len(entries)}))
     left_out = 0
     for where, entry in entries:

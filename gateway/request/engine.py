@@ -17,12 +17,13 @@ from gateway.settings import Requests
 from gateway.words import Call, Deployment, Exclusion, Wants
 from providers.client import Provider, Reply
 from providers.dialect import AnyRequest
+from providers.fetching import Fetch
 
 
 class Engine(Struct, frozen=True):
     """
     Built once, in app.py. *refresh* has a provider's list read now, by name; *find_out* has it asked whether it answers at
-    all.
+    all. *fetch* has an image by its address; None: none is fetched.
     """
 
     view: View
@@ -34,6 +35,7 @@ class Engine(Struct, frozen=True):
     refresh: Callable[[str], None]
     find_out: Callable[[Provider], None]
     learned_limits: LearnedLimits = field(default_factory=LearnedLimits)
+    fetch: Fetch | None = None
 
 
 class Slot(Struct, frozen=True):
@@ -51,7 +53,10 @@ class Slot(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """A reply that has begun, the slot whose reservation it must settle, and how we came by it."""
+    """
+    A reply that has begun, the slot whose reservation it must settle, and how we came by it. *made_up* is what was done for the
+    caller that its source cannot.
+    """
 
     slot: Slot
     reply: Reply
@@ -60,6 +65,7 @@ class Answer(Struct, frozen=True):
     first_content: float  # seconds from sending to the head of the answer
     waits: tuple[Wait, ...] = ()
     stayed: bool = False  # where the conversation was at home
+    made_up: tuple[str, ...] = ()
 
     @property
     def call(self) -> Call:

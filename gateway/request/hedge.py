@@ -22,7 +22,7 @@ import msgspec
 
 from gateway.events import Attempted, Hedged
 from gateway.quota.nouns import Reservation
-from gateway.request import lacking, outcome, promises
+from gateway.request import images, lacking, outcome, promises
 from gateway.request.call import Offers
 from gateway.request.engine import Answer, Engine, Slot
 from gateway.request.plan import Attempt, Plan, Retry, Tried, plan
@@ -171,12 +171,23 @@ def _request(slot: Slot, engine: Engine) -> AnyRequest:
     return request
 
 
+async def _as_taken(slot: Slot, tried: Tried, engine: Engine) -> tuple[AnyRequest, tuple[str, ...]]:
+    """The request as the deployment of *slot* takes it, and what was made up for that. Raises a ProviderFailure."""
+    request = _request(slot, engine)
+    addresses = images.addresses_for(slot.deployment, request) if engine.fetch is not None else []
+    if not addresses or engine.fetch is None:
+        return request, ()
+    inlined = await images.inlined(request, addresses, engine.fetch, tried.images)
+    return inlined, (f"images fetched: {len(addresses)}",)
+
+
 async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> Answer | None:
     """Ask the deployment of *slot*: its answer once it has begun, or None if it failed, and that is reported."""
     deployment, call, health, sent_at = slot.deployment, slot.call, engine.view.health, asked.at
     first_content = 0.0
     try:
-        reply = await deployment.provider.send(deployment.target, _request(slot, engine))
+        request, made_up = await _as_taken(slot, tried, engine)
+        reply = await deployment.provider.send(deployment.target, request)
         now = engine.clock.now()
         health.heard(asked, now)
         first_content = now - sent_at
@@ -207,7 +218,8 @@ async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> An
     warm_for = max(deployment.provider.spec.prompt_cache, TOOLS_FOR if "tools" in call.wants.capabilities else 0.0)
     if warm_for:
         affinity.served(call.session, deployment.name, now + warm_for)
-    return Answer(slot, reply, tuple(tried.attempts), sent_at, first_content, tuple(tried.waits), stayed)
+    attempts, waits = tuple(tried.attempts), tuple(tried.waits)
+    return Answer(slot, reply, attempts, sent_at, first_content, waits, stayed, made_up)
 
 
 # ── the second one ──

@@ -114,6 +114,7 @@ class Tried:
         self.refusing: Counter[str] = Counter()  # instant refusals of each account
         self.full: dict[str, Exclusion] = {}
         self.waits: list[Wait] = []
+        self.images: dict[str, str] = {}  # that were fetched, by their addresses
         self.hedged = False
         for attempt in attempts:
             self.add(attempt)

@@ -17,6 +17,7 @@ from providers.embeddings import EmbedRequest
 
 class Nvidia(OpenAI):
     accepts = frozenset({"chat_template_kwargs"})
+    fetches_images: bool = False
 
     def build_embed(self, target: Target, request: EmbedRequest) -> HttpRequest:
         """Models that tell questions from passages must be told which it is (``input_type``): unless said, a question."""

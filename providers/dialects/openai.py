@@ -43,6 +43,7 @@ class OpenAI:
 
     framing: Literal["sse", "lines"] = "sse"
     operations: frozenset[Operation] = frozenset({"chat", "embed"})
+    fetches_images: bool = True
     accepts: frozenset[str] = frozenset()  # fields beyond PASSED that this provider understands
 
     def headers(self, account: Account) -> dict[str, str]:
