@@ -31,6 +31,7 @@ from providers.dialect import (
     Target,
 )
 from providers.embeddings import Embeddings, EmbedRequest
+from providers.instructed import by_instruction
 from providers.loaded import LoadedContexts
 from providers.observations import Observation, longest_wait
 from providers.redaction import quotes, redacted, without_quotes
@@ -161,7 +162,8 @@ class Provider:
                 raise f.Unsupported(f"{self.name} is not asked to {request.operation} here").of(request.operation)
             if isinstance(request, EmbedRequest):
                 return self.dialect.build_embed(target, request)
-            return self.dialect.build(target, self._in_its_context(target, request))
+            told = by_instruction(target, request) if request.schema_told else request
+            return self.dialect.build(target, self._in_its_context(target, told))
         except f.ProviderFailure as failure:
             failure.reached = "unsent"
             raise

@@ -28,7 +28,8 @@ class Request(Struct, frozen=True):
     *prompt_tokens* is an estimate. *output_tokens* is the most that may come, which a whole answer is given time for;
     0: not known. *bounded_by_caller*: an answer that ends at its bound ends where its caller said, even an empty one.
     *no_train*: nothing of it may be trained on, which a provider that can enforce that is asked to do.
-    *bounded_by_us*: it ends where the gateway said, before the caller's bound.
+    *bounded_by_us*: it ends where the gateway said, before the caller's bound. *schema_told*: the model takes no JSON schema,
+    and is told in words.
     """
 
     operation: ClassVar[Literal["chat"]] = "chat"
@@ -41,6 +42,7 @@ class Request(Struct, frozen=True):
     no_train: bool = False
     least_context: int = 0  # what the model is loaded with already, where that is ours to choose
     bounded_by_us: bool = False
+    schema_told: bool = False
 
     @property
     def streams(self) -> bool:

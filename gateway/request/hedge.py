@@ -173,12 +173,15 @@ def _request(slot: Slot, engine: Engine) -> AnyRequest:
 
 async def _as_taken(slot: Slot, tried: Tried, engine: Engine) -> tuple[AnyRequest, tuple[str, ...]]:
     """The request as the deployment of *slot* takes it, and what was made up for that. Raises a ProviderFailure."""
-    request = _request(slot, engine)
+    request, made_up = _request(slot, engine), list[str]()
+    if isinstance(request, Request) and "json_schema" in slot.call.wants.capabilities - slot.wants.capabilities:
+        request = msgspec.structs.replace(request, schema_told=True)
+        made_up.append("JSON schema by instruction")
     addresses = images.addresses_for(slot.deployment, request) if engine.fetch is not None else []
-    if not addresses or engine.fetch is None:
-        return request, ()
-    inlined = await images.inlined(request, addresses, engine.fetch, tried.images)
-    return inlined, (f"images fetched: {len(addresses)}",)
+    if addresses and engine.fetch is not None:
+        request = await images.inlined(request, addresses, engine.fetch, tried.images)
+        made_up.append(f"images fetched: {len(addresses)}")
+    return request, tuple(made_up)
 
 
 async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> Answer | None:

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import itemgetter
 
+import msgspec
 from msgspec import Struct, field
 
 from gateway.catalog.catalog import Catalog
@@ -198,7 +199,7 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
     asked before a request is refused. Where a provider has failed for this call, or is silent, others are asked first, whatever
     the caller's order; the last resort comes after all others.
     """
-    wants = view.catalog.standing_in(call, now)
+    wants = _as_can_be(view.catalog.standing_in(call, now), view.catalog, now)
     prices, bid, silence = view.prices(now), view.bid(call, wants, now), view.health.silence
     asked_later = tried.failed_at | silence.quiet(now)
     scored: list[_Row] = []
@@ -242,6 +243,13 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
         *last,
     ]
     return Plan(wants, ranked, unavailable, crowded, _retry(unavailable))
+
+
+def _as_can_be(wants: Wants, catalog: Catalog, now: float) -> Wants:
+    """*wants*; where no deployment that fits takes a JSON schema, its model can be told in words, and held to it."""
+    if "json_schema" not in wants.capabilities or catalog.fitting(wants, now):
+        return wants
+    return msgspec.structs.replace(wants, capabilities=wants.capabilities - {"json_schema"})
 
 
 def _without_room(deployment: Deployment, call: Call, view: View) -> Exclusion | None:

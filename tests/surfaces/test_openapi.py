@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 import schemathesis
+from msgspec.structs import replace
 
 from gateway.api import openapi
 from gateway.app import create_app
@@ -53,7 +54,7 @@ async def test_an_answer_outside_the_document_is_found(broken, monkeypatch):
     """The check can fail: a document that says otherwise is told."""
     door = next(door for door in openapi.DOORS if door.path == "/api/version")
     other = {"codes": (204,)} if broken == "status" else {"answer": openapi._object({"name": openapi._TEXT})}
-    doors = [openapi.msgspec.structs.replace(door, **other)]
+    doors = [replace(door, **other)]
     monkeypatch.setattr(openapi, "DOORS", doors)
     monkeypatch.setattr(openapi.document, "__defaults__", (doors,))
     found = await api_fuzz.run(examples=1, seed=1)
