@@ -14,12 +14,14 @@ import msgspec
 from msgspec import Struct
 
 from tests.bench import wire
+from tests.bench.spoken import CHAT, MESSAGES, OLLAMA, RESPONSES, Spoken
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 
 DIRECT, BARE, FREEWAY, TENSORZERO, LITELLM = "direct", "bare", "freeway", "tensorzero", "litellm"
+AS_RESPONSES, AS_MESSAGES, AS_OLLAMA = "freeway-as-responses", "freeway-as-messages", "freeway-as-ollama"
 
 # Exact versions: a comparison names what it compared, and what a registry serves as the latest has been hijacked before.
 _LITELLM = "litellm[proxy]==1.106.2"
@@ -41,13 +43,14 @@ class Start(Struct, frozen=True):
 class Contender(Struct, frozen=True):
     """
     One gateway. *start* is made from a folder for its files and the ports of the upstream and of its own.
-    *remembers*: it knows more when it is started in the same folder again.
+    *spoken* is the API in which it is asked. *remembers*: it knows more when it is started in the same folder again.
     """
 
     title: str
     start: Callable[[Path, int, int], Start] | None
     model: str = "bench"
-    path: str = "/v1/chat/completions"
+    spoken: Spoken = CHAT
+    path: str = ""  # where that is spoken, if it is not where it mostly is
     remembers: bool = False
 
 
@@ -110,7 +113,7 @@ def _bare() -> Contender:
     return Contender("Litestar @post + aiohttp, passing through", start)
 
 
-def _freeway(model: str, through: str) -> Contender:
+def _freeway(model: str, through: str, spoken: Spoken = CHAT) -> Contender:
     def start(folder: Path, upstream: int, port: int) -> Start:
         (folder / "bench.toml").write_text("\n".join(_high_limits()), "utf-8")
         places = {
@@ -121,7 +124,7 @@ def _freeway(model: str, through: str) -> Contender:
         }
         return Start([str(BIN / "freeway"), "serve"], wire.SIX.environment(f"http://127.0.0.1:{upstream}") | places)
 
-    return Contender(f"freeway, model {model}{through}", start, model, remembers=True)
+    return Contender(f"freeway, model {model}{through}", start, model, spoken, remembers=True)
 
 
 def _high_limits() -> Iterator[str]:
@@ -170,7 +173,7 @@ def _tensorzero() -> Contender:
         return Start([str(python), str(HERE / "tensorzero_host.py"), str(configuration)], env, announces=True)
 
     title = f"TensorZero {_TENSORZERO.partition('==')[2]} (from its PyPI package), observability off"
-    return Contender(title, start, "tensorzero::model_name::bench", "/openai/v1/chat/completions")
+    return Contender(title, start, "tensorzero::model_name::bench", path="/openai/v1/chat/completions")
 
 
 def _litellm() -> Contender:
@@ -222,6 +225,9 @@ CONTENDERS: dict[str, Callable[[], Contender]] = {
     "freeway-groq": lambda: _freeway("groq/openai/gpt-oss-120b", ": the OpenAI dialect"),
     "freeway-google": lambda: _freeway("google/gemini-3.5-flash", ": the Gemini dialect"),
     "freeway-ollama": lambda: _freeway("ollama/qwen3.8:8b", ": the Ollama dialect"),
+    AS_RESPONSES: lambda: _freeway("auto", ": /v1/responses", RESPONSES),
+    AS_MESSAGES: lambda: _freeway("auto", ": /v1/messages", MESSAGES),
+    AS_OLLAMA: lambda: _freeway("auto", ": /api/chat", OLLAMA),
     TENSORZERO: _tensorzero,
     LITELLM: _litellm,
 }

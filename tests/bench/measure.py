@@ -16,9 +16,9 @@ from typing import Any
 import uvloop
 from msgspec import Struct
 
-from tests.bench import load, wire
+from tests.bench import load
 from tests.bench.contenders import Contender
-from tests.bench.load import Target, WrongAnswer, check_stream, check_whole
+from tests.bench.load import Target, WrongAnswer
 from tests.bench.processes import MEASURED, Tree
 
 LINES = 32
@@ -96,7 +96,8 @@ class Visit:
     def __init__(self, machine: Machine, contender: Contender, plan: Plan, *, weighs: bool) -> None:
         self.machine, self.contender, self.plan, self.weighs = machine, contender, plan, weighs
         self.figures = Figures()
-        self._small = wire.request(contender.model)
+        self._spoken = contender.spoken
+        self._small = self._body()
         self._answered = 0
 
     def measure(self) -> Figures:
@@ -109,7 +110,7 @@ class Visit:
             tree, target = self._started(folder)
             self.figures.start_empty = time.perf_counter() - tree.began
             try:  # give it time to write down what it knows
-                self.machine.run(load.paced(target, self._small, check_whole, rate=20.0, count=10))
+                self.machine.run(load.paced(target, self._small, self._spoken.check_whole, rate=20.0, count=10))
             finally:
                 tree.stop()
         tree, target = self._started(folder)
@@ -124,7 +125,10 @@ class Visit:
         return self.figures
 
     def _target(self, port: int) -> Target:
-        return Target(port, self.contender.path, self.contender.model)
+        return Target(port, self.contender.path or self._spoken.path, self.contender.model)
+
+    def _body(self, size: int = 0, *, stream: bool = False) -> bytes:
+        return self._spoken.request(self.contender.model, size, stream)
 
     # ── start ──
 
@@ -153,7 +157,7 @@ class Visit:
     def _first_answer(self, target: Target) -> Exception | None:
         """Ask once: why there is no right answer yet, or None if there is."""
         try:
-            self.machine.run(load.closed(target, self._small, check_whole, lines=1, count=1))
+            self.machine.run(load.closed(target, self._small, self._spoken.check_whole, lines=1, count=1))
         except (OSError, WrongAnswer) as exc:
             return exc
         return None
@@ -162,7 +166,7 @@ class Visit:
 
     def _costs(self, tree: Tree, target: Target) -> None:
         plan, figures = self.plan, self.figures
-        large = wire.request(self.contender.model, size=LARGE)
+        large = self._body(LARGE)
         self._flood(target, self._small, plan.warm_up, plan.seconds)
         served, answered = self.machine.tell("/served"), self._answered
         figures.cpu_small = self._cost(tree, target, self._small, plan.small)
@@ -178,7 +182,7 @@ class Visit:
         return (tree.cpu() - spent) / answered
 
     def _flood(self, target: Target, body: bytes, count: int, seconds: float) -> int:
-        work = load.closed(target, body, check_whole, lines=LINES, count=count, seconds=seconds)
+        work = load.closed(target, body, self._spoken.check_whole, lines=LINES, count=count, seconds=seconds)
         answered: int = self.machine.run(work)
         self._answered += answered
         return answered
@@ -187,19 +191,21 @@ class Visit:
         """Milliseconds of CPU time for 1000 chunks."""
         pieces = self.plan.pieces
         self.machine.tell(f"/play/{pieces}/{PIECE_EVERY}")
-        body = wire.request(self.contender.model, stream=True)
+        body, check = self._body(stream=True), self._spoken.check_stream(pieces)
         spent = tree.cpu()
-        self.machine.run(load.closed(target, body, check_stream(pieces), lines=STREAMS, count=STREAMS))
+        self.machine.run(load.closed(target, body, check, lines=STREAMS, count=STREAMS))
         return (tree.cpu() - spent) / (STREAMS * pieces) * 1000
 
     # ── latency ──
 
     def _latencies(self, target: Target) -> None:
         plan = self.plan
-        replies = self.machine.run(load.paced(target, self._small, check_whole, rate=RATE, count=plan.paced))
+        replies = self.machine.run(
+            load.paced(target, self._small, self._spoken.check_whole, rate=RATE, count=plan.paced)
+        )
         self.figures.latency = sorted(reply.last * 1000 for reply in replies)
         self.machine.tell(f"/play/{SHORT_STREAM}/{PIECE_EVERY}")
-        body, check = wire.request(self.contender.model, stream=True), check_stream(SHORT_STREAM)
+        body, check = self._body(stream=True), self._spoken.check_stream(SHORT_STREAM)
         replies = self.machine.run(load.paced(target, body, check, rate=STREAM_RATE, count=plan.first_tokens))
         self.figures.first_token = sorted(reply.first * 1000 for reply in replies)
 

@@ -40,10 +40,15 @@ _GROQ_HEADERS = (
 )
 
 
+def prompt(size: int) -> str:
+    """A prompt of *size* bytes, or a short question."""
+    return ("Line of a longer prompt, as a program would send it.\n" * size)[:size] or "Say what you have to say."
+
+
 def request(model: str, *, size: int = 0, stream: bool = False) -> bytes:
     """The body of a chat request: with *size* bytes of prompt, or a short question."""
-    text = ("Line of a longer prompt, as a program would send it.\n" * size)[:size] or "Say what you have to say."
-    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 256}
+    messages = [{"role": "user", "content": prompt(size)}]
+    body: dict[str, Any] = {"model": model, "messages": messages, "max_tokens": 256}
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return encode(body)
@@ -62,6 +67,7 @@ async def write(folder: Path) -> None:
     for name, path in _LISTS.items():
         play(f"GET /{name}*{path}", answer=_whole(await _simulated("GET", name, path)))
     described = await _simulated("POST", "ollama", "/api/show", encode({"model": "llama2:latest"}))
+    play("GET /ollama/api/version", answer=_whole(b'{"version":"0.15.2"}'))
     play("POST /ollama/api/show", answer=_whole(described))
     play("POST /google/*:generateContent", answer=_whole(encode(_gemini(ANSWER, ANSWER_TOKENS, "STOP"))))
     play(

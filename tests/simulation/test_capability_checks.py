@@ -9,7 +9,7 @@ import pytest
 
 from gateway.catalog.checks import CHECKS, MOST_A_DAY
 from gateway.request.checks import DAY, LOOK_EVERY, CapabilityChecker
-from gateway.words import NothingCapable
+from gateway.words import NothingCapable, Wants
 from providers.simulator.base import Simulated
 from providers.simulator.world import World
 from tests.clock import FakeClock, eventually
@@ -58,12 +58,11 @@ async def test_what_is_claimed_is_asked_first_and_all_is_asked_once(gateway):
 
 
 async def test_what_was_found_out_decides_who_may_serve(gateway):
-    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    wants = Wants(models=("openai/gpt-oss-20b",), capabilities=frozenset({"json_schema"}))
     await all_checked(gateway)
     before = asked(gateway.groq)
 
-    with pytest.raises(NothingCapable, match="lacks json_schema"):
-        await gateway.answer("openai/gpt-oss-20b", response_format=wanted)
+    assert gateway.engine.view.catalog.fitting(wants, gateway.clock.now()) == ()
     await gateway.answer("openai/gpt-oss-20b", tools=[TOOL])
     await gateway.answer("openai/gpt-oss-20b", stream=True)
 
