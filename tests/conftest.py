@@ -23,6 +23,7 @@ from gateway.cli import shipped_config
 from gateway.commands.demo import SIX, Demo, opened
 from gateway.events import Observer
 from gateway.quota import redis as shared
+from gateway.quota import redis_peers
 from providers.simulator.world import World
 from tests.clock import FakeClock
 
@@ -102,7 +103,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a starved machine a Redis that is well may answer late: it is not taken for lost."""
     monkeypatch.setattr(shared, "PATIENCE", 30.0)
-    monkeypatch.setattr(shared, "_HEARTBEAT_PATIENCE", 120.0)
+    monkeypatch.setattr(redis_peers, "HEARTBEAT_PATIENCE", 120.0)
 
 
 def pytest_collection_finish() -> None:

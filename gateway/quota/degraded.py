@@ -104,7 +104,7 @@ class Degraded:
         answers, looked, _ = pure.exchange(level_of, ours, asks, opens_at, now)
         if self._good_until < math.inf:
             self._count_taken(asks, answers)
-        levels = [(bucket, b.copy_of(level)) for bucket, level in looked.values()]
+        levels: list[tuple[Bucket, Level | None]] = [(bucket, b.copy_of(level)) for bucket, level in looked.values()]
         levels += [(bucket, b.copy_of(level_of(bucket))) for bucket in looks if bucket.key not in looked]
         return ExchangeResult(now, answers, levels)
 

@@ -9,14 +9,14 @@ exchange with its store at a time: what comes meanwhile goes with the next.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
 
 from gateway.quota import buckets as b
 from gateway.quota.buckets import WHEN_FREED, Bucket, Level
-from gateway.quota.nouns import Offer, Refusal
+from gateway.quota.nouns import Offer
 from gateway.quota.operations import Entry, apply
 
 
@@ -28,14 +28,16 @@ class Ask(Struct, frozen=True, eq=False):
 
 
 class Asking(Struct, eq=False):
-    """A request that waits for an exchange: for the first of *offers* with room, or for the levels of *looks*."""
+    """
+    A request that waits for an exchange: for the first of *offers* with room, or for the levels of *looks*. It has *waited*
+    for the store so many seconds before: its patience is one for all of its exchanges.
+    """
 
     lease: str
-    offers: Iterator[Offer]
+    offers: Sequence[Offer]
     looks: Sequence[Bucket]
     done: asyncio.Future[Any]
-    offered: int = 0
-    refusals: list[Refusal] = []
+    waited: float = 0.0
 
 
 class AskResult(Struct):
@@ -50,15 +52,28 @@ class AskResult(Struct):
 
 class ExchangeResult(Struct):
     """
-    What came of an exchange: the store's *now*, an answer to each ask, and the *levels* that were looked at and are not
-    blank. The levels belong to the caller. *set_aside* are the buckets whose stored value could not be read: they are
-    closed until whatever it may have counted has left the window.
+    What came of an exchange: the store's *now*, an answer to each ask, and the *levels* that were looked at, rolled to it
+    (None: blank). The levels belong to the caller. *set_aside* are the buckets whose stored value could not be read: they
+    are closed until whatever it may have counted has left the window. The store was *waited* for so many seconds.
     """
 
     now: float
     answers: list[AskResult]
-    levels: list[tuple[Bucket, Level]]
+    levels: list[tuple[Bucket, Level | None]]
     set_aside: list[Bucket] = []
+    waited: float = 0.0
+
+
+class Look(Struct):
+    """
+    What came of a look: the levels that may have changed since the last one, as in ``ExchangeResult``. Of the buckets that
+    are to be looked at *again*, only an exchange tells.
+    """
+
+    now: float
+    levels: list[tuple[Bucket, Level | None]] = []
+    again: list[Bucket] = []
+    waited: float = 0.0
 
 
 class Orphan(Struct, frozen=True):
@@ -112,13 +127,28 @@ class Store(Protocol):
     shared: bool  # with other machines, which are to be counted by ``heartbeat``
 
     async def exchange(
-        self, entries: Sequence[Entry], asks: Sequence[Ask], looks: Sequence[Bucket], now: float, withheld: Withheld
+        self,
+        entries: Sequence[Entry],
+        asks: Sequence[Ask],
+        looks: Sequence[Bucket],
+        now: float,
+        withheld: Withheld,
+        waited: float = 0.0,
     ) -> ExchangeResult:
         """
         Apply *entries*, then debit for *asks* one after the other, and tell those levels and those of *looks*.
 
-        What was confirmed is marked as done, also where an exchange fails halfway.
+        What was confirmed is marked as done, also where an exchange fails halfway. One of *asks* has *waited* before.
         """
+
+    async def look(self, buckets: Sequence[Bucket], now: float, waited: float = 0.0) -> Look:
+        """
+        What has changed since the last look, or was never seen of *buckets*. It is known of which by ``seen``: of very many
+        unseen ones, some are left for the next look. Goes beside an exchange.
+        """
+
+    def seen(self, buckets: Sequence[Bucket]) -> bool:
+        """Whether the levels of all *buckets* have been told, and every change of them since is."""
 
     async def clear_doubt(self) -> list[Orphan]:
         """
@@ -197,9 +227,3 @@ def in_the_way(opens: Iterable[tuple[Bucket, float]], now: float) -> tuple[Bucke
         elif at == WHEN_FREED and found is None:
             found = (bucket, at)
     return found
-
-
-def again(first: Sequence[Offer], rest: Iterator[Offer]) -> Iterator[Offer]:
-    """*first*, and the *rest*."""
-    yield from first
-    yield from rest

@@ -10,48 +10,38 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from itertools import count, islice
-from typing import Any
+from itertools import count
 from uuid import uuid4
 
 from gateway.clock import Clock, Timer
 from gateway.quota import buckets as b
 from gateway.quota.buckets import Bucket, Level
-from gateway.quota.degraded import HEARTBEAT, MOST_ENTRIES, PART_FOR, Degraded, WithheldParts, compacted, debits
+from gateway.quota.degraded import HEARTBEAT, MOST_ENTRIES, Degraded, compacted, debits
 from gateway.quota.exchange import (
     Ask,
     Asking,
     AskResult,
     ExchangeResult,
-    Heartbeat,
     Store,
     StoreFailure,
     StoreForgot,
-    again,
     nothing_withheld,
 )
-from gateway.quota.level_cache import LevelCache, gave_back
-from gateway.quota.nouns import Condition, NoRoom, Offer, Reservation, refusal
+from gateway.quota.level_cache import LevelCache
+from gateway.quota.looks import Looks
+from gateway.quota.nouns import Condition, NoRoom, Offer, Refusal, Reservation, refusal
 from gateway.quota.operations import Abandon, Entry, Learn, Open, Restore, Settle
+from gateway.quota.peers import Peers
 
 _GATHER = 0.01
 """Seconds for which what ended is gathered before a shared store is told, if no reservation takes it along earlier."""
 
-_ENTRIES_AT_ONCE, _ASKS_AT_ONCE = 256, 64
+_ENTRIES_AT_ONCE, _ASKS_AT_ONCE, _LOOKED_AT_ONCE = 256, 64, 1000
 """What one exchange carries at most. Requests go along once the journal before them has been told."""
-
-_FIRST, _MORE = 4, 64
-"""Deployments that are offered in the first exchange for a request, and in each further one if none of them has room."""
-
-_SEEN_AT_ONCE = 1000
-"""Buckets that one look at a shared store reads."""
 
 
 class Journal:
-    """
-    One for each ledger, whose arguments it takes. *held* are the reservations of this process that have not ended;
-    *ahead* is the store's clock, of ours.
-    """
+    """One for each ledger, whose arguments it takes. *held* are the reservations of this process that have not ended."""
 
     def __init__(
         self,
@@ -66,31 +56,32 @@ class Journal:
         self.cache = LevelCache()
         self._store, self._clock, self._buckets, self._tell, self._freed = store, clock, buckets, tell, freed
         self.name, self._numbers = f"{store.name}-{uuid4().hex[:6]}", count()
-        self.ahead = 0.0  # of our clock, the store's
         self.held: set[str] = set()
         self.entries: list[Entry] = []
         self._most_entries = MOST_ENTRIES
         self._asking: deque[Asking] = deque()
         self._exchanging: asyncio.Task[None] | None = None
         self._writing: Timer | None = None
-        self._least = replicas
-        self._rank, self._replicas, self._sharing = 0, replicas, replicas  # those that live; those that may
-        self._heard_at: float | None = None  # when our own heartbeat was last confirmed
-        self._withheld = WithheldParts()
+        self._peers = Peers(replicas, self.cache)
         self._degraded: Degraded | None = None
         self._untold: list[Entry] = []  # entries that ``_degraded`` has not heard of
         self._replaying = False
+        self._looks = Looks(store, clock, self.cache, freed)
         self._in_store = asyncio.Lock()  # one exchange at a time
-        self._seen_to = 0
         self._looking: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[None] | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether other machines share the store, and it is there."""
+        return self._store.shared and self._degraded is None
 
     def condition(self) -> Condition:
         """How the store fares."""
         away, aside = self._degraded, tuple(self.cache.set_aside)
         if away is None:
-            return Condition(self._store.title, self._replicas, set_aside=aside)
-        return Condition(self._store.title, self._replicas, away.because, away.since, aside)
+            return Condition(self._store.title, self._peers.count, set_aside=aside)
+        return Condition(self._store.title, self._peers.count, away.because, away.since, aside)
 
     async def serve(self) -> None:
         """Keep in touch with the replicas that share the store, and with the levels in use, until ``aclose``."""
@@ -107,7 +98,7 @@ class Journal:
                 await asyncio.gather(task, return_exceptions=True)
         if self._writing is not None:
             self._writing.cancel()
-        await self.ask("", ())
+        await self.flush()
         if self._exchanging is not None:
             await asyncio.gather(self._exchanging, return_exceptions=True)
         try:
@@ -120,28 +111,62 @@ class Journal:
 
     # ── one exchange after another ──
 
+    @property
+    def ahead(self) -> float:
+        """Seconds that the store's clock is ahead of ours."""
+        return self.cache.ahead
+
     def now(self) -> float:
-        return self._clock.now() + self.ahead
+        return self._clock.now() + self.cache.ahead
 
-    async def reserve(self, offers: Iterable[Offer]) -> Reservation | NoRoom:
-        """Debit the first of *offers* whose buckets all have room, or say what is in the way of each."""
-        done = self.ask(self._new_lease(), offers)
+    async def reserve(self, offers: Sequence[Offer], waited: float = 0.0) -> tuple[Reservation | NoRoom, float]:
+        """
+        Debit the first of *offers* whose buckets all have room, or say what is in the way of each. And for how many seconds
+        the store was waited for, with those that the request has *waited* before.
+        """
+        asking = self.ask(self._new_lease(), offers, waited=waited)
         try:
-            found: Reservation | NoRoom = await done
+            found: Reservation | NoRoom = await asking.done
         except asyncio.CancelledError:
-            if done.done() and not done.cancelled():  # it was told while its caller left
-                self._give_back(done.result())
+            if asking.done.done() and not asking.done.cancelled():  # it was told while its caller left
+                self._give_back(asking.done.result())
             raise
-        return found
+        return found, asking.waited
 
-    async def look_at(self, buckets: Sequence[Bucket]) -> tuple[dict[str, Level], float]:
-        """The levels of *buckets* that are not blank, by key, and the store's now."""
-        result: ExchangeResult = await self.ask("", (), buckets)
-        return {bucket.key: level for bucket, level in result.levels}, result.now
+    def full(self, offered: Sequence[Offer]) -> dict[int, Refusal]:
+        """Which of *offered* are full, by their places, as far as a look has told."""
+        if not self.shared:  # it was lost by that look
+            return {}
+        known = [place for place, offer in enumerate(offered) if self._store.seen(offer.buckets)]
+        found = {place: self.refuses(offered[place]) for place in known}
+        return {place: refusal for place, refusal in found.items() if refusal is not None}
+
+    def refuses(self, offer: Offer) -> Refusal | None:
+        """What is in the way of *offer* now, by the levels that are known; None: nothing."""
+        return self.cache.refuses(offer, self.now(), self.left_alone)
+
+    async def look_at(self, buckets: Iterable[Bucket], waited: float = 0.0) -> float:
+        """
+        Have ``cache`` know the levels of *buckets* as they are now. Returns for how many seconds the store was waited for,
+        by one who has *waited* before.
+        """
+        if self.entries or self._exchanging is not None:
+            await self.flush()
+        again, took = list(buckets), 0.0
+        if self._degraded is None:
+            try:
+                look = await self._looks.at(again, waited)
+            except StoreFailure as failure:
+                self._lost(failure)
+            else:
+                again, took = look.again, look.waited
+        if again:
+            await self.ask("", (), again).done
+        return took
 
     async def flush(self) -> None:
         """Return once the store has heard of everything, or is away."""
-        await self.ask("", ())
+        await self.ask("", ()).done
 
     def end(self, held: Reservation, changes: Iterable[float], said: Sequence[Entry] = ()) -> None:
         """*held* has ended, and each of its buckets *changes* by so much; its answer *said* something of some, too."""
@@ -150,7 +175,7 @@ class Journal:
         changed = zip(held.offer.buckets, changes, strict=True)
         self.note([*(Entry(bucket, Settle(change, held.at, held.id, now)) for bucket, change in changed), *said])
 
-    def _give_back(self, found: Reservation | NoRoom | ExchangeResult) -> None:
+    def _give_back(self, found: Reservation | NoRoom | None) -> None:
         """The caller left: nothing is to stay debited."""
         if isinstance(found, Reservation):
             cost = found.offer.cost
@@ -159,11 +184,11 @@ class Journal:
     def _new_lease(self) -> str:
         return f"{self.name}-{next(self._numbers)}"
 
-    def ask(self, lease: str, offers: Iterable[Offer], looks: Sequence[Bucket] = ()) -> asyncio.Future[Any]:
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._asking.append(Asking(lease, iter(offers), looks, done))
+    def ask(self, lease: str, offers: Sequence[Offer], looks: Sequence[Bucket] = (), waited: float = 0.0) -> Asking:
+        asking = Asking(lease, offers, looks, asyncio.get_running_loop().create_future(), waited)
+        self._asking.append(asking)
         self._wake()
-        return done
+        return asking
 
     def note(self, entries: Sequence[Entry]) -> None:
         """Something happened: the store is told with the next reservation, or soon."""
@@ -201,46 +226,50 @@ class Journal:
     async def _exchange_once(self) -> None:
         """One exchange: the journal, and the requests that have come, if all of it fits."""
         entries = (self.entries if self._degraded is None else self._untold)[:_ENTRIES_AT_ONCE]
-        asking, asks = self._next(whole=len(entries) < _ENTRIES_AT_ONCE)
+        asking = self._next() if len(entries) < _ENTRIES_AT_ONCE else []
+        asks = [Ask(one.lease, one.offers) for one in asking]
         try:
-            result = await self._with_store(entries, asks, [bucket for one in asking for bucket in one.looks])
+            result = await self._with_store(entries, asks, asking)
         except BaseException:
             self._asking.extendleft(reversed(asking))
             raise
         if result is None:  # it was lost, or had forgotten: again, with what is to be told first
-            for one, ask in zip(asking, asks, strict=True):
-                one.offers = again(ask.offers, one.offers)
+            for one in asking:
                 one.lease = self._new_lease() if one.lease else ""  # the old one may have been debited
             self._asking.extendleft(reversed(asking))
             return
-        for one, ask, answer in zip(asking, asks, result.answers, strict=True):
-            self._tell_answer(one, ask, answer, result)
+        for one, answer in zip(asking, result.answers, strict=True):
+            self._tell_answer(one, answer, result)
         if any(isinstance(entry.operation, Settle | Learn | Open | Abandon) for entry in entries):
             self._freed()  # not before: what is given back is seen only now
 
-    def _next(self, *, whole: bool) -> tuple[list[Asking], list[Ask]]:
-        """The requests that go with the next exchange, with what each of them offers."""
+    def _next(self) -> list[Asking]:
+        """The requests that go with the next exchange."""
         asking: list[Asking] = []
-        while whole and self._asking and len(asking) < _ASKS_AT_ONCE:
+        while self._asking and len(asking) < _ASKS_AT_ONCE:
             one = self._asking.popleft()
             if not one.done.done():  # else its caller left
                 asking.append(one)
-        return asking, [Ask(one.lease, list(islice(one.offers, _MORE if one.offered else _FIRST))) for one in asking]
+        return asking
 
-    async def _with_store(self, entries: list[Entry], asks: list[Ask], looks: list[Bucket]) -> ExchangeResult | None:
+    async def _with_store(
+        self, entries: list[Entry], asks: list[Ask], asking: Sequence[Asking]
+    ) -> ExchangeResult | None:
         """What came of it, with the store or without; None: it must be tried again."""
+        looks = [bucket for one in asking for bucket in one.looks]
         if self._degraded is not None:
             del self._untold[: len(entries)]
             result = self._degraded.exchange(entries, asks, looks, self.now())
             self._keep_debits(asks, result)
             for bucket, level in result.levels:
-                self.cache.see_part(bucket, level)
+                self.cache.see_part(bucket, level or Level())
             return result
         now = self._clock.now()
-        withheld = self.left_alone if self._withheld else nothing_withheld
+        withheld = self.left_alone if self._peers.withheld else nothing_withheld
+        waited = max((one.waited for one in asking), default=0.0)
         try:
             async with self._in_store:
-                result = await self._store.exchange(entries, asks, looks, now, withheld)
+                result = await self._store.exchange(entries, asks, looks, now, withheld, waited)
         except StoreForgot:
             self._remind()
             return None
@@ -249,12 +278,14 @@ class Journal:
             return None
         finally:
             self.entries = [entry for entry in self.entries if not entry.done]
+        for one in asking:
+            one.waited += result.waited
         self._see_all(result)
         return result
 
     def _see_all(self, result: ExchangeResult) -> None:
         if self._store.shared:
-            self.cache.ahead = self.ahead = result.now - self._clock.now()
+            self.cache.ahead = result.now - self._clock.now()
         for bucket, level in result.levels:
             self.cache.see(bucket, level)
         if self.cache.put_aside(result.set_aside):
@@ -270,26 +301,20 @@ class Journal:
             self.entries = compacted(self.entries)
             self._most_entries = max(MOST_ENTRIES, 2 * len(self.entries))
 
-    def _tell_answer(self, one: Asking, ask: Ask, answer: AskResult, result: ExchangeResult) -> None:
-        found: Reservation | NoRoom | ExchangeResult = result
+    def _tell_answer(self, one: Asking, answer: AskResult, result: ExchangeResult) -> None:
+        found: Reservation | NoRoom | None = None
         if answer.place >= 0:
-            found = Reservation(one.lease, one.offered + answer.place, ask.offers[answer.place], result.now)
+            found = Reservation(one.lease, answer.place, one.offers[answer.place], result.now)
             self.held.add(one.lease)
         elif one.lease:
-            one.refusals = [*one.refusals, *(refusal(*refused, self.ahead) for refused in answer.refusals)]
-            one.offered += len(ask.offers)
-            if len(ask.offers) >= _FIRST and (more := next(one.offers, None)) is not None:
-                one.offers = again([more], one.offers)
-                self._asking.appendleft(one)
-                return
-            found = NoRoom(tuple(one.refusals))
-        if one.done.done():
-            self._give_back(found)
-        else:
+            found = NoRoom(tuple(refusal(*refused, self.ahead) for refused in answer.refusals))
+        if not one.done.done():
             one.done.set_result(found)
+        elif isinstance(found, Reservation):
+            self._give_back(found)
 
     def left_alone(self, bucket: Bucket) -> float:
-        return self._withheld.of(bucket, self.now())
+        return self._peers.withheld.of(bucket, self.now())
 
     # ── losing and finding the store ──
 
@@ -302,26 +327,21 @@ class Journal:
         if self._degraded is not None:
             return
         if failure.heartbeat is not None:
-            self._meet(failure.heartbeat)
-        heard_at = self._clock.now() if self._heard_at is None else self._heard_at
+            self._peers.meet(failure.heartbeat)
+        now = self._clock.now()
         self._degraded = Degraded(
             self.cache.levels,
-            rank=self._rank,
-            count=self._sharing,
+            rank=self._peers.rank,
+            count=self._peers.sharing,
             held=self.held,
             because=str(failure),
-            since=self._clock.now(),
-            good_until=heard_at + PART_FOR + self.ahead if self._sharing > 1 and self._store.shared else float("inf"),
+            since=now,
+            good_until=self._peers.part_ends(now) + self.ahead if self._store.shared else float("inf"),
         )
         self._untold = list(self.entries)
         if not self._store.shared:
             self._looking = asyncio.create_task(self._keep_looking())
         self._tell(self.condition())
-
-    def _meet(self, beat: Heartbeat) -> None:
-        self._rank, self._replicas = beat.rank, max(len(beat.peers), self._least)
-        self._sharing = max(len(beat.peers) + len(beat.missing), self._least)
-        self.cache.replicas = self._replicas
 
     async def _keep_looking(self) -> None:
         while self._store.shared or self._degraded is not None:
@@ -338,30 +358,10 @@ class Journal:
         except StoreFailure as failure:
             self._lost(failure)
             return
-        self._heard_at = sent_at
-        self._meet(beat)
-        if given_back := self._withheld.see(beat, self._buckets(), self.cache, self.now()):
+        if given_back := self._peers.heard(beat, sent_at, self._buckets(), self.now()):
             self.note(given_back)
-        if self._store.shared:
-            await self._see()
-
-    async def _see(self) -> None:
-        """See what others took, of so many buckets that all have been seen within a few looks."""
-        buckets = self._buckets()
-        start = self._seen_to if self._seen_to < len(buckets) else 0
-        seen = buckets[start : start + _SEEN_AT_ONCE]
-        self._seen_to = start + len(seen)
-        if not seen:
-            return
-        before = {bucket.key: self.cache.levels.get(bucket.key) for bucket in seen}
-        levels, now = await self.look_at(seen)
-        if self._degraded is not None:
-            return
-        for bucket in seen:
-            if bucket.key not in levels:
-                self.cache.forget(bucket)
-        if any(gave_back(bucket, before[bucket.key], levels.get(bucket.key), now) for bucket in seen):
-            self._freed()
+        if self.shared:
+            await self.look_at(self._buckets())
 
     async def _replay(self) -> None:
         """Tell the store what it missed, until it has confirmed all of it. Raises StoreFailure; nothing is forgotten."""
@@ -389,7 +389,7 @@ class Journal:
         while self.entries or looks:
             entries = self.entries[:_ENTRIES_AT_ONCE]
             # Nothing is given from levels of before: should it be lost again at once, it goes on from what it is now.
-            looked = () if self.entries[_ENTRIES_AT_ONCE:] else looks[:_SEEN_AT_ONCE]
+            looked = () if self.entries[_ENTRIES_AT_ONCE:] else looks[:_LOOKED_AT_ONCE]
             try:
                 result = await self._store.exchange(entries, (), looked, self._clock.now(), nothing_withheld)
                 self._see_all(result)

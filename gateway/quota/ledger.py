@@ -10,6 +10,7 @@ How it gets there, and what becomes of it while the store is away, is journal.py
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Literal
 
 import msgspec
@@ -18,12 +19,15 @@ from gateway.clock import Clock
 from gateway.quota import buckets as b
 from gateway.quota.buckets import Bucket, Level
 from gateway.quota.demand import counts
-from gateway.quota.exchange import Store, in_the_way
+from gateway.quota.exchange import Store
 from gateway.quota.journal import Journal
 from gateway.quota.nouns import Condition as Condition
-from gateway.quota.nouns import Cost, LevelView, NoRoom, Offer, Refusal, Reservation, refusal
+from gateway.quota.nouns import Cost, LevelView, NoRoom, Offer, Refusal, Reservation
 from gateway.quota.operations import Close, Entry, Full, Learn, Open
 from providers.observations import Observation
+
+_FIRST, _MORE = 4, 64
+"""Deployments that are offered in the first exchange for a request, and in each further one if none of them has room."""
 
 Unserved = Literal["unsent", "refused", "failed"]
 """Why nothing was served: it was not counted, or the provider refused it, or failed; some count those too."""
@@ -53,9 +57,28 @@ class Ledger:
     # ── the life of a reservation ──
 
     async def reserve(self, offers: Iterable[Offer]) -> Reservation | NoRoom:
-        """Debit the first of *offers* whose buckets all have room. Of those in the way the limit in force is told."""
-        found = await self._journal.reserve(offers)
-        return NoRoom(tuple(map(self._in_force, found.refusals))) if isinstance(found, NoRoom) else found
+        """
+        Debit the first of *offers* whose buckets all have room. What is known to be full is not asked again, once a look
+        has told what others gave back. Of the buckets in the way the limit in force is told.
+        """
+        offering, looked, waited = iter(offers), False, 0.0
+        refusals: list[Refusal] = []
+        while offered := list(islice(offering, _MORE if refusals else _FIRST)):
+            known: dict[int, Refusal] = {}
+            if refusals and self._journal.shared:
+                if not looked:
+                    waited += await self._journal.look_at(_buckets_of(offered), waited)
+                    looked = True
+                known = self._journal.full(offered)
+            likely = [place for place in range(len(offered)) if place not in known]
+            if likely:
+                found, waited = await self._journal.reserve([offered[place] for place in likely], waited)
+                if isinstance(found, Reservation):
+                    found.place = len(refusals) + likely[found.place]
+                    return found
+                known |= zip(likely, found.refusals, strict=True)
+            refusals += [known[place] for place in range(len(offered))]
+        return NoRoom(tuple(map(self._in_force, refusals)))
 
     def settle(self, held: Reservation, true: Cost, said: Sequence[Observation] = ()) -> None:
         """End *held* with what was really used, and learn what its answer *said* of its buckets."""
@@ -127,10 +150,9 @@ class Ledger:
 
     async def levels(self, buckets: Sequence[Bucket]) -> Mapping[str, LevelView]:
         """How full *buckets* are, by key."""
-        found, now = await self._journal.look_at(buckets)
-        return {
-            bucket.key: _view(bucket, found.get(bucket.key) or Level(), now, self._journal.ahead) for bucket in buckets
-        }
+        await self._journal.look_at(buckets)
+        now, ahead = self._journal.now(), self._journal.ahead
+        return {bucket.key: _view(bucket, self.cache.level(bucket, now), now, ahead) for bucket in buckets}
 
     def limit(self, bucket: Bucket) -> float:
         """The limit of *bucket* that is in force, as far as this process has seen its level."""
@@ -139,17 +161,9 @@ class Ledger:
 
     async def openings(self, offers: Sequence[Offer]) -> list[Refusal | None]:
         """For each of *offers* what would refuse it now; None if it has room. Nothing is debited."""
-        found, now = await self._journal.look_at(list({u.key: u for offer in offers for u in offer.buckets}.values()))
-        openings: list[Refusal | None] = []
-        for offer in offers:
-            opens = [
-                (bucket, b.opens_at(bucket, level, offer.cost.of(bucket.unit), now, self._journal.left_alone(bucket)))
-                for bucket in offer.buckets
-                for level in (found.get(bucket.key) or Level(),)
-            ]
-            refused = in_the_way(opens, now)
-            openings.append(None if refused is None else self._in_force(refusal(*refused, self._journal.ahead)))
-        return openings
+        await self._journal.look_at(_buckets_of(offers))
+        refusals = [self._journal.refuses(offer) for offer in offers]
+        return [refused and self._in_force(refused) for refused in refusals]
 
     def _in_force(self, refused: Refusal) -> Refusal:
         bucket, limit = refused.bucket, self.limit(refused.bucket)
@@ -174,6 +188,10 @@ class Ledger:
     async def aclose(self) -> None:
         """Write down everything, sign off, and give the store back."""
         await self._journal.aclose()
+
+
+def _buckets_of(offers: Iterable[Offer]) -> list[Bucket]:
+    return list({bucket.key: bucket for offer in offers for bucket in offer.buckets}.values())
 
 
 def _or_none(value: float | None) -> float:

@@ -7,11 +7,13 @@ in them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gateway.quota import buckets as b
 from gateway.quota.buckets import Bucket, Level
 from gateway.quota.demand import Demand
+from gateway.quota.exchange import in_the_way
+from gateway.quota.nouns import Offer, Refusal, refusal
 
 _EPSILON = 1e-6
 
@@ -32,9 +34,12 @@ class LevelCache:
         self.demand = Demand()
         self.set_aside: dict[str, None] = {}
 
-    def see(self, bucket: Bucket, level: Level) -> None:
-        """The store says that this is the level of *bucket*. It must not change any more."""
-        self.levels[bucket.key] = (bucket, level)
+    def see(self, bucket: Bucket, level: Level | None) -> None:
+        """The store says that this is the level of *bucket* (None: it was never touched). It must not change any more."""
+        if level is not None:
+            self.levels[bucket.key] = (bucket, level)
+        elif self.levels.pop(bucket.key, None) is None:
+            return
         self.changed.add(bucket.key)
 
     def put_aside(self, buckets: Sequence[Bucket]) -> bool:
@@ -48,11 +53,6 @@ class LevelCache:
         self.parts[bucket.key] = (bucket, level)
         self.changed.add(bucket.key)
 
-    def forget(self, bucket: Bucket) -> None:
-        """The store has nothing of *bucket*: it is as if it had never been touched."""
-        if self.levels.pop(bucket.key, None) is not None:
-            self.changed.add(bucket.key)
-
     def back(self) -> None:
         """The store is there again."""
         self.changed |= self.parts.keys()
@@ -64,6 +64,15 @@ class LevelCache:
         level = Level() if seen is None else b.copy_of(seen[1])
         b.roll(bucket, level, now)
         return level
+
+    def refuses(self, offer: Offer, now: float, withheld: Callable[[Bucket], float]) -> Refusal | None:
+        """What is in the way of *offer* at *now* of the store's clock, by what is known here; None: nothing."""
+        opens = []
+        for bucket in offer.buckets:
+            level = self.level(bucket, now)
+            opens.append((bucket, b.opens_at(bucket, level, offer.cost.of(bucket.unit), now, withheld(bucket))))
+        refused = in_the_way(opens, now)
+        return None if refused is None else refusal(*refused, self.ahead)
 
 
 def gave_back(bucket: Bucket, before: tuple[Bucket, Level] | None, level: Level | None, now: float) -> bool:

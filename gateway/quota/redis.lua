@@ -2,7 +2,7 @@
 -- levels. One call, one round trip, all or nothing. The arithmetic is that of buckets.py, function by function, name by name.
 --
 -- KEYS     what is remembered of the calling process; how many calls its tag has had; whether a request was refused lately;
---          then the buckets' levels
+--          which levels were changed, by the count of calls; then the buckets' levels
 -- ARGV[1]  in MessagePack: now (negative: ask the clock of Redis), the number of this call among those of its process, the
 --          number of the last call that it had an answer to, the highest count of calls that it has seen of the tag, for each
 --          bucket its rule {window, period, limit, calendar, withheld}, the operations {bucket, {what, …}}, and the asks
@@ -10,22 +10,25 @@
 -- ARGV[2]  the channel that is told when something was freed after a request had been refused, and by which process
 -- returns  in MessagePack: now, a status (0, or why nothing was done), for each ask {place of the deployment that was
 --          debited or -1, for each before it {bucket, opens in seconds or NEVER or FREED}}, the levels that are not blank
---          {bucket, level}, the tag's count of calls {generation, count}, and the buckets whose value was set aside
+--          {bucket, value}, as they are stored, the tag's count of calls {generation, count}, and the buckets whose value was
+--          set aside
 -- A call that is repeated gets the answer that it had. One that comes when a later one has been made is not done (LATE).
 -- The count of a tag's calls only grows. One that is lower than it was seen, or an answered call that is not remembered, means
 -- that memory was lost: nothing is done (FORGOT), and a new generation begins, so that every other process finds it out, too.
+-- Then nothing is given for QUIET_FOR seconds, in which all of them look and tell what they knew: together they know all.
 -- A calendar window cannot be computed here, so its rule brings the moments where windows begin, around the caller's now.
 -- If the caller's clock is so far off that none of them holds now, nothing is done (ELSEWHEN): it asks again with our now.
 -- A value that is no level of this format is renamed, for a day, and its bucket is closed until whatever it may have counted
 -- has left the window. A level says by which kind of window it was counted: if the rule has another, all of it counts as new.
 
 local DONE, ELSEWHEN, FORGOT, LATE = 0, -2, -3, -4
-local FORMAT, REMEMBERED_FOR, ASIDE_FOR, WAITING_FOR, PROCESS, CALLS, WAITING, BEFORE_LEVELS = 2, 2 * 86400, 86400, 600, 1, 2, 3, 3
-local FIELDS = { 'n', 'n', 'amounts', 'leases', 'n', 'n', 'n', 's', 'n', 'n', 's', 's', 'n' }
+local PROCESS, CALLS, WAITING, CHANGED, BEFORE_LEVELS = 1, 2, 3, 4, 4
+local FORMAT, REMEMBERED_FOR, ASIDE_FOR, WAITING_FOR, QUIET_FOR, MOST_CHANGED = 3, 2 * 86400, 86400, 600, 2, 20000
+local FIELDS = { 'n', 'n', 'numbers', 'leases', 'n', 'n', 'n', 's', 'n', 'n', 's', 's', 'n' }
 local SLOTS, LEASE, LEARNED_FOR, EPSILON, NONE, NEVER, FREED = 300, 900, 86400, 1e-6, -1, -1, -2
 local REFILL_LAG, STRETCHES = 0.1, 24
 
--- A level's fields, as in buckets.Level.
+-- A level's fields, as in buckets.Level; its slots are one list here, {number, amount, number, amount, …}.
 local USED, SINCE, SLOT, LEASES, OPEN, LAST = 1, 2, 3, 4, 5, 6
 local CLOSED, BECAUSE, LIMIT, LIMIT_UNTIL, LIMIT_BY, SAID_BY, SAID_AT = 7, 8, 9, 10, 11, 12, 13
 local WINDOW, PERIOD, CEILING, CALENDAR, WITHHELD = 1, 2, 3, 4, 5
@@ -61,35 +64,51 @@ local function kept(list, keep)
   return found
 end
 
+-- *slots* without their first *count* numbers.
+local function without_first(slots, count)
+  if count == 0 then return slots end
+  local left = {}
+  for i = count + 1, #slots do left[i - count] = slots[i] end
+  return left
+end
+
 local function remember_empty(rule, level, start, finish)
   start = max(start, finish - rule[PERIOD])
-  local slots = kept(level[SLOT], function(slot) return slot[2] > finish - rule[PERIOD] end)
-  if #slots > 0 and slots[#slots][2] >= start - EPSILON then
-    start = table.remove(slots)[1]
-  elseif #slots == STRETCHES then
-    local after = table.remove(slots, 2)
-    slots[1][2] = slots[1][2] + after[2] - after[1]
+  local slots = {}
+  for i = 1, #level[SLOT], 2 do
+    if level[SLOT][i + 1] > finish - rule[PERIOD] then
+      slots[#slots + 1], slots[#slots + 2] = level[SLOT][i], level[SLOT][i + 1]
+    end
   end
-  slots[#slots + 1] = { start, finish }
+  if #slots > 0 and slots[#slots] >= start - EPSILON then
+    slots[#slots], start = nil, slots[#slots - 1]
+    slots[#slots] = nil
+  elseif #slots == 2 * STRETCHES then
+    local until_then, from = table.remove(slots, 4), table.remove(slots, 3)
+    slots[2] = slots[2] + until_then - from
+  end
+  slots[#slots + 1], slots[#slots + 2] = start, finish
   level[SLOT] = slots
 end
 
 local function after_refill(rule, level, amount, at)
   local rate, left = limit_of(rule, level, level[SINCE]) / rule[PERIOD], {}
-  for _, slot in ipairs(level[SLOT]) do
-    local start, finish = slot[1], slot[2]
+  local function leave(start, finish)
+    if start < finish then left[#left + 1], left[#left + 2] = start, finish end
+  end
+  for i = 1, #level[SLOT], 2 do
+    local start, finish = level[SLOT][i], level[SLOT][i + 1]
     local begin = max(start, at)
     if rate > 0 and amount > 0 and begin < finish then
       local needed = min(finish, begin + amount / rate)
       amount = max(0, amount - (needed - begin) * rate)
-      if start < begin then left[#left + 1] = { start, begin } end
-      if needed < finish then left[#left + 1] = { needed, finish } end
+      leave(start, begin)
+      leave(needed, finish)
     else
-      left[#left + 1] = { start, finish }
+      leave(start, finish)
     end
   end
-  while #left > STRETCHES do table.remove(left, 1) end
-  level[SLOT] = left
+  level[SLOT] = without_first(left, max(0, #left - 2 * STRETCHES))
   return amount
 end
 
@@ -110,9 +129,9 @@ local function roll(rule, level, now)
       level[USED], level[SINCE] = left, now
     end
   elseif window == 'rolling' then
-    if #level[SLOT] > 0 and leaves(rule, level[SLOT][1][1]) <= now then
-      level[SLOT] = kept(level[SLOT], function(slot) return leaves(rule, slot[1]) > now end)
-    end
+    local slots, gone = level[SLOT], 0
+    while gone < #slots and leaves(rule, slots[gone + 1]) <= now do gone = gone + 2 end
+    level[SLOT] = without_first(slots, gone)
   elseif #level[LEASES] > 0 then
     level[LEASES] = kept(level[LEASES], function(lease) return lease[2] > now end)
   end
@@ -120,8 +139,8 @@ end
 
 local function used(rule, level)
   if rule[WINDOW] == 'rolling' then
-    local total = 0
-    for _, slot in ipairs(level[SLOT]) do total = total + slot[2] end
+    local total, slots = 0, level[SLOT]
+    for i = 2, #slots, 2 do total = total + slots[i] end
     return total
   elseif rule[WINDOW] == 'in-flight' then
     return #level[LEASES]
@@ -142,9 +161,9 @@ local function opens_at(rule, level, amount, now)
   elseif window == 'refill' then
     return max(earliest, max(now, level[SINCE]) + excess * rule[PERIOD] / limit)
   elseif window == 'rolling' then
-    for _, slot in ipairs(level[SLOT]) do
-      excess = excess - slot[2]
-      if excess <= EPSILON then return max(earliest, leaves(rule, slot[1])) end
+    for i = 1, #level[SLOT], 2 do
+      excess = excess - level[SLOT][i + 1]
+      if excess <= EPSILON then return max(earliest, leaves(rule, level[SLOT][i])) end
     end
     return max(earliest, now + rule[PERIOD])
   end
@@ -162,10 +181,10 @@ local function debit(rule, level, amount, now, lease)
   if window == 'rolling' then
     local number, slots = floor(now / slot_of(rule)), level[SLOT]
     if amount == 0 then -- nothing to keep
-    elseif #slots > 0 and slots[#slots][1] >= number then
-      slots[#slots][2] = slots[#slots][2] + amount
+    elseif #slots > 0 and slots[#slots - 1] >= number then
+      slots[#slots] = slots[#slots] + amount
     else
-      slots[#slots + 1] = { number, amount }
+      slots[#slots + 1], slots[#slots + 2] = number, amount
     end
   elseif window == 'in-flight' then
     table.insert(level[LEASES], { lease, now + LEASE })
@@ -181,14 +200,16 @@ local function correct(rule, level, amount, at)
   if window == 'rolling' then
     local number, slots = floor(at / slot_of(rule)), level[SLOT]
     local place = #slots + 1
-    for i, slot in ipairs(slots) do
-      if slot[1] >= number then place = i break end
-    end
-    if place <= #slots and slots[place][1] == number then
-      slots[place][2] = slots[place][2] + amount
-      if slots[place][2] <= 0 then table.remove(slots, place) end
+    while place > 1 and slots[place - 2] >= number do place = place - 2 end
+    if slots[place] == number then
+      slots[place + 1] = slots[place + 1] + amount
+      if slots[place + 1] <= 0 then
+        table.remove(slots, place)
+        table.remove(slots, place)
+      end
     elseif amount > 0 then
-      table.insert(slots, place, { number, amount })
+      table.insert(slots, place, amount)
+      table.insert(slots, place, number)
     end
   elseif window == 'refill' then
     if amount > 0 then amount = after_refill(rule, level, amount, at + REFILL_LAG) end
@@ -217,13 +238,12 @@ local function release(level, lease, at)
 end
 
 local function newest(slots, amount)
-  local found = {}
-  for i = #slots, 1, -1 do
-    if amount <= EPSILON then break end
-    table.insert(found, 1, { slots[i][1], min(slots[i][2], amount) })
-    amount = amount - slots[i][2]
+  local place = #slots + 1
+  while place > 1 and amount > EPSILON do
+    place = place - 2
+    slots[place + 1], amount = min(slots[place + 1], amount), amount - slots[place + 1]
   end
-  return found
+  return without_first(slots, place - 1)
 end
 
 local function set_used(rule, level, amount, now)
@@ -320,7 +340,9 @@ end
 
 local function empty_for(rule, level, now)
   local total = 0
-  for _, slot in ipairs(level[SLOT]) do total = total + max(0, slot[2] - max(slot[1], now - rule[PERIOD])) end
+  for i = 1, #level[SLOT], 2 do
+    total = total + max(0, level[SLOT][i + 1] - max(level[SLOT][i], now - rule[PERIOD]))
+  end
   return total
 end
 
@@ -352,7 +374,7 @@ local function refilled_at(rule, level, now)
     local limit = limit_of(rule, level, now)
     return max(now, level[SINCE]) + level[USED] * rule[PERIOD] / (limit > 0 and limit or EPSILON)
   elseif window == 'rolling' then
-    return #level[SLOT] > 0 and leaves(rule, level[SLOT][#level[SLOT]][1]) or now
+    return #level[SLOT] > 0 and leaves(rule, level[SLOT][#level[SLOT] - 1]) or now
   end
   local last = now
   for _, lease in ipairs(level[LEASES]) do last = max(last, lease[2]) end
@@ -398,10 +420,18 @@ local FREES = { settle = true, learn = true, open = true, abandon = true }
 
 local function is_number(value) return type(value) == 'number' and value == value end
 
-local function are_pairs(list, first)
+local function are_numbers(list)
+  if type(list) ~= 'table' or #list % 2 == 1 then return false end
+  for _, number in ipairs(list) do
+    if not is_number(number) then return false end
+  end
+  return true
+end
+
+local function are_leases(list)
   if type(list) ~= 'table' then return false end
   for _, pair in ipairs(list) do
-    if type(pair) ~= 'table' or type(pair[1]) ~= first or not is_number(pair[2]) then return false end
+    if type(pair) ~= 'table' or type(pair[1]) ~= 'string' or not is_number(pair[2]) then return false end
   end
   return true
 end
@@ -409,8 +439,8 @@ end
 local IS = {
   n = is_number,
   s = function(value) return type(value) == 'string' end,
-  amounts = function(value) return are_pairs(value, 'number') end,
-  leases = function(value) return are_pairs(value, 'string') end,
+  numbers = are_numbers,
+  leases = are_leases,
 }
 
 local function unpacked(text, length)
@@ -463,7 +493,7 @@ local function counted_otherwise(rule, level, kind, now)
   level[USED], level[SINCE], level[SLOT], level[LEASES] = 0, 0, {}, {}
   roll(rule, level, now)
   if rule[WINDOW] == 'rolling' then
-    if total > 0 then level[SLOT] = { { floor(now / slot_of(rule)), total } } end
+    if total > 0 then level[SLOT] = { floor(now / slot_of(rule)), total } end
   else
     level[USED] = total
   end
@@ -481,13 +511,18 @@ local fence, last, answer = unpack(remembered(KEYS[PROCESS], 3, 'number') or { 0
 if number == last then return answer end
 if number <= fence then return cmsgpack.pack({ now, LATE, {}, {}, seen, {} }) end
 
-local calls = remembered(KEYS[CALLS], 2, 'string') or { '', 0 }
-if last < answered or seen[1] ~= '' and (calls[1] ~= seen[1] or calls[2] < seen[2]) then
-  if calls[1] == seen[1] or calls[1] == '' then
-    calls = { KEYS[PROCESS] .. '/' .. number, 0 }
+local calls = remembered(KEYS[CALLS], 3, 'string') or { '', 0, 0 } -- its generation, count, and when it is quiet no more
+local kind_of_changed = redis.call('TYPE', KEYS[CHANGED]).ok
+local odd = kind_of_changed ~= 'zset' and kind_of_changed ~= 'none'
+if odd then set_aside(KEYS[CHANGED]) end
+if last < answered or odd or seen[1] ~= '' and (calls[1] ~= seen[1] or calls[2] < seen[2]) then
+  if odd or calls[1] == seen[1] or calls[1] == '' then calls = { KEYS[PROCESS] .. '/' .. number, 0, 0 } end
+  if calls[3] == 0 then
+    calls[3] = now + QUIET_FOR
     redis.call('SET', KEYS[CALLS], cmsgpack.pack(calls), 'EX', REMEMBERED_FOR)
+    redis.call('DEL', KEYS[CHANGED])
   end
-  return cmsgpack.pack({ now, FORGOT, {}, {}, calls, {} })
+  return cmsgpack.pack({ now, FORGOT, {}, {}, { calls[1], calls[2] }, {} })
 end
 
 for _, rule in ipairs(rules) do
@@ -501,7 +536,7 @@ if calls[1] == '' then calls[1] = KEYS[PROCESS] .. '/' .. number end
 calls[2] = calls[2] + 1
 redis.call('SET', KEYS[CALLS], cmsgpack.pack(calls), 'EX', REMEMBERED_FOR)
 
-local levels, changed, aside = {}, {}, {}
+local levels, values, changed, aside = {}, {}, {}, {} -- values: of levels that are as they are stored
 
 local function level_of(key)
   if levels[key] == nil then
@@ -524,7 +559,7 @@ local function read(key, stored)
     return
   end
   levels[key] = level
-  if kind ~= rules[key][WINDOW] then counted_otherwise(rules[key], level, kind, now) end
+  if kind == rules[key][WINDOW] then values[key] = stored else counted_otherwise(rules[key], level, kind, now) end
   roll(rules[key], level, now)
 end
 
@@ -561,6 +596,7 @@ for _, ask in ipairs(asks) do
   local placed, refused = NONE, {}
   for place, offer in ipairs(ask[2]) do
     local found, opens = in_the_way(offer)
+    if found == nil and now < calls[3] and #offer > 0 then found, opens = offer[1][1], calls[3] end
     if found == nil then
       for _, want in ipairs(offer) do
         debit(rules[want[1]], level_of(want[1]), want[2], now, ask[1])
@@ -575,20 +611,29 @@ for _, ask in ipairs(asks) do
   if placed == NONE then redis.call('SET', KEYS[WAITING], '', 'EX', WAITING_FOR) end
 end
 
+local function value_of(key)
+  return cmsgpack.pack({ FORMAT, rules[key][WINDOW], levels[key] })
+end
+
 for key in pairs(changed) do
   local stays = fades_at(rules[key], levels[key], now) - now
+  values[key] = value_of(key)
   if stays > 0 then
-    local value = cmsgpack.pack({ FORMAT, rules[key][WINDOW], levels[key] })
-    redis.call('SET', KEYS[key + BEFORE_LEVELS], value, 'PX', ceil(stays * 1000) + 1000)
+    redis.call('SET', KEYS[key + BEFORE_LEVELS], values[key], 'PX', ceil(stays * 1000) + 1000)
   else
     redis.call('DEL', KEYS[key + BEFORE_LEVELS])
   end
+  redis.call('ZADD', KEYS[CHANGED], calls[2], KEYS[key + BEFORE_LEVELS])
+end
+if next(changed) ~= nil then
+  redis.call('EXPIRE', KEYS[CHANGED], REMEMBERED_FOR)
+  redis.call('ZREMRANGEBYRANK', KEYS[CHANGED], 0, -MOST_CHANGED - 1)
 end
 
 if freed and redis.call('EXISTS', KEYS[WAITING]) == 1 then redis.call('PUBLISH', ARGV[2], KEYS[PROCESS]) end
 
 local told = {}
-for key in pairs(levels) do told[#told + 1] = { key, levels[key] } end
-answer = cmsgpack.pack({ now, DONE, answers, told, calls, aside })
+for key in pairs(levels) do told[#told + 1] = { key, values[key] or value_of(key) } end
+answer = cmsgpack.pack({ now, DONE, answers, told, { calls[1], calls[2] }, aside })
 redis.call('SET', KEYS[PROCESS], cmsgpack.pack({ number, number, answer }), 'EX', REMEMBERED_FOR)
 return answer

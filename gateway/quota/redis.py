@@ -21,23 +21,26 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-from gateway.quota.buckets import WHEN_FREED, Bucket, Level, calendar_window, copy_of
-from gateway.quota.degraded import ALIVE, PART_FOR
+from gateway.quota import redis_peers
+from gateway.quota.buckets import WHEN_FREED, Bucket, Level, roll
 from gateway.quota.exchange import (
     Ask,
     AskResult,
     ExchangeResult,
     Heartbeat,
+    Look,
     Orphan,
     StoreFailure,
     StoreForgot,
     Withheld,
 )
 from gateway.quota.operations import Entry
-from gateway.quota.redis_script import Client, Script, within
-from gateway.redis_client import FAILURES, connect, disconnect, ready
+from gateway.quota.redis_levels import Asked, Names, Places, as_told, level_in, unwrapped
+from gateway.quota.redis_peers import RedisPeers
+from gateway.quota.redis_script import Client, Patience, Script
+from gateway.redis_client import connect, disconnect
 
 PATIENCE = 0.25
 """Seconds that a request waits for Redis. Time in which this process did not get to look whether the answer is there is not
@@ -48,22 +51,12 @@ MOST_PATIENCE = 1.0
 
 _TRIPS, _REMEMBERED_TRIPS = 4, 8
 
-_CONNECT_PATIENCE = 3.0
-"""Seconds for making connections: three round trips and, with TLS, two more, of a Redis that may be far. No request waits."""
+_SEEN_AT_ONCE = 1000
+"""Levels that one look asks for at most, besides those that changed."""
 
-_HEARTBEAT_PATIENCE = 1.0
-
-_GIVEN_UP = ALIVE + PART_FOR
-"""Seconds after its last heartbeat for which a replica that did not sign off is told as missing."""
-
-_LISTEN_AGAIN = 1.0
-"""Seconds after which a process that has lost the line on which it hears of others tries again."""
-
-_EXCHANGE, _FENCE, _HEARTBEAT = (
-    Path(__file__).with_name(name).read_text("utf-8") for name in ("redis.lua", "fence.lua", "heartbeat.lua")
+_EXCHANGE, _LOOK, _FENCE = (
+    Path(__file__).with_name(name).read_text("utf-8") for name in ("redis.lua", "look.lua", "fence.lua")
 )
-_SIGN_OFF = "return redis.call('ZREM', KEYS[1], ARGV[1])"
-_REPLICAS = "freeway:{replicas}:heard"
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -77,14 +70,21 @@ class _Reply(Struct, array_like=True):
     now: float
     status: int
     answers: list[tuple[int, list[tuple[int, float]]]]
-    levels: list[tuple[int, Level]]
+    levels: list[tuple[int, Raw]]
     calls: tuple[str, int]
     set_aside: list[int]
 
 
+class _Seen(Struct, array_like=True):
+    now: float
+    calls: tuple[str, int]
+    anew: bool
+    levels: list[tuple[str, Raw]]
+
+
 _decode = msgspec.msgpack.Decoder(_Reply).decode
 
-_Rule = tuple[str, float, float, tuple[float, ...], float]
+_decode_seen = msgspec.msgpack.Decoder(_Seen).decode
 
 
 class _Call(Struct, eq=False):
@@ -94,38 +94,41 @@ class _Call(Struct, eq=False):
     tag: str
     entries: Sequence[Entry]
     asks: Sequence[Ask]
-    asked: list[_Asked]
+    asked: list[Asked]
 
 
-class _Places:
-    """
-    The buckets of one call, *asked* once for each of their *keys*, and numbered from one on, as Lua counts. *same* are
-    those whose key another has, too: their account has the same credential under another name.
-    """
+class _Known:
+    """What a process has seen of the levels, and up to which call."""
 
-    def __init__(self, asking: Callable[[Bucket], _Asked]) -> None:
-        self._asking = asking
-        self.asked: list[_Asked] = []
-        self.keys: dict[str, int] = {}
-        self.same: list[tuple[int, Bucket]] = []
-        self._found: dict[str, int] = {}
+    def __init__(self) -> None:
+        self.levels: set[str] = set()  # the buckets, by key, that are as they were seen but for what changes since
+        self.changes: dict[str, tuple[str, int]] = {}  # the calls of each tag of which it has seen what they changed
+        self._at: dict[str, int] = {}  # the call after which each level was seen last
 
-    def of(self, bucket: Bucket) -> int:
-        """The number of *bucket*."""
-        found = self._found.get(bucket.key)
-        if found is None:
-            found = self._found[bucket.key] = self._add(bucket)
-        return found
+    def see(self, key: str, call: int) -> bool:
+        """The level at *key* as it is after that *call*: whether that is not older than what was seen of it."""
+        if call < self._at.get(key, 0):
+            return False
+        self._at[key] = call
+        return True
 
-    def _add(self, bucket: Bucket) -> int:
-        asking = self._asking(bucket)
-        found = self.keys.get(asking.key)
-        if found is None:
-            self.asked.append(asking)
-            found = self.keys[asking.key] = len(self.asked)
-        else:
-            self.same.append((found, bucket))
-        return found
+    def begin_anew(self) -> None:
+        """Too much has changed since it was seen."""
+        self.levels.clear()
+        self.changes.clear()
+
+    def forget(self) -> None:
+        """What was seen is no more, and calls are counted from one on again."""
+        self.begin_anew()
+        self._at.clear()
+
+
+class _Making(Struct, eq=False):
+    """An exchange that is under way: what came of it so far, and how long it may take."""
+
+    result: ExchangeResult
+    withheld: Withheld
+    patience: Patience
 
 
 class SharedStore:
@@ -148,11 +151,9 @@ class SharedStore:
     ) -> None:
         self.name = uuid4().hex[:12]
         self._client, self._cluster, self._own_time = client, cluster, own_time
-        self._accounts, self._channel = accounts, f"{namespace}:freed"
-        self._ours = ",".join(sorted(set(accounts.values())))
-        self._exchange, self._fence = Script(_EXCHANGE), Script(_FENCE)
-        self._heartbeat, self._sign_off = Script(_HEARTBEAT), Script(_SIGN_OFF)
-        self._asked: dict[str, _Asked] = {}
+        self._names, self._known, self._channel = Names(accounts), _Known(), f"{namespace}:freed"
+        self._peers = RedisPeers(client, self.name, self._channel, accounts)
+        self._exchange, self._look, self._fence = Script(_EXCHANGE), Script(_LOOK), Script(_FENCE)
         self._number = 0
         self._answered: dict[str, int] = {}
         self._seen: dict[str, tuple[str, int]] = {}  # how many calls a tag has had
@@ -161,27 +162,34 @@ class SharedStore:
         self._trips: deque[float] = deque(maxlen=_REMEMBERED_TRIPS)
 
     async def exchange(
-        self, entries: Sequence[Entry], asks: Sequence[Ask], looks: Sequence[Bucket], now: float, withheld: Withheld
+        self,
+        entries: Sequence[Entry],
+        asks: Sequence[Ask],
+        looks: Sequence[Bucket],
+        now: float,
+        withheld: Withheld,
+        waited: float = 0.0,
     ) -> ExchangeResult:
         result = ExchangeResult(now, [AskResult(-1, []) for _ in asks], [])
+        making = _Making(result, withheld, Patience(max(0.0, self._patience() - waited)))
         if not self._cluster:
-            await self._call(result, "*", entries, list(enumerate(asks)), looks, withheld)
-            return result
-        tags = dict.fromkeys([*(self._tag(entry.bucket) for entry in entries), *(self._tag(look) for look in looks)])
-        for tag in tags:
-            told = [entry for entry in entries if self._tag(entry.bucket) == tag]
-            seen = [bucket for bucket in looks if self._tag(bucket) == tag]
-            await self._call(result, tag, told, [], seen, withheld)
-        for index, ask in enumerate(asks):
-            await self._ask_in_cluster(result, index, ask, withheld)
+            await self._call(making, "*", entries, list(enumerate(asks)), looks)
+        else:
+            tag = self._names.tag
+            for each in dict.fromkeys([*(tag(entry.bucket) for entry in entries), *(tag(look) for look in looks)]):
+                told = [entry for entry in entries if tag(entry.bucket) == each]
+                await self._call(making, each, told, [], [bucket for bucket in looks if tag(bucket) == each])
+            for index, ask in enumerate(asks):
+                await self._ask_in_cluster(making, index, ask)
+        result.waited = making.patience.waited
         return result
 
-    async def _ask_in_cluster(self, result: ExchangeResult, index: int, ask: Ask, withheld: Withheld) -> None:
-        passed = 0
-        for tag, run in groupby(ask.offers, key=lambda offer: self._tag(offer.buckets[0]) if offer.buckets else ""):
+    async def _ask_in_cluster(self, making: _Making, index: int, ask: Ask) -> None:
+        passed, tag_of = 0, self._names.tag
+        for tag, run in groupby(ask.offers, key=lambda offer: tag_of(offer.buckets[0]) if offer.buckets else ""):
             offers = list(run)
-            answer = result.answers[index]
-            await self._call(result, tag, [], [(index, Ask(ask.lease, offers))], [], withheld)
+            answer = making.result.answers[index]
+            await self._call(making, tag, [], [(index, Ask(ask.lease, offers))], [])
             if answer.place >= 0:
                 answer.place += passed
                 return
@@ -189,18 +197,17 @@ class SharedStore:
 
     async def _call(
         self,
-        result: ExchangeResult,
+        making: _Making,
         tag: str,
         entries: Sequence[Entry],
         asks: Sequence[tuple[int, Ask]],
         looks: Sequence[Bucket],
-        withheld: Withheld,
     ) -> None:
-        """One call of an exchange, whose answers go to *result*; each of *asks* comes with its index there."""
-        now = result.now
-        places = _Places(lambda bucket: self._asking(bucket, now))
+        """One call of an exchange, whose answers go to its result; each of *asks* comes with its index there."""
+        result, now = making.result, making.result.now
+        places = Places(lambda bucket: self._names.asked(bucket, now))
         place, asked = places.of, places.asked
-        told = [(place(entry.bucket), entry.operation) for entry in entries]
+        told = [(place(entry.bucket), as_told(entry.operation)) for entry in entries]
         offered = [
             (ask.lease, [[(place(u), offer.cost.of(u.unit)) for u in offer.buckets] for offer in ask.offers])
             for _, ask in asks
@@ -213,41 +220,102 @@ class SharedStore:
             return
         self._number += 1
         call = _Call(self._number, tag, entries, [ask for _, ask in asks], asked)
-        rules = [a.rule if not (amount := withheld(a.bucket)) else (*a.rule[:4], amount) for a in asked]
+        rules = [a.rule if not (amount := making.withheld(a.bucket)) else (*a.rule[:4], amount) for a in asked]
         known = self._answered.get(tag, 0), self._seen.get(tag, ("", 0))
         body = (-1.0 if self._own_time else now, call.number, *known, rules, told, offered)
         self._doubt = call
-        beside = [_process_key(tag, self.name), f"freeway:{{{tag}}}:calls", f"freeway:{{{tag}}}:waiting"]
-        args = (self._patience(), [*beside, *places.keys], _encode(body), self._channel)
-        reply = _decoded(await self._timed(self._exchange, *args))
+        keys = [_process_key(tag, self.name), _calls_key(tag), f"freeway:{{{tag}}}:waiting", _changed_key(tag)]
+        args = [*keys, *places.keys], _encode(body), self._channel
+        reply = _decoded(await self._timed(self._exchange, making.patience, *args))
         self._doubt = None
         result.now = reply.now
         if reply.status == _ELSEWHEN:
-            await self._call(result, tag, entries, asks, looks, withheld)
+            await self._call(making, tag, entries, asks, looks)
             return
         self._check(reply, call)
         for (index, _), (placed, refused) in zip(asks, reply.answers, strict=True):
             answer = result.answers[index]
             answer.place = placed
             answer.refusals += [(asked[key - 1].bucket, _opens(opens, reply.now)) for key, opens in refused]
-        result.levels += [(asked[key - 1].bucket, level) for key, level in reply.levels]
+        for key, value in reply.levels:
+            levels, _ = self._read(asked[key - 1].key, unwrapped(value), reply.calls[1], reply.now)
+            result.levels += levels
         result.set_aside += [asked[key - 1].bucket for key in reply.set_aside]
-        levels = dict(reply.levels) if places.same else {}
-        result.levels += [(bucket, copy_of(levels[key])) for key, bucket in places.same if key in levels]
+
+    def _read(
+        self, key: str, value: bytes, call: int, now: float
+    ) -> tuple[list[tuple[Bucket, Level | None]], list[Bucket]]:
+        """The levels, rolled to *now*, of the buckets at *key*, whose *value* was that after *call*; and those that no look tells."""
+        levels: list[tuple[Bucket, Level | None]] = []
+        again: list[Bucket] = []
+        if not self._known.see(key, call):
+            return levels, again
+        for bucket in self._names.called(key):
+            level = level_in(value, bucket) if value else None
+            if level is not None:
+                roll(bucket, level, now)
+            elif value:
+                again.append(bucket)
+                continue
+            self._known.levels.add(bucket.key)
+            levels.append((bucket, level))
+        return levels, again
+
+    async def look(self, buckets: Sequence[Bucket], now: float, waited: float = 0.0) -> Look:
+        by_tag: dict[str, list[Bucket]] = {}
+        for bucket in buckets:
+            by_tag.setdefault(self._names.tag(bucket) if self._cluster else "*", []).append(bucket)
+        seconds = max(0.0, self._patience() - waited)
+        made = await asyncio.gather(
+            *(self._look_at(tag, some, now, Patience(seconds)) for tag, some in by_tag.items()), return_exceptions=True
+        )
+        found = Look(now)
+        for one in made:
+            if isinstance(one, BaseException):
+                raise one
+            found.levels += one.levels
+            found.again += one.again
+            found.now, found.waited = one.now, max(found.waited, one.waited)
+        return found
+
+    async def _look_at(self, tag: str, buckets: Sequence[Bucket], now: float, patience: Patience) -> Look:
+        """A look at what is on one node. Where memory was lost, only an exchange tells: of any bucket."""
+        unseen = dict.fromkeys(self._names.asked(b, now).key for b in buckets if b.key not in self._known.levels)
+        found, seen = Look(now), self._seen.get(tag, ("", 0))
+        for some in _batched([*unseen], _SEEN_AT_ONCE) or [[]]:
+            keys = [_calls_key(tag), _changed_key(tag), *some]
+            reply = _decode_seen(await self._timed(self._look, patience, keys, *self._known.changes.get(tag, ("", -1))))
+            if seen[0] and (reply.calls[0] != seen[0] or reply.calls[1] < seen[1]):
+                return Look(now, again=[buckets[0]])
+            if reply.anew:
+                self._known.begin_anew()
+                return await self._look_at(tag, buckets, now, patience)
+            self._known.changes[tag] = reply.calls
+            found.now, found.waited = reply.now if self._own_time else now, patience.waited
+            for key, value in reply.levels:
+                levels, again = self._read(key, unwrapped(value), reply.calls[1], found.now)
+                found.levels += levels
+                found.again += again
+        return found
+
+    def seen(self, buckets: Sequence[Bucket]) -> bool:
+        return all(bucket.key in self._known.levels for bucket in buckets)
 
     def _check(self, reply: _Reply, call: _Call) -> None:
         """Take down that *call* was answered, unless it was refused."""
         if reply.status == _FORGOT:
             self._answered.pop(call.tag, None)
             self._seen.pop(call.tag, None)
+            self._known.forget()
             raise StoreForgot("it has lost its memory")
         if reply.status == _LATE:
             raise StoreFailure("a call came after a later one")
         self._answered[call.tag], self._seen[call.tag] = call.number, reply.calls
+        self._known.changes.setdefault(call.tag, reply.calls)
         for entry in call.entries:
             entry.done = True
 
-    async def _timed(self, script: Script, patience: float, keys: Sequence[str], *args: Any) -> Any:
+    async def _timed(self, script: Script, patience: Patience, keys: Sequence[str], *args: Any) -> Any:
         sent_at = time.monotonic()
         answer = await script.call(self._client, patience, keys, *args)
         self._trips.append(time.monotonic() - sent_at)
@@ -262,7 +330,9 @@ class SharedStore:
         if call is not None:
             self._number += 1
             key = _process_key(call.tag, self.name)
-            last, answer = await self._fence.call(self._client, _HEARTBEAT_PATIENCE, [key], self._number)
+            last, answer = await self._fence.call(
+                self._client, Patience(redis_peers.HEARTBEAT_PATIENCE), [key], self._number
+            )
             self._doubt = None
             if last == call.number and (reply := _decoded(answer)).status == _DONE:
                 self._check(reply, call)
@@ -275,60 +345,24 @@ class SharedStore:
         return orphans
 
     async def heartbeat(self, name: str, now: float) -> Heartbeat:
-        args = (self._member(name), _GIVEN_UP, -1.0 if self._own_time else now)
-        await within(_CONNECT_PATIENCE, ready(self._client))
-        heard = await self._timed(self._heartbeat, _HEARTBEAT_PATIENCE, [_REPLICAS], *args)
-        ago = {peer: float(seconds) for member, seconds in heard if (peer := self._sharing(member)) is not None}
-        peers = sorted(member for member, seconds in ago.items() if seconds < ALIVE)
-        missing = tuple((member, seconds) for member, seconds in ago.items() if seconds >= ALIVE)
-        return Heartbeat(peers.index(name), tuple(peers), missing)
+        sent_at = time.monotonic()
+        beat = await self._peers.heartbeat(name, None if self._own_time else now)
+        self._trips.append(time.monotonic() - sent_at)
+        return beat
 
     async def sign_off(self, name: str) -> None:
-        await self._sign_off.call(self._client, _HEARTBEAT_PATIENCE, [_REPLICAS], self._member(name))
-
-    def _member(self, name: str) -> str:
-        """How *name* and the accounts that it uses are told to the others."""
-        return f"{name} {self._ours}"
-
-    def _sharing(self, member: bytes) -> str | None:
-        """The name of a process that uses an account of ours; None: it does not."""
-        name, _, accounts = member.decode(errors="replace").partition(" ")
-        return name if accounts == self._ours or set(accounts.split(",")) & set(self._ours.split(",")) else None
+        await self._peers.sign_off(name)
 
     async def listen(self, freed: Callable[[], None]) -> None:
-        while True:
-            try:
-                await self._listen(freed)
-            except FAILURES:
-                await asyncio.sleep(_LISTEN_AGAIN)
-
-    async def _listen(self, freed: Callable[[], None]) -> None:
-        own = self.name.encode()
-        async with self._client.pubsub() as heard:
-            await heard.subscribe(self._channel)
-            async for message in heard.listen():
-                if message["type"] == "message" and not message["data"].endswith(own):
-                    freed()
+        await self._peers.listen(freed)
 
     async def aclose(self) -> None:
         await disconnect(self._client)
 
-    def _asking(self, bucket: Bucket, now: float) -> _Asked:
-        """How the script is asked for *bucket*."""
-        found = self._asked.get(bucket.key)
-        if found is None or found.bucket is not bucket or not found.since <= now < found.until:
-            found = self._asked[bucket.key] = _asked(bucket, self._key(bucket), now)
-        return found
 
-    def _tag(self, bucket: Bucket) -> str:
-        """Whose levels lie on one node of a cluster: those of one credential."""
-        return self._accounts.get(bucket.account, bucket.account)
-
-    def _key(self, bucket: Bucket) -> str:
-        """Where the level of *bucket* is: it says nothing of a provider whose account's credential is known."""
-        if bucket.account not in self._accounts:
-            return f"freeway:{{{bucket.account}}}:{bucket.key}"
-        return f"freeway:{{{self._tag(bucket)}}}:{bucket.key.removeprefix(bucket.account + '/')}"
+def _batched(keys: list[str], size: int) -> list[list[str]]:
+    """*keys*, so many at a time."""
+    return [keys[first : first + size] for first in range(0, len(keys), size)]
 
 
 def _decoded(answer: bytes) -> _Reply:
@@ -342,31 +376,18 @@ def _process_key(tag: str, name: str) -> str:
     return f"freeway:{{{tag}}}:process:{name}"
 
 
+def _calls_key(tag: str) -> str:
+    return f"freeway:{{{tag}}}:calls"
+
+
+def _changed_key(tag: str) -> str:
+    return f"freeway:{{{tag}}}:changed"
+
+
 def _opens(opens_in: float, now: float) -> float:
     if opens_in == _NEVER:
         return math.inf
     return WHEN_FREED if opens_in == _FREED else now + opens_in
-
-
-class _Asked(Struct, frozen=True):
-    """The key of *bucket*, and its rule, which holds from *since* to *until*."""
-
-    bucket: Bucket
-    key: str
-    rule: _Rule
-    since: float = 0.0
-    until: float = float("inf")
-
-
-def _asked(bucket: Bucket, key: str, now: float) -> _Asked:
-    """*bucket* as the script wants it: a calendar with the windows around *now*, whatever time it is in Redis."""
-    if bucket.calendar is None:
-        return _Asked(bucket, key, (bucket.window, bucket.period, bucket.limit, (), 0.0))
-    start, end = calendar_window(bucket.calendar, bucket.zone, now)
-    before, _ = calendar_window(bucket.calendar, bucket.zone, start - 1.0)
-    _, after = calendar_window(bucket.calendar, bucket.zone, end)
-    rule = (bucket.window, bucket.period, bucket.limit, (before, start, end, after), 0.0)
-    return _Asked(bucket, key, rule, start, end)
 
 
 def open_store(url: str, accounts: Mapping[str, str] = MappingProxyType({}), namespace: str = "freeway") -> SharedStore:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Coroutine, Sequence
 from hashlib import sha1
 from typing import Any, Protocol, TypeVar
@@ -26,12 +27,25 @@ class Client(Protocol):
     def aclose(self) -> Awaitable[None]: ...
 
 
+class Patience:
+    """How many *seconds* Redis is waited for, in all calls that are made with it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.waited = 0.0
+
+    @property
+    def left(self) -> float:
+        """What is left of them."""
+        return max(0.0, self.seconds - self.waited)
+
+
 class Script:
     def __init__(self, text: str) -> None:
         self.text, self.sha = text, sha1(text.encode(), usedforsecurity=False).hexdigest()
 
-    async def call(self, client: Client, patience: float, keys: Sequence[str], *args: Any) -> Any:
-        """Raises StoreFailure; after *patience* seconds at the latest, but for those that this process was busy."""
+    async def call(self, client: Client, patience: Patience, keys: Sequence[str], *args: Any) -> Any:
+        """Raises StoreFailure once the *patience* is over; the time in which this process was busy is not of it."""
         return await within(patience, self._call(client, keys, args))
 
     async def _call(self, client: Client, keys: Sequence[str], args: tuple[Any, ...]) -> Any:
@@ -41,14 +55,14 @@ class Script:
             return await client.eval(self.text, len(keys), *keys, *args)
 
 
-async def within(patience: float, work: Coroutine[Any, Any, _T]) -> _T:
+async def within(patience: Patience, work: Coroutine[Any, Any, _T]) -> _T:
     """What comes of *work*. Raises StoreFailure; see ``_patiently``."""
     calling = asyncio.ensure_future(work)
     try:
         await _patiently(calling, patience)
         return calling.result()
     except (TimeoutError, asyncio.InvalidStateError) as exc:
-        raise StoreFailure(f"no answer within {patience:g} s") from exc
+        raise StoreFailure(f"no answer within {patience.seconds:g} s") from exc
     except FAILURES as exc:
         raise StoreFailure(f"{type(exc).__name__}: {exc}") from exc
     finally:
@@ -57,12 +71,15 @@ async def within(patience: float, work: Coroutine[Any, Any, _T]) -> _T:
             await asyncio.wait([calling])
 
 
-async def _patiently(calling: asyncio.Future[Any], patience: float) -> None:
+async def _patiently(calling: asyncio.Future[Any], patience: Patience) -> None:
     """
     Return when *calling* is done, or *patience* is over. It is counted in slices, each for no more than its length: in
     one that took longer, this process was kept from looking, and the answer may have been there all the time.
     """
+    slice_ = patience.left / _SLICES
     for _ in range(_SLICES):
-        await asyncio.wait([calling], timeout=patience / _SLICES)
+        began = time.monotonic()
+        await asyncio.wait([calling], timeout=slice_)
+        patience.waited += min(slice_, time.monotonic() - began)
         if calling.done():
             return

@@ -24,7 +24,7 @@ import msgspec
 from gateway.quota import buckets as b
 from gateway.quota import exchange as pure
 from gateway.quota.buckets import Bucket, Level
-from gateway.quota.exchange import Ask, ExchangeResult, Heartbeat, Orphan, StoreFailure, Withheld
+from gateway.quota.exchange import Ask, ExchangeResult, Heartbeat, Look, Orphan, StoreFailure, Withheld
 from gateway.quota.operations import Entry
 from gateway.quota.process_lock import ProcessLock
 
@@ -93,9 +93,22 @@ class EmbeddedStore:
         return db
 
     async def exchange(
-        self, entries: Sequence[Entry], asks: Sequence[Ask], looks: Sequence[Bucket], now: float, withheld: Withheld
+        self,
+        entries: Sequence[Entry],
+        asks: Sequence[Ask],
+        looks: Sequence[Bucket],
+        now: float,
+        withheld: Withheld,
+        _: float = 0.0,
     ) -> ExchangeResult:
         return await self._run(lambda: self._exchange(entries, asks, looks, now, withheld))
+
+    async def look(self, buckets: Sequence[Bucket], now: float, _: float = 0.0) -> Look:
+        return Look(now, again=list(buckets))
+
+    def seen(self, _: Sequence[Bucket]) -> bool:
+        """Other processes may have written since."""
+        return False
 
     async def clear_doubt(self) -> list[Orphan]:
         return []
@@ -135,7 +148,9 @@ class EmbeddedStore:
             self._forget_what_others_changed()
             answers, looked, changed = pure.exchange(level_of, entries, asks, opens_at, now)
             self._write(changed, now)
-            levels = [(bucket, b.copy_of(level)) for bucket, level in looked.values()]
+            levels: list[tuple[Bucket, Level | None]] = [
+                (bucket, b.copy_of(level)) for bucket, level in looked.values()
+            ]
             levels += [(bucket, b.copy_of(level_of(bucket))) for bucket in looks if bucket.key not in looked]
             self._db.execute("COMMIT")
         except BaseException as exc:

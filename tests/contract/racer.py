@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gateway.clock import WallClock
 from gateway.quota import redis as shared
+from gateway.quota import redis_peers
 from gateway.quota.buckets import Bucket
 from gateway.quota.ledger import Ledger
 from gateway.quota.nouns import Cost, Offer, Reservation
@@ -63,5 +64,5 @@ async def caller(ledger: Ledger, admitted, folder: Path) -> None:
 
 if __name__ == "__main__":
     shared.PATIENCE = float(sys.argv[4])
-    shared._HEARTBEAT_PATIENCE = 4 * shared.PATIENCE
+    redis_peers.HEARTBEAT_PATIENCE = 4 * shared.PATIENCE
     asyncio.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))

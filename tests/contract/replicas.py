@@ -18,6 +18,9 @@ from gateway.quota.redis import SharedStore
 from tests.clock import FakeClock
 
 NOON = 1_795_435_200.0
+QUIET = 2.0
+"""Seconds for which nothing is given by a store that has lost its memory."""
+
 CLOCK = Bucket(key="a/clock", account="a", unit="requests", limit=20, window="clock", period=60, window_name="minute")
 ROLLING = Bucket(key="a/rolling", account="a", unit="requests", limit=20, window="rolling", period=60)
 REFILL = Bucket(key="a/refill", account="a", unit="requests", limit=20, window="refill", period=60)

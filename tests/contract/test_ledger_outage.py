@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from gateway.quota import buckets as b
-from gateway.quota import redis as shared
+from gateway.quota import redis_peers
 from gateway.quota.buckets import REFILL_LAG, Bucket, Level
 from gateway.quota.degraded import ALIVE, HEARTBEAT, PART_FOR, compacted, part_of
 from gateway.quota.exchange import Ask, StoreFailure, StoreForgot, nothing_withheld
@@ -25,7 +25,7 @@ from gateway.quota.sqlite import EmbeddedStore
 from providers.observations import Observation
 from tests import containers
 from tests.clock import FakeClock
-from tests.contract.replicas import BUCKETS, CLOCK, DAY, FLIGHT, NOON, REFILL, ROLLING, TOKENS, Line, Replicas
+from tests.contract.replicas import BUCKETS, CLOCK, DAY, FLIGHT, NOON, QUIET, REFILL, ROLLING, TOKENS, Line, Replicas
 
 COUNTED = (CLOCK, ROLLING, REFILL, DAY)
 engine = pytest.mark.engine
@@ -197,7 +197,7 @@ async def _fill(server: containers.Server) -> Any:
 @pytest.mark.parametrize("break_it", [_pause, _kill, _fill], ids=["paused", "killed", "full"])
 @pytest.mark.parametrize("seconds", [15.0, 45.0])
 async def test_after_an_outage_every_window_counts_what_was_taken(monkeypatch, break_it, seconds):
-    monkeypatch.setattr(shared, "_HEARTBEAT_PATIENCE", 0.25)
+    monkeypatch.setattr(redis_peers, "HEARTBEAT_PATIENCE", 0.25)
     with containers.redis() as server:
         async with Replicas(server.url, 3) as replicas:
             for number in range(15):
@@ -266,7 +266,7 @@ async def test_a_call_that_is_repeated_changes_nothing_and_hears_the_same(redis_
     store._number -= 1
     again = await store.exchange(entries, _asks(DAY, FLIGHT), (), NOON, nothing_withheld)
 
-    assert again == first
+    assert (again.answers, again.levels) == (first.answers, first.levels)
     seen = await store.exchange((), (), [DAY, FLIGHT], NOON, nothing_withheld)
     assert sorted(b.used(bucket, level) for bucket, level in seen.levels) == [1, 4]
     await store.aclose()
@@ -431,6 +431,9 @@ async def test_a_store_that_lost_its_memory_gives_nothing_before_it_is_told(star
         async with Redis.from_url(redis_server.url) as client:
             await client.flushall()
 
+        assert len(await replicas.take_all(0, CLOCK)) == 0  # until all have told what they knew
+        await replicas.look(1)
+        replicas.clock.advance(QUIET)
         assert len(await replicas.take_all(0, CLOCK)) == 15
         assert await replicas.used(FLIGHT, 1) == 3
         assert isinstance(await replicas.take(1, DAY), NoRoom)
@@ -446,7 +449,9 @@ async def test_a_store_that_forgot_is_noticed_by_the_number_of_the_last_call(red
 
     with pytest.raises(StoreForgot):
         await store.exchange((), _asks(DAY), (), NOON, nothing_withheld)
-    assert (await store.exchange((), _asks(DAY), (), NOON, nothing_withheld)).answers[0].place == 0
+    ((_, opens_at),) = (await store.exchange((), _asks(DAY), (), NOON, nothing_withheld)).answers[0].refusals
+    assert opens_at == NOON + QUIET
+    assert (await store.exchange((), _asks(DAY), (), NOON + QUIET, nothing_withheld)).answers[0].place == 0
     await store.aclose()
 
 

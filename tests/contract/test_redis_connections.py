@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.clock import WallClock
-from gateway.quota import redis as shared
+from gateway.quota import redis_peers
 from gateway.quota.buckets import Bucket
 from gateway.quota.ledger import Ledger
 from gateway.quota.nouns import Cost, Offer, Reservation
@@ -88,7 +88,7 @@ async def test_the_patience_follows_the_round_trip_between_its_bounds(server):
 
 @engine
 async def test_a_redis_beyond_the_bound_is_lost_within_it(server, monkeypatch):
-    monkeypatch.setattr(shared, "_HEARTBEAT_PATIENCE", 4.0)
+    monkeypatch.setattr(redis_peers, "HEARTBEAT_PATIENCE", 4.0)
     async with delayed(server.port, 1.5) as port:
         ledger = Ledger(open_store(f"redis://127.0.0.1:{port}"), WallClock(), buckets=lambda: [DAY])
         began = time.monotonic()
