@@ -143,7 +143,7 @@ class Journal:
 
     def refuses(self, offer: Offer) -> Refusal | None:
         """What is in the way of *offer* now, by the levels that are known; None: nothing."""
-        return self.cache.refuses(offer, self.now(), self.left_alone)
+        return self.cache.refuses(offer, self.now(), self.left_alone if self._peers.withheld else nothing_withheld)
 
     async def look_at(self, buckets: Iterable[Bucket], waited: float = 0.0) -> float:
         """

@@ -262,9 +262,10 @@ class SharedStore:
         return levels, again
 
     async def look(self, buckets: Sequence[Bucket], now: float, waited: float = 0.0) -> Look:
-        by_tag: dict[str, list[Bucket]] = {}
-        for bucket in buckets:
-            by_tag.setdefault(self._names.tag(bucket) if self._cluster else "*", []).append(bucket)
+        by_tag: dict[str, Sequence[Bucket]] = {"*": buckets} if buckets else {}
+        if self._cluster:
+            tag_of = self._names.tag
+            by_tag = {tag: [*some] for tag, some in groupby(sorted(buckets, key=tag_of), key=tag_of)}
         seconds = max(0.0, self._patience() - waited)
         made = await asyncio.gather(
             *(self._look_at(tag, some, now, Patience(seconds)) for tag, some in by_tag.items()), return_exceptions=True

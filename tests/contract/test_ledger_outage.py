@@ -532,7 +532,7 @@ class History:
             case _:
                 self.cut_at.clear()
                 await mend(self.replicas)
-                self.unseen = dict.fromkeys(self.unseen, 0)
+                await self._look()  # those that looked first have not seen what the others told then
 
     def _cut(self, number: int) -> None:
         if number not in self.cut_at:
