@@ -259,7 +259,7 @@ def create_app(
         dependencies=_given(
             engine=engine,
             authenticator=authenticator,
-            scrape=metrics_page.Scrape(engine, metrics),
+            scrape=metrics_page.Scrape(engine, parts.state, metrics),
             drain=drain,
             discovery=discovery,
             background=background,

@@ -114,6 +114,12 @@ class StoreChanged(Struct, frozen=True):
     set_aside: tuple[str, ...] = ()
 
 
+class StateChanged(Struct, frozen=True):
+    """What the gateways of one store know besides quotas cannot be exchanged, for the reason that *lost* gives; None: it can."""
+
+    lost: str | None
+
+
 class LoopFailed(Struct, frozen=True):
     """
     A background loop raised *error* (with its traceback): *failures* times in a row by now. It starts again in
@@ -180,6 +186,7 @@ Event = (
     | Discovered
     | Changed
     | StoreChanged
+    | StateChanged
     | LoopFailed
     | EntriesUnreadable
     | StateSetAside

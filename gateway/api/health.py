@@ -30,7 +30,8 @@ class Source(Struct, kw_only=True):
 
 class Report(Struct, kw_only=True):
     """
-    ``degraded``: requests are answered, but the quota ledger has lost its store, or a background loop keeps failing.
+    ``degraded``: requests are answered, but the quota ledger or the state has lost its store, or a background loop keeps
+    failing. *state_lost* is why gateways do not hear of each other's cooldowns, lists and withdrawals.
 
     *failing_loops* failed lately and were started again. *unreadable_entries* of the state are left out: another version
     wrote them, or something damaged them.
@@ -42,6 +43,7 @@ class Report(Struct, kw_only=True):
     sources: list[Source]
     failing_loops: list[FailingLoop]
     unreadable_entries: int
+    state_lost: str | None
 
 
 @get("/health/liveness")
@@ -64,7 +66,7 @@ async def health(
     background: NamedDependency[Background],
     state_store: NamedDependency[StateStore],
 ) -> Report:
-    """Every source, whether it can be used, how the quota ledger fares, and which background loops fail."""
+    """Every source, whether it can be used, how the quota ledger and the state fare, and which background loops fail."""
     serving = _serving(engine)
     starting = any(name not in discovery.looked for name in discovery.names)
     sources = [
@@ -76,7 +78,7 @@ async def health(
         for name in discovery.names
     ]
     ledger, failing = engine.ledger.condition(), background.failing()
-    degraded = ledger.lost is not None or any(loop.dying for loop in failing)
+    degraded = ledger.lost is not None or state_store.lost is not None or any(loop.dying for loop in failing)
     well: Literal["ok", "degraded"] = "degraded" if degraded else "ok"
     return Report(
         status=well if serving else "starting" if starting else "no source",
@@ -85,6 +87,7 @@ async def health(
         sources=sources,
         failing_loops=failing,
         unreadable_entries=state_store.unreadable,
+        state_lost=state_store.lost,
     )
 
 

@@ -12,6 +12,7 @@ from litestar.di import NamedDependency
 from gateway.observe.metrics import CONTENT_TYPE, Metrics, State
 from gateway.quota.nouns import LevelView
 from gateway.request.engine import Engine
+from gateway.state.store import StateStore
 
 PATIENCE = 1.0
 """Seconds that the ledger's store may take; after that the levels of the last time are shown."""
@@ -20,8 +21,8 @@ PATIENCE = 1.0
 class Scrape:
     """Looks at the gateway for *metrics*, once at a time: who asks meanwhile gets the same page."""
 
-    def __init__(self, engine: Engine, metrics: Metrics) -> None:
-        self._engine, self._metrics = engine, metrics
+    def __init__(self, engine: Engine, state: StateStore, metrics: Metrics) -> None:
+        self._engine, self._state, self._metrics = engine, state, metrics
         self._levels: Collection[LevelView] = ()
         self._looking: asyncio.Task[bytes] | None = None
 
@@ -42,7 +43,7 @@ class Scrape:
         state = State(
             now=now,
             waiting=engine.queue.waiting,
-            store_up=engine.ledger.condition().lost is None,
+            store_up=engine.ledger.condition().lost is None and self._state.lost is None,
             deployments=Counter(deployment.provider.name for deployment in engine.view.catalog.serving(now)),
             levels=self._levels,
         )

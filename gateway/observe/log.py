@@ -21,6 +21,7 @@ from gateway.events import (
     Event,
     Hedged,
     LoopFailed,
+    StateChanged,
     StateSetAside,
     StoreChanged,
     Withdrawn,
@@ -143,6 +144,13 @@ class LogObserver:
                         replicas=event.replicas,
                         because=event.lost[:200],
                     )
+            case StateChanged(lost=None):
+                self._log.warning("the shared state is back: what was learned meanwhile has been told")
+            case StateChanged():
+                self._log.error(
+                    "the shared state is lost: gateways do not hear of each other's cooldowns, lists and withdrawals",
+                    because=(event.lost or "")[:200],
+                )
             case LoopFailed():
                 self._log.error(
                     "a background loop failed and will be started again",

@@ -160,7 +160,9 @@ class _Looked(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         state = self._state
         yield GaugeMetricFamily("freeway_waiting", "Requests that wait for capacity", value=state.waiting)
-        yield GaugeMetricFamily("freeway_store_up", "0 while the ledger's store is lost", value=float(state.store_up))
+        yield GaugeMetricFamily(
+            "freeway_store_up", "0 while the store of the ledger or of the state is lost", value=float(state.store_up)
+        )
         deployments = GaugeMetricFamily("freeway_deployments", "Models that may serve", labels=["provider"])
         for provider, number in state.deployments.items():
             deployments.add_metric([provider], number)

@@ -66,10 +66,7 @@ end
 
 -- *slots* without their first *count* numbers.
 local function without_first(slots, count)
-  if count == 0 then return slots end
-  local left = {}
-  for i = count + 1, #slots do left[i - count] = slots[i] end
-  return left
+  return count == 0 and slots or { unpack(slots, count + 1) }
 end
 
 local function remember_empty(rule, level, start, finish)
@@ -420,12 +417,16 @@ local FREES = { settle = true, learn = true, open = true, abandon = true }
 
 local function is_number(value) return type(value) == 'number' and value == value end
 
-local function are_numbers(list)
-  if type(list) ~= 'table' or #list % 2 == 1 then return false end
-  for _, number in ipairs(list) do
-    if not is_number(number) then return false end
+local function all_numbers(list)
+  for i = 1, #list do
+    if list[i] * 1 ~= list[i] then return false end -- no number, or a text that could be one
   end
   return true
+end
+
+local function are_numbers(list)
+  local ok, numbers = pcall(all_numbers, list)
+  return ok and numbers and #list % 2 == 0
 end
 
 local function are_leases(list)

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from gateway.clock import Clock, Timer
-from gateway.events import EntriesUnreadable, Event
+from gateway.events import EntriesUnreadable, Event, StateChanged
 
 _GATHER = 0.05
 """Seconds for which entries are gathered before they are sent."""
@@ -89,6 +89,7 @@ class StateStore:
         self._due = asyncio.Event()
         self._soon: Timer | None = None
         self._serving = False
+        self.lost: str | None = None  # why nothing can be exchanged with others now
         self.tried = asyncio.Event()  # set once the first exchange came to its end, good or bad
 
     # ── for the parts that know something ──
@@ -174,7 +175,7 @@ class StateStore:
         once the others had their turn.
         """
         try:
-            async with self._exchanging:
+            async with self._exchanging, self._told_if_lost():
                 if not 0 <= self._clock.now() - self._gathered_at < GATHER_EVERY:  # or the clock was set back
                     self._gather()
                 await self._send()
@@ -208,6 +209,20 @@ class StateStore:
     async def _try(self) -> None:
         with suppress(StateFailure):
             await self.exchange()
+
+    @asynccontextmanager
+    async def _told_if_lost(self) -> AsyncIterator[None]:
+        """What is done here shows whether the backend is there. That it is lost is told once, and that it is back."""
+        try:
+            yield
+        except StateFailure as failure:
+            before, self.lost = self.lost, str(failure)
+            if before is None:
+                self._tell(StateChanged(self.lost))
+            raise
+        if self.lost is not None:
+            self.lost = None
+            self._tell(StateChanged(None))
 
     def _gather(self) -> None:
         self._gathered_at = self._clock.now()

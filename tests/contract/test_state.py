@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from gateway.background import Background
 from gateway.catalog.learned import Learned, Withdrawal
-from gateway.events import EntriesUnreadable, Event, StateSetAside
+from gateway.events import EntriesUnreadable, Event, StateChanged, StateSetAside
 from gateway.routing.health import FORGET_AFTER, LONGEST, MOST_REPLICAS, PACE_FOR, Health
 from gateway.routing.latency import Point
 from gateway.state.redis import RedisState
@@ -189,6 +189,20 @@ async def test_what_was_noted_while_the_backend_was_away_is_told_later(backends,
     await other.exchange()
     assert other.entries("topic", Any) == {"a": 2, "b": 3, "c": 4}
     assert await other.counters() == {"spent": 1.0}
+
+
+async def test_a_backend_that_is_lost_is_told_once_and_so_is_its_return(backends, clock):
+    told: list[Event] = []
+    broken = Broken(backends[0])
+    state = StateStore(broken, clock, told.append)
+    for away in (False, True, True, False, False):
+        broken.away = away
+        with suppress(StateFailure):
+            await state.exchange()
+        assert (state.lost is not None) == away
+
+    assert [type(event) for event in told] == [StateChanged, StateChanged]
+    assert [event.lost is None for event in told] == [False, True]
 
 
 @pytest.mark.engine

@@ -12,7 +12,7 @@ import pytest
 
 from gateway import settings as s
 from gateway.app import make_store
-from gateway.events import StoreChanged
+from gateway.events import StateChanged, StoreChanged
 from tests import containers
 from tests.clock import eventually
 from tests.conftest import CONFIG
@@ -43,7 +43,11 @@ async def test_a_gateway_answers_while_its_redis_is_not_there(start):
     report = await health(demo)
     assert (report["status"], report["ledger"]["store"]) == ("degraded", "redis")
     assert "connect" in report["ledger"]["lost"].lower()
+    assert "connect" in report["state_lost"].lower()  # as loud as the ledger
     assert "hunter2" not in str(report)
+    assert [event.lost for event in heard if isinstance(event, StateChanged)] == [report["state_lost"]]
+    async with httpx.AsyncClient(base_url=demo.base_url) as client:
+        assert "freeway_store_up 0.0" in (await client.get("/metrics")).text
     assert [event.store for event in heard if isinstance(event, StoreChanged)] == ["redis"]
     assert not any("hunter2" in str(event) for event in heard)
 
@@ -72,8 +76,10 @@ async def test_gateways_on_one_redis_count_together_and_go_on_without_it(start):
         assert served.count(200) == 30
         assert (await health(one))["status"] == "ok"
         server.signal("KILL")
-        await eventually(lambda: any(isinstance(event, StoreChanged) and event.lost for event in heard))
+        for kind in (StoreChanged, StateChanged):
+            await eventually(lambda kind=kind: any(isinstance(e, kind) and e.lost for e in heard))
         assert (await asked(one))[0] in (200, 429)  # what has flowed back meanwhile
         server.start_again()
-        await eventually(lambda: heard[-1:] and any(isinstance(e, StoreChanged) and not e.lost for e in heard), 20)
+        for kind in (StoreChanged, StateChanged):
+            await eventually(lambda kind=kind: any(isinstance(e, kind) and not e.lost for e in heard), 20)
         assert (await health(one))["status"] == "ok"
