@@ -188,9 +188,11 @@ async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> An
     """Ask the deployment of *slot*: its answer once it has begun, or None if it failed, and that is reported."""
     deployment, call, health, sent_at = slot.deployment, slot.call, engine.view.health, asked.at
     first_content = 0.0
+    overdue = engine.clock.call_later(asked.overdue_in, lambda: health.overdue(asked, engine.clock.now()))
     try:
         request, made_up = await _as_taken(slot, tried, engine)
         reply = await deployment.provider.send(deployment.target, request)
+        overdue.cancel()
         now = engine.clock.now()
         health.heard(asked, now)
         first_content = now - sent_at
@@ -212,6 +214,8 @@ async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> An
         health.unheard(asked, engine.clock.now())
         outcome.settle(slot, None, (), engine)
         raise
+    finally:
+        overdue.cancel()
     now = engine.clock.now()
     health.served(deployment.name, now)
     outcome.served(deployment, engine)

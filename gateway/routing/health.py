@@ -83,6 +83,7 @@ class Health:
         self._expected: dict[str, float | None] = {}
         self._untold = False
         self._answered: dict[str, float] = {}  # by provider, the moment of the last answer here
+        self._overdue: set[str] = set()  # deployments that cool down for what is under way here
         self._empty: dict[str, int] = {}  # answers in a row that were none
         state.watch(_COOLDOWNS, Cooldown, self._hear_cooldowns)
         state.watch(_PACES, dict[str, Pace], self._hear_paces)
@@ -186,12 +187,26 @@ class Health:
         provider = _keys(asked.deployment)[-1]
         if provider in self._cooldowns and provider != asked.deployment:
             self._tell_cooldown(provider, None)
+        if asked.deployment in self._overdue:
+            self._overdue.discard(asked.deployment)
+            self._tell_cooldown(asked.deployment, None)
         if waited_for:
             self._freed()
+
+    def overdue(self, asked: Asked, now: float) -> None:
+        """
+        *asked* is overdue and under way: unless something has come meanwhile, all replicas leave its deployment alone until
+        something does, or one of them finds out.
+        """
+        name = asked.deployment
+        if self.silence.silent(asked) and name not in self._cooldowns:
+            self._overdue.add(name)
+            self._tell_cooldown(name, Cooldown(now + SILENT, f"silent for {now - asked.at:.0f} s", 1))
 
     def unheard(self, asked: Asked, now: float) -> None:
         """*asked* is over, and nothing came: its caller left, or another was quicker. If it was overdue, that is a failure."""
         failed = self.silence.ended(asked, now)
+        self._overdue.difference_update(failed)
         for name in failed:
             self.failed(name, f"silent for {now - asked.at:.0f} s", SILENT, now)
         if not failed:

@@ -10,7 +10,8 @@ from a deployment excuses all requests that are under way there. A request is *s
 have taken. Then it is *late*, too, if that time is known, for an idle source is not withheld on a guess. It is *overdue*
 when hedging loses patience. A call that has no other way and no time to wait is sent all the same.
 
-What is silent is known to this process alone; that something was overdue to its end is a cooldown, which replicas share.
+Which requests are slow or late is known to this process alone. That one is overdue is a cooldown, which replicas share (see
+health.py): it ends when something comes.
 """
 
 from __future__ import annotations
@@ -117,6 +118,10 @@ class Silence:
         silent = {name for name, at in ended.items() if now - at <= asked.overdue_in}
         silent |= {one for one, here in self._asked.get(provider, {}).items() if next(iter(here)).overdue(now)}
         return (asked.deployment, provider) if len(silent) > 1 else (asked.deployment,)
+
+    def silent(self, asked: Asked) -> bool:
+        """Whether nothing came since *asked* was sent, in answer to it or to another that was under way there."""
+        return asked in self._asked.get(asked.deployment.partition("/")[0], {}).get(asked.deployment, {})
 
     def doubt(self, name: str, now: float, *, waited: bool = False) -> Exclusion | None:
         """

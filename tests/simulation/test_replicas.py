@@ -7,26 +7,32 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.routing.health import TRIAL_FOR
+from gateway.request.hedge import LEAST_WHOLE
+from gateway.routing.health import SILENT, TRIAL_FOR
 from gateway.state.sqlite import SqliteState
 from gateway.state.store import GATHER_EVERY, StateFailure
 from gateway.words import NoCapacity
 from providers.simulator.world import World
-from tests.clock import FakeClock
+from tests.clock import FakeClock, eventually
 from tests.simulation.inside import Inside
 
 MODEL = "groq/openai/gpt-oss-120b"
 
 
 class Leisurely(World):
-    """Its providers take their time: *seconds* for each call, by name."""
+    """Its providers take their time: *seconds* for each call, by name. What is asked next while it is *silent* hangs."""
 
     def __init__(self, *args, **more) -> None:
         super().__init__(*args, **more)
         self.time: FakeClock = more["clock"] if "clock" in more else args[0]
         self.seconds: dict[str, float] = {}
+        self.silent = False
+        self.hanging = 0
 
     async def app(self, scope, receive, send) -> None:
+        if self.silent:
+            self.hanging += 1
+            await asyncio.Event().wait()
         self.time.advance(self.seconds.get(scope["path"].split("/")[1], 0.0))
         await super().app(scope, receive, send)
 
@@ -191,6 +197,31 @@ async def test_a_cooldown_and_a_pace_survive_a_restart(world, begin):
     await after.parts.state.exchange()
     assert rests_until(after) == rests_until(before) > 0
     assert after.engine.view.health.expected(MODEL) == before.engine.view.health.expected(MODEL)
+
+
+async def test_what_is_overdue_for_one_is_asked_by_no_other_until_something_comes(world, replicas):
+    one, other = replicas
+    world.silent = True
+    waiting = asyncio.ensure_future(one.answer(MODEL, max_tokens=8))
+    await eventually(lambda: world.hanging == 1)
+    world.silent = False
+    await exchanged(one, other)
+    assert rests_until(other) == 0.0
+    world.clock.advance(LEAST_WHOLE + 1)
+    await exchanged(one, other)
+
+    with pytest.raises(NoCapacity) as told:
+        await other.answer(MODEL)
+
+    assert (asked(world), rests_until(other)) == (0, SILENT)
+    assert "silent for 11 s" in told.value.excluded[0].reason
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    world.clock.advance(SILENT)
+    await exchanged(one, other)
+    assert sorted(await all_ask(one, other)) == [False, True]  # one finds out
+    await exchanged(one, other)
+    assert await all_ask(one, other) == [True, True]
 
 
 async def test_who_is_slow_for_one_comes_later_for_all(world, replicas):
