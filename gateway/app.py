@@ -59,6 +59,7 @@ from gateway.request.reach import Reach
 from gateway.routing.affinity import Sessions
 from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
+from gateway.routing.patience import Patience
 from gateway.routing.prices import Prices
 from gateway.settings import BadSettings, Server, Settings
 from gateway.state.private_files import private_file
@@ -204,7 +205,7 @@ def make_parts(settings: Settings, clock: Clock, store: Store, backend: StateBac
     discovery = Discovery(catalog, ledger, settings, state=state, clock=clock, tell=tell)
     background, health = Background(clock, tell), Health(state, secrets.token_hex(4), queue.freed)
     engine = Engine(
-        view=View(catalog, health, prices.current, Sessions(), Calibration()),
+        view=View(catalog, health, prices.current, Sessions(), Calibration(), patience=Patience(state)),
         ledger=ledger,
         queue=queue,
         clock=clock,

@@ -65,7 +65,8 @@ class Call(Struct, frozen=True, kw_only=True):
     """
     One request of a client, as a surface understood it. It travels whole, and nothing of it changes on the way.
 
-    Tokens are upper estimates. *deadline* (unix seconds) is when the caller stops waiting for an attempt to start.
+    Tokens are upper estimates. *deadline* (unix seconds) is when the caller stops waiting for an attempt to start,
+    *gives_up_at* when it stops waiting for an answer, if it says so.
     """
 
     id: str
@@ -75,6 +76,8 @@ class Call(Struct, frozen=True, kw_only=True):
     output_tokens: int  # expected of the answer, unless its model is known to say more
     media_tokens: int = 0  # those of *prompt_tokens* that stand for images and sound
     deadline: float
+    gives_up_at: float = math.inf
+    says_wait: bool = False  # the deadline is its caller's own
     client: str = ""  # the name under which it waits: those who share it share a place in the queue
     priority: int = 0  # a higher one goes first
     session: str = ""  # the conversation that it continues
@@ -94,6 +97,11 @@ class Call(Struct, frozen=True, kw_only=True):
     @property
     def tokens(self) -> int:
         return self.prompt_tokens + self.output_tokens
+
+    @property
+    def alike(self) -> str:
+        """The name of those who stay as long: callers who say how long they wait are no example for those who don't."""
+        return f"{self.client} says" if self.says_wait else self.client
 
     @property
     def streams(self) -> bool:

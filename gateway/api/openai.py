@@ -177,6 +177,8 @@ def embed_call(view: EmbeddingRequest, fields: Fields, routing: Routing, options
         prompt_tokens=tokens,
         output_tokens=0,
         deadline=options.deadline,
+        gives_up_at=options.gives_up_at,
+        says_wait=options.says_wait,
         client=options.caller,
         priority=options.priority,
         traced=options.traced,
@@ -221,6 +223,8 @@ def chat_call(
         output_tokens=output,
         media_tokens=media,
         deadline=options.deadline,
+        gives_up_at=math.inf if view.stream else options.gives_up_at,  # a stream is never silent for so long
+        says_wait=options.says_wait,
         client=options.caller,
         priority=options.priority,
         session=session_of(options.client.name, given, view.messages),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -15,6 +16,9 @@ _LONGEST_WAIT = 3600.0
 """Seconds that a caller may ask us to wait at most."""
 
 _MAX_WAIT, _PRIORITY = b"x-freeway-max-wait", b"x-freeway-priority"
+_TIMEOUTS = {b"x-stainless-read-timeout", b"x-stainless-timeout"}
+"""Seconds after which the caller's own package gives up: OpenAI's and Anthropic's say it, in Python and in TypeScript."""
+
 _SUBSTITUTE, _RESUME, _TRACE = b"x-freeway-substitute", b"x-freeway-resume", b"x-freeway-trace"
 _SESSION = {b"x-session-id", b"x-session-affinity"}  # as some client programs send them
 _LONGEST_NAME = 200
@@ -26,9 +30,10 @@ class Options(Struct, frozen=True, kw_only=True):
     How one request of *client*, which came *now*, is to be served (moments are unix seconds). *caller* is the name under
     which it waits, *deadline* until when. A higher *priority* goes first of those that wait. *substitute*: another model
     may serve where the one asked for is gone. *resume*: another deployment may continue a stream that broke. *traced*: the
-    answer says in a header what was passed over. *session* is what the caller calls the conversation; *output_tokens* are
-    reserved for an answer that the caller does not bound. *chores* are words by which a program's own small requests are
-    known. *address* is what the path says where a route leaves it open,
+    answer says in a header what was passed over. *says_wait*: the deadline is the caller's own word. At *gives_up_at* it
+    stops waiting for the head of an answer, if it says so. *session* is what the caller calls the conversation;
+    *output_tokens* are reserved for an answer that the caller does not bound. *chores* are words by which a program's own
+    small requests are known. *address* is what the path says where a route leaves it open,
     *query* what follows it.
     """
 
@@ -44,6 +49,8 @@ class Options(Struct, frozen=True, kw_only=True):
     session: str
     output_tokens: int
     chores: tuple[str, ...] = ()
+    says_wait: bool = False
+    gives_up_at: float = math.inf
     address: str = ""
     query: str = ""
 
@@ -66,14 +73,13 @@ def options_of(
     Raises BadRequest, naming the header.
     """
     max_wait, priority = defaults.max_wait, PRIORITIES[client.priority]
-    session = ""
+    session, says_wait, gives_up_in = "", False, math.inf
     truths = {_SUBSTITUTE: defaults.substitute, _RESUME: defaults.resume, _TRACE: False}
     for name, value in headers:
         if name == _MAX_WAIT:
-            try:
-                max_wait = min(max(0.0, float(value)), _LONGEST_WAIT)
-            except ValueError as exc:
-                raise BadRequest("x-freeway-max-wait: expected seconds", param="x-freeway-max-wait") from exc
+            max_wait, says_wait = _max_wait(value), True
+        elif name in _TIMEOUTS:
+            gives_up_in = min(gives_up_in, _timeout(value))
         elif name in _SESSION:
             session = value[:_LONGEST_NAME].decode("latin-1")
         elif name in truths:
@@ -98,7 +104,25 @@ def options_of(
         session=session,
         output_tokens=defaults.output_tokens,
         chores=defaults.chores,
+        says_wait=says_wait,
+        gives_up_at=now + gives_up_in,
     )
+
+
+def _max_wait(value: bytes) -> float:
+    try:
+        return min(max(0.0, float(value)), _LONGEST_WAIT)
+    except ValueError as exc:
+        raise BadRequest("x-freeway-max-wait: expected seconds", param="x-freeway-max-wait") from exc
+
+
+def _timeout(value: bytes) -> float:
+    """Seconds; infinity if that is no number: a package may say what it likes in its own header."""
+    try:
+        seconds = float(value)
+    except ValueError:
+        return math.inf
+    return seconds if seconds > 0 else math.inf
 
 
 def _truth(name: bytes, value: bytes) -> bool:

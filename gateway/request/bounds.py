@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from gateway.quota.buckets import Bucket
 from gateway.routing.calibration import Calibration
+from gateway.routing.latency import TYPICAL, Pace
 from gateway.words import Call, Deployment
 from providers.chat import ChatRequest, raw
 from providers.dialect import AnyRequest, Request
@@ -59,6 +60,28 @@ def learned(call: Call, model: str, calibration: Calibration) -> int:
 def expected(call: Call, model: str, calibration: Calibration) -> int:
     """Tokens to be held for an answer of *model* to *call*, all choices together: never more than its caller allows."""
     return max(call.output_tokens, learned(call, model, calibration))
+
+
+def answers_in(
+    call: Call, deployment: Deployment, calibration: Calibration, pace: Pace | None, *, whole: bool
+) -> float:
+    """
+    Seconds after which *deployment*, of such a *pace*, has answered the like of *call*: all of it if it is to be *whole*,
+    else so much that its caller sees something; 0: that is not known.
+    """
+    first = None if pace is None else pace.first_content
+    if pace is None or first is None:
+        return 0.0
+    return first + pace.a_token * _typical(call, deployment.model, calibration) if whole else first
+
+
+def _typical(call: Call, model: str, calibration: Calibration) -> float:
+    """Tokens of a typical answer of *model* to the like of *call*, all choices together."""
+    if not isinstance(call.request, Request):
+        return 0.0
+    bound = call.request.view.output_tokens
+    tokens = calibration.typical(model, tools="tools" in call.wants.capabilities) or TYPICAL
+    return min(tokens, math.inf if bound is None else bound) * choices_of(call)
 
 
 def bound_of(deployment: Deployment, call: Call, prompt: int, likely: int, limit: Limit) -> Bound:

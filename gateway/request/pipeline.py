@@ -12,17 +12,21 @@ here. What happens after the head of the answer is in stream.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from gateway.quota.nouns import NoRoom, Reservation
 from gateway.request import hedge, rejections
 from gateway.request.call import Offers
 from gateway.request.engine import Answer, Engine, Slot
 from gateway.request.outcome import told
-from gateway.request.plan import Attempt, Plan, Tried, Wait, plan
-from gateway.request.queue import Ticket
-from gateway.words import Call, Deployment, Exclusion
+from gateway.request.plan import FOREVER, Attempt, Plan, Tried, Wait, plan
+from gateway.request.prospects import Prospect, awaited, prospect, refusal
+from gateway.request.ticket import LONG, Ticket
+from gateway.words import Call, Deployment, Exclusion, GatewayError
+
+_OPENING = ("quota", "cooling", "queue")
+"""The kinds of exclusions that pass while others are served."""
 
 
 async def answer(call: Call, engine: Engine, failed: Iterable[Attempt] = ()) -> Answer:
@@ -35,18 +39,24 @@ async def answer(call: Call, engine: Engine, failed: Iterable[Attempt] = ()) -> 
     budget = engine.limits.max_attempts if call.wants.fallbacks else 1
     if not engine.view.catalog.complete.is_set():
         await first_lists(call, engine)
-    with engine.queue.enter(call.client, call.priority, call.deadline) as ticket:
+    with engine.queue.enter(call.client, call.priority, call.deadline) as ticket, learning(call, ticket, engine):
         await ticket.turn()
         while True:
             spent = tried.spent(budget)
             if spent or told(tried.attempts) is not None:
                 await look(plan(call, tried, engine.view, engine.clock.now()), call, tried, engine)
                 raise rejections.after(call, tried, spent=spent, view=engine.view, now=engine.clock.now())
+            foresee(call, tried, ticket, engine)
             chosen = plan(call, tried, engine.view, engine.clock.now())
-            offered = chosen.ranked or (() if ticket.can_wait(chosen.retry) else chosen.full)
+            offered = chosen.ranked
             if not offered:
-                await sleep(chosen, call, tried, ticket, engine)
-                continue
+                likely = expect(chosen, call, tried, ticket, engine)
+                if ticket.can_wait(chosen.retry) and not likely.hopeless:
+                    await sleep(chosen, call, tried, ticket, engine)
+                    continue
+                offered = chosen.full
+                if not offered:
+                    raise in_vain(likely, chosen, call, tried, engine)
             slot = await hold(offered, chosen, call, tried, engine)
             if slot is None:
                 continue  # the next plan knows what was found out
@@ -99,9 +109,24 @@ async def _may_be_sent(name: str, held: Reservation, engine: Engine) -> bool:
     return False
 
 
+def foresee(call: Call, tried: Tried, ticket: Ticket, engine: Engine) -> None:
+    """Say in *tried* when the caller is expected to leave, and what others wait for who may stay longer."""
+    tried.leaves_at = engine.view.leaves_at(call, ticket.came_at, engine.clock.now())
+    ticket.guessed = tried.leaves_at < FOREVER
+    tried.awaited = engine.queue.awaited() if ticket.guessed else ()
+
+
+def expect(chosen: Plan, call: Call, tried: Tried, ticket: Ticket, engine: Engine) -> Prospect:
+    """What *call* may expect, whose *ticket* waits for what *chosen* leaves out."""
+    ahead = engine.queue.ahead(ticket, awaited(chosen))
+    likely = prospect(chosen, call, tried, ahead, engine.view, engine.clock.now())
+    ticket.expect(likely)
+    return likely
+
+
 async def sleep(chosen: Plan, call: Call, tried: Tried, ticket: Ticket, engine: Engine) -> None:
     """
-    Sleep until *chosen* says that another try is worth it; raises a GatewayError if that is too late.
+    Sleep until *chosen* says that another try is worth it; raises a GatewayError if there is no place to wait at.
 
     Where a proof has expired (this machine slept, say), the list that may renew it is asked for.
     """
@@ -110,10 +135,37 @@ async def sleep(chosen: Plan, call: Call, tried: Tried, ticket: Ticket, engine: 
             engine.refresh(reason.deployment.partition("/")[0])
     began, names = ticket.waited, tuple(reason.deployment for reason in chosen.unavailable)
     line = (chosen.wants, tried.over)
-    if not ticket.can_wait(chosen.retry) or not await ticket.sleep(chosen.retry, line, call.tokens):
+    if not await ticket.sleep(chosen.retry, line, call.tokens, awaited(chosen)):
         raise rejections.after(call, tried, spent=False, view=engine.view, now=engine.clock.now())
     first = min(chosen.unavailable, key=_opening)
     tried.woke(Wait(ticket.waited - began, ticket.behind, names, first.reason))
+
+
+def in_vain(likely: Prospect, chosen: Plan, call: Call, tried: Tried, engine: Engine) -> GatewayError:
+    """What to tell the caller of *call*, for which waiting is of no use."""
+    now = engine.clock.now()
+    opens = any(reason.kind in _OPENING for reason in chosen.unavailable)
+    if not likely.hopeless or not opens or tried.attempts:
+        return rejections.after(call, tried, spent=False, view=engine.view, now=now)
+    engine.queue.crowded()
+    return refusal(likely, chosen, now)
+
+
+@contextmanager
+def learning(call: Call, ticket: Ticket, engine: Engine) -> Iterator[None]:
+    """Learn from how *call* ends how long the like of its caller stay, if it had to wait."""
+    left = False
+    try:
+        yield
+    except asyncio.CancelledError:
+        left = True
+        raise
+    finally:
+        now = engine.clock.now()
+        if ticket.waited >= LONG:
+            engine.view.patience.stayed(call.alike, now - ticket.came_at, now, left=left)
+            if left:
+                engine.queue.reconsider(call.client)
 
 
 def _opening(reason: Exclusion) -> float:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from operator import itemgetter
 
 import msgspec
@@ -22,10 +22,11 @@ from msgspec import Struct, field
 
 from gateway.catalog.catalog import Catalog
 from gateway.quota.nouns import NoRoom
-from gateway.request.bounds import expected, holds_together, is_cramped, is_small, learned, reasons_anyway
+from gateway.request.bounds import answers_in, expected, holds_together, is_cramped, is_small, learned, reasons_anyway
 from gateway.routing.affinity import LONG, Sessions
 from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
+from gateway.routing.patience import Patience
 from gateway.routing.prices import Price
 from gateway.routing.rank import TYPICAL, Bid, full, price_of, score
 from gateway.routing.talents import Talents
@@ -78,6 +79,7 @@ class View(Struct, frozen=True):
     affinity: Sessions
     calibration: Calibration
     talents: Talents = field(default_factory=Talents)
+    patience: Patience = field(default_factory=Patience)
 
     def bid(self, call: Call, wants: Wants, now: float) -> Bid:
         """What *call* brings to the ranking."""
@@ -85,6 +87,13 @@ class View(Struct, frozen=True):
         warm = self.affinity.warm(call.session, now) if call.prompt_tokens >= LONG or call.in_turn else ""
         last_ways = self.talents.last_ways(self.catalog.deployments(), self.prices(now), now)
         return Bid(prefer, call.tokens, warm, wants.capabilities, last_ways, call.chore)
+
+    def leaves_at(self, call: Call, came_at: float, now: float) -> float:
+        """
+        When the caller of *call*, who *came_at* a moment, is expected to leave before an answer has come; infinity: that
+        is not known.
+        """
+        return min(call.gives_up_at, came_at + self.patience.leaves_after(call.alike, now - came_at))
 
 
 class Attempt(Struct, frozen=True):
@@ -105,7 +114,8 @@ class Attempt(Struct, frozen=True):
 class Tried:
     """
     What a call found out by itself: its failed *attempts*, which deployments were full when the ledger was last asked, and
-    what it waited for. None of it is told to other calls.
+    what it waited for. None of it is told to other calls. Its caller is expected to leave at *leaves_at* (unix seconds;
+    infinity: that is not known); others wait for the deployments *awaited*, by name.
     """
 
     def __init__(self, attempts: Iterable[Attempt] = ()) -> None:
@@ -116,6 +126,8 @@ class Tried:
         self.full: dict[str, Exclusion] = {}
         self.waits: list[Wait] = []
         self.images: dict[str, str] = {}  # that were fetched, by their addresses
+        self.leaves_at = FOREVER
+        self.awaited: Collection[str] = ()
         self.hedged = False
         for attempt in attempts:
             self.add(attempt)
@@ -197,7 +209,7 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
 
     Those that look full are not ranked: whether the levels known here are still right is for the ledger to say, which is
     asked before a request is refused. Where a provider has failed for this call, or is silent, others are asked first, whatever
-    the caller's order; the last resort comes after all others.
+    the caller's order, and so where it could not answer while its caller is there; the last resort comes after all others.
     """
     wants = _as_can_be(view.catalog.standing_in(call, now), view.catalog, now)
     prices, bid, silence = view.prices(now), view.bid(call, wants, now), view.health.silence
@@ -217,6 +229,7 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
             or view.health.blocked(deployment.name, now)
             or tried.full.get(deployment.name)
             or _without_room(deployment, call, view)
+            or _left_to_others(deployment, call, tried, view, now)
         )
         if reason is not None:
             unavailable.append(reason)
@@ -230,7 +243,8 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
                 unavailable.append(busy)
                 continue
             value = score(candidate, price, view.health.expected(deployment.name), bid)
-            rows = later if deployment.provider.name in asked_later else scored
+            put_off = deployment.provider.name in asked_later or _is_late(deployment, call, tried, view, now)
+            rows = later if put_off else scored
             if rows is scored and _fits_badly(deployment, call, view):
                 rows = poor  # beyond the first so many there may be others that fit well
             place = len(scored) + len(later) + len(poor)
@@ -264,6 +278,23 @@ def _without_room(deployment: Deployment, call: Call, view: View) -> Exclusion |
         return None
     reason = f"has no room for an answer of {likely} tokens beside the prompt"
     return Exclusion(deployment.name, "size", reason)
+
+
+def _is_late(deployment: Deployment, call: Call, tried: Tried, view: View, now: float) -> bool:
+    """Whether what *deployment* would begin now is of no use, as its caller is expected to leave before."""
+    if tried.leaves_at == FOREVER:
+        return False
+    pace = view.health.pace(deployment.name)
+    return now + answers_in(call, deployment, view.calibration, pace, whole=not call.streams) > tried.leaves_at
+
+
+def _left_to_others(deployment: Deployment, call: Call, tried: Tried, view: View, now: float) -> Exclusion | None:
+    """Why *deployment* is left to those who wait for it, too. One that is idle is not withheld on a guess."""
+    if deployment.name not in tried.awaited or not _is_late(deployment, call, tried, view, now):
+        return None
+    left = max(0.0, tried.leaves_at - now)
+    reason = f"would answer too late for a caller who is expected to leave in {left:.0f} s, and others wait for it"
+    return Exclusion(deployment.name, "queue", reason)
 
 
 def _fits_badly(deployment: Deployment, call: Call, view: View) -> bool:

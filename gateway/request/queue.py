@@ -6,9 +6,10 @@ given back. Then it may try again, one ticket at a time. Which goes first is dec
 queueing among clients (Goyal, Vin and Cheng, *Start-time fair queuing*, SIGCOMM 1996): a client with a thousand calls
 delays another client's single one by one place.
 
-Where calls are lost after they waited, for their callers leave or their deadlines pass, not all can be served, and those who
-wait longest are the next to be lost: to serve them first would serve all just too late. As long as that lasts, a
-turn goes to the newest call of the client whose turn it is (Maurer, *Fail at scale*, ACM Queue 2015).
+Where callers of a client leave after they waited, not all can be served, and those who wait longest are the next to leave:
+to serve them first would serve all just too late. As long as that lasts, and it is not known how long they stay, a turn goes
+to the client's newest call (Maurer, *Fail at scale*, ACM Queue 2015). Where it is known, none waits that would be served
+too late (prospects.py).
 
 Calls that the same deployments could serve stand in one *line*. When capacity is given back, the first of each line tries;
 where it finds no room, those behind it in the line that are no smaller would find none, and sleep on. That is all that one
@@ -19,29 +20,20 @@ Where no call waits, all of this costs a comparison.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable, Iterator
 from heapq import heapify, heappop, heappush
 from math import inf
-from types import TracebackType
-from typing import Self
 
 from msgspec import Struct
 
 from gateway.clock import Clock, Timer
-from gateway.request.plan import Retry
-from gateway.words import GatewayError, Stopping
-
-LONGEST_SLEEP = 15.0
-"""Seconds after which a ticket looks again in any case: a signal may be lost with its process, or the clock be set."""
-
+from gateway.request.prospects import Ahead, Arrivals, Waiting
+from gateway.request.ticket import Rank, Ticket
+from gateway.words import Stopping
 
 LASTING = 30.0
 """Seconds for which one call that was lost while it waited shows that not all can be served."""
-
-LONG = 1.0
-"""Seconds of waiting for which a caller may have left."""
 
 _SAME_MOMENT = 0.002
 """Seconds within which moments are one: timers ring a little early or late, and ranks go before that."""
@@ -73,7 +65,9 @@ class Queue:
         self._starts: dict[str, float] = {}  # of each client that waits: the virtual start of its last ticket
         self._virtual = 0.0
         self._numbers = 0
-        self._lost_at = -inf
+        self._crowded_at = -inf
+        self._lost_at: dict[str, float] = {}  # by client: when a caller last left who had waited
+        self._arrivals = Arrivals(clock.now())
         self._trying: Ticket | None = None
         self._closed = False
         self.waiting = 0
@@ -89,12 +83,52 @@ class Queue:
                 line.below = inf
             self.go_on()
 
+    def reconsider(self, client: str) -> None:
+        """It is known better how long the callers of *client* stay: each call of theirs finds out whether it waits in vain."""
+        for ticket in [one for one in self._asleep() if one.client == client]:
+            self._may_try(ticket)
+        self.go_on()
+
     def close(self) -> None:
         """No call waits any more: those that do are told that the gateway is stopping, and so is each that would."""
         self._closed = True
-        for ticket in [*self._ready, *(one for line in self._lines.values() for one in line.asleep)]:
+        for ticket in [*self._ready, *self._asleep()]:
             self._remove(ticket)
             ticket.end(Stopping())
+
+    def crowded(self) -> None:
+        """A call was told that it would be served too late: not all can be served."""
+        self._crowded_at = self._clock.now()
+
+    # ── for those who look ahead ──
+
+    def awaited(self) -> Collection[str]:
+        """The names of the deployments that calls wait for."""
+        names: frozenset[str] = frozenset()
+        return names.union(*{one.names for one in (*self._ready, *self._asleep())}) if self.waiting else names
+
+    def ahead(self, ticket: Ticket, names: frozenset[str]) -> Ahead:
+        """Those who would go before *ticket*, which waits for *names*, and could not be served elsewhere."""
+        now, rank, client = self._clock.now(), ticket.rank or self._next_rank(ticket), ticket.client
+        ours_wait = not self._newest_first(ticket)
+        there: dict[frozenset[str], list[Ticket]] = {}
+        for line in (*(line.asleep for line in self._lines.values()), self._ready):
+            if line and line[0].names <= names:
+                first = (one for one in line if one.before(rank) and (ours_wait or one.client != client))
+                there.setdefault(line[0].names, []).extend(first)
+        count = Counter(one.client for line in there.values() for one in line)
+        own = count[client]
+        rates = ((count[other], rate) for other, rate in self._arrivals.rates(now) if other != client)
+        coming = tuple((own - fewer, rate) for fewer, rate in rates if fewer < own)
+        lines = tuple(Waiting(key, tuple(one.until for one in sorted(line))) for key, line in there.items() if line)
+        return Ahead(lines, own, coming, crowded=now <= self._crowded_at + LASTING)
+
+    def _next_rank(self, ticket: Ticket) -> Rank:
+        start = max(self._virtual, self._starts.get(ticket.client, 0.0)) + 1.0
+        return -ticket.priority, start, self._numbers + 1
+
+    def _asleep(self) -> Iterator[Ticket]:
+        return (one for line in self._lines.values() for one in line.asleep)
 
     # ── for tickets ──
 
@@ -121,10 +155,10 @@ class Queue:
         if self.waiting >= self._places and not self._make_room(ticket.client):
             return False
         if ticket.rank is None:
-            self._numbers += 1
-            start = max(self._virtual, self._starts.get(ticket.client, 0.0)) + 1.0
-            self._starts[ticket.client] = start
-            ticket.rank, ticket.number = (-ticket.priority, start, self._numbers), self._numbers
+            ticket.rank = self._next_rank(ticket)
+            _, self._starts[ticket.client], self._numbers = ticket.rank
+            ticket.number = self._numbers
+            self._arrivals.came(ticket.client, self._clock.now())
         ticket.behind = self.waiting
         self._of_client[ticket.client] += 1
         self.waiting += 1
@@ -154,9 +188,10 @@ class Queue:
         if ticket.stands:
             self._remove(ticket)
 
-    def lost(self) -> None:
-        """A call that had waited was not served: its caller left, or its deadline has passed."""
-        self._lost_at = self._clock.now()
+    def lost(self, client: str) -> None:
+        """A caller of *client* left that had waited."""
+        now = self._clock.now()
+        self._lost_at = {one: at for one, at in self._lost_at.items() if now <= at + LASTING} | {client: now}
 
     # ── whose moment has come ──
 
@@ -179,11 +214,15 @@ class Queue:
         while self._moments and self._moments[0][0] <= due:
             moment, _, ticket = heappop(self._moments)
             if ticket.wakes_at == moment:
-                self._remove(ticket, leaves=False)
-                ticket.ready = True
-                heappush(self._ready, ticket)
+                self._may_try(ticket)
         self._set_alarm()
         self.go_on()
+
+    def _may_try(self, ticket: Ticket) -> None:
+        """*ticket*, which sleeps, may try."""
+        self._remove(ticket, leaves=False)
+        ticket.ready = True
+        heappush(self._ready, ticket)
 
     # ── which one tries ──
 
@@ -219,7 +258,7 @@ class Queue:
         Which call of its client has the turn that is *first*'s: that one, or, where calls are lost, the newest, with which it
         changes ranks.
         """
-        if self._clock.now() > self._lost_at + LASTING:
+        if not self._newest_first(first):
             return first
         freed = [line for line in self._lines.values() if line.below]
         may_try = [*self._ready, *(one for line in freed for one in line.asleep if one.size < line.below)]
@@ -230,6 +269,10 @@ class Queue:
             for heap in (self._ready, *(line.asleep for line in freed)):
                 heapify(heap)
         return newest
+
+    def _newest_first(self, ticket: Ticket) -> bool:
+        """Whether calls of its client are lost, and it is not known how long its callers stay."""
+        return not ticket.guessed and self._clock.now() <= self._lost_at.get(ticket.client, -inf) + LASTING
 
     def _remove(self, ticket: Ticket, *, leaves: bool = True) -> None:
         among = self._ready if ticket.ready else self._lines[ticket.line].asleep
@@ -263,102 +306,7 @@ class Queue:
         most, count = self._of_client.most_common(1)[0]
         if self._of_client[client] + 1 >= count:
             return False
-        waiting = (*self._ready, *(one for line in self._lines.values() for one in line.asleep))
-        last = max(one for one in waiting if one.client == most)
+        last = max(one for one in (*self._ready, *self._asleep()) if one.client == most)
         self._remove(last)
         last.end(None, kept=False)
         return True
-
-
-class Ticket:
-    """
-    One call's. ``turn`` comes before the first try, ``sleep`` after each that found no room; ``through`` says that the call
-    has its reservation. Leaving the context gives the ticket back.
-    """
-
-    def __init__(self, queue: Queue, client: str, priority: int, deadline: float) -> None:
-        self._queue = queue
-        self.client, self.priority, self.deadline = client, priority, deadline
-        self.rank: tuple[int, float, int] | None = None
-        self.number = 0  # of its arrival
-        self.line: Hashable = None
-        self.size = 0.0
-        self.stands = self.ready = False
-        self.wakes_at = inf
-        self.waited = 0.0  # seconds, altogether
-        self.behind = 0  # tickets that waited already when this one last began to
-        self._kept = True
-        self._called: asyncio.Future[None] | None = None
-
-    def __lt__(self, other: Ticket) -> bool:
-        assert self.rank is not None  # a ticket that waits has one
-        assert other.rank is not None
-        return self.rank < other.rank
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._queue.done(self, through=False)
-        if isinstance(error, GatewayError):
-            error.waited = self.waited
-        late = isinstance(error, GatewayError) and self._queue.now() >= self.deadline
-        left = isinstance(error, asyncio.CancelledError)  # before its answer began: what it waited for came too late
-        if self.waited >= LONG and (late or left):
-            self._queue.lost()
-
-    def can_wait(self, retry: Retry) -> bool:
-        """Whether another try may come before the deadline."""
-        return self._queue.now() < self.deadline and (retry.when_freed or retry.at <= self.deadline)
-
-    async def turn(self) -> None:
-        """Wait until those that may try, and were here before, have tried. A full queue is not waited in."""
-        if self._queue.busy and self._queue.now() < self.deadline and self._queue.join(self, None, 0.0, None):
-            await self._wait()
-
-    async def sleep(self, retry: Retry, line: Hashable, size: float) -> bool:
-        """
-        Sleep until another try is worth it; *line* tells which deployments are waited for, *size* (tokens) for how much.
-
-        False if there was no place in the queue, or it had to be given to another client.
-        """
-        now = self._queue.now()
-        wake_at = min(retry.at, self.deadline, now + LONGEST_SLEEP)
-        joined = self._queue.join(self, line, size, wake_at)
-        self._queue.done(self, through=False)
-        return joined and await self._wait()
-
-    def through(self) -> None:
-        """The call has what it wanted: the next may try."""
-        self._queue.done(self, through=True)
-
-    # ── for the queue ──
-
-    def wait(self, line: Hashable, size: float) -> None:
-        """It waits from now on."""
-        self.line, self.size, self.stands, self._kept = line, size, True, True
-        self._called = asyncio.get_running_loop().create_future()
-
-    def end(self, error: GatewayError | None, *, kept: bool = True) -> None:
-        """It waits no more: it may try; or, if its place was not *kept*, or because of *error*, it gives up."""
-        self._kept = kept
-        assert self._called is not None  # it waits
-        if self._called.done():
-            return
-        if error is None:
-            self._called.set_result(None)
-        else:
-            self._called.set_exception(error)
-
-    async def _wait(self) -> bool:
-        called, began = self._called, self._queue.now()
-        assert called is not None
-        self._queue.go_on()
-        try:
-            await called
-        finally:
-            self._queue.leave(self)  # its caller did, if it stands there still
-            self.waited += self._queue.now() - began
-        return self._kept

@@ -38,6 +38,7 @@ class Calibration:
         self._factors: dict[str, float] = {}
         self._answers: dict[tuple[str, bool], deque[int]] = {}
         self._lengths: dict[tuple[str, bool], int] = {}
+        self._typical: dict[tuple[str, bool], float] = {}
 
     def factor(self, model: str) -> float:
         """What an estimate for *model* is to be multiplied with."""
@@ -55,12 +56,17 @@ class Calibration:
         """Tokens that nearly all answers of *model* stay below, with *tools* on offer or without; 0: not known."""
         return self._lengths.get((model, tools), 0)
 
+    def typical(self, model: str, *, tools: bool) -> float:
+        """Tokens of a typical answer of *model*, with *tools* on offer or without; 0: none is known."""
+        return self._typical.get((model, tools), 0.0)
+
     def answered(self, model: str, tokens: int, *, tools: bool) -> None:
         """An answer of *model* had so many *tokens*."""
         if tokens <= 0:
             return
         latest = self._answers.setdefault((model, tools), deque(maxlen=ANSWERS))
         latest.append(tokens)
+        self._typical[model, tools] = sum(latest) / len(latest)
         if len(latest) >= ENOUGH:
             upper = sorted(latest)[math.ceil(_QUANTILE * len(latest)) - 1]
             self._lengths[model, tools] = math.ceil(upper * _MARGIN)

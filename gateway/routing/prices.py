@@ -60,7 +60,8 @@ class Price(Struct, frozen=True):
     What a bucket cost at the moment *at*: *price* for a typical request, which becomes cheaper by *fall* each second, and
     by *steps* what a long request pays besides for the short ones that it would displace. Nothing fits before
     *full_until*, or, *when_freed*, before something is given back. Moments are unix seconds. Of a long window of requests
-    that does not end soon, so many are *left*. *limit* is the one in force.
+    that does not end soon, so many are *left*. *limit* is the one in force; *under_way* are the moments at which what is in
+    flight began.
     """
 
     price: float
@@ -71,6 +72,7 @@ class Price(Struct, frozen=True):
     steps: tuple[Step, ...] = ()
     left: float = math.inf
     limit: float = math.inf
+    under_way: tuple[float, ...] = ()
 
     def displaced(self, tokens: float) -> float:
         """How many shorter requests one of so many *tokens* takes the place of: each is worth one."""
@@ -141,7 +143,8 @@ def price_at(bucket: Bucket, level: Level, now: float, ahead: float, steps: tupl
     opens = b.opens_at(bucket, level, _LEAST.get(bucket.unit, 0.0), now)
     full_until = opens - ahead if now < opens < math.inf else 0.0
     if bucket.window == "in-flight":
-        return Price(0.0, at, full_until=full_until, when_freed=used >= 1, limit=limit)
+        began = tuple(until - b.LEASE - ahead for _, until in level.leases)
+        return Price(0.0, at, full_until=full_until, when_freed=used >= 1, limit=limit, under_way=began)
     back_in = b.refilled_at(bucket, level, now) - now
     price = 0.0 if 0 < bucket.period <= SOON else _price(bucket, used, now, back_in)
     fall = price / back_in if price > 0 else 0.0

@@ -9,6 +9,7 @@ here knows how a gateway decides: requests go in at its surface.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import inspect
 import json
 import math
@@ -305,6 +306,12 @@ class _World:
         return {}
 
 
+def clients(*names: str) -> str:
+    """Settings of clients, each of which has its name for a key."""
+    rows = ((name, hashlib.sha256(name.encode()).hexdigest()) for name in names)
+    return "".join(f'[[client]]\nname = "{name}"\nkey_sha256 = "{key}"\n' for name, key in rows)
+
+
 def own_settings(sources: Iterable[Source], requests: str = "", more: str = "") -> str:
     """A file of one's own: *sources*, the table ``[requests]``, and whatever else there is."""
     hedge = "" if "hedge" in requests else 'hedge = "off"'
@@ -356,21 +363,26 @@ class Scene:
         tag: str = "hi",
         *,
         model: str = "auto",
-        wait: float = 30.0,
+        wait: float | None = 30.0,
         trace: bool = False,
         key: str = "",
         **more: Any,
     ) -> asyncio.Task[Told]:
-        """Somebody asks now, with this client *key* if any, and waits for capacity for so many seconds."""
+        """
+        Somebody asks now, with this client *key* if any, and waits for capacity for so many seconds; None: it does not say
+        for how long.
+        """
         body = {"model": model, "max_tokens": 20, "messages": [{"role": "user", "content": tag}], **more}
-        headers: dict[str, Any] = {"x-freeway-max-wait": f"{wait:g}", **({"x-freeway-trace": "true"} if trace else {})}
+        headers: dict[str, Any] = {"x-freeway-trace": "true"} if trace else {}
+        if wait is not None:
+            headers["x-freeway-max-wait"] = f"{wait:g}"
         if key:
             headers["authorization"] = f"Bearer {key}"
 
         async def asking() -> Told:
             came = self.clock()
             heard = await self._caller.ask(body, **headers)
-            return Told(tag, came, came + wait, heard, self.clock())
+            return Told(tag, came, came + (wait or 0.0), heard, self.clock())
 
         return asyncio.create_task(asking())
 

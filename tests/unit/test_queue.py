@@ -9,7 +9,8 @@ from collections import Counter
 import pytest
 
 from gateway.request.plan import Retry
-from gateway.request.queue import LONGEST_SLEEP, Queue
+from gateway.request.queue import Queue
+from gateway.request.ticket import LONGEST_SLEEP
 from gateway.words import NoCapacity, Stopping
 from tests.clock import FakeClock, eventually
 
