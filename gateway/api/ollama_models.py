@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from gateway import __version__
 from gateway.api.auth import Authenticator
-from gateway.api.neutral import Abilities, abilities_of, serving_as, untagged
+from gateway.api.neutral import Abilities, abilities_of, all_served, serving_as, untagged
 from gateway.api.openai import decoded
 from gateway.request.engine import Engine
 from gateway.words import UnknownModel
@@ -68,9 +68,9 @@ async def version() -> dict[str, str]:
 async def tags(
     request: Request[Any, Any, Any], engine: NamedDependency[Engine], authenticator: NamedDependency[Authenticator]
 ) -> dict[str, Any]:
-    """Every model that can be asked for."""
+    """Every model that is served now: of each of them programs ask for what it can do, and some want all or none (Zed)."""
     authenticator.admit(request.scope["headers"], request.scope["query_string"])
-    return {"models": [_row(name) for name in engine.view.catalog.names()]}
+    return {"models": [_row(name) for name, served in all_served(engine).items() if served]}
 
 
 @get("/api/ps")
