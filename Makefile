@@ -10,6 +10,7 @@
 # make soak   ten minutes under load: memory, descriptors and tasks stay flat, or SOAK_ARGS="--seconds N"
 # make harvest  what is made of a world of providers and callers, beside simple policies and the best that could have been
 # make harvest-traces  the same in our own simulators: how much of the free capacity is used in two days
+# make test-clients  OpenCode, Claude Code, Codex and others do a task through the gateway, or CLIENTS_ARGS="Codex overflow"
 # make outage  the attacks on gateways that share a Redis, in a table: what was taken over quota, beside its bound
 # make chart-check  the chart's manifests by checkov's rules, which has an environment of its own
 # make sbom   what the gateway is made of, as sbom.json (CycloneDX)   make audit  known vulnerabilities of that
@@ -28,7 +29,7 @@ AUDIT := .venvs/audit/.installed
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers fuzz fuzz-api soak \
-	harvest harvest-traces outage chart-check sbom audit lock image release clean
+	harvest harvest-traces outage test-clients chart-check sbom audit lock image release clean
 
 run: $(RUN)
 	@$(BIN)/freeway serve
@@ -81,6 +82,9 @@ harvest-traces: $(BENCH)
 
 outage: $(DEV)
 	@$(BIN)/python -m tests.outage $(OUTAGE_ARGS)
+
+test-clients: $(DEV)
+	@$(BIN)/python -m tests.clients $(CLIENTS_ARGS)
 
 chart-check: $(DEV) $(CHECKOV)
 	@rm -rf .venvs/manifests && $(BIN)/python -m tests.chart .venvs/manifests

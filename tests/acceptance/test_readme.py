@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import shlex
 import subprocess
@@ -64,12 +63,6 @@ def test_the_settings_are_taken(tmp_path: Path):
 
     assert tomllib.loads(example)["requests"]["max_wait"] == settings.requests.max_wait
     assert "acme" in settings.active()
-
-
-def test_the_opencode_example_is_json():
-    (example,) = blocks("json")
-
-    assert json.loads(example)["provider"]["freeway"]["options"]["baseURL"].endswith("/v1")
 
 
 @pytest.mark.parametrize("language", ["sh", "python"])
