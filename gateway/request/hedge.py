@@ -216,17 +216,22 @@ async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> An
         raise
     finally:
         overdue.cancel()
-    now = engine.clock.now()
-    health.served(deployment.name, now)
+    return _begun(
+        Answer(slot, reply, tuple(tried.attempts), sent_at, first_content, tuple(tried.waits), made_up=made_up), engine
+    )
+
+
+def _begun(found: Answer, engine: Engine) -> Answer:
+    """*found*, an answer that has begun, from which what others need to know is learned."""
+    deployment, call, affinity, now = found.deployment, found.call, engine.view.affinity, engine.clock.now()
+    engine.view.health.served(deployment.name, now)
     outcome.served(deployment, engine)
-    lacking.compare(tried.attempts, slot, engine)
-    affinity = engine.view.affinity
+    lacking.compare(found.attempts, found.slot, engine)
     stayed = affinity.warm(call.session, now) == deployment.name
     warm_for = max(deployment.provider.spec.prompt_cache, TOOLS_FOR if "tools" in call.wants.capabilities else 0.0)
     if warm_for:
         affinity.served(call.session, deployment.name, now + warm_for)
-    attempts, waits = tuple(tried.attempts), tuple(tried.waits)
-    return Answer(slot, reply, attempts, sent_at, first_content, waits, stayed, made_up)
+    return msgspec.structs.replace(found, stayed=stayed)
 
 
 # ── the second one ──

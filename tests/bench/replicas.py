@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any
@@ -200,7 +200,7 @@ async def of_many(url: str, count: int) -> tuple[float, float]:
         for process in processes:
             await asyncio.to_thread(process.join)
 
-    _, cpu = await RedisCost(url).of(run)
+    _, cpu, _ = await RedisCost(url).of(run)
     found = [told.get() for _ in range(count)]
     served, spent = sum(one[0] for one in found), sum(one[1] for one in found)
     return spent * 1e3 / served, cpu / served
@@ -217,7 +217,7 @@ async def of_one_and_six(url: str) -> list[Row]:
     ]
 
 
-MEASURES: dict[str, Callable[[str], Awaitable[Sequence[Row]]]] = {
+MEASURES: dict[str, Callable[[str], Coroutine[Any, Any, Sequence[Row]]]] = {
     "full": of_full,
     "quiet looks": lambda url: of_looks(url, 0),
     "busy looks": lambda url: of_looks(url, TOUCHED),
@@ -227,7 +227,7 @@ MEASURES: dict[str, Callable[[str], Awaitable[Sequence[Row]]]] = {
 
 
 @contextmanager
-def table():
+def table() -> Iterator[Table]:
     """A table that is printed in the end."""
     made = Table(title="What sharing costs", title_justify="left")
     for heading in ("with", "what", "takes"):

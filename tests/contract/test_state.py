@@ -202,7 +202,7 @@ async def test_a_backend_that_is_lost_is_told_once_and_so_is_its_return(backends
         assert (state.lost is not None) == away
 
     assert [type(event) for event in told] == [StateChanged, StateChanged]
-    assert [event.lost is None for event in told] == [False, True]
+    assert [isinstance(event, StateChanged) and event.lost is None for event in told] == [False, True]
 
 
 @pytest.mark.engine

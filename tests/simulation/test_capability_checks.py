@@ -9,7 +9,7 @@ import pytest
 
 from gateway.catalog.checks import CHECKS, MOST_A_DAY
 from gateway.request.checks import DAY, LOOK_EVERY, CapabilityChecker
-from gateway.words import NothingCapable, Wants
+from gateway.words import Wants
 from providers.simulator.base import Simulated
 from providers.simulator.world import World
 from tests.clock import FakeClock, eventually

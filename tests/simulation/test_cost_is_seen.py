@@ -116,7 +116,7 @@ class Answers:
         body = next((body for end, body in self.found.items() if request.url.endswith(end)), None)
         if body is None:
             raise Unreachable("nobody is there")
-        return Incoming(Said(200, body))
+        return Incoming(Said(200, body), FakeClock())
 
     async def aclose(self) -> None: ...
 

@@ -77,9 +77,9 @@ async def test_gateways_on_one_redis_count_together_and_go_on_without_it(start):
         assert (await health(one))["status"] == "ok"
         server.signal("KILL")
         for kind in (StoreChanged, StateChanged):
-            await eventually(lambda kind=kind: any(isinstance(e, kind) and e.lost for e in heard))
+            await eventually(lambda kind=kind: any(isinstance(e, kind) and e.lost for e in heard))  # type: ignore[misc]
         assert (await asked(one))[0] in (200, 429)  # what has flowed back meanwhile
         server.start_again()
         for kind in (StoreChanged, StateChanged):
-            await eventually(lambda kind=kind: any(isinstance(e, kind) and not e.lost for e in heard), 20)
+            await eventually(lambda kind=kind: any(isinstance(e, kind) and not e.lost for e in heard), 20)  # type: ignore[misc]
         assert (await health(one))["status"] == "ok"
