@@ -43,6 +43,7 @@ from gateway.background import Background
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.changes import History
 from gateway.catalog.discovery import Discovery
+from gateway.catalog.spaces import Spaces
 from gateway.clock import Clock, WallClock
 from gateway.events import Announcer, Event, Observer, StoreChanged
 from gateway.observe.metrics import Metrics
@@ -65,6 +66,7 @@ from gateway.settings import BadSettings, Server, Settings
 from gateway.state.private_files import private_file
 from gateway.state.sqlite import SqliteState
 from gateway.state.store import StateBackend, StateFailure, StateStore
+from gateway.state.vectors import NoVectors, SqliteVectors, Vectors
 from gateway.words import TooLong
 from providers.client import Prepare, Provider
 from providers.dialect import Account
@@ -138,6 +140,20 @@ def make_state(settings: Settings, clock: Clock, tell: Callable[[Event], None]) 
     return RedisState(connect(settings.redis_url)[0], settings.redis_namespace)
 
 
+def make_vectors(settings: Settings) -> Vectors:
+    """
+    What keeps vectors that were made, if any are kept.
+
+    Raises BadSettings if the file cannot be used.
+    """
+    if not settings.cache.embeddings_size:
+        return NoVectors()
+    try:
+        return SqliteVectors(settings.state_dir / "vectors.sqlite", settings.cache.embeddings_size)
+    except (OSError, sqlite3.Error) as exc:
+        raise BadSettings(f"FREEWAY_STATE_DIR: {exc}") from exc
+
+
 def make_archive(settings: Settings, clock: Clock) -> Archive:
     """
     What keeps responses, if any are kept: in the same Redis, or in a third file.
@@ -183,10 +199,18 @@ class Parts(Struct, frozen=True):
     async def aclose(self) -> None:
         await self.background.stop()
         await self.engine.ledger.aclose()
+        await self.engine.vectors.aclose()
         await self.state.aclose()
 
 
-def make_parts(settings: Settings, clock: Clock, store: Store, backend: StateBackend, tell: Announcer) -> Parts:
+def make_parts(
+    settings: Settings,
+    clock: Clock,
+    store: Store,
+    backend: StateBackend,
+    tell: Announcer,
+    vectors: Vectors | None = None,
+) -> Parts:
     """The parts, put together. *tell* hears of what happens; the history of changes is added to its observers."""
     state = StateStore(backend, clock, tell)
     history = History(state)
@@ -213,6 +237,8 @@ def make_parts(settings: Settings, clock: Clock, store: Store, backend: StateBac
         tell=tell,
         refresh=discovery.wake,
         find_out=Reach(background, health, clock).find_out,
+        spaces=Spaces(state),
+        vectors=vectors or NoVectors(),
         fetch=ImageFetcher().fetch if settings.server.fetch_images else None,
     )
     return Parts(engine, discovery, state, history, costs, background)
@@ -235,7 +261,7 @@ def create_app(
     webhook = Webhook(settings.catalog.webhook, clock) if settings.catalog.webhook else None
     metrics = Metrics(__version__)
     tell = Announcer([*observers, metrics, *([webhook] if webhook is not None else [])])
-    parts = make_parts(settings, clock, store, make_state(settings, clock, tell), tell)
+    parts = make_parts(settings, clock, store, make_state(settings, clock, tell), tell, make_vectors(settings))
     engine, discovery, background = parts.engine, parts.discovery, parts.background
     drain.on_begin(engine.queue.close)
     authenticator = Authenticator(settings, drain)

@@ -12,8 +12,8 @@ from gateway.quota.buckets import Bucket
 from gateway.quota.nouns import Cost
 from providers.chat import Usage
 from providers.client import Provider
-from providers.dialect import AnyRequest, Operation, Target
-from providers.spec import DataPolicy
+from providers.dialect import AnyRequest, Target
+from providers.spec import DataPolicy, Operation
 
 FreeKind = Literal["prices", "plan", "trial", "credit", "local"]
 Preference = Literal["balance", "quality", "speed"]

@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
-from providers import dialects
+from providers import dialects, errors
 from providers import failures as f
 from providers.chat import Step, Whole
 from providers.costs import as_observed, observed_in
@@ -27,17 +27,22 @@ from providers.dialect import (
     HttpRequest,
     HttpResponse,
     Listing,
+    OtherRequest,
     Request,
     Target,
 )
-from providers.embeddings import Embeddings, EmbedRequest
+from providers.embeddings import Embeddings
+from providers.images import Picture
 from providers.instructed import by_instruction
 from providers.loaded import LoadedContexts
 from providers.observations import Observation, longest_wait
+from providers.operations import Spoken, spoken
 from providers.redaction import quotes, redacted, without_quotes
 from providers.refine import refined
 from providers.refined_stream import RefinedReader
-from providers.spec import Timeouts
+from providers.reranking import Ranking
+from providers.sound import Speech, Transcript
+from providers.spec import Operation, Timeouts
 from providers.sse import Lines, ServerSentEvents
 from providers.streaming import arriving, unreadable
 from providers.wire import Incoming, Wire
@@ -52,6 +57,10 @@ ERROR_BYTES = 1024 * 1024
 
 _TEACHING = (f.CredentialRejected, f.ModelGone, f.NotEntitled, f.RateLimited, f.RefusedHere, f.Unsupported, f.WouldCost)
 """Failures from which something is learned that concerns others."""
+
+
+Made = Whole | Embeddings | Ranking | Picture | Transcript | Speech
+"""An answer in one piece."""
 
 
 class Prepare(Protocol):
@@ -71,7 +80,7 @@ class Reply(Struct):
     """
 
     observed: tuple[Observation, ...]
-    whole: Whole | Embeddings | None
+    whole: Made | None
     head: list[Step]
     rest: AsyncIterator[list[Step]] | None
     close: Callable[[], None]
@@ -99,10 +108,16 @@ class Provider:
         self.spec = account.spec
         self.name = account.spec.name
         self.dialect: Dialect = dialects.by_name(account.spec.dialect)
+        self._others: dict[Operation, Spoken] = spoken(account.spec, account.base_url)
         self._wire = wire
         self._prepare = prepare
         self._loaded = LoadedContexts(account.spec.prompt_cache, now)
         self._lists: dict[str, HttpResponse] = {}  # by address, those that can be asked for with a condition
+
+    @property
+    def operations(self) -> frozenset[Operation]:
+        """What its models can be asked for."""
+        return frozenset({"chat", *self._others})
 
     async def send(self, target: Target, request: AnyRequest) -> Reply:
         """
@@ -158,12 +173,13 @@ class Provider:
 
     def _build(self, target: Target, request: AnyRequest) -> HttpRequest:
         try:
-            if request.operation not in self.dialect.operations:
+            if isinstance(request, Request):
+                told = by_instruction(target, request) if request.schema_told else request
+                return self.dialect.build(target, self._in_its_context(target, told))
+            other = self._others.get(request.operation)
+            if other is None:
                 raise f.Unsupported(f"{self.name} is not asked to {request.operation} here").of(request.operation)
-            if isinstance(request, EmbedRequest):
-                return self.dialect.build_embed(target, request)
-            told = by_instruction(target, request) if request.schema_told else request
-            return self.dialect.build(target, self._in_its_context(target, told))
+            return other.build(target, request, self.dialect.headers(target.account))
         except f.ProviderFailure as failure:
             failure.reached = "unsent"
             raise
@@ -203,7 +219,8 @@ class Provider:
                 return Reply(observed, None, head, steps, incoming.close, served_by, reader.mended, reader)
             body = await self._in_time(incoming, request)
             observed += observed_in(body)
-            whole, mended = self._whole(body, target, request)
+            response = HttpResponse(incoming.status, incoming.headers, body)
+            whole, mended = self._whole(response, target, request)
             return Reply(observed, whole, [], None, incoming.close, served_by, mended)
         except f.ProviderFailure as failure:
             failure.observed += observed
@@ -237,18 +254,28 @@ class Provider:
         except TimeoutError as exc:
             raise f.Unreachable(f"no whole answer within {seconds:g} s") from exc
 
-    def _whole(self, body: bytes, target: Target, request: AnyRequest) -> tuple[Whole | Embeddings, Sequence[str]]:
+    def _whole(self, response: HttpResponse, target: Target, request: AnyRequest) -> tuple[Made, Sequence[str]]:
         """The answer, and what was mended of it."""
         with _reading:
-            if isinstance(request, EmbedRequest):
-                return self.dialect.read_embed(target, request, body), ()
-            whole, mended = refined(target, request, self.dialect.read(target, request, body))
+            if not isinstance(request, Request):
+                return self._made(response, target, request), ()
+            whole, mended = refined(target, request, self.dialect.read(target, request, response.body))
         if request.streams:
             raise f.Unreachable("asked for a stream, it answered in one piece")
         completion = whole.completion
         if not (completion.says() or (request.bounded_by_caller and completion.is_cut())):
             raise f.NoAnswer().by_our_bound(request.bounded_by_us and completion.is_cut())
         return whole, mended
+
+    def _made(self, response: HttpResponse, target: Target, request: OtherRequest) -> Made:
+        """The answer of another operation. What cannot be read may be an error that came with status 200."""
+        try:
+            return self._others[request.operation].read(target, request, response)
+        except (msgspec.DecodeError, ValueError) as exc:
+            told = errors.read_error(response.body)
+            if told.error.get("error") or told.codes:
+                raise self.dialect.classify(self.account, msgspec.structs.replace(response, status=502)) from exc
+            raise f.Unreachable(f"the answer cannot be read: {exc}") from exc
 
     async def _ask(self, question: HttpRequest) -> HttpResponse:
         """The answer to one request of a discovery."""

@@ -12,13 +12,13 @@ from typing import ClassVar, Literal, Protocol
 from msgspec import Struct
 
 from providers.chat import ChatRequest, Fields, Step, Whole
-from providers.embeddings import Embeddings, EmbedRequest
+from providers.embeddings import EmbedRequest
 from providers.failures import ProviderFailure
+from providers.images import ImageRequest
 from providers.observations import Headers, Observation
-from providers.spec import ProviderSpec
-
-Operation = Literal["chat", "embed"]
-"""What a model is asked to do."""
+from providers.reranking import RerankRequest
+from providers.sound import Recording, SpeakRequest, TranscribeRequest
+from providers.spec import Operation, ProviderSpec
 
 
 class Request(Struct, frozen=True):
@@ -54,7 +54,10 @@ class Request(Struct, frozen=True):
         return [message.text() for message in self.view.messages]
 
 
-AnyRequest = Request | EmbedRequest
+OtherRequest = EmbedRequest | RerankRequest | ImageRequest | TranscribeRequest | SpeakRequest
+"""One for another operation than chat."""
+
+AnyRequest = Request | OtherRequest
 
 
 class Account(Struct, frozen=True):
@@ -79,12 +82,14 @@ class Target(Struct, frozen=True):
 
 
 class HttpRequest(Struct, frozen=True):
-    """An HTTP request to be made."""
+    """An HTTP request to be made. With a *file* it is a form: the fields *form*, then the file, sent from where it lies."""
 
     method: Literal["GET", "POST"]
     url: str
     headers: dict[str, str]
     body: bytes | None = None
+    form: tuple[tuple[str, str], ...] = ()
+    file: Recording | None = None
 
     def __repr__(self) -> str:  # headers hold the key
         return f"HttpRequest({self.method} {self.url})"
@@ -149,11 +154,13 @@ class StreamReader(Protocol):
 
 
 class Dialect(Protocol):
-    """What an adapter knows. One whose *operations* lack ``embed`` need not have the two verbs for it."""
+    """What an adapter knows of chat, of errors, limits and lists. Other operations are in ``providers.operations``."""
 
     framing: Literal["sse", "lines"]
-    operations: frozenset[Operation]
     fetches_images: bool  # an image may be named by its address; else only its bytes are taken
+
+    def headers(self, account: Account) -> dict[str, str]:
+        """What every request to *account* says."""
 
     def context_for(self, target: Target, request: Request) -> int | None:
         """The context that a model is loaded with for *request*; None: that is not ours to choose."""
@@ -171,12 +178,6 @@ class Dialect(Protocol):
     def reader(self, target: Target, request: Request) -> StreamReader:
         """A reader for one streamed answer."""
 
-    def build_embed(self, target: Target, request: EmbedRequest) -> HttpRequest:
-        """The HTTP request that asks *target* for embeddings."""
-
-    def read_embed(self, target: Target, request: EmbedRequest, body: bytes) -> Embeddings:
-        """The answer to it; raises a ProviderFailure if the body says that things went wrong."""
-
     def classify(self, account: Account, response: HttpResponse) -> ProviderFailure:
         """Which failure an error answer is."""
 
@@ -185,16 +186,3 @@ class Dialect(Protocol):
 
     def discover(self, account: Account) -> Discovery:
         """The model list, and our quota where the provider tells it."""
-
-
-class ChatOnly:
-    """The two verbs of a dialect that speaks no embeddings; it is never asked for them."""
-
-    operations: frozenset[Operation] = frozenset({"chat"})
-    fetches_images: bool = False
-
-    def build_embed(self, target: Target, request: EmbedRequest) -> HttpRequest:
-        raise NotImplementedError
-
-    def read_embed(self, target: Target, request: EmbedRequest, body: bytes) -> Embeddings:
-        raise NotImplementedError

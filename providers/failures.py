@@ -7,6 +7,7 @@ What can go wrong at a provider, as a closed family.
   x TooLarge             this one request exceeds what a bucket can ever hold
   x WouldCost            a price, a paid plan, or spent credit
   x ModelGone            retired, renamed, no longer free
+  x OtherWeights         it serves another model than the name says
   x CredentialRejected   the key is wrong, revoked or not allowed
   x NotEntitled          this account may not use this model
   x CallersFault         the request itself is bad; no other source would take it
@@ -107,6 +108,10 @@ class WouldCost(ProviderFailure):
 
 class ModelGone(ProviderFailure):
     """The model is no longer offered here."""
+
+
+class OtherWeights(ProviderFailure):
+    """The model that is served under this name is another one."""
 
 
 class CredentialRejected(ProviderFailure):

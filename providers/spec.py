@@ -112,6 +112,26 @@ class LimitHeader(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     resets: str | None = None
 
 
+Operation = Literal["chat", "embed", "rerank", "transcribe", "speak", "image"]
+"""What a model is asked to do."""
+
+
+class OperationSpelling(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """
+    How a provider is asked for another operation than chat. *style* names the spelling (``providers.operations``), *at* is
+    the address, below ``base_url`` or beside it (``../``), with ``{model}`` where the model belongs.
+
+    *most* is how many items (texts to embed, documents to rank, bytes of a recording) one request takes; *counts_items*:
+    each of them counts as a request.
+    """
+
+    style: str = "openai"
+    at: str
+    most: int | None = None
+    counts_items: bool = False
+    source: str = ""
+
+
 class ModelFact(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
     What the provider's list does not say about the models whose id matches one of *ids*. First match wins.
@@ -122,7 +142,7 @@ class ModelFact(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
 
     ids: tuple[str, ...]
-    operations: tuple[Literal["chat", "embed"], ...] | None = None  # []: none that is served here
+    operations: tuple[Operation, ...] | None = None  # []: none that is served here
     capabilities: tuple[str, ...] | None = None
     context: int | None = None
     max_output: int | None = None
@@ -214,6 +234,7 @@ class ProviderSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     errors: tuple[ErrorSign, ...] = ()
     limit_headers: tuple[LimitHeader, ...] = ()
     models: tuple[ModelFact, ...] = ()
+    operation: dict[Operation, OperationSpelling] = {}  # those beside chat
     timeouts: Timeouts = Timeouts()
     database: str = ""  # what the models database calls this provider, if not by our name
     name: str = ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from functools import lru_cache
 from types import TracebackType
@@ -27,6 +27,7 @@ from providers.addresses import is_near
 from providers.dialect import HttpRequest
 from providers.failures import Unreachable
 from providers.observations import Headers
+from providers.sound import Recording
 from providers.spec import Timeouts
 
 MAX_ANSWER = 64 * 1024 * 1024
@@ -107,7 +108,7 @@ class HttpWire:
                 response = await self._session.request(
                     request.method,
                     request.url,
-                    data=request.body,
+                    data=request.body if request.file is None else _form(request.form, request.file),
                     headers=request.headers,
                     timeout=_timeout(timeouts.connect),
                     allow_redirects=False,
@@ -187,6 +188,15 @@ class _HttpIncoming:
             self._response.release()
         else:
             self._response.close()
+
+
+def _form(fields: Iterable[tuple[str, str]], file: Recording) -> aiohttp.FormData:
+    """*fields* and then *file*, which is read piece by piece while it is sent; it is closed when that is over."""
+    form = aiohttp.FormData()
+    for name, value in fields:
+        form.add_field(name, value)
+    form.add_field("file", file.path.open("rb"), filename=file.name, content_type=file.media_type)
+    return form
 
 
 @lru_cache(maxsize=64)

@@ -242,7 +242,7 @@ class EmbedContent(_Surface):
 
     def render_whole(self, whole: Any) -> bytes:
         found: Embeddings = whole
-        return encode({"embedding": {"values": vectors_of(found.data)[0]}})
+        return encode({"embedding": {"values": vectors_of(found)[0]}})
 
 
 class BatchEmbedContents(_Surface):
@@ -255,7 +255,7 @@ class BatchEmbedContents(_Surface):
 
     def render_whole(self, whole: Any) -> bytes:
         found: Embeddings = whole
-        return encode({"embeddings": [{"values": vector} for vector in vectors_of(found.data)]})
+        return encode({"embeddings": [{"values": vector} for vector in vectors_of(found)]})
 
 
 class _NoVerb(_Surface):

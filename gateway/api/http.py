@@ -36,6 +36,7 @@ from gateway.events import Ended
 from gateway.request.engine import Answer, Engine
 from gateway.request.pipeline import answer
 from gateway.request.resume import StreamSession
+from gateway.request.whole import in_one_piece
 from gateway.settings import Client, Server
 from gateway.words import Broken, Call, GatewayError, Internal, Stopping, WrongMethod
 from providers.chat import Step, Usage
@@ -198,14 +199,13 @@ class _Exchange:
     # ── out ──
 
     async def _whole(self, call: Call) -> None:
-        self._answer = await answer(call, self._engine)
-        session = StreamSession(self._answer, self._engine)
-        whole = await session.whole()
-        self._answer = session.answer
-        rendered = self._surface.render_whole(whole)
+        served = await in_one_piece(call, self._engine)
+        self._answer = served.last
+        rendered = self._surface.render_whole(served.made)
         body = rendered if isinstance(rendered, bytes) else await rendered
-        await self._response.whole(200, self._served_by(session.answer), body)
-        self._end("served", 200, whole.usage)
+        headers = _KEPT | {"x-freeway-model": served.model} if served.last is None else self._served_by(served.last)
+        await self._response.whole(200, headers, body)
+        self._end("served", 200, served.made.usage)
 
     async def _stream(self, call: Call) -> None:
         """
@@ -305,6 +305,10 @@ class _Exchange:
                 passed_over=found.passed_over if found else 0,
             )
         )
+
+
+_KEPT = {"x-freeway-provider": "cache", "x-freeway-attempts": "0"}
+"""Of an answer that was made before: no source was asked."""
 
 
 def _caller(client: Client, scope: Any) -> str:

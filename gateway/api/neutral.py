@@ -16,8 +16,8 @@ from gateway.api.options import Options
 from gateway.request.engine import Engine
 from gateway.words import Call, Deployment, Wants
 from providers.chat import Chunk, Step, decode_fields, encode
-from providers.dialect import Operation
-from providers.embeddings import decode_embedding_request
+from providers.embeddings import Embeddings, decode_embedding_request, spelled
+from providers.spec import Operation
 
 Number = int | float | None
 """A count as programs send it: some write ``100.0`` for 100."""
@@ -46,20 +46,9 @@ def embed_of(model: str, texts: Sequence[str], dimensions: Number, options: Opti
     return embed_call(view, decoded(decode_fields, body), routing_of(body), options)
 
 
-class _Vector(Struct):
-    embedding: msgspec.Raw
-
-
-class _Vectors(Struct):
-    data: list[_Vector]
-
-
-_decode_vectors = msgspec.json.Decoder(_Vectors).decode
-
-
-def vectors_of(data: bytes) -> list[msgspec.Raw]:
-    """The vectors in an answer of OpenAI's shape, untouched."""
-    return [one.embedding for one in _decode_vectors(data).data]
+def vectors_of(found: Embeddings) -> list[msgspec.Raw]:
+    """The vectors as JSON."""
+    return [spelled(vector) for vector in found.vectors]
 
 
 def untagged(name: str) -> str:

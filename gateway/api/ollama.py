@@ -317,7 +317,7 @@ class Embed(_Surface):
     def render_whole(self, whole: Any) -> bytes:
         found: Embeddings = whole
         self._model = found.model or self._model
-        return encode(self._answered(vectors_of(found.data), found.usage))
+        return encode(self._answered(vectors_of(found), found.usage))
 
     def _answered(self, vectors: list[Raw], usage: Usage | None, /) -> dict[str, Any]:
         return {"model": self._model, "embeddings": vectors, "prompt_eval_count": usage.prompt_tokens if usage else 0}

@@ -5,7 +5,6 @@ stream and an error look. What one operation has for itself is in its own module
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import ClassVar, Literal, TypeVar
 
@@ -16,12 +15,13 @@ from gateway.api import errors
 from gateway.api.options import Options
 from gateway.api.spellings import harmless, respelled
 from gateway.catalog.catalog import AUTO
-from gateway.request.call import BYTES_PER_TOKEN, capabilities_of, is_chore, media_tokens, parameters_of, text_tokens
+from gateway.request.call import capabilities_of, is_chore, media_tokens, parameters_of, text_tokens
 from gateway.routing.affinity import in_turn, session_of
 from gateway.words import BadRequest, Call, GatewayError, Wants
 from providers.chat import ChatRequest, Fields, decode_fields, decode_request
-from providers.dialect import Operation, Request
+from providers.dialect import OtherRequest, Request
 from providers.embeddings import EmbeddingRequest, EmbedRequest
+from providers.spec import Operation
 
 T = TypeVar("T")
 
@@ -156,31 +156,36 @@ def wants_of(
 
 def embed_call(view: EmbeddingRequest, fields: Fields, routing: Routing, options: Options) -> Call:
     """
-    The call for an embeddings request. Raises BadRequest if the model may be any: vectors of two models do not fit into
-    one index, and nothing in them tells which model made them.
+    The call for an embeddings request. Raises BadRequest for several models: vectors of two do not fit into one index, and
+    nothing in them tells which model made them. One that names none means the same as always, of the same client.
     """
     if routing.models:
         raise BadRequest(
             "models: embeddings are made by one model, for vectors of two do not fit together; name it in 'model'",
             param="models",
         )
-    if not routing.model or routing.model == AUTO or routing.model.startswith(f"{AUTO}:"):
+    if routing.model.startswith(f"{AUTO}:"):
         raise BadRequest(
-            f"model: {routing.model!r} does not name one model, and vectors of two models do not fit together; name a model that embeds (GET /v1/models lists them), and stay with it for the whole index",
+            f"model: {routing.model!r} does not name one model, and vectors of two models do not fit together; name a model that embeds (GET /v1/models lists them), or 'auto', and stay with it for the whole index",
             param="model",
         )
-    tokens = math.ceil(len(bytes(fields["input"])) / BYTES_PER_TOKEN)
+    return other_call(EmbedRequest.of(view, fields, view.items()), routing, options)
+
+
+def other_call(request: OtherRequest, routing: Routing, options: Options) -> Call:
+    """The call for *request*, of an operation that is not chat. Its session is its client's: one index, one model."""
     return Call(
         id=options.id,
-        wants=wants_of(routing, options, operation="embed"),
-        request=EmbedRequest(view, fields, tokens),
-        prompt_tokens=tokens,
-        output_tokens=0,
+        wants=wants_of(routing, options, operation=request.operation),
+        request=request,
+        prompt_tokens=request.prompt_tokens,
+        output_tokens=request.output_tokens,
         deadline=options.deadline,
         gives_up_at=options.gives_up_at,
         says_wait=options.says_wait,
         client=options.caller,
         priority=options.priority,
+        session=options.client.name,
         traced=options.traced,
     )
 

@@ -17,8 +17,8 @@ from gateway.quota.configured import buckets_of
 from gateway.settings import EMBEDDED, ModelQuality, Settings
 from gateway.words import Deployment, FreeProof, ListPrice
 from providers.client import Provider
-from providers.dialect import Listed, Operation, Target
-from providers.spec import ModelFact, ProviderSpec
+from providers.dialect import Listed, Target
+from providers.spec import ModelFact, Operation, ProviderSpec
 
 UNRATED = 0.4
 """Quality of a model that no row of configuration rates: a little below the middle."""
@@ -36,7 +36,7 @@ def deployment_of(
     """
     spec = provider.spec
     fact = spec.fact(listed.id)
-    operations = _operations(fact, listed) & provider.dialect.operations
+    operations = _operations(fact, listed) & provider.operations
     proof = prove(spec, listed, listed_at, settings.catalog.proof)
     if not operations or proof is None:
         return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from msgspec import Struct, field
 
+from gateway.catalog.spaces import Spaces
 from gateway.clock import Clock
 from gateway.events import Event
 from gateway.quota.ledger import Ledger
@@ -14,8 +16,9 @@ from gateway.request.plan import Attempt, View, Wait
 from gateway.request.queue import Queue
 from gateway.routing.limits import LearnedLimits
 from gateway.settings import Requests
+from gateway.state.vectors import Vectors
 from gateway.words import Call, Deployment, Exclusion, Wants
-from providers.client import Provider, Reply
+from providers.client import Made, Provider, Reply
 from providers.dialect import AnyRequest
 from providers.fetching import Fetch
 
@@ -34,8 +37,11 @@ class Engine(Struct, frozen=True):
     tell: Callable[[Event], None]
     refresh: Callable[[str], None]
     find_out: Callable[[Provider], None]
+    spaces: Spaces
+    vectors: Vectors
     learned_limits: LearnedLimits = field(default_factory=LearnedLimits)
     fetch: Fetch | None = None
+    coming: dict[bytes, asyncio.Future[dict[bytes, bytes]]] = field(default_factory=dict)  # vectors that are being made
 
 
 class Slot(Struct, frozen=True):
@@ -93,3 +99,11 @@ class Answer(Struct, frozen=True):
         before = self.sent_at - began - self.waited - sum(attempt.took for attempt in self.attempts)
         after = 0.0 if self.reply.whole is None else ended - self.sent_at - self.first_content
         return max(0.0, before + after)
+
+
+class Served(Struct, frozen=True):
+    """*made*, an answer in one piece, by *model*; and the *last* answer that brought some of it, if one had to be asked for."""
+
+    made: Made
+    last: Answer | None
+    model: str

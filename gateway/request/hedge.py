@@ -34,6 +34,7 @@ from gateway.routing.silence import Asked
 from gateway.settings import Hedge
 from gateway.words import Deployment, Stopping
 from providers.dialect import AnyRequest, Request
+from providers.embeddings import Embeddings, EmbedRequest
 from providers.failures import ProviderFailure, Superseded, Unreachable
 
 FACTOR = 3.0
@@ -164,8 +165,13 @@ def _sent(slot: Slot, engine: Engine) -> Asked:
 
 
 def _request(slot: Slot, engine: Engine) -> AnyRequest:
-    """What is sent: the caller's request, which says that it may not be trained on, if caller or client forbids that."""
+    """
+    What is sent: the caller's request, which says that it may not be trained on, if caller or client forbids that, and asks
+    for what shows whose vectors these are, where that is not known.
+    """
     request = slot.request
+    if isinstance(request, EmbedRequest):
+        return request if engine.spaces.compared(slot.deployment) else request.with_controls()
     if isinstance(request, Request) and engine.view.catalog.forbids_training(slot.wants):
         return msgspec.structs.replace(request, no_train=True)
     return request
@@ -196,7 +202,9 @@ async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> An
         now = engine.clock.now()
         health.heard(asked, now)
         first_content = now - sent_at
-        if reply.whole is not None:
+        if isinstance(reply.whole, Embeddings) and isinstance(request, EmbedRequest):
+            reply.whole = engine.spaces.verify(deployment, request, reply.whole)
+        elif reply.whole is not None:
             promises.verify(slot, reply.whole, tried.attempts)
         elif call.hides_reasoning:
             await visible(reply)

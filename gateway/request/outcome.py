@@ -54,6 +54,7 @@ CONSEQUENCES: dict[type[f.ProviderFailure], Consequence] = {
     f.Busy: Consequence(cools=5.0, again=True),
     f.TooLarge: Consequence(last=NothingCapable),
     f.WouldCost: Consequence(withdraws=DAY),
+    f.OtherWeights: Consequence(withdraws=7 * DAY),
     f.ModelGone: Consequence(withdraws=DAY),
     f.CredentialRejected: Consequence(withdraws=HOUR),
     f.NotEntitled: Consequence(withdraws=DAY),

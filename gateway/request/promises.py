@@ -13,13 +13,13 @@ from gateway.request.bounds import holds_together
 from gateway.request.engine import Slot
 from gateway.request.plan import Attempt
 from providers.chat import ChatRequest, Choice, Whole
+from providers.client import Made
 from providers.dialect import Request
-from providers.embeddings import Embeddings
 from providers.failures import NoAnswer
 from providers.schemas import lacking
 
 
-def verify(slot: Slot, found: Whole | Embeddings, before: Iterable[Attempt]) -> None:
+def verify(slot: Slot, found: Made, before: Iterable[Attempt]) -> None:
     """
     See whether *found*, a whole answer of *slot*, is what was asked for, after the attempts *before*.
 

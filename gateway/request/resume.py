@@ -29,8 +29,8 @@ from gateway.request.plan import Attempt
 from gateway.request.stream import arrivals, whole
 from gateway.words import Call, GatewayError
 from providers.chat import ChatRequest, Chunk, Completion, Message, Step, Usage, Whole, encode, raw
+from providers.client import Made
 from providers.dialect import Request
-from providers.embeddings import Embeddings
 from providers.failures import Interrupted, NoAnswer
 
 _GO_ON = (
@@ -53,7 +53,7 @@ class StreamSession:
 
     # ── in one piece ──
 
-    async def whole(self) -> Whole | Embeddings:
+    async def whole(self) -> Made:
         """The answer in one piece, however many it took."""
         found = whole(self.answer, self._engine)
         while isinstance(found, Whole) and self._bounded_by_us() and _is_cut_text(found.completion):

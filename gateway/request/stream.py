@@ -17,15 +17,14 @@ from gateway.request import outcome
 from gateway.request.bounds import choices_of
 from gateway.request.engine import Answer, Engine
 from gateway.routing.latency import Point
-from providers.chat import Step, Usage, Whole
-from providers.client import Reply
-from providers.embeddings import Embeddings
+from providers.chat import Step, Usage
+from providers.client import Made, Reply
 from providers.failures import Interrupted, ProviderFailure
 from providers.observations import Observation
 from providers.reasoning import UNCLOSED, UNOPENED
 
 
-def whole(answer: Answer, engine: Engine) -> Whole | Embeddings:
+def whole(answer: Answer, engine: Engine) -> Made:
     """The answer in one piece."""
     found = answer.reply.whole
     assert found is not None  # the request did not ask for a stream

@@ -13,6 +13,7 @@ from typing import cast
 
 from providers.dialect import Dialect
 from providers.failures import BY_NAME
+from providers.operations import spoken
 from providers.spec import ProviderSpec
 
 _GROUP = "freeway.dialects"
@@ -31,6 +32,7 @@ def verify(spec: ProviderSpec) -> None:
     """Raise ``ValueError`` if *spec* speaks an unknown dialect, or names a failure that is none."""
     if spec.dialect not in _OURS and not entry_points(group=_GROUP, name=spec.dialect):
         raise ValueError(f"provider {spec.name}: there is no dialect {spec.dialect!r}: expected {', '.join(_OURS)}")
+    spoken(spec, spec.base_url)
     for sign in spec.errors:
         if sign.means not in BY_NAME:
             raise ValueError(f"provider {spec.name}: an error means {sign.means!r}: expected {', '.join(BY_NAME)}")

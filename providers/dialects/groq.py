@@ -14,7 +14,7 @@ from msgspec import Raw
 from providers import errors
 from providers import failures as f
 from providers.chat import Message
-from providers.dialect import Account, HttpResponse, Operation, Request, Target
+from providers.dialect import Account, HttpResponse, Request, Target
 from providers.dialects.openai import OpenAI
 from providers.observations import wait_in
 from providers.tool_names import ToolNames
@@ -23,7 +23,6 @@ _QUOTA = re.compile(r"on (requests|tokens) per (minute|hour|day) \([A-Z]+\): Lim
 
 
 class Groq(OpenAI):
-    operations: frozenset[Operation] = frozenset({"chat"})  # no model of its makes embeddings
     accepts = frozenset({"disable_tool_validation", "include_reasoning", "reasoning_format"})
 
     def adapt(self, fields: dict[str, Raw], target: Target, request: Request) -> None:  # noqa: ARG002 - for all models

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from providers import failures as f
-from providers.dialect import Account, Discovery, HttpRequest, Listed, Operation
+from providers.dialect import Account, Discovery, HttpRequest, Listed
 from providers.dialects.openai import OpenAI
 from providers.lenient import decodable
 from providers.listing import is_model_id, object_of, strings_of, tokens_of
@@ -29,9 +29,6 @@ _PROMPT_SHARE = 3
 
 
 class HuggingFace(OpenAI):
-    operations: frozenset[Operation] = frozenset(
-        {"chat"}
-    )  # its router serves embeddings elsewhere, in a shape of its own
     accepts = frozenset({"repetition_penalty", "top_k"})
 
     def discover(self, account: Account) -> Discovery:

@@ -16,8 +16,7 @@ from providers import errors
 from providers import failures as f
 from providers.chat import Message, Whole, encode, raw
 from providers.completions import ChunkReader, read_completion
-from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Listed, Listing, Operation, Request, Target
-from providers.embeddings import Embeddings, EmbedRequest, decode_embeddings
+from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Listed, Listing, Request, Target
 from providers.history import in_json, plain_messages
 from providers.lenient import decodable
 from providers.listing import first_tokens_of, object_of, read_entries, strings_of, tokens_of
@@ -34,15 +33,11 @@ PASSED = frozenset(
 )  # fmt: skip
 """Fields that mean the same to every provider. What else a caller sends stays here: an unknown field is never a 400."""
 
-EMBED_PASSED = frozenset({"dimensions", "encoding_format", "input", "user"})
-"""What of a request for embeddings is sent on; what a provider refuses of it is dropped by its configuration."""
-
 
 class OpenAI:
     """The lingua franca. Subclasses override what differs, usually ``adapt``, ``classify`` and ``list_model``."""
 
     framing: Literal["sse", "lines"] = "sse"
-    operations: frozenset[Operation] = frozenset({"chat", "embed"})
     fetches_images: bool = True
     accepts: frozenset[str] = frozenset()  # fields beyond PASSED that this provider understands
 
@@ -102,34 +97,6 @@ class OpenAI:
 
     def adapt(self, fields: dict[str, Raw], target: Target, request: Request) -> None:
         """Change *fields* to what this provider wants."""
-
-    # ── embeddings ──
-
-    def build_embed(self, target: Target, request: EmbedRequest) -> HttpRequest:
-        """A number of dimensions that cannot be had is refused: vectors of another length cannot be compared."""
-        dropped = target.account.spec.drop
-        if request.view.dimensions is not None and "dimensions" in dropped:
-            raise f.Unsupported("the number of dimensions cannot be chosen here").of("dimensions")
-        fields = {
-            name: value
-            for name, value in request.fields.items()
-            if name in EMBED_PASSED and name not in dropped and bytes(value) != b"null"
-        }
-        fields["model"] = raw(target.model)
-        url = f"{target.account.base_url}/embeddings"
-        return HttpRequest("POST", url, self.headers(target.account), encode(fields))
-
-    def read_embed(self, target: Target, request: EmbedRequest, body: bytes) -> Embeddings:
-        try:
-            found = decode_embeddings(body)
-        except msgspec.DecodeError as exc:
-            told = errors.read_error(body)
-            if told.error.get("error") or told.codes:
-                raise self.in_band(target.account, body) from exc
-            raise f.Unreachable(f"the answer is not a list of embeddings: {exc}") from exc
-        if len(found.data) != request.view.count():
-            raise f.NoAnswer(f"{len(found.data)} vectors for {request.view.count()} texts")
-        return Embeddings(body, len(found.data), found.model or target.model, found.usage)
 
     # ── answers ──
 

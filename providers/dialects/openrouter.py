@@ -21,11 +21,12 @@ from msgspec import Raw
 from providers import errors
 from providers import failures as f
 from providers.chat import Message, raw
-from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Listed, Listing, Operation, Request, Target
+from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Listed, Listing, Request, Target
 from providers.dialects.openai import OpenAI
 from providers.lenient import dollars_of
 from providers.listing import strings_of, tokens_of
 from providers.observations import Observation, number_of, wait_of
+from providers.spec import Operation
 from providers.tool_names import ToolNames
 
 FREE_ONLY = {"prompt": 0, "completion": 0, "request": 0, "image": 0, "audio": 0}
@@ -62,7 +63,6 @@ _CAPABILITIES = {
 
 
 class OpenRouter(OpenAI):
-    operations: frozenset[Operation] = frozenset({"chat"})  # there is no ceiling of zero for embeddings
     accepts = frozenset(
         {
             "include_reasoning", "min_p", "reasoning", "repetition_penalty", "top_a", "top_k", "usage", "verbosity",

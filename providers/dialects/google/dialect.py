@@ -14,12 +14,13 @@ from msgspec import Raw, Struct
 
 from providers import failures as f
 from providers.chat import CompletionDetails, PromptDetails, Step, Usage, Whole, encode
-from providers.dialect import Account, ChatOnly, Discovery, HttpRequest, HttpResponse, Listed, Listing, Request, Target
+from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Listed, Listing, Request, Target
 from providers.dialects.google.failures import classify
 from providers.dialects.google.request import body_of, names_of
 from providers.lenient import decodable
 from providers.listing import object_of, read_entries, strings_of, tokens_of
 from providers.observations import Headers, Observation, from_headers
+from providers.spec import Operation
 from providers.tool_calls import call_id
 from providers.tool_names import ToolNames
 from providers.translation import fingerprint, step_of, tool_call, whole_of
@@ -39,6 +40,9 @@ _BROKEN = frozenset(
     }
 )  # fmt: skip
 """Reasons to finish: moderation's, and those that leave no usable answer."""
+
+_DOES: dict[str, Operation] = {"generateContent": "chat", "embedContent": "embed"}
+"""What a model does that the list says can be called so."""
 
 _CUT = frozenset({"MAX_TOKENS", "CONTINUATION"})
 
@@ -99,10 +103,11 @@ _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_answers = msgspec.json.Decoder(list[_Answer]).decode
 
 
-class Google(ChatOnly):
+class Google:
     """The Gemini API."""
 
     framing: Literal["sse", "lines"] = "sse"
+    fetches_images: bool = False
 
     def headers(self, account: Account) -> dict[str, str]:
         """The key goes into its header only: in the address it would reach logs, and a second one is refused."""
@@ -325,7 +330,7 @@ def _listed(model: dict[str, Any]) -> Listed:
     methods = strings_of(model.get("supportedGenerationMethods"))
     return Listed(
         id=model["name"].removeprefix("models/"),
-        operations=frozenset({"chat"}) if "generateContent" in methods else frozenset(),
+        operations=frozenset(does for method, does in _DOES.items() if method in methods),
         context=tokens_of(model.get("inputTokenLimit")),
         max_output=tokens_of(model.get("outputTokenLimit")),
     )

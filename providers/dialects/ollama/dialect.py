@@ -14,7 +14,7 @@ import msgspec
 from providers import errors
 from providers import failures as f
 from providers.chat import Step, Whole, encode
-from providers.dialect import Account, ChatOnly, Discovery, HttpRequest, HttpResponse, Listing, Request, Target
+from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Listing, Request, Target
 from providers.dialects.ollama import MARK
 from providers.dialects.ollama.answers import Answer, calls_of, decoded, finish_of, logprobs_of, usage_of
 from providers.dialects.ollama.models import described, entry_of
@@ -29,10 +29,11 @@ _LACKS = re.compile(r"does not support (\w+)")
 _LACKED = {"thinking": "reasoning", "images": "vision", "image": "vision"}
 
 
-class Ollama(ChatOnly):
+class Ollama:
     """Ollama's API."""
 
     framing: Literal["sse", "lines"] = "lines"
+    fetches_images: bool = False
 
     def headers(self, account: Account) -> dict[str, str]:
         headers = {"content-type": "application/json", **account.spec.headers}

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from providers.chat import encode
 from providers.dialect import Account, HttpRequest, HttpResponse, Listed
 from providers.listing import object_of, strings_of, tokens_of
+from providers.spec import Operation
 
 _CLOUD = re.compile(r"[-:]cloud$")
 _PARAMETERS = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([kmbtKMBT])")
@@ -40,9 +41,11 @@ def described(
         return msgspec.structs.replace(model, context=context)
     gives = {ours for theirs in capabilities for ours in _GIVES.get(theirs, ())}
     chats = "completion" in capabilities
+    does: dict[str, Operation] = {"completion": "chat", "embedding": "embed"}
+    operations = frozenset(operation for told, operation in does.items() if told in capabilities)
     return msgspec.structs.replace(
         model,
-        operations=frozenset({"chat"}) if chats else frozenset(),
+        operations=operations,
         capabilities=frozenset(gives.union(_COMPLETES) if chats else gives),
         context=context,
     )

@@ -1,0 +1,111 @@
+"""
+Embeddings, through as many requests as it takes: those that are known are not asked for, and the rest in parts of the size
+that its source takes.
+
+    texts ─► known? ──────────────────────────────► vectors, in the order of the texts
+               └ no ─► under way? ─► wait ──────────┤
+                          └ no ─► answer(part) ─► keep ┘  until none is missing
+
+What was made is kept at once: whoever asks again after a failure starts where this one ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from gateway.request.engine import Answer, Engine, Served
+from gateway.request.pipeline import answer, first_lists
+from gateway.request.stream import whole
+from gateway.state.vectors import key_of
+from gateway.words import BadRequest, Call
+from providers.chat import Usage
+from providers.embeddings import Embeddings, EmbedRequest
+
+ANY = "auto"
+
+
+async def embed(call: Call, request: EmbedRequest, engine: Engine) -> Served:
+    """
+    The vectors that *call* asks for with *request*, and the last source that made some of them, if any had to be made.
+
+    Raises a GatewayError if one cannot be made before the deadline, which starts anew with each part.
+    """
+    call = await _named(call, engine)
+    model = _model(call, engine)
+    space = f"{model} {request.view.dimensions or ''} {request.view.input_type or ''}"
+    keys = [key_of(space, item) for item in request.items]
+    wanted = dict(zip(keys, request.items, strict=True))
+    known = await engine.vectors.get(wanted)
+    usage, last, patience = Usage(), None, call.deadline - engine.clock.now()
+    while missing := [key for key in wanted if key not in known]:
+        ours = [key for key in missing if key not in engine.coming]
+        if not ours:
+            known |= await _others({engine.coming[key] for key in missing})
+            continue
+        part = EmbedRequest.of(request.view, request.fields, [wanted[key] for key in ours])
+        deadline = engine.clock.now() + patience
+        asked = msgspec.structs.replace(call, request=part, prompt_tokens=part.prompt_tokens, deadline=deadline)
+        last, made = await _part(asked, ours, engine)
+        known |= zip(ours, made.vectors, strict=False)
+        usage = _sum(usage, made.usage)
+    return Served(Embeddings([known[key] for key in keys], model, usage), last, model)
+
+
+async def _part(call: Call, keys: Sequence[bytes], engine: Engine) -> tuple[Answer, Embeddings]:
+    """The first of *keys*, as many as their source took, which others need not ask for meanwhile."""
+    future: asyncio.Future[dict[bytes, bytes]] = asyncio.get_running_loop().create_future()
+    engine.coming.update(dict.fromkeys(keys, future))
+    vectors: dict[bytes, bytes] = {}
+    try:
+        found = await answer(call, engine)
+        made = whole(found, engine)
+        assert isinstance(made, Embeddings)
+        vectors.update(zip(keys, made.vectors, strict=False))
+        await engine.vectors.put(vectors)
+        return found, made
+    finally:
+        for key in keys:
+            engine.coming.pop(key, None)
+        future.set_result(vectors)
+
+
+async def _others(parts: Iterable[asyncio.Future[dict[bytes, bytes]]]) -> dict[bytes, bytes]:
+    """What the first of *parts* that others asked for has brought: nothing, if it failed."""
+    done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+    return {key: vector for part in done for key, vector in part.result().items()}
+
+
+async def _named(call: Call, engine: Engine) -> Call:
+    """*call*, with the model that its client means if it names none. Raises BadRequest if there is none."""
+    if call.wants.models != (ANY,):
+        return call
+    if not engine.view.catalog.complete.is_set():
+        await first_lists(call, engine)
+    model = engine.spaces.chosen(call.session, engine.view.catalog.serving(engine.clock.now()))
+    if model is None:
+        raise BadRequest(
+            "model: no source that is configured makes embeddings; a key for NVIDIA, Google AI Studio, Mistral, Cohere or "
+            "Cloudflare brings one, and so does an embedding model in Ollama",
+            param="model",
+        )
+    return msgspec.structs.replace(call, wants=msgspec.structs.replace(call.wants, models=(model,)))
+
+
+def _model(call: Call, engine: Engine) -> str:
+    """The one model that *call* names, by its canonical name."""
+    (name,) = call.wants.models
+    spelled = engine.view.catalog.spelled(name)
+    return spelled[0].model if spelled else name
+
+
+def _sum(one: Usage, other: Usage | None) -> Usage:
+    if other is None:
+        return one
+    return Usage(prompt_tokens=one.prompt_tokens + other.prompt_tokens, cost=_plus(one.cost, other.cost))
+
+
+def _plus(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one + (other or 0.0)

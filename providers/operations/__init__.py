@@ -1,0 +1,71 @@
+"""Every spelling of every operation that is not chat, by what configuration calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from posixpath import normpath
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from msgspec import Struct
+
+from providers.dialect import HttpRequest, HttpResponse, OtherRequest, Target
+from providers.operations.codec import Codec
+from providers.operations.embed import GoogleEmbeddings, NvidiaEmbeddings, OllamaEmbeddings, OpenAIEmbeddings
+from providers.operations.image import CloudflareImages, OpenAIImages
+from providers.operations.rerank import CloudflareRanking, CohereRanking, NvidiaRanking
+from providers.operations.speak import GoogleSpeech, OpenAISpeech
+from providers.operations.transcribe import CloudflareTranscripts, CohereTranscripts, OpenAITranscripts
+from providers.spec import Operation, ProviderSpec
+
+CODECS: Mapping[tuple[Operation, str], Codec] = {
+    ("embed", "openai"): OpenAIEmbeddings(),
+    ("embed", "nvidia"): NvidiaEmbeddings(),
+    ("embed", "google"): GoogleEmbeddings(),
+    ("embed", "ollama"): OllamaEmbeddings(),
+    ("rerank", "cohere"): CohereRanking(),
+    ("rerank", "nvidia"): NvidiaRanking(),
+    ("rerank", "cloudflare"): CloudflareRanking(),
+    ("image", "openai"): OpenAIImages(),
+    ("image", "cloudflare"): CloudflareImages(),
+    ("transcribe", "openai"): OpenAITranscripts(),
+    ("transcribe", "cohere"): CohereTranscripts(),
+    ("transcribe", "cloudflare"): CloudflareTranscripts(),
+    ("speak", "openai"): OpenAISpeech(),
+    ("speak", "google"): GoogleSpeech(),
+}
+
+
+class Spoken(Struct, frozen=True):
+    """An operation as one provider spells it, and where."""
+
+    codec: Codec
+    at: str
+
+    def build(self, target: Target, request: OtherRequest, headers: Mapping[str, str]) -> HttpRequest:
+        """See ``Codec.build``."""
+        return self.codec.build(target, request, self.at.replace("{model}", quote(target.model, safe="@/")), headers)
+
+    def read(self, target: Target, request: OtherRequest, response: HttpResponse) -> Any:
+        """See ``Codec.read``."""
+        return self.codec.read(target, request, response)
+
+
+def spoken(spec: ProviderSpec, base_url: str) -> dict[Operation, Spoken]:
+    """What the provider of *spec* can be asked for beside chat. Raises ValueError for a spelling that there is not."""
+    found: dict[Operation, Spoken] = {}
+    for operation, row in spec.operation.items():
+        codec = CODECS.get((operation, row.style))
+        if codec is None:
+            known = ", ".join(style for kind, style in CODECS if kind == operation) or "none"
+            raise ValueError(f"operation.{operation}.style: expected one of {known}, got {row.style!r}")
+        found[operation] = Spoken(codec, _at(base_url, row.at))
+    return found
+
+
+def _at(base_url: str, at: str) -> str:
+    """*at* below *base_url*, or, from ``../`` on, beside it."""
+    if at.startswith("https://"):
+        return at
+    parts = urlsplit(base_url)
+    return urlunsplit(parts._replace(path=normpath(f"{parts.path}/{at.lstrip('/')}")))
