@@ -22,6 +22,7 @@ from gateway.api import (
     health,
     ollama,
     ollama_models,
+    openai_audio,
     openai_chat,
     openai_models,
     openapi,
@@ -35,6 +36,8 @@ from gateway.api.keyless import Keyless
 from gateway.api.openai_chat import ChatCompletions
 from gateway.api.openai_completions import Completions
 from gateway.api.openai_embeddings import Embeddings
+from gateway.api.openai_images import Images
+from gateway.api.openai_rerank import Rerank, RerankV2
 from gateway.api.openai_responses import Responses
 from gateway.api.origins import OriginCheck, Origins
 from gateway.api.responses_archive import Archive
@@ -78,7 +81,18 @@ USER_AGENT = f"Freeway/{__version__}"
 STATE_FILE = "memory.sqlite"
 """In the state folder. The first version called it so, and what it learned goes on being known."""
 
-SURFACES = (ChatCompletions, Completions, Embeddings, anthropic.Messages, anthropic.CountTokens, *ollama.SURFACES)
+SURFACES = (
+    ChatCompletions,
+    Completions,
+    Embeddings,
+    Rerank,
+    RerankV2,
+    Images,
+    *openai_audio.SURFACES,
+    anthropic.Messages,
+    anthropic.CountTokens,
+    *ollama.SURFACES,
+)
 PATHS = (
     *(surface.path for surface in SURFACES),
     *(Responses.path, openai_models.PATH, explain.PATH, *ollama_models.PATHS, gemini.PREFIXES[0]),

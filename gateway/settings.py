@@ -77,6 +77,7 @@ class Server(_Part, frozen=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
     max_body: Count = 20 * 1024 * 1024  # bytes of a request
+    max_upload: Count = 100 * 1024 * 1024  # bytes of a recording
     keep_alive: Seconds = 10.0  # silence after which a stream gets a comment line
     drain: Seconds = 30.0  # how long unfinished answers may go on after SIGTERM
     origins: tuple[str, ...] = ()  # of web pages that may call; none: any with a client key, this machine's without

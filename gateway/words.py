@@ -6,13 +6,16 @@ import math
 from functools import cached_property
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 from gateway.quota.buckets import Bucket
 from gateway.quota.nouns import Cost
 from providers.chat import Usage
 from providers.client import Provider
-from providers.dialect import AnyRequest, Target
+from providers.dialect import AnyRequest, OtherRequest, Target
+from providers.embeddings import CONTROLS, EmbedRequest
+from providers.sound import TranscribeRequest
 from providers.spec import DataPolicy, Operation
 
 FreeKind = Literal["prices", "plan", "trial", "credit", "local"]
@@ -160,6 +163,8 @@ class Deployment(Struct, frozen=True, kw_only=True, eq=False, dict=True):
     output_price: float = 0.0
     prompt_neurons: float = 0.0  # for a token, where a provider counts in these
     output_neurons: float = 0.0
+    neurons_each: float = 0.0
+    neurons_a_minute: float = 0.0
     list_price: ListPrice | None = None  # of the model where it is paid for; None: not known
 
     @cached_property
@@ -197,6 +202,25 @@ class Deployment(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         dollars = prompt * self.prompt_price + most * self.output_price
         neurons = prompt * self.prompt_neurons + most * self.output_neurons
         return Cost(prompt, output, dollars, neurons=neurons)
+
+    def part_of(self, request: OtherRequest) -> OtherRequest:
+        """As much of *request* as one HTTP request takes here: of embeddings the first texts, of all others everything."""
+        most = self.provider.spec.operation[request.operation].most
+        if not isinstance(request, EmbedRequest) or most is None:
+            return request
+        return request.first(max(1, most - len(CONTROLS)))
+
+    def cost_of(self, request: OtherRequest) -> Cost:
+        """What *request* debits here."""
+        tokens = self.cost(request.prompt_tokens, request.output_tokens)
+        each = isinstance(request, EmbedRequest) and self.provider.spec.operation["embed"].counts_items
+        seconds = request.recording.seconds if isinstance(request, TranscribeRequest) else 0.0
+        return msgspec.structs.replace(
+            tokens,
+            neurons=tokens.neurons + self.neurons_each + self.neurons_a_minute * seconds / 60,
+            audio_seconds=seconds,
+            requests=float(len(request.items)) if each and isinstance(request, EmbedRequest) else 1.0,
+        )
 
     def saves(self, usage: Usage) -> float | None:
         """Dollars that *usage* would have cost where the model is paid for, if that is known."""

@@ -269,13 +269,17 @@ class Provider:
 
     def _made(self, response: HttpResponse, target: Target, request: OtherRequest) -> Made:
         """The answer of another operation. What cannot be read may be an error that came with status 200."""
+        made: Made
         try:
-            return self._others[request.operation].read(target, request, response)
+            made = self._others[request.operation].read(target, request, response)
         except (msgspec.DecodeError, ValueError) as exc:
             told = errors.read_error(response.body)
             if told.error.get("error") or told.codes:
-                raise self.dialect.classify(self.account, msgspec.structs.replace(response, status=502)) from exc
+                code = str(told.error.get("code"))
+                status = int(code) if code.isdigit() and 400 <= int(code) < 600 else 502
+                raise self.dialect.classify(self.account, msgspec.structs.replace(response, status=status)) from exc
             raise f.Unreachable(f"the answer cannot be read: {exc}") from exc
+        return made
 
     async def _ask(self, question: HttpRequest) -> HttpResponse:
         """The answer to one request of a discovery."""

@@ -75,7 +75,7 @@ class EmbedRequest(Struct, frozen=True):
     @classmethod
     def of(cls, view: EmbeddingRequest, fields: Fields, items: Sequence[str | list[int]]) -> EmbedRequest:
         """The request for *items* that is otherwise spelled as *view* and *fields*."""
-        return cls(view, fields, tuple(items), math.ceil(sum(map(_tokens, items))))
+        return cls(view, fields, tuple(items), sum(map(tokens_of, items)))
 
     @property
     def streams(self) -> bool:
@@ -103,8 +103,9 @@ class EmbedRequest(Struct, frozen=True):
         return msgspec.structs.replace(more, controlled=True)
 
 
-def _tokens(item: str | list[int]) -> float:
-    return len(item) if isinstance(item, list) else 1 + len(item.encode()) / BYTES_PER_TOKEN
+def tokens_of(item: str | list[int]) -> int:
+    """An upper estimate from its size."""
+    return len(item) if isinstance(item, list) else math.ceil(1 + len(item.encode()) / BYTES_PER_TOKEN)
 
 
 class Embeddings(Struct):

@@ -48,6 +48,7 @@ class TranscribeRequest(Struct, frozen=True):
     view: TranscriptionRequest
     recording: Recording
     translates: bool = False
+    fields: Fields = {}  # none beside the form's
     prompt_tokens: int = 0
     output_tokens: int = 0  # sound is counted in seconds
 

@@ -151,6 +151,8 @@ class ModelFact(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     drop: tuple[str, ...] = ()
     apart: tuple[tuple[str, str], ...] = ()
     neurons: tuple[float, float] | None = None
+    neurons_each: float = 0.0  # for an answer, such as a picture
+    neurons_a_minute: float = 0.0  # of sound
     streams_tools_with: dict[str, Any] = {}
     source: str = ""
 

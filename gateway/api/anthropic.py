@@ -291,6 +291,8 @@ def render_error(error: GatewayError) -> bytes:
 class _Errors:
     """How both addresses tell of what went wrong."""
 
+    whole_type: str = "application/json"
+
     def render_error(self, error: GatewayError) -> bytes:
         return render_error(error)
 

@@ -1,11 +1,13 @@
-"""The caller's end of the connection: whether it is still there while an answer is made."""
+"""The caller's end of the connection: whether it is still there while an answer is made, and how it is kept there."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
+
+from gateway.clock import Clock, Timer
 
 Receive = Callable[[], Awaitable[Any]]
 
@@ -53,3 +55,26 @@ class while_connected:  # noqa: N801 - used like a function
             self.left = True
             assert self._working is not None
             self._working.cancel()
+
+
+class KeptAlive:
+    """A context in which *say* is called after each *silence* seconds on *clock*, unless it is still saying something."""
+
+    def __init__(self, say: Callable[[], Coroutine[Any, Any, None]], silence: float, clock: Clock) -> None:
+        self._say, self._silence, self._clock = say, silence, clock
+        self._timer: Timer | None = None
+        self._speaking: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> None:
+        self._timer = self._clock.call_later(self._silence, self._due)
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._speaking is not None:
+            self._speaking.cancel()
+
+    def _due(self) -> None:
+        if self._speaking is None or self._speaking.done():
+            self._speaking = asyncio.ensure_future(self._say())
+        self._timer = self._clock.call_later(self._silence, self._due)

@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from itertools import count
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 from urllib.parse import quote
 
 from litestar import asgi
@@ -26,12 +26,13 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 
 from gateway.api import errors
-from gateway.api.auth import ANYBODY, NETWORK, Authenticator
+from gateway.api.auth import ANYBODY, NETWORK, Authenticator, RawHeaders
 from gateway.api.body import Left, read_body
-from gateway.api.connection import Receive, while_connected
+from gateway.api.connection import KeptAlive, Receive, while_connected
+from gateway.api.form import Form, read_form
 from gateway.api.options import Options, options_of
 from gateway.api.trace import trace
-from gateway.clock import Clock, Timer
+from gateway.clock import Clock
 from gateway.events import Ended
 from gateway.request.engine import Answer, Engine
 from gateway.request.pipeline import answer
@@ -56,12 +57,15 @@ class Surface(Protocol):
     One request in the terms of one API. It is made anew for each, so that it may remember what it parsed and wrote.
     What it looks up or keeps somewhere else takes time: it may then return what is to be awaited.
 
-    *expects* completes 'POST …'. *stream_type* is the media type of a stream, *comment* what keeps one alive without
-    saying anything; both may follow from the request.
+    *expects* completes 'POST …'. *whole_type* is the media type of an answer in one piece, *stream_type* that of a stream,
+    *comment* what keeps one alive without saying anything; all may follow from the request.
     """
 
     path: ClassVar[str]
     expects: ClassVar[str]
+
+    @property
+    def whole_type(self) -> str: ...
 
     @property
     def stream_type(self) -> str: ...
@@ -86,6 +90,14 @@ class Surface(Protocol):
 
     def render_broken(self, error: GatewayError) -> bytes:
         """What ends a stream that is not complete."""
+
+
+@runtime_checkable
+class TakesForm(Protocol):
+    """A surface whose requests are forms with a file."""
+
+    def parse_form(self, form: Form, options: Options) -> Call:
+        """What *form* asks for, to be served as *options* say. Raises a GatewayError, naming the field."""
 
 
 class Host(Struct, frozen=True):
@@ -153,6 +165,7 @@ class _Exchange:
         self._client = self._asked = "?"
         self._call: Call | None = None
         self._answer: Answer | None = None
+        self._form: Form | None = None
         self._traced = self._over = False
 
     async def serve(self, scope: Any, receive: Receive) -> None:
@@ -178,6 +191,9 @@ class _Exchange:
             prompts = self._call.request.prompts if self._call is not None else []
             self._engine.tell(errors.bug(exc, self._surface.path, self._id, prompts))
             await self._fail(Internal(self._id))
+        finally:
+            if self._form is not None:
+                self._form.close()
 
     # ── in ──
 
@@ -187,14 +203,20 @@ class _Exchange:
             raise WrongMethod(f"{scope['method']} is not possible here: POST {self._surface.expects}")
         client = self._host.authenticator.admit(headers, scope.get("query_string", b""))
         self._client = client.name
-        body = await read_body(receive, headers, self._host.server.max_body)
         options = options_of(headers, engine.limits, client, _caller(client, scope), self._id, self._began)
         self._traced = options.traced
-        parsed = self._surface.parse(body, options.at(scope))
-        call = parsed if isinstance(parsed, Call | Ready) else await parsed
+        call = await self._understood(receive, headers, options.at(scope))
         if isinstance(call, Call):
             self._call, self._asked = call, call.wants.models[0]
         return call
+
+    async def _understood(self, receive: Receive, headers: RawHeaders, options: Options) -> Call | Ready:
+        if isinstance(self._surface, TakesForm):
+            self._form = await read_form(receive, headers, self._host.server.max_upload)
+            return self._surface.parse_form(self._form, options)
+        body = await read_body(receive, headers, self._host.server.max_body)
+        parsed = self._surface.parse(body, options)
+        return parsed if isinstance(parsed, Call | Ready) else await parsed
 
     # ── out ──
 
@@ -204,7 +226,7 @@ class _Exchange:
         rendered = self._surface.render_whole(served.made)
         body = rendered if isinstance(rendered, bytes) else await rendered
         headers = _KEPT | {"x-freeway-model": served.model} if served.last is None else self._served_by(served.last)
-        await self._response.whole(200, headers, body)
+        await self._response.whole(200, {"content-type": self._surface.whole_type, **headers}, body)
         self._end("served", 200, served.made.usage)
 
     async def _stream(self, call: Call) -> None:
@@ -354,9 +376,9 @@ class _Response:
         await self._send({"type": "http.response.start", "status": status, "headers": raw})
         self._busy = False
 
-    def kept_alive(self, silence: float, clock: Clock) -> _KeepAlive:
+    def kept_alive(self, silence: float, clock: Clock) -> KeptAlive:
         """A context in which a comment goes out after each *silence* seconds on *clock* in which nothing was sent."""
-        return _KeepAlive(self, silence, clock)
+        return KeptAlive(self.comment, silence, clock)
 
     async def comment(self) -> None:
         """Say nothing, unless something was said lately, or is being said to a caller who does not read."""
@@ -369,26 +391,3 @@ _REQUEST_ID = (b"x-request-id", b"request-id")
 """The second is Anthropic's, whose package shows it in its errors."""
 
 _UNBUFFERED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-
-
-class _KeepAlive:
-    """See ``_Response.kept_alive``."""
-
-    def __init__(self, response: _Response, silence: float, clock: Clock) -> None:
-        self._response, self._silence, self._clock = response, silence, clock
-        self._timer: Timer | None = None
-        self._speaking: asyncio.Future[None] | None = None
-
-    def __enter__(self) -> None:
-        self._timer = self._clock.call_later(self._silence, self._due)
-
-    def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._speaking is not None:
-            self._speaking.cancel()
-
-    def _due(self) -> None:
-        if self._speaking is None or self._speaking.done():
-            self._speaking = asyncio.ensure_future(self._response.comment())
-        self._timer = self._clock.call_later(self._silence, self._due)

@@ -5,7 +5,7 @@ where an API has none, the calls of a stream put together, and how much a model 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -66,10 +66,11 @@ def effort_of(budget: float) -> str:
 class Unrendered:
     """What a surface need not say that asks no model (its ``parse`` is Ready), or never asks one for a stream."""
 
+    whole_type: str = "application/json"
     stream_type: str = ""
     comment: bytes = b""
 
-    def render_whole(self, whole: Any) -> bytes:
+    def render_whole(self, whole: Any) -> bytes | Awaitable[bytes]:
         raise NotImplementedError
 
     def render_event(self, step: Step) -> bytes:

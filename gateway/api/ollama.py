@@ -166,6 +166,7 @@ def render_error(error: GatewayError) -> bytes:
 class _Surface:
     """What both ways to ask share."""
 
+    whole_type: str = "application/json"
     stream_type: ClassVar[str] = "application/x-ndjson"
 
     def __init__(self) -> None:

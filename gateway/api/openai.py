@@ -5,6 +5,7 @@ stream and an error look. What one operation has for itself is in its own module
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import ClassVar, Literal, TypeVar
 
@@ -33,6 +34,7 @@ COMMENT = b": waiting\n\n"
 class OpenAISurface:
     """The part of a Surface that does not depend on the operation."""
 
+    whole_type: str = "application/json"
     stream_type: ClassVar[str] = STREAM_TYPE
     comment: ClassVar[bytes] = COMMENT
 

@@ -30,6 +30,7 @@ class Responses:
 
     path: ClassVar[str] = "/v1/responses"
     expects: ClassVar[str] = "a response request"
+    whole_type: str = "application/json"
     stream_type: ClassVar[str] = STREAM_TYPE
     comment: ClassVar[bytes] = COMMENT
 

@@ -27,6 +27,7 @@ from gateway.words import (
     UnknownModel,
     Wants,
 )
+from providers.spec import Operation
 
 AUTO = "auto"
 _GONE = "gone"
@@ -158,6 +159,10 @@ class Catalog:
     def serves(self, deployment: Deployment, now: float) -> bool:
         """Whether *deployment* may be asked now."""
         return deployment.proof.fresh(now) and self.learned.withdrawn(deployment, now) is None
+
+    def offering(self, operation: Operation) -> list[str]:
+        """The titles of the providers that could be asked for *operation*, were they configured."""
+        return [spec.title for spec in self._specs.values() if operation in spec.operation]
 
     def standing_for(self) -> dict[str, Wants]:
         """The names that stand for many models, and what each requires of a deployment."""

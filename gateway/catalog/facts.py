@@ -70,6 +70,8 @@ def deployment_of(
         output_price=listed.output_price or 0.0,
         prompt_neurons=neurons[0] / 1e6,
         output_neurons=neurons[1] / 1e6,
+        neurons_each=fact.neurons_each,
+        neurons_a_minute=fact.neurons_a_minute,
         list_price=_list_price(rated, known),
     )
 

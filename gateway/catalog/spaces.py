@@ -9,6 +9,7 @@ is shut out: nothing that was indexed with the one may be searched with the othe
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from msgspec import Struct
 
@@ -51,17 +52,15 @@ class Spaces:
 
     # ── which model ──
 
-    def chosen(self, client: str, deployments: list[Deployment]) -> str | None:
+    def chosen(self, client: str, deployments: Iterable[Deployment]) -> str:
         """
         The model that *client* means who names none: the one that it was given first, whether it is served now or not. At
-        first that is the one that most of *deployments* serve. None: there is none that embeds.
+        first that is the one that most of *deployments* serve, some of which embed.
         """
         known = self._choices.get(client)
         if known is not None:
             return known
         hosts = Counter(d.model for d in deployments if "embed" in d.operations)
-        if not hosts:
-            return None
         model = min(hosts, key=lambda name: (-hosts[name], name))
         self.choose(client, model)
         return model

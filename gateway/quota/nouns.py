@@ -17,11 +17,14 @@ class Cost(Struct, frozen=True):
     dollars: float = 0.0
     audio_seconds: float = 0.0
     neurons: float = 0.0
+    requests: float = 1.0  # where a provider counts each of several texts as one
 
     def of(self, unit: Unit) -> float:
         """The amount that a bucket of *unit* is debited."""
         match unit:
-            case "requests" | "in-flight":
+            case "requests":
+                return self.requests
+            case "in-flight":
                 return 1.0
             case "prompt":
                 return self.prompt

@@ -20,7 +20,7 @@ from gateway.routing.calibration import Calibration
 from gateway.routing.latency import TYPICAL, Pace
 from gateway.words import Call, Deployment
 from providers.chat import ChatRequest, raw
-from providers.dialect import AnyRequest, Request
+from providers.dialect import Request
 from providers.parameters import can_stop_reasoning
 
 SMALL = 200
@@ -119,11 +119,8 @@ def reasons_anyway(deployment: Deployment) -> bool:
     return "reasoning" in deployment.capabilities and not can_stop_reasoning(deployment.target)
 
 
-def as_sent(deployment: Deployment, call: Call, bound: Bound) -> AnyRequest:
-    """The request of *call* as *deployment* gets it."""
-    request = call.request
-    if not isinstance(request, Request):
-        return request
+def as_sent(deployment: Deployment, call: Call, request: Request, bound: Bound) -> Request:
+    """The *request* of *call* as *deployment* gets it."""
     changes: dict[str, Any] = {}
     if bound.ours:
         named = "max_completion_tokens" if request.view.max_completion_tokens else "max_tokens"

@@ -12,7 +12,7 @@ from gateway.request.bounds import Bound, Limit, as_sent, bound_of, expected
 from gateway.routing.calibration import Calibration
 from gateway.words import Call, Deployment
 from providers.chat import ChatRequest, Fields, Part
-from providers.dialect import AnyRequest
+from providers.dialect import AnyRequest, Request
 
 BYTES_PER_TOKEN = 3.0
 """Below what tokenizers reach on prose, code and CJK alike (about 4, 3.5 and 3), so that the estimate errs upward."""
@@ -132,6 +132,10 @@ class Offers(Struct, frozen=True):
     def __iter__(self) -> Iterator[Offer]:
         call, calibration = self.call, self.calibration
         for index, deployment in enumerate(self.ranked):
+            if not isinstance(call.request, Request):
+                cost = deployment.cost_of(deployment.part_of(call.request))
+                yield Offer(deployment.name, deployment.buckets, cost)
+                continue
             prompt = math.ceil(call.text_tokens * calibration.factor(deployment.model)) + call.media_tokens
             likely = expected(call, deployment.model, calibration)
             bound = self.bounds[index] = bound_of(deployment, call, prompt, likely, self.limit)
@@ -139,4 +143,7 @@ class Offers(Struct, frozen=True):
 
     def request(self, index: int) -> AnyRequest:
         """The call's request as the deployment of that *index* gets it, which was looked at."""
-        return as_sent(self.ranked[index], self.call, self.bounds[index])
+        deployment, request = self.ranked[index], self.call.request
+        if not isinstance(request, Request):
+            return deployment.part_of(request)
+        return as_sent(deployment, self.call, request, self.bounds[index])

@@ -17,12 +17,12 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from gateway.request.engine import Answer, Engine, Served
-from gateway.request.pipeline import answer, first_lists
+from gateway.request.pipeline import answer
 from gateway.request.stream import whole
 from gateway.state.vectors import key_of
-from gateway.words import BadRequest, Call
+from gateway.words import Call
 from providers.chat import Usage
-from providers.embeddings import Embeddings, EmbedRequest
+from providers.embeddings import Embeddings, EmbedRequest, tokens_of
 
 ANY = "auto"
 
@@ -33,7 +33,7 @@ async def embed(call: Call, request: EmbedRequest, engine: Engine) -> Served:
 
     Raises a GatewayError if one cannot be made before the deadline, which starts anew with each part.
     """
-    call = await _named(call, engine)
+    call = _named(call, engine)
     model = _model(call, engine)
     space = f"{model} {request.view.dimensions or ''} {request.view.input_type or ''}"
     keys = [key_of(space, item) for item in request.items]
@@ -47,7 +47,8 @@ async def embed(call: Call, request: EmbedRequest, engine: Engine) -> Served:
             continue
         part = EmbedRequest.of(request.view, request.fields, [wanted[key] for key in ours])
         deadline = engine.clock.now() + patience
-        asked = msgspec.structs.replace(call, request=part, prompt_tokens=part.prompt_tokens, deadline=deadline)
+        longest = max(map(tokens_of, part.items))  # each text has the context to itself
+        asked = msgspec.structs.replace(call, request=part, prompt_tokens=longest, deadline=deadline)
         last, made = await _part(asked, ours, engine)
         known |= zip(ours, made.vectors, strict=False)
         usage = _sum(usage, made.usage)
@@ -78,19 +79,11 @@ async def _others(parts: Iterable[asyncio.Future[dict[bytes, bytes]]]) -> dict[b
     return {key: vector for part in done for key, vector in part.result().items()}
 
 
-async def _named(call: Call, engine: Engine) -> Call:
-    """*call*, with the model that its client means if it names none. Raises BadRequest if there is none."""
+def _named(call: Call, engine: Engine) -> Call:
+    """*call*, with the model that its client means if it names none."""
     if call.wants.models != (ANY,):
         return call
-    if not engine.view.catalog.complete.is_set():
-        await first_lists(call, engine)
-    model = engine.spaces.chosen(call.session, engine.view.catalog.serving(engine.clock.now()))
-    if model is None:
-        raise BadRequest(
-            "model: no source that is configured makes embeddings; a key for NVIDIA, Google AI Studio, Mistral, Cohere or "
-            "Cloudflare brings one, and so does an embedding model in Ollama",
-            param="model",
-        )
+    model = engine.spaces.chosen(call.session, engine.view.catalog.deployments())
     return msgspec.structs.replace(call, wants=msgspec.structs.replace(call.wants, models=(model,)))
 
 

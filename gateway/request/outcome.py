@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.catalog.fitness import NO_TRAIN
 from gateway.catalog.proof import disproof
@@ -22,6 +22,7 @@ from gateway.routing.limits import HINTED_BY, SAID_BY, alike
 from gateway.words import BadRequest, Deployment, GatewayError, NothingCapable, Refused, TooLong
 from providers import failures as f
 from providers.chat import Usage
+from providers.dialect import Request
 from providers.observations import Observation, longest_wait
 from providers.words import stated_context
 
@@ -205,6 +206,10 @@ def settle(slot: Slot, usage: Usage | None, said: tuple[Observation, ...], engin
         engine.ledger.settle(held, held.offer.cost, said)
     else:
         cost = deployment.cost(usage.prompt_tokens, usage.completion_tokens)
+        if not isinstance(slot.request, Request):  # what else it takes was known before
+            cost = structs.replace(
+                held.offer.cost, prompt=cost.prompt, dollars=max(cost.dollars, held.offer.cost.dollars)
+            )
         engine.ledger.settle(held, cost, said)
         engine.tell(_counted(deployment, usage, cost.dollars, engine.clock.now()))
     check(deployment, usage, said, engine)

@@ -4,16 +4,44 @@ from __future__ import annotations
 
 from gateway.request.embed import embed
 from gateway.request.engine import Engine, Served
-from gateway.request.pipeline import answer
+from gateway.request.pipeline import answer, first_lists
 from gateway.request.resume import StreamSession
-from gateway.words import Call
+from gateway.words import BadRequest, Call
+from providers.dialect import Request
 from providers.embeddings import EmbedRequest
+from providers.spec import Operation
+
+_MEANS: dict[Operation, str] = {
+    "embed": "makes embeddings",
+    "rerank": "ranks documents",
+    "transcribe": "writes down what is said",
+    "speak": "reads aloud",
+    "image": "makes pictures",
+}
 
 
 async def in_one_piece(call: Call, engine: Engine) -> Served:
     """The whole answer to *call*. Raises a GatewayError that says what was missing, or when to come back."""
+    if not isinstance(call.request, Request):
+        await _see_that_one_can(call, engine)
     if isinstance(call.request, EmbedRequest):
         return await embed(call, call.request, engine)
     session = StreamSession(await answer(call, engine), engine)
     made = await session.whole()
     return Served(made, session.answer, session.answer.deployment.model)
+
+
+async def _see_that_one_can(call: Call, engine: Engine) -> None:
+    """Raises BadRequest if no configured source has any model for the operation of *call*: a key would bring one."""
+    catalog, operation = engine.view.catalog, call.wants.operation
+    if any(operation in d.operations for d in catalog.deployments()):
+        return
+    if not catalog.complete.is_set():
+        await first_lists(call, engine)
+        if any(operation in d.operations for d in catalog.deployments()):
+            return
+    titles = catalog.offering(operation)
+    raise BadRequest(
+        f"model: no source that is configured {_MEANS[operation]}; a key for {' or '.join(titles)} brings one",
+        param="model",
+    )

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from gateway.state.private_files import private_file
+
+_T = TypeVar("_T")
 
 _TABLE = "CREATE TABLE IF NOT EXISTS vector (key BLOB PRIMARY KEY, numbers BLOB NOT NULL, used INTEGER NOT NULL)"
 _OVERHEAD = 64
@@ -64,7 +66,7 @@ class SqliteVectors:
         self._worker = ThreadPoolExecutor(1, "vectors")
         self._db = self._open()
         self._turn, self._held = self._db.execute(
-            f"SELECT coalesce(max(used), 0), coalesce(sum(length(numbers) + {_OVERHEAD}), 0) FROM vector"
+            "SELECT coalesce(max(used), 0), coalesce(sum(length(numbers) + ?), 0) FROM vector", (_OVERHEAD,)
         ).fetchone()
 
     async def get(self, keys: Collection[bytes]) -> dict[bytes, bytes]:
@@ -77,9 +79,10 @@ class SqliteVectors:
         await self._in_turn(self._db.close)
         self._worker.shutdown()
 
-    async def _in_turn(self, work, *arguments):  # type: ignore[no-untyped-def]
-        with suppress(sqlite3.Error, RuntimeError):
+    async def _in_turn(self, work: Callable[..., _T], *arguments: Any) -> _T | None:
+        with suppress(sqlite3.Error):
             return await asyncio.get_running_loop().run_in_executor(self._worker, work, *arguments)
+        return None
 
     def _get(self, keys: list[bytes]) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
@@ -113,7 +116,7 @@ class SqliteVectors:
         freed = 0
         while freed < needed:
             oldest = self._db.execute(
-                f"SELECT key, length(numbers) + {_OVERHEAD} FROM vector ORDER BY used LIMIT {_AT_ONCE}"
+                "SELECT key, length(numbers) + ? FROM vector ORDER BY used LIMIT ?", (_OVERHEAD, _AT_ONCE)
             ).fetchall()
             if not oldest:
                 break

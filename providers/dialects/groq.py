@@ -19,7 +19,12 @@ from providers.dialects.openai import OpenAI
 from providers.observations import wait_in
 from providers.tool_names import ToolNames
 
-_QUOTA = re.compile(r"on (requests|tokens) per (minute|hour|day) \([A-Z]+\): Limit (\d+)(?:, Used (\d+))?")
+_QUOTA = re.compile(
+    r"on (requests|tokens|seconds of audio) per (minute|hour|day) \([A-Z]+\): Limit (\d+)(?:, Used (\d+))?"
+)
+
+
+_UNITS = {"seconds of audio": "audio-seconds"}
 
 
 class Groq(OpenAI):
@@ -47,6 +52,6 @@ class Groq(OpenAI):
         if isinstance(failure, f.RateLimited) and (quota := _QUOTA.search(body.message)):
             unit, window, limit, used = quota.groups()
             remaining = None if used is None else max(0.0, float(limit) - float(used))
-            failure.of(unit, window, float(limit), remaining)
+            failure.of(_UNITS.get(unit, unit), window, float(limit), remaining)
             failure.retry_in = wait_in(body.message) or failure.retry_in
         return failure

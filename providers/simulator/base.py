@@ -32,10 +32,17 @@ class SimulatedModel(Struct, kw_only=True):
     reasoning: bool = False
     json_schema: bool = True
     embedding: bool = False
+    does: str = ""  # another operation that it is for: rerank, transcribe, speak, image
+    weights: str = ""  # those that it really has, if not those of its name
     price: tuple[float, float] = (0.0, 0.0)
     status: str = "live"
     think_tag: bool = False  # writes its thought into the answer and closes it with a stray tag
     runs_at: str | None = None
+
+    @property
+    def space(self) -> str:
+        """What tells its vectors from those of other weights."""
+        return self.weights or self.id.rpartition("/")[2].partition(":")[0]
 
 
 class Call(Struct, kw_only=True):
@@ -198,6 +205,9 @@ class Simulated:
                 self.over(meter, amount, model)
         for meter, amount in wanted:
             meter.take(amount, now)
+
+    def hear(self, model: SimulatedModel, seconds: float) -> None:
+        """Debit so many seconds of sound, or refuse them."""
 
     def over(self, meter: Meter, amount: float, model: SimulatedModel) -> NoReturn:
         """Refuse: *amount* does not fit into *meter*."""

@@ -16,6 +16,7 @@ import msgspec
 
 from providers.simulator.base import BREAKING, Exchange, Refusal, Simulated, SimulatedModel, decoded_image
 from providers.simulator.brain import Saying, Turn, View, output_tokens, prompt_tokens, tokens
+from providers.simulator.media import embed_google
 from providers.simulator.openai_like import pieces
 from providers.simulator.quotas import Calendar, Clock, Meter, Rolling
 
@@ -58,6 +59,9 @@ class Google(Simulated):
             await exchange.answer(200, self._page(exchange))
             return
         model, colon, method = path.removeprefix("/models/").partition(":")
+        if method == "batchEmbedContents":
+            await embed_google(self, exchange, model)
+            return
         if not colon or method not in ("generateContent", "streamGenerateContent", "countTokens"):
             _refuse(404, f"unknown path {path}", "NOT_FOUND")
         exchange.call.model = model
@@ -170,6 +174,12 @@ class Google(Simulated):
     # ── quota ──
 
     def meters_of(self, model: SimulatedModel, requests: float, tokens: float) -> list[tuple[Meter, float]]:
+        if model.embedding:
+            return [
+                (self.meter(f"{model.id}/minute", lambda: Rolling(100)), requests),
+                (self.meter(f"{model.id}/day", lambda: Calendar(1000, "America/Los_Angeles")), requests),
+                (self.meter(f"{model.id}/tokens", lambda: Rolling(30_000)), tokens),
+            ]
         minute, day = (15, 500) if "lite" in model.id else (15, 1500) if "gemma" in model.id else (5, 20)
         return [
             (self.meter(f"{model.id}/minute", lambda: Rolling(minute)), requests),

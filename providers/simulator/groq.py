@@ -16,14 +16,16 @@ import msgspec
 from providers.simulator.base import Exchange, Refusal, SimulatedModel
 from providers.simulator.brain import View
 from providers.simulator.openai_like import CREATED, OpenAILike, event
-from providers.simulator.quotas import Clock, Meter, Refilling, Rolling, go_duration
+from providers.simulator.quotas import Clock, Meter, Refilling, Rolling, fits, go_duration
 
 MODELS = (
     SimulatedModel(id="openai/gpt-oss-120b", reasoning=True, max_output=65_536),
     SimulatedModel(id="openai/gpt-oss-20b", reasoning=True, max_output=65_536),
     SimulatedModel(id="qwen/qwen3.8-27b", reasoning=True, vision=True, max_output=40_960),
     SimulatedModel(id="groq/compound", tools=False, json_schema=False),
-    SimulatedModel(id="whisper-large-v3", context=448, tools=False, json_schema=False),
+    SimulatedModel(id="whisper-large-v3", context=448, tools=False, json_schema=False, does="transcribe"),
+    SimulatedModel(id="whisper-large-v3-turbo", context=448, tools=False, json_schema=False, does="transcribe"),
+    SimulatedModel(id="canopylabs/orpheus-v1-english", context=4096, tools=False, json_schema=False, does="speak"),
     SimulatedModel(id="llama-3.3-70b-versatile", status="gone"),
 )
 _UNSUPPORTED = ("logprobs", "top_logprobs", "logit_bias", "frequency_penalty", "presence_penalty", "metadata", "store")
@@ -96,6 +98,22 @@ class Groq(OpenAILike):
     def meters_of(self, model: SimulatedModel, requests: float, tokens: float) -> list[tuple[Meter, float]]:
         amounts = {"requests": requests, "day": requests, "tokens": tokens, "tokens-day": tokens}
         return [(self.meter_named(row, model.id), amounts[row]) for row in _ROWS]
+
+    def hear(self, model: SimulatedModel, seconds: float) -> None:
+        """Sound is counted by the hour and by the day."""
+        now = self.clock()
+        hour = self.meter(f"{model.id}/audio-hour", lambda: Refilling(7200.0, 3600.0))
+        day = self.meter(f"{model.id}/audio-day", lambda: Refilling(28_800.0, 86_400.0))
+        for window, meter in (("hour", hour), ("day", day)):
+            if not fits(meter, seconds, now):
+                wait = max(0.001, meter.resets_at(now, seconds) - now)
+                message = (
+                    f"Rate limit reached for model `{model.id}` in organization `org_sim` on seconds of audio per {window} "
+                    f"(ASP{window[0].upper()}): Limit {meter.limit:.0f}, Used {meter.used(now):.0f}, Requested "
+                    f"{seconds:.0f}. Please try again in {go_duration(wait)}."
+                )
+                raise Refusal(429, {"error": {"message": message, "type": "seconds", "code": "rate_limit_exceeded"}})
+            meter.take(seconds, now)
 
     def admit(self, model: SimulatedModel, prompt: int, reserved: int) -> None:
         if prompt + reserved > self.meter_named("tokens", model.id).limit:

@@ -21,6 +21,7 @@ MODELS = (
     SimulatedModel(id="z-ai/glm-5.3-flash", status="not_entitled"),
     SimulatedModel(id="openai/gpt-oss-120b", status="gone"),
     SimulatedModel(id="meta/llama-3.3-70b-instruct", status="gone"),
+    SimulatedModel(id="baai/bge-m3", context=8192, embedding=True, tools=False, json_schema=False),
     SimulatedModel(id="nvidia/nv-embedqa-e5-v5", context=512, embedding=True, tools=False, json_schema=False),
 )
 _KNOWN = {

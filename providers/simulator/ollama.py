@@ -12,6 +12,7 @@ import msgspec
 
 from providers.simulator.base import Exchange, Refusal, Simulated, SimulatedModel, decoded_image
 from providers.simulator.brain import Saying, Turn, View, output_tokens, prompt_tokens
+from providers.simulator.media import embed_ollama
 from providers.simulator.openai_like import pieces
 from providers.simulator.quotas import Clock
 
@@ -20,6 +21,7 @@ MODELS = (
     SimulatedModel(id="gemma4:12b", context=131_072, vision=True),
     SimulatedModel(id="llama2:latest", context=4096, tools=False),
     SimulatedModel(id="nomic-embed-text:latest", context=2048, embedding=True, tools=False),
+    SimulatedModel(id="bge-m3:latest", context=8192, embedding=True, tools=False),
     SimulatedModel(id="gpt-oss:120b-cloud", runs_at="https://ollama.com:443"),
 )
 _OLD = "llama2:latest"  # an entry without capabilities, as older servers write them
@@ -48,6 +50,8 @@ class Ollama(Simulated):
             case ("POST", "/api/show"):
                 body = exchange.json()
                 await exchange.answer(200, _show(self.model(body.get("model") or body.get("name"))))
+            case ("POST", "/api/embed"):
+                await embed_ollama(self, exchange)
             case ("POST", "/api/chat"):
                 await self._chat(exchange)
             case _:
@@ -200,9 +204,12 @@ def _capabilities(model: SimulatedModel) -> list[str]:
 def _details(model: SimulatedModel) -> dict[str, Any]:
     family = "bert" if model.embedding else "qwen3"
     return {
-        "parent_model": "", "format": "gguf", "family": family, "families": [family], "parameter_size": "8.2B",
+        "parent_model": "", "format": "gguf", "family": family, "families": [family], "parameter_size": _SIZES.get(model.id, "8.2B"),
         "quantization_level": "Q4_K_M",
     }  # fmt: skip
+
+
+_SIZES = {"bge-m3:latest": "566.70M", "nomic-embed-text:latest": "136.73M"}
 
 
 def _tag(model: SimulatedModel) -> dict[str, Any]:

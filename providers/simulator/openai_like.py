@@ -10,11 +10,11 @@ from typing import Any, NoReturn
 import msgspec
 
 from providers.simulator.base import BREAKING, Exchange, Refusal, Simulated, SimulatedModel, decoded_image
-from providers.simulator.brain import Saying, Turn, View, output_tokens, prompt_tokens, tokens, vector_of
+from providers.simulator.brain import Saying, Turn, View, output_tokens, prompt_tokens, tokens
+from providers.simulator.media import speak_openai, transcribe_openai, vectors_of
 from providers.simulator.quotas import Meter
 
 CREATED = 1_795_440_000
-_DIMENSIONS = 32
 _PIECE = 12  # characters of text in one chunk
 _DATA_URL = re.compile(r"data:[^;,]+;base64,(.*)", re.DOTALL)
 
@@ -34,6 +34,10 @@ class OpenAILike(Simulated):
             await self.chat(exchange)
         elif (method, path) == ("POST", "/embeddings"):
             await self.embed(exchange)
+        elif (method, path) in (("POST", "/audio/transcriptions"), ("POST", "/audio/translations")):
+            await transcribe_openai(self, exchange)
+        elif (method, path) == ("POST", "/audio/speech"):
+            await speak_openai(self, exchange)
         else:
             raise Refusal(404, {"error": {"message": f"no such path: {path}", "code": 404}})
 
@@ -150,7 +154,7 @@ class OpenAILike(Simulated):
             self.refuse("context", model)
         self.admit(model, prompt, 0)
         self.settle(model, prompt, 0, 0)
-        vectors = [vector_of(text, body.get("dimensions") or _DIMENSIONS) for text in texts]
+        vectors = vectors_of(model, texts, body.get("dimensions"))
         data = [
             {"object": "embedding", "index": place, "embedding": _encoded(vector, body.get("encoding_format"))}
             for place, vector in enumerate([] if fault == "empty" else vectors)

@@ -1,5 +1,5 @@
 """
-The other halves of providers that need no code in the gateway: Mistral, Cerebras, Cloudflare and Z.ai, each with its
+The other halves of providers that need no code in the gateway: Mistral, Cerebras, Cloudflare, Cohere and Z.ai, each with its
 own headers and refusals (observed 2026-08 to 2026-10).
 """
 
@@ -9,8 +9,9 @@ from typing import Any, NoReturn
 
 from providers.simulator.base import Exchange, Refusal, SimulatedModel
 from providers.simulator.brain import Saying, View
+from providers.simulator.media import rerank_cohere, run_cloudflare, transcribe_openai
 from providers.simulator.openai_like import OpenAILike
-from providers.simulator.quotas import Aligned, Calendar, Clock, Meter
+from providers.simulator.quotas import Aligned, Calendar, Clock, Meter, Rolling
 
 
 class Mistral(OpenAILike):
@@ -139,8 +140,23 @@ class Cloudflare(OpenAILike):
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock, (SimulatedModel(id="@cf/openai/gpt-oss-120b", reasoning=True),
                                  SimulatedModel(id="@cf/qwen/qwen3.8-27b", vision=True),
-                                 SimulatedModel(id="@cf/baai/bge-m3", context=8192, embedding=True, tools=False)))  # fmt: skip
+                                 SimulatedModel(id="@cf/baai/bge-m3", context=8192, embedding=True, tools=False),
+                                 SimulatedModel(id="@cf/baai/bge-reranker-base", does="rerank"),
+                                 SimulatedModel(id="@cf/openai/whisper-large-v3-turbo", does="transcribe"),
+                                 SimulatedModel(id="@cf/black-forest-labs/flux-1-schnell", does="image")))  # fmt: skip
         self.neurons = self.meter("account/neurons", lambda: Calendar(10_000))
+
+    async def handle(self, exchange: Exchange) -> None:
+        """``/ai/run`` lies beside the address of what looks like OpenAI."""
+        exchange.call.path = exchange.call.path.replace("/ai/run/", "/ai/v1/run/")
+        await super().handle(exchange)
+
+    async def route(self, exchange: Exchange, path: str) -> None:
+        if path.startswith("/run/"):
+            self.authorize(exchange)
+            await run_cloudflare(self, exchange, path.removeprefix("/run/"))
+            return
+        await super().route(exchange, path)
 
     def listing(self) -> dict[str, Any]:
         errors = [{"code": 7000, "message": "No route for that URI"}]
@@ -162,6 +178,39 @@ class Cloudflare(OpenAILike):
             errors = [{"code": 3040, "message": "Capacity temporarily exceeded, please try again."}]
             raise Refusal(429, {"result": None, "success": False, "errors": errors, "messages": []})
         super().refuse(why, model)
+
+
+class Cohere(OpenAILike):
+    """``https://api.cohere.ai/compatibility/v1`` and ``/v2``: twenty calls a minute, a thousand a month."""
+
+    name, key, path = "cohere", "sim-cohere-0123456789", "/compatibility/v1"
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock, (SimulatedModel(id="command-a-03-2025"),
+                                 SimulatedModel(id="embed-v4.0", context=128_000, embedding=True, tools=False),
+                                 SimulatedModel(id="rerank-v4.0-fast", does="rerank"),
+                                 SimulatedModel(id="cohere-transcribe-03-2026", does="transcribe")))  # fmt: skip
+
+    async def handle(self, exchange: Exchange) -> None:
+        """Its own API lies beside the address of what looks like OpenAI."""
+        exchange.call.path = exchange.call.path.replace("/v2/", "/compatibility/v1/v2/")
+        await super().handle(exchange)
+
+    async def route(self, exchange: Exchange, path: str) -> None:
+        self.authorize(exchange)
+        if path == "/v2/rerank":
+            await rerank_cohere(self, exchange)
+        elif path == "/v2/audio/transcriptions":
+            await transcribe_openai(self, exchange)
+        else:
+            await super().route(exchange, path)
+
+    def meters_of(self, model: SimulatedModel, requests: float, tokens: float) -> list[tuple[Meter, float]]:
+        minute = {"rerank": 10, "transcribe": 5}.get(model.does, 20)
+        return [
+            (self.meter(f"{model.id}/minute", lambda: Rolling(minute)), requests),
+            (self.meter("account/month", lambda: Calendar(1000, month=True)), requests),
+        ]
 
 
 class Zai(OpenAILike):

@@ -20,10 +20,10 @@ from providers.simulator.huggingface import HuggingFace
 from providers.simulator.nvidia import Nvidia
 from providers.simulator.ollama import Ollama
 from providers.simulator.openrouter import OpenRouter
-from providers.simulator.others import Cerebras, Cloudflare, Mistral, Zai
+from providers.simulator.others import Cerebras, Cloudflare, Cohere, Mistral, Zai
 from providers.simulator.quotas import Clock
 
-ALL = (OpenRouter, Google, Groq, Nvidia, HuggingFace, Ollama, Mistral, Cerebras, Cloudflare, Zai)
+ALL = (OpenRouter, Google, Groq, Nvidia, HuggingFace, Ollama, Mistral, Cerebras, Cloudflare, Cohere, Zai)
 
 
 VARIABLES = {
@@ -36,6 +36,7 @@ VARIABLES = {
     "mistral": ("MISTRAL_API_KEY", "MISTRAL_BASE_URL"),
     "cerebras": ("CEREBRAS_API_KEY", "CEREBRAS_BASE_URL"),
     "cloudflare": ("CLOUDFLARE_API_TOKEN", "CLOUDFLARE_BASE_URL"),
+    "cohere": ("COHERE_API_KEY", "COHERE_BASE_URL"),
     "zai": ("ZAI_API_KEY", "ZAI_BASE_URL"),
 }
 """The environment variables that point a gateway at each provider: its key's, and its address's."""

@@ -609,14 +609,14 @@ class TestTheList:
         models = self.models()
 
         assert models[FLASH] == Listed(id=FLASH, operations=frozenset({"chat"}), context=1_048_576, max_output=65_536)
-        assert models["gemini-embedding-001"].operations == frozenset()
+        assert models["gemini-embedding-001"].operations == frozenset({"embed"})
 
     def test_holds_what_is_free_and_what_is_not(self):
         free = {name for name, model in self.models().items() if prove(SPECS["google"], model, 0.0, 1.0)}
 
         assert free == {
             "gemini-3.8-flash", FLASH, "gemini-3.5-flash-lite", "gemini-3.1-flash-lite", "gemini-2.5-flash",
-            "gemma-4-31b-it",
+            "gemma-4-31b-it", "gemini-embedding-001",
         }  # fmt: skip
 
     @pytest.mark.parametrize(

@@ -326,7 +326,7 @@ def test_the_list_tells_what_each_model_can_and_asks_where_it_does_not():
     assert found["qwen3.8:8b"].capabilities == {"tools", "reasoning", "json_object", "json_schema", "logprobs"}
     assert "qwen3.8:8b" not in asked
     assert "gemma4:12b" in asked
-    assert found["nomic-embed-text:latest"].operations == frozenset()
+    assert found["nomic-embed-text:latest"].operations == frozenset({"embed"})
 
 
 def test_what_runs_elsewhere_says_so():

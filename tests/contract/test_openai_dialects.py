@@ -425,7 +425,7 @@ class TestOpenRouter:
         }
 
     def test_it_says_who_we_are(self):
-        headers = dialects.by_name("openrouter").headers(account("openrouter"))  # type: ignore[attr-defined]
+        headers = dialects.by_name("openrouter").headers(account("openrouter"))
 
         assert headers["X-OpenRouter-Title"] == "Freeway"
 

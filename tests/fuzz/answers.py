@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from providers.chat import decode_fields, decode_request
+from providers.chat import Whole, decode_fields, decode_request
 from providers.client import Provider
 from providers.dialect import Account, Request, Target
 from providers.failures import ProviderFailure
@@ -164,7 +164,7 @@ class Answers:
         try:
             async with asyncio.timeout(20):
                 reply = await one.send(target, request)
-                if reply.whole is not None:
+                if isinstance(reply.whole, Whole):
                     return _check_whole(reply.whole.data)
                 data = [step.data for step in reply.head]
                 assert reply.rest is not None

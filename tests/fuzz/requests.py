@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import inspect as types
@@ -16,10 +15,9 @@ from gateway.api.openai_embeddings import Embeddings
 from gateway.api.options import options_of
 from gateway.settings import Client, Requests
 from gateway.words import GatewayError
-from providers import dialects
 from providers.chat import ChatRequest
-from providers.dialect import Account, HttpRequest, Request, Target
-from providers.embeddings import EmbedRequest
+from providers.client import Provider
+from providers.dialect import Account, AnyRequest, Target
 from providers.failures import ProviderFailure
 from providers.spec import ProviderSpec
 from tests.fuzz import bend
@@ -118,14 +116,10 @@ class RequestsIn:
             return ChatCompletions, json.dumps(made, default=str).encode(errors="surrogatepass")
         return ChatCompletions, bend.document(json.dumps(EXAMPLE).encode(), chance)
 
-    def _built(self, request: Request | EmbedRequest, account: Account) -> None:
-        dialect = dialects.by_name(account.spec.dialect)
-        if request.operation not in dialect.operations:
-            return
+    def _built(self, request: AnyRequest, account: Account) -> None:
         target = Target(account, "acme/model", frozenset({"tools", "vision", "stream"}), 8192)
-        build: Callable[..., HttpRequest] = dialect.build_embed if isinstance(request, EmbedRequest) else dialect.build
         try:
-            built = build(target, request)
+            built = Provider(account, cast(Any, None))._build(target, request)
         except ProviderFailure:
             return
         sent = json.loads(built.body or b"{}")

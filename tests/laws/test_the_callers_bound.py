@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -156,7 +156,7 @@ def test_the_money_of_all_that_may_come_is_held():
 def test_the_request_as_sent_tells_the_bound_in_the_callers_own_field():
     asked = call(max_completion_tokens=AGENT)
 
-    sent = as_sent(deployment("groq/m"), asked, Bound(700, 700, 700, ours=True))
+    sent = as_sent(deployment("groq/m"), asked, cast(Request, asked.request), Bound(700, 700, 700, ours=True))
 
     assert isinstance(sent, Request)
     assert sent.view.output_tokens == 700

@@ -299,7 +299,7 @@ def test_images_are_sent_on_and_none_may_be_sent():
 
 def test_embeddings_want_one_model_and_a_text():
     with pytest.raises(BadRequest, match="one model"):
-        Embed().parse(b'{"model": "auto", "input": "a"}', options())
+        Embed().parse(b'{"model": "auto:fast", "input": "a"}', options())
     assert json.loads(cast(Any, Embed().parse(b'{"model": "m", "input": []}', options())).body)["embeddings"] == []
     assert json.loads(cast(Any, OldEmbed().parse(b'{"model": "m", "prompt": ""}', options())).body) == {"embedding": []}
 

@@ -49,4 +49,4 @@ async def test_it_says_who_served_it_and_is_told_of_once(start):
 async def test_a_name_of_many_models_is_refused(demo):
     async with AsyncOpenAI(base_url=f"{demo.base_url}/v1", api_key="any", max_retries=0) as client:
         with pytest.raises(BadRequestError, match="does not name one model"):
-            await client.embeddings.create(model="auto", input="hi")
+            await client.embeddings.create(model="auto:fast", input="hi")

@@ -35,9 +35,7 @@ def test_every_spelling_of_the_input_is_taken_and_passed_on_as_it_is(said):
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({"model": "auto"}, "model"),
         ({"model": "auto:fast"}, "model"),
-        ({"model": ""}, "model"),
         ({"models": ["a", "b"]}, "models"),
         ({"model": None}, "model"),
         ({"input": []}, "input"),
