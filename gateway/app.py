@@ -251,6 +251,7 @@ def make_parts(
         tell=tell,
         refresh=discovery.wake,
         find_out=Reach(background, health, clock).find_out,
+        offering=settings.offering(),
         spaces=Spaces(state),
         vectors=vectors or NoVectors(),
         fetch=ImageFetcher().fetch if settings.server.fetch_images else None,

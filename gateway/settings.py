@@ -22,7 +22,7 @@ from gateway.catalog.names import Names
 from gateway.quota import configured as quotas
 from providers import dialects
 from providers.addresses import is_near, listening_address, ollama_address
-from providers.spec import DataPolicy, ProviderSpec, address
+from providers.spec import DataPolicy, Operation, ProviderSpec, address
 
 T = TypeVar("T")
 
@@ -210,6 +210,14 @@ class Settings(_Part, frozen=True):
         the key. Where none is needed, the gateways of one namespace are the account.
         """
         return {name: _fingerprint(self.keys.get(name, f"{self.redis_namespace} {name}")) for name in self.provider}
+
+    def offering(self) -> dict[Operation, list[str]]:
+        """The titles of the providers that could be asked for each operation beside chat, were they configured."""
+        found: dict[Operation, list[str]] = {}
+        for spec in self.provider.values():
+            for operation in spec.operation:
+                found.setdefault(operation, []).append(spec.title)
+        return found
 
     def active(self) -> dict[str, ProviderSpec]:
         """The providers that can be asked: those with a key, those that need none, the embedded model if it is on."""

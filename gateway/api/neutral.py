@@ -176,17 +176,22 @@ def abilities_of(served: Iterable[Deployment]) -> Abilities:
     )
 
 
+_KINDS: tuple[Operation, ...] = ("chat", "embed")
+"""What the surfaces that are not OpenAI's have models for."""
+
+
 def serving_as(name: str, engine: Engine) -> list[Deployment]:
     """The deployments that serve *name* now, whichever kind of name it is; none: the name is unknown."""
     catalog, now = engine.view.catalog, engine.clock.now()
-    kinds: tuple[Operation, ...] = ("chat", "embed")
-    found = [one.deployment for kind in kinds for one in catalog.fitting(Wants(models=(name,), operation=kind), now)]
+    found = [one.deployment for kind in _KINDS for one in catalog.fitting(Wants(models=(name,), operation=kind), now)]
     return [d for d in found if d.proof.fresh(now) and catalog.learned.withdrawn(d, now) is None]
 
 
 def all_served(engine: Engine) -> dict[str, list[Deployment]]:
-    """Every name that can be asked for, and the deployments that serve it now."""
+    """Every name that can be asked for a chat or vectors, and the deployments that serve it now."""
     by_model: dict[str, list[Deployment]] = {}
     for d in engine.view.catalog.serving(engine.clock.now()):
+        if d.operations.isdisjoint(_KINDS):
+            continue
         by_model.setdefault(d.model, []).append(d)
     return {name: by_model.get(name) or serving_as(name, engine) for name in engine.view.catalog.names()}

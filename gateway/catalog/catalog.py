@@ -27,7 +27,6 @@ from gateway.words import (
     UnknownModel,
     Wants,
 )
-from providers.spec import Operation
 
 AUTO = "auto"
 _GONE = "gone"
@@ -160,10 +159,6 @@ class Catalog:
         """Whether *deployment* may be asked now."""
         return deployment.proof.fresh(now) and self.learned.withdrawn(deployment, now) is None
 
-    def offering(self, operation: Operation) -> list[str]:
-        """The titles of the providers that could be asked for *operation*, were they configured."""
-        return [spec.title for spec in self._specs.values() if operation in spec.operation]
-
     def standing_for(self) -> dict[str, Wants]:
         """The names that stand for many models, and what each requires of a deployment."""
         return {
@@ -209,14 +204,13 @@ class Catalog:
     def unusable(self, deployment: Deployment, call: Call, now: float) -> Exclusion | None:
         """Why *deployment*, which fits what *call* wants, cannot serve it now, or because of its size; or None."""
         if deployment.context and call.prompt_tokens > deployment.context:
-            reason = f"holds {deployment.context} tokens, the request has about {call.prompt_tokens}"
-            return Exclusion(deployment.name, "context", reason)
+            why = f"holds {deployment.context} tokens, the request has about {call.prompt_tokens}"
+            return Exclusion(deployment.name, "context", why)
         if why := outgrows_credit(deployment, call):
             return Exclusion(deployment.name, "size", why)
         if not deployment.proof.fresh(now):
-            return Exclusion(
-                deployment.name, "proof", "its free proof has expired", when_freed=True
-            )  # by the next list
+            why = "its free proof has expired"  # the next list may renew it
+            return Exclusion(deployment.name, "proof", why, when_freed=True)
         if withdrawal := self.learned.withdrawn(deployment, now):
             return Exclusion(deployment.name, "withdrawn", withdrawal.because, withdrawal.until)
         return None

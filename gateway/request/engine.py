@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct, field
 
@@ -21,6 +21,7 @@ from gateway.words import Call, Deployment, Exclusion, Wants
 from providers.client import Made, Provider, Reply
 from providers.dialect import AnyRequest
 from providers.fetching import Fetch
+from providers.spec import Operation
 
 
 class Engine(Struct, frozen=True):
@@ -37,6 +38,7 @@ class Engine(Struct, frozen=True):
     tell: Callable[[Event], None]
     refresh: Callable[[str], None]
     find_out: Callable[[Provider], None]
+    offering: Mapping[Operation, Sequence[str]]  # who could be asked for each operation, were they configured
     spaces: Spaces
     vectors: Vectors
     learned_limits: LearnedLimits = field(default_factory=LearnedLimits)

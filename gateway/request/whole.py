@@ -40,7 +40,7 @@ async def _see_that_one_can(call: Call, engine: Engine) -> None:
         await first_lists(call, engine)
         if any(operation in d.operations for d in catalog.deployments()):
             return
-    titles = catalog.offering(operation)
+    titles = engine.offering.get(operation, ())
     raise BadRequest(
         f"model: no source that is configured {_MEANS[operation]}; a key for {' or '.join(titles)} brings one",
         param="model",

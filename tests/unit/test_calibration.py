@@ -85,7 +85,7 @@ def test_an_answer_teaches_unless_it_came_from_this_machine_or_to_an_image(monke
 
     def answered(one: Deployment, prompt_tokens: int, media_tokens: int = 0) -> float:
         asked = call(prompt_tokens=prompt_tokens, media_tokens=media_tokens)
-        answer = SimpleNamespace(deployment=one, slot=None, call=asked)
+        answer = SimpleNamespace(deployment=one, slot=None, call=asked, reply=SimpleNamespace(mended=()))
         relay._settle(cast(Any, answer), Usage(prompt_tokens=180), (), cast(Any, engine))
         return engine.view.calibration.factor("m")
 
