@@ -69,7 +69,7 @@ from gateway.settings import BadSettings, Server, Settings
 from gateway.state.private_files import private_file
 from gateway.state.sqlite import SqliteState
 from gateway.state.store import StateBackend, StateFailure, StateStore
-from gateway.state.vectors import NoVectors, SqliteVectors, Vectors
+from gateway.state.vectors import NoVectors, SqliteVectors, Vectors, bytes_of
 from gateway.words import TooLong
 from providers.client import Prepare, Provider
 from providers.dialect import Account
@@ -160,10 +160,11 @@ def make_vectors(settings: Settings) -> Vectors:
 
     Raises BadSettings if the file cannot be used.
     """
-    if not settings.cache.embeddings_size:
+    size = bytes_of(settings.cache.embeddings) if settings.cache.embeddings else 0
+    if not size:
         return NoVectors()
     try:
-        return SqliteVectors(settings.state_dir / "vectors.sqlite", settings.cache.embeddings_size)
+        return SqliteVectors(settings.state_dir / "vectors.sqlite", size)
     except (OSError, sqlite3.Error) as exc:
         raise BadSettings(f"FREEWAY_STATE_DIR: {exc}") from exc
 

@@ -58,13 +58,6 @@ class Secret(str):
 Seconds = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
 Size = Annotated[str, Meta(pattern=r"^[0-9]+ ?([KMG]i?)?B$")]
-_SIZES = {"": 1, "K": 1000, "Ki": 1024, "M": 1000**2, "Mi": 1024**2, "G": 1000**3, "Gi": 1024**3}
-
-
-def bytes_of(size: str) -> int:
-    """*size*, like ``256MiB``, as bytes."""
-    number = size.rstrip("KMGiB ")
-    return int(number) * _SIZES[size.removeprefix(number).strip().removesuffix("B")]
 
 
 class _Part(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -118,11 +111,6 @@ class CacheSettings(_Part, frozen=True):
     """What was made once and need not be made again."""
 
     embeddings: Size | Literal[False] = "256MiB"  # of vectors on this machine at most; false: none are kept
-
-    @property
-    def embeddings_size(self) -> int:
-        """In bytes; 0: none."""
-        return bytes_of(self.embeddings) if self.embeddings else 0
 
 
 class CatalogSettings(_Part, frozen=True):

@@ -28,6 +28,15 @@ _AT_ONCE = 500
 """Keys in one statement: SQLite takes 32 766 at most."""
 
 
+_SIZES = {"": 1, "K": 1000, "Ki": 1024, "M": 1000**2, "Mi": 1024**2, "G": 1000**3, "Gi": 1024**3}
+
+
+def bytes_of(size: str) -> int:
+    """*size*, like ``256MiB``, as bytes."""
+    number = size.rstrip("KMGiB ")
+    return int(number) * _SIZES[size.removeprefix(number).strip().removesuffix("B")]
+
+
 def key_of(space: str, item: str | list[int]) -> bytes:
     """Where the vector of *item* in *space* is found; nothing of the text can be told from it."""
     told = item.encode(errors="surrogatepass") if isinstance(item, str) else b"\0" + repr(item).encode()
