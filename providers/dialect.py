@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import ClassVar, Literal, Protocol
 
+import msgspec
 from msgspec import Struct
 
 from providers.chat import ChatRequest, Fields, Step, Whole
@@ -16,6 +17,7 @@ from providers.embeddings import EmbedRequest
 from providers.failures import ProviderFailure
 from providers.images import ImageRequest
 from providers.observations import Headers, Observation
+from providers.redaction import own_words
 from providers.reranking import RerankRequest
 from providers.sound import Recording, SpeakRequest, TranscribeRequest
 from providers.spec import Operation, ProviderSpec
@@ -50,8 +52,12 @@ class Request(Struct, frozen=True):
 
     @property
     def prompts(self) -> list[str]:
-        """The caller's own words, which must not be repeated in an error."""
-        return [message.text() for message in self.view.messages]
+        """The caller's own words, which must not be repeated in an error: what was said, called, offered and asked for."""
+        view = self.view
+        said = [message.text() for message in view.messages]
+        called = [call.function.arguments for message in view.messages for call in message.tool_calls or ()]
+        offered = [text for function in view.functions() for text in own_words(msgspec.to_builtins(function))]
+        return [*said, *called, *offered, *own_words(view.schema)]
 
 
 OtherRequest = EmbedRequest | RerankRequest | ImageRequest | TranscribeRequest | SpeakRequest

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -11,6 +12,9 @@ import msgspec
 _DEEPEST = 20
 _LONGEST = 2_000
 """Characters of a message that are kept."""
+
+_SHORTEST = 5
+"""Characters of a whole text that is left out where a message repeats all of it; shorter ones are in everything."""
 
 _PROBE, _QUOTE = 8, 15
 """A run of at least *_QUOTE* characters that message and prompt share is a quote; one of its probes is wholly within."""
@@ -206,6 +210,35 @@ _OF_ERRORS = frozenset(
 )
 
 
+_OF_SCHEMAS = frozenset(
+    {
+        "$defs", "$id", "$ref", "$schema", "additionalProperties", "allOf", "anyOf", "array", "boolean", "const", "contains",
+        "default", "definitions", "dependentRequired", "dependentSchemas", "description", "enum", "examples",
+        "exclusiveMaximum", "exclusiveMinimum", "format", "integer", "items", "maxItems", "maxLength", "maxProperties", "maximum",
+        "minItems", "minLength", "minProperties", "minimum", "multipleOf", "name", "null", "number", "object", "oneOf",
+        "parameters", "pattern", "patternProperties", "prefixItems", "properties", "propertyNames", "required", "strict",
+        "string", "title", "type", "unevaluatedItems", "unevaluatedProperties", "uniqueItems",
+    }
+)  # fmt: skip
+"""Words of every schema: they are nobody's."""
+
+
+def own_words(found: Any, depth: int = 0) -> Iterator[str]:
+    """The texts in a tool or a schema that are its author's: names, descriptions and values, but no keywords of schemas."""
+    if isinstance(found, str):
+        if found not in _OF_SCHEMAS:
+            yield found
+    elif depth > _DEEPEST:
+        return
+    elif isinstance(found, dict):
+        for name, value in found.items():
+            yield from own_words(name, depth + 1)
+            yield from own_words(value, depth + 1)
+    elif isinstance(found, list):
+        for value in found:
+            yield from own_words(value, depth + 1)
+
+
 def redacted(message: str, key: str | None, texts: Iterable[str]) -> str:
     """
     *message* with *** for *key*, and … for every quote of one of *texts*. Where these are too long to be searched, only
@@ -219,7 +252,16 @@ def redacted(message: str, key: str | None, texts: Iterable[str]) -> str:
         return _in_words_of_errors(message)
     for text in texts:
         message = _without_quotes(message, text)
+        if not text.isascii():  # some repeat it as JSON does
+            message = _without_quotes(message, _escaped(text))
+        if _SHORTEST <= len(text) < _QUOTE and text in message and _in_words_of_errors(text) != text:
+            message = message.replace(text, "…")
     return message
+
+
+def _escaped(text: str) -> str:
+    """*text* as JSON that is ASCII has it."""
+    return json.dumps(text)[1:-1]
 
 
 def quotes(message: str, texts: Iterable[str]) -> bool:

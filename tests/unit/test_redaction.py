@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 
+from providers.chat import decode_fields, decode_request, encode
+from providers.dialect import Request
 from providers.redaction import redacted
 
 PROMPT = "Dear doctor, since Tuesday I have had a pain in my left knee."
@@ -51,3 +54,60 @@ def test_a_prompt_of_3_mb_costs_nobody_more_than_5_ms_and_is_not_quoted():
     assert kept.startswith("This model's maximum context length is 8192 tokens, you requested 800000.")
     assert "secret" not in kept
     assert "affair" not in kept
+
+
+CALLED = {"id": "c", "type": "function", "function": {"name": "pay", "arguments": '{"iban": "DE02120300000000202051"}'}}
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "pay",
+        "description": "Pays from the account of Ms. Quillfeather.",
+        "parameters": {
+            "type": "object",
+            "properties": {"blackbird_vault_code": {"type": "string"}},
+            "additionalProperties": False,
+        },
+    },
+}
+SHAPE = {
+    "type": "json_schema",
+    "json_schema": {"name": "it", "schema": {"type": "object", "title": "Project Nightingale plan"}},
+}
+
+
+@pytest.mark.parametrize(
+    "private",
+    [
+        "DE02120300000000202051",
+        "Ms. Quillfeather",
+        "blackbird_vault_code",
+        "Project Nightingale",
+        "тайное слово хозяина",
+        "pin 4711x",
+    ],
+)
+@pytest.mark.parametrize("escaped", [False, True])
+def test_nothing_that_a_caller_wrote_is_repeated_wherever_in_the_request_it_stands(private, escaped):
+    body = encode(
+        {
+            "messages": [{"role": "user", "content": "тайное слово хозяина"}, {"role": "assistant", "tool_calls": [CALLED]},
+                {"role": "tool", "tool_call_id": "c", "content": "pin 4711x"}],
+            "tools": [TOOL], "response_format": SHAPE,
+        }
+    )  # fmt: skip
+    request = Request(decode_request(body), decode_fields(body))
+    said = json.dumps(f"invalid request: {private} is refused", ensure_ascii=escaped)
+
+    told = redacted(said, None, request.prompts)
+
+    assert private not in told
+    assert json.dumps(private)[1:-1] not in told
+    assert "invalid request" in told
+
+
+def test_keywords_of_schemas_are_nobodys_words():
+    body = encode({"messages": [{"role": "user", "content": "x"}], "tools": [TOOL]})
+    request = Request(decode_request(body), decode_fields(body))
+    said = "additionalProperties is not supported in properties of parameters"
+
+    assert redacted(said, None, request.prompts) == said
