@@ -36,7 +36,10 @@ def respelled(view: ChatRequest, fields: Fields, body: bytes) -> bytes | None:
     """
     if not (_has_other_parts(view) or _has_flat_tools(view) or "functions" in fields or _has_other_choice(view)):
         return None
-    found: dict[str, Any] = msgspec.json.decode(body)
+    try:
+        found: dict[str, Any] = msgspec.json.decode(body)
+    except UnicodeDecodeError as exc:  # in a field that is not looked at otherwise
+        raise BadRequest(f"the body is not JSON: {exc}") from exc
     for place, message in enumerate(found["messages"]):
         content = message.get("content")
         if isinstance(content, list):

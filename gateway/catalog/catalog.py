@@ -293,24 +293,21 @@ class Catalog:
         return [ranked[n] for n in sorted(range(len(ranked)), key=turns.__getitem__)]
 
     def _resolve(self, asked: str, wants: Wants) -> tuple[list[Deployment], Wants]:
-        """The deployments that *asked* names, and what is wanted of them: that of a virtual model is added."""
+        """The deployments that *asked* names, and what is wanted of them: more for a virtual model; no training for all or none."""
+        tight = msgspec.structs.replace(wants, no_train=self.forbids_training(wants))
         for name in self._aliased(asked):
             virtual = self._virtual.get(name)
             if virtual is None:
                 if found := self._named(name):
-                    return found, wants
+                    return found, tight
                 continue
-            tight = wants
-            if virtual.needs or virtual.no_train or virtual.context:
-                tight = msgspec.structs.replace(
-                    wants,
-                    capabilities=wants.capabilities | set(virtual.needs),
-                    no_train=wants.no_train or virtual.no_train,
-                    min_context=max(wants.min_context, virtual.context),
-                )
+            if virtual.needs or virtual.context:
+                capabilities = wants.capabilities | set(virtual.needs)
+                least = max(wants.min_context, virtual.context)
+                tight = msgspec.structs.replace(tight, capabilities=capabilities, min_context=least)
             serves = [d for d in self._all if wants.operation in d.operations and matches(d.model, virtual.models)]
             return serves, tight
-        return [], wants
+        return [], tight
 
     def _named(self, name: str) -> list[Deployment]:
         """

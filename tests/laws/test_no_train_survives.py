@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.request.explain import explain
 from tests.laws.sources import Said, Scene, Source, error
 
 GONE = Said(404, error("the model does not exist", code="model_not_found"), counted=False)
@@ -126,3 +127,70 @@ async def test_one_that_has_no_endpoint_for_it_is_left_to_the_others_alone(tmp_p
     assert len(bodies) <= 2  # the one that found out, if it was asked first, and the one that does not mind
     assert not scene.gateway.engine.view.catalog.learned.out(scene.clock())
     await scene.close()
+
+
+OWN = """
+[virtual."mine"]
+no_train = true
+[alias]
+"private" = "mine"
+"""
+NAMES = ["mine", "private"]
+
+
+def trains() -> Source:
+    return Source(name="a", trains="yes")
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_it_survives_a_failure_of_the_only_source_that_may_serve(tmp_path, name):
+    a, b = trains(), Source(name="b", script=[Said(500, error("no"))] * 9)
+    scene = await Scene(tmp_path, a, b, more=OWN).open()
+
+    told = await scene.one(model=name, wait=0.0)
+
+    assert told.status in (429, 503)
+    assert (len(a.calls), len(b.calls) > 0) == (0, True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_it_survives_a_hedge(tmp_path, name):
+    a, b = trains(), Source(name="b", seconds=60.0)
+    scene = await Scene(tmp_path, a, b, requests='hedge = "always"', more=OWN).open()
+
+    told = await scene.one(model=name)
+
+    assert (told.status, len(a.calls), len(b.calls)) == (200, 0, 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_it_survives_a_stream_that_breaks_and_is_resumed(tmp_path, name):
+    said = b'data: {"id":"1","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"Once"}}]}\n\n'
+    a, b = trains(), Source(name="b", script=[Said(200, said)])
+    scene = await Scene(tmp_path, a, b, requests="resume = true", more=OWN).open()
+
+    told = await scene.one(model=name, stream=True)
+
+    assert b"Once" in told.heard.body
+    assert len(a.calls) == 0
+
+
+@pytest.mark.parametrize("models", [["mine", "auto"], ["auto", "mine"]], ids=str)
+async def test_it_holds_for_the_whole_request_wherever_in_a_list_the_name_stands(tmp_path, models):
+    """What one name of a request demands, the request demands: nothing of it is loosened on the way."""
+    a, b = trains(), Source(name="b", script=[Said(500, error("no"))] * 9)
+    scene = await Scene(tmp_path, a, b, more=OWN).open()
+
+    await scene.one(model=models[0], models=models[1:], wait=0.0)
+
+    assert len(a.calls) == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_explaining_says_so_and_names_no_such_source_among_those_that_would_be_asked(tmp_path, name):
+    scene = await Scene(tmp_path, trains(), Source(name="b"), more=OWN).open()
+
+    told = await explain(scene.gateway.asked(name, "hi"), scene.gateway.engine)
+
+    assert {one.provider for one in told.ranked} == {"b"}
+    assert {(one.deployment.partition("/")[0], one.kind) for one in told.excluded} >= {("a", "privacy")}

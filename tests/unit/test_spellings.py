@@ -74,6 +74,12 @@ def test_content_of_an_unknown_kind_is_refused_by_its_path(kind):
     assert refused.value.param == "messages[1].content[1].type"
 
 
+def test_bytes_that_are_no_text_are_refused_wherever_they_are():
+    """They were met where something was to be spelled anew, and lay in a field that nobody reads."""
+    with pytest.raises(BadRequest, match="not JSON"):
+        chat_fields(b'{"messages": [{"role": "user", "content": "a"}], "functions": [{"name": "f"}], "x": "\xff"}')
+
+
 def test_flat_tools_are_tools():
     assert read(tools=[{"type": "function", **SPEC}])["tools"] == [{"type": "function", "function": SPEC}]
 
