@@ -3,7 +3,8 @@ Whether anything grows under load: ``python -m tests.bench.soak [--seconds 600]`
 
 The gateway before simulated providers, in one process, over loopback: 500 streams at once, one in five left in mid-answer, beside
 2 000 connections that were used once and idle. Memory, descriptors and tasks are looked at all along; after a first third,
-in which what is learned once settles, they may not go on growing.
+in which what is learned once settles, they may not go on growing. Then the real program is killed under load, twenty times,
+and may never have asked for more than a day's quota.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from gateway.commands.server import Connections, protocol
 from providers.simulator.brain import Saying
 from providers.simulator.server import listening, serve
 from providers.simulator.world import World
+from tests.acceptance.test_killed import killed, limit_for
 
 ASK = b'{"model": "auto", "stream": true, "messages": [{"role": "user", "content": "Tell me a story."}]}'
 STORY = "word " * 40
@@ -153,6 +155,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--streams", type=int, default=500)
     parser.add_argument("--idle", type=int, default=2000)
+    parser.add_argument("--kills", type=int, default=20, help="how often the real program is killed afterwards")
     given = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
@@ -160,7 +163,12 @@ def main() -> int:
     grown = growth(uvloop.run(soak(given.seconds, given.streams, given.idle)))
     too_much = [f"{name} grew {times:.2f} times" for name, times in grown.items() if times > GROWTH[name]]
     print("; ".join(too_much) or "flat: " + ", ".join(f"{name} {times:.2f}" for name, times in grown.items()))
-    return 1 if too_much else 0
+    with TemporaryDirectory() as folder:
+        asked, answered = killed(Path(folder), given.kills)
+    print(
+        f"killed {given.kills} times under load: {asked} requests of {limit_for(given.kills)} a day were made, {answered} answered"
+    )
+    return 1 if too_much or asked > limit_for(given.kills) else 0
 
 
 if __name__ == "__main__":
