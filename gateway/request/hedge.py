@@ -233,7 +233,7 @@ def _begun(found: Answer, engine: Engine) -> Answer:
     """*found*, an answer that has begun, from which what others need to know is learned."""
     deployment, call, affinity, now = found.deployment, found.call, engine.view.affinity, engine.clock.now()
     engine.view.health.served(deployment.name, now)
-    outcome.served(deployment, engine)
+    outcome.served(deployment, found.sent_at, engine)
     lacking.compare(found.attempts, found.slot, engine)
     stayed = affinity.warm(call.session, now) == deployment.name
     warm_for = max(deployment.provider.spec.prompt_cache, TOOLS_FOR if "tools" in call.wants.capabilities else 0.0)

@@ -13,7 +13,7 @@ from gateway.catalog.fitness import NO_TRAIN
 from gateway.catalog.proof import disproof
 from gateway.catalog.quarantine import quarantine
 from gateway.events import Changed, Counted, Withdrawn
-from gateway.quota.buckets import Bucket, shortest
+from gateway.quota.buckets import Bucket, shortest, window_length
 from gateway.quota.ledger import Unserved
 from gateway.request.engine import Engine, Slot
 from gateway.request.plan import INSTANT, Attempt
@@ -240,6 +240,7 @@ def _close(failure: f.RateLimited, slot: Slot, engine: Engine, now: float) -> No
     Close the bucket that the provider named, until it said it opens, and no other window of it; cool the deployment if it
     named none of ours. One that names no window means the shortest, and one that names no unit means requests.
 
+    Where nothing is told, the model is closed, and its account only if others refuse, too.
     Where the provider tells no limit, what it served in the window is the limit for now, if that can be. A moment that it
     tells is believed: until then the bucket is full, and then there is room for as much as was refused. Where it tells
     neither, all of a rolling window is used, and comes back as what we took ourselves leaves it; whether that was the
@@ -253,9 +254,14 @@ def _close(failure: f.RateLimited, slot: Slot, engine: Engine, now: float) -> No
         for bucket in deployment.buckets
         if unit in (None, bucket.unit) and failure.window in (None, bucket.window_name)
     ]
-    if failure.window is None and (first := shortest(named)) is not None:
-        named = [first]
     told = any(said.limit is not None for said in failure.observed)
+    if failure.window is None and (first := shortest(named)) is not None:
+        named = (
+            [bucket for bucket in named if window_length(bucket) == window_length(first)] if until is None else [first]
+        )
+    first_pause = 30.0
+    if until is None and not told and named:
+        named, first_pause = _of_whom(named, deployment, engine, now), 10.0
     if any(bucket.unit == "in-flight" for bucket in named) and _learn_places(slot, engine, now):
         return
     for bucket in named:
@@ -274,7 +280,20 @@ def _close(failure: f.RateLimited, slot: Slot, engine: Engine, now: float) -> No
         elif limit is None:
             engine.ledger.close(bucket, None, failure.message)
     if not named:
-        engine.view.health.failed(deployment.name, failure.message, 30.0, now, until)
+        engine.view.health.failed(deployment.name, failure.message, first_pause, now, until)
+
+
+def _of_whom(named: list[Bucket], deployment: Deployment, engine: Engine, now: float) -> list[Bucket]:
+    """Those of *named* that a refusal of *deployment* closes which does not say whose limit it was."""
+    models = len(engine.view.catalog.served_by(deployment.provider.name))
+    spared = [
+        bucket
+        for bucket in named
+        if bucket.scope == "account"
+        and bucket.unit == "requests"
+        and not engine.learned_limits.of_account(bucket, deployment.name, models, now)
+    ]
+    return [bucket for bucket in named if bucket not in spared]
 
 
 def _learn_places(slot: Slot, engine: Engine, now: float) -> bool:
@@ -293,11 +312,11 @@ def _learn_places(slot: Slot, engine: Engine, now: float) -> bool:
     return learned
 
 
-def served(deployment: Deployment, engine: Engine) -> None:
-    """*deployment* has answered: a limit that was learned from refusals may be higher by now."""
+def served(deployment: Deployment, sent_at: float, engine: Engine) -> None:
+    """*deployment* has answered what was sent *sent_at*: a limit that was learned from refusals may be higher by now."""
     now = engine.clock.now()
     for bucket in deployment.buckets:
-        limit = engine.learned_limits.served(bucket, engine.ledger.cache, now)
+        limit = engine.learned_limits.served(bucket, engine.ledger.cache, sent_at, now)
         if limit is not None:
             _learn_limit(bucket, limit, engine, now)
 
@@ -308,9 +327,16 @@ def _learn_limit(bucket: Bucket, limit: float, engine: Engine, now: float, by: s
 
 def _hint_siblings(bucket: Bucket, limit: float, engine: Engine, now: float) -> None:
     """A limit that was found lower than it is configured is a hint for other models of that account."""
-    for other in alike(bucket, engine.view.catalog.buckets()):
+    buckets = engine.view.catalog.buckets()
+    if any(one.scope == "account" and _shared(one) == _shared(bucket) for one in buckets):
+        return  # that one is theirs: of a model none is known
+    for other in alike(bucket, buckets):
         if engine.learned_limits.hinted(other, limit, engine.ledger.cache, now):
             _learn_limit(other, limit, engine, now, HINTED_BY)
+
+
+def _shared(bucket: Bucket) -> tuple[str, str, str]:
+    return bucket.account, bucket.unit, bucket.window_name
 
 
 def _after(now: float, seconds: float | None) -> float | None:

@@ -5,7 +5,7 @@ Limits that no provider tells, learned from refusals that say nothing but no.
     a window was used up to it ──► one more is tried ── refused ──► as before, for longer and longer
                                         └── served ──► one more again, in the next window
 
-The same holds for how many requests may be under way at a time: those that were, when one more was refused.
+Where nothing tells whose limit it is, it is taken for the model's, until its account is seen to refuse. The same holds for how many requests may be under way at a time: those that were, when one more was refused.
 
 That is additive increase, as TCP does it (Chiu and Jain, *Analysis of the increase and decrease algorithms*, 1989), and of
 the decrease we know the end. The limits themselves are in the ledger, where all replicas see them; here is only when to try.
@@ -28,6 +28,9 @@ LONGEST = 120.0
 
 SAID_BY = "a refusal without a hint"
 HINTED_BY = "a refusal of a model beside it"
+
+IN_A_ROW = 3
+"""Models of an account that refuse, with none served between, from which on it is the account that does: two may be in demand."""
 
 UNLIKELY = 0.25
 """The part of the configured limit below which one refusal alone is taken for a hiccup."""
@@ -61,11 +64,16 @@ class LearnedLimits:
         self._learned: dict[str, _Learned] = {}
         self._served: dict[str, deque[float]] = {}
         self._doubted_at: dict[str, float] = {}
+        self._refusing: dict[
+            str, dict[str, float]
+        ] = {}  # by bucket of an account: its models that refuse, and since when
 
-    def served(self, bucket: Bucket, cache: LevelCache, now: float) -> float | None:
-        """A request was served on *bucket*. The limit to try from now on, if it is another."""
+    def served(self, bucket: Bucket, cache: LevelCache, sent_at: float, now: float) -> float | None:
+        """A request that was sent *sent_at* was served on *bucket*. The limit to try from now on, if it is another."""
         if not _learnable(bucket):
             return None
+        if refusing := self._refusing.get(bucket.key):
+            self._refusing[bucket.key] = {name: at for name, at in refusing.items() if at >= sent_at}
         if bucket.unit == "in-flight":
             return self._raised(bucket, self._in_flight(bucket, cache, now), cache, now)
         moments = self._served.setdefault(bucket.key, deque())
@@ -82,6 +90,15 @@ class LearnedLimits:
         if known.limit >= bucket.limit:
             del self._learned[bucket.key]
         return min(known.limit, bucket.limit)
+
+    def of_account(self, bucket: Bucket, deployment: str, models: int, now: float) -> bool:
+        """
+        Whether a refusal of *deployment* without a hint is about *bucket*, which all *models* of its account share: so many of
+        them have refused since the last was served that the limit is none of theirs.
+        """
+        refusing = {name: at for name, at in self._refusing.get(bucket.key, {}).items() if at > now - bucket.period}
+        self._refusing[bucket.key] = {**refusing, deployment: now}
+        return len(self._refusing[bucket.key]) >= min(models, IN_A_ROW)
 
     def refused(self, bucket: Bucket, cache: LevelCache, now: float, until: float | None = None) -> float | None:
         """

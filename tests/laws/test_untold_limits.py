@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.laws.sources import START, Said, Scene, Source, error
@@ -61,3 +63,55 @@ async def test_one_refusal_at_a_quarter_of_the_limit_is_a_hiccup(tmp_path):
     told = await scene.told(*(scene.ask(f"after {n}", wait=0) for n in range(40)))
 
     assert sum(one.status == 200 for one in told) == 40
+
+
+# ── whose limit it is, is not told either ──
+
+ACCOUNT = '{ limit = "40/minute", window = "rolling", scope = "account" }'
+MODELS = ', { limit = "40/minute", window = "rolling" }'
+PREFERRED = '[[model]]\nmodels = ["hot*"]\nquality = 0.9\n[[model]]\nmodels = ["*"]\nquality = 0.5\n'
+
+
+class Crowd:
+    """An account with so many *a_minute*, whose *hot* models have fewer; refusals say nothing but no."""
+
+    def __init__(self, scene: Scene, a_minute: int, hot: int | None) -> None:
+        self.clock, self.a_minute, self.hot = scene.clock, a_minute, hot
+        self.served: list[tuple[float, str]] = []
+
+    def __call__(self, body: dict[str, Any]) -> Said | None:
+        now, model = self.clock(), body["model"]
+        self.served = [(at, name) for at, name in self.served if at > now - 60.0]
+        here = sum(name == model for _, name in self.served)
+        if len(self.served) >= self.a_minute or (model.startswith("hot") and self.hot is not None and here >= self.hot):
+            return Said(429, {"status": 429, "title": "Too Many Requests"}, counted=False)
+        self.served.append((now, model))
+        return None
+
+
+@pytest.mark.parametrize("rows", [ACCOUNT, ACCOUNT + MODELS], ids=["account", "account and models"])
+async def test_models_in_demand_refuse_without_closing_their_account(tmp_path, store, rows):
+    names = ("hot-1", "hot-2", "plain-1", "plain-2")
+    source = Source(name="crowd", models=names, quota=f"[{rows}]")
+    scene = await Scene(tmp_path, source, store=store, more=PREFERRED).open()
+    source.rule = Crowd(scene, a_minute=20, hot=4)
+
+    served = await minutes(scene, 5, 30, wait=5.0)
+
+    assert sum(served) >= 0.85 * 5 * 20, served
+    assert source.refused <= (15 if MODELS in rows else 30)
+    await scene.close()
+
+
+@pytest.mark.parametrize("models", [1, 2, 5])
+async def test_an_account_that_refuses_for_all_its_models_is_learned_as_one(tmp_path, store, models):
+    names = tuple(f"plain-{n}" for n in range(models))
+    source = Source(name="crowd", models=names, quota=f"[{ACCOUNT}{MODELS}]")
+    scene = await Scene(tmp_path, source, store=store).open()
+    source.rule = Crowd(scene, a_minute=12, hot=None)
+
+    served = await minutes(scene, 5, 30, wait=0.0)
+
+    assert sum(served) >= 0.9 * 5 * 12, served
+    assert source.refused <= 3 + 3
+    await scene.close()

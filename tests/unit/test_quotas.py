@@ -73,6 +73,7 @@ MODELS = {
     },
     ("nvidia", "nvidia/nemotron-3-super-120b-a12b"): {
         (40, "requests", "minute", ROLLING, "account"),
+        (40, "requests", "minute", ROLLING, "model"),
         (32, "in-flight", "in-flight", "in-flight", "model"),
     },
     ("huggingface", "Qwen/Qwen3.8-27B"): {(0.1, "dollars", "month", UTC, "account")},
