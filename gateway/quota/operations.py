@@ -169,22 +169,27 @@ def _learn(bucket: Bucket, level: Level, said: Learn, now: float) -> None:
 def _fill(bucket: Bucket, level: Level, said: Full, now: float) -> None:
     """
     Fill *bucket* so that it opens as it was *said* to. A rolling window from which enough leaves by then is as we know it.
-    One that opens sooner than what we took ourselves can leave it refills: the rest comes back as evenly as it would there.
+    One that opens sooner than what we took ourselves can leave it refills: what others took comes back as evenly as it would
+    there, and so does all if we took it alone.
     """
     opens, limit = said.at + said.seconds, b.limit_of(bucket, level, now)
     if bucket.window == "refill":
         rate = limit / bucket.period
         level.used = max(level.used, limit - said.amount + (opens - max(now, level.since)) * rate)
     elif bucket.window == "rolling" and said.seconds < bucket.period:
-        slot, full = bucket.period / SLOTS, max(limit, b.used(bucket, level))
+        slot, used = bucket.period / SLOTS, b.used(bucket, level)
         left = accumulate(amount for _, amount in level.slots)
         first = next((n for (n, _), out in zip(level.slots, left, strict=True) if out >= said.amount), None)
         if first is not None and (first + 1) * slot + bucket.period <= opens + slot:
-            b.set_used(bucket, level, full, said.at)
+            b.set_used(bucket, level, max(limit, used), said.at)
             _close(level, opens, said.by)
         else:
+            more = limit - used
+            if more < said.amount:
+                level.slots, more = [], max(limit, used)
             number = math.ceil((opens - bucket.period) / slot) - 1
-            level.slots = _draining(number, said.amount, full - said.amount, limit / SLOTS)
+            for place, amount in _draining(number, said.amount, more - said.amount, limit / SLOTS):
+                b.correct(bucket, level, amount, (place + 0.5) * slot)
     else:
         _close(level, opens, said.by)
     level.said_by, level.said_at = said.by, max(level.said_at, said.at)

@@ -318,16 +318,21 @@ local function fill(rule, level, amount, seconds, by, at, now)
   if rule[WINDOW] == 'refill' then
     level[USED] = max(level[USED], limit - amount + (opens - max(now, level[SINCE])) * limit / rule[PERIOD])
   elseif rule[WINDOW] == 'rolling' and seconds < rule[PERIOD] then
-    local slot, full, left, first = slot_of(rule), max(limit, used(rule, level)), 0, nil
+    local slot, taken, left, first = slot_of(rule), used(rule, level), 0, nil
     for _, one in ipairs(level[SLOT]) do
       left = left + one[2]
       if left >= amount then first = one[1] break end
     end
     if first and leaves(rule, first) <= opens + slot then
-      set_used(rule, level, full, at)
+      set_used(rule, level, max(limit, taken), at)
       close_until(level, opens, by)
     else
-      level[SLOT] = draining(ceil((opens - rule[PERIOD]) / slot) - 1, amount, full - amount, limit / SLOTS)
+      local more = limit - taken
+      if more < amount then level[SLOT], more = {}, max(limit, taken) end
+      local number = ceil((opens - rule[PERIOD]) / slot) - 1
+      for _, piece in ipairs(draining(number, amount, more - amount, limit / SLOTS)) do
+        correct(rule, level, piece[2], (piece[1] + 0.5) * slot)
+      end
     end
   else
     close_until(level, opens, by)

@@ -260,7 +260,7 @@ def _close(failure: f.RateLimited, slot: Slot, engine: Engine, now: float) -> No
             [bucket for bucket in named if window_length(bucket) == window_length(first)] if until is None else [first]
         )
     first_pause = 30.0
-    if until is None and not told and named:
+    if until is None and not (told or failure.account_wide) and named:
         named, first_pause = _of_whom(named, deployment, engine, now), 10.0
     if any(bucket.unit == "in-flight" for bucket in named) and _learn_places(slot, engine, now):
         return

@@ -193,10 +193,15 @@ class Model:
                     self.add(full - self.used(), now)
                     self.closed = max(self.closed, opens)
                 else:  # as even as it can be told in slots
+                    more = limit - self.used()
+                    if more < amount:
+                        self.amounts, more = {}, full
                     first = math.ceil((opens - period) / slot) - 1
-                    self.amounts = {first: amount}
-                    for number in range(1, math.ceil((full - amount) * SLOTS / limit) + 1 if full > amount else 1):
-                        self.amounts[first + number] = min(limit / SLOTS, full - amount - (number - 1) * limit / SLOTS)
+                    self.amounts[first] = self.amounts.get(first, 0.0) + amount
+                    rest, each = more - amount, limit / SLOTS
+                    for number in range(1, math.ceil(rest / each) + 1):
+                        place = first + number
+                        self.amounts[place] = self.amounts.get(place, 0.0) + min(each, rest - (number - 1) * each)
             case _:
                 self.closed = max(self.closed, opens)
 

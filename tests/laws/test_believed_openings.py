@@ -60,7 +60,7 @@ async def test_a_window_that_opens_sooner_than_it_could_roll_refills_and_is_refu
     served = sum(one.status == 200 for one in await scene.told(*asking))
 
     assert source.refused <= 2
-    assert served >= 0.9 * (6 + 120 / 5)
+    assert served >= 0.9 * 120 / 5
     await scene.close()
 
 
