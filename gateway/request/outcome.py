@@ -6,6 +6,7 @@ call. The policy is one table; it is carried out here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import product
 
 from msgspec import Struct, structs
 
@@ -267,7 +268,7 @@ def _close(failure: f.RateLimited, slot: Slot, engine: Engine, now: float) -> No
     for bucket in named:
         limit = None if told else engine.learned_limits.refused(bucket, engine.ledger.cache, now, until)
         if limit is not None:
-            _learn_limit(bucket, limit, engine, now)
+            _learn_limit(bucket, limit, engine, now, full=True)
             _hint_siblings(bucket, limit, engine, now)
         if until is not None:
             seconds = min(until - now, longest_wait(bucket.window_name))
@@ -285,15 +286,18 @@ def _close(failure: f.RateLimited, slot: Slot, engine: Engine, now: float) -> No
 
 def _of_whom(named: list[Bucket], deployment: Deployment, engine: Engine, now: float) -> list[Bucket]:
     """Those of *named* that a refusal of *deployment* closes which does not say whose limit it was."""
-    models = len(engine.view.catalog.served_by(deployment.provider.name))
-    spared = [
-        bucket
-        for bucket in named
-        if bucket.scope == "account"
-        and bucket.unit == "requests"
-        and not engine.learned_limits.of_account(bucket, deployment.name, models, now)
-    ]
-    return [bucket for bucket in named if bucket not in spared]
+    beside = engine.view.catalog.served_by(deployment.provider.name)
+    shared = [bucket for bucket in named if bucket.scope == "account" and bucket.unit == "requests"]
+    rows = [engine.learned_limits.of_account(bucket, deployment.name, len(beside), now) for bucket in shared]
+    theirs = [bucket for bucket, row in zip(shared, rows, strict=True) if row]
+    if not theirs:
+        return [bucket for bucket in named if bucket not in shared]
+    for row, one in product(rows, beside):  # what they were thought to lack, their account does
+        for bucket in one.buckets if one.name in row else ():
+            limit = engine.learned_limits.forgiven(bucket, row[one.name]) if bucket.scope == "model" else None
+            if limit is not None:
+                _learn_limit(bucket, limit, engine, now)
+    return theirs
 
 
 def _learn_places(slot: Slot, engine: Engine, now: float) -> bool:
@@ -321,8 +325,11 @@ def served(deployment: Deployment, sent_at: float, engine: Engine) -> None:
             _learn_limit(bucket, limit, engine, now)
 
 
-def _learn_limit(bucket: Bucket, limit: float, engine: Engine, now: float, by: str = SAID_BY) -> None:
-    engine.ledger.observe([bucket], [Observation(bucket.unit, bucket.window_name, limit, by=by)], now)
+def _learn_limit(
+    bucket: Bucket, limit: float, engine: Engine, now: float, by: str = SAID_BY, *, full: bool = False
+) -> None:
+    remaining = 0.0 if full else None
+    engine.ledger.observe([bucket], [Observation(bucket.unit, bucket.window_name, limit, remaining, by=by)], now)
 
 
 def _hint_siblings(bucket: Bucket, limit: float, engine: Engine, now: float) -> None:

@@ -13,8 +13,7 @@ the decrease we know the end. The limits themselves are in the ledger, where all
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from msgspec import Struct
@@ -55,6 +54,7 @@ class _Learned(Struct):
     pause: float = FIRST_PAUSE
     lowered_at: float = 0.0
     hint: bool = False  # it is that of a bucket beside it: doubled where it is reached
+    before: _Learned | None = None
 
 
 class LearnedLimits:
@@ -62,7 +62,8 @@ class LearnedLimits:
 
     def __init__(self) -> None:
         self._learned: dict[str, _Learned] = {}
-        self._served: dict[str, deque[float]] = {}
+        self._served: dict[str, list[float]] = {}  # when what was served had been sent
+        self._most: dict[str, tuple[float, float]] = {}  # that were under way when one was served, and when that was
         self._doubted_at: dict[str, float] = {}
         self._refusing: dict[
             str, dict[str, float]
@@ -75,11 +76,12 @@ class LearnedLimits:
         if refusing := self._refusing.get(bucket.key):
             self._refusing[bucket.key] = {name: at for name, at in refusing.items() if at >= sent_at}
         if bucket.unit == "in-flight":
-            return self._raised(bucket, self._in_flight(bucket, cache, now), cache, now)
-        moments = self._served.setdefault(bucket.key, deque())
-        moments.append(now)
-        while moments[0] <= now - bucket.period:
-            moments.popleft()
+            under_way = self._in_flight(bucket, cache, now)
+            if under_way >= self._at_once(bucket, now):
+                self._most[bucket.key] = under_way, now
+            return self._raised(bucket, under_way, cache, now)
+        moments = [at for at in self._served.get(bucket.key, ()) if at > now - bucket.period]
+        self._served[bucket.key] = [*moments, sent_at]
         return self._raised(bucket, self._in_window(bucket, cache, now), cache, now)
 
     def _raised(self, bucket: Bucket, used: float, cache: LevelCache, now: float) -> float | None:
@@ -91,14 +93,26 @@ class LearnedLimits:
             del self._learned[bucket.key]
         return min(known.limit, bucket.limit)
 
-    def of_account(self, bucket: Bucket, deployment: str, models: int, now: float) -> bool:
+    def of_account(self, bucket: Bucket, deployment: str, models: int, now: float) -> Mapping[str, float]:
         """
-        Whether a refusal of *deployment* without a hint is about *bucket*, which all *models* of its account share: so many of
-        them have refused since the last was served that the limit is none of theirs.
+        The deployments that have refused without a hint, *deployment* the last, and when, if that is about *bucket*, which all
+        *models* of their account share: so many have since the last was served that the limit is none of theirs. Else none.
         """
         refusing = {name: at for name, at in self._refusing.get(bucket.key, {}).items() if at > now - bucket.period}
         self._refusing[bucket.key] = {**refusing, deployment: now}
-        return len(self._refusing[bucket.key]) >= min(models, IN_A_ROW)
+        refusing = self._refusing[bucket.key]
+        return refusing if len(refusing) >= min(models, IN_A_ROW) else {}
+
+    def forgiven(self, bucket: Bucket, since: float) -> float | None:
+        """What was learned of *bucket* from then on was not its doing: its limit as it was before, if it was another."""
+        known = self._learned.get(bucket.key)
+        if known is None or known.lowered_at < since:
+            return None
+        if known.before is None:
+            del self._learned[bucket.key]
+            return bucket.limit
+        self._learned[bucket.key] = known.before
+        return known.before.limit
 
     def refused(self, bucket: Bucket, cache: LevelCache, now: float, until: float | None = None) -> float | None:
         """
@@ -110,13 +124,8 @@ class LearnedLimits:
         ):
             return None
         served, known = self._in_window(bucket, cache, now), self._learned.get(bucket.key)
-        doubted_at = self._doubted_at.get(bucket.key)
-        if known is None and served < UNLIKELY * bucket.limit:
-            if until is not None:
-                return None
-            self._doubted_at[bucket.key] = now
-            if doubted_at is None or now > doubted_at + PATIENT * bucket.period:
-                return None
+        if known is None and served < UNLIKELY * bucket.limit and (until is not None or not self._again(bucket, now)):
+            return None
         return self._lowered(bucket, served, now)
 
     def hinted(self, bucket: Bucket, limit: float, cache: LevelCache, now: float) -> bool:
@@ -132,9 +141,23 @@ class LearnedLimits:
     def crowded(self, bucket: Bucket, cache: LevelCache, now: float, lease: str) -> float | None:
         """
         All places of *bucket*, which counts what is under way, are taken, and so the reservation *lease* was refused. How
-        many are ours for now; None: none but that one was under way, others have taken them.
+        many are ours for now; None: none but that one was under way, or more were lately: others have taken them.
         """
-        return self._lowered(bucket, self._in_flight(bucket, cache, now, but=lease), now)
+        under_way = self._in_flight(bucket, cache, now, but=lease)
+        if bucket.key not in self._learned and under_way < self._at_once(bucket, now) and not self._again(bucket, now):
+            return None
+        return self._lowered(bucket, under_way, now)
+
+    def _at_once(self, bucket: Bucket, now: float) -> float:
+        """How many were under way at the same time lately."""
+        most, at = self._most.get(bucket.key, (0.0, 0.0))
+        return most if now < at + PATIENT * _span(bucket) else 0.0
+
+    def _again(self, bucket: Bucket, now: float) -> bool:
+        """Whether a refusal that may be a hiccup is the second one lately."""
+        before = self._doubted_at.get(bucket.key)
+        self._doubted_at[bucket.key] = now
+        return before is not None and now <= before + PATIENT * _span(bucket)
 
     def _lowered(self, bucket: Bucket, served: float, now: float) -> float | None:
         if served < 1 or served >= bucket.limit:
@@ -143,8 +166,10 @@ class LearnedLimits:
         if known is not None:
             served = min(served, known.limit)
             at_the_same_time = now < known.lowered_at + _span(bucket)
-            pause = known.pause if at_the_same_time else min(LONGEST_PAUSE, max(PAUSE_AFTER, 2 * known.pause))
-        self._learned[bucket.key] = _Learned(served, now + pause * _span(bucket), pause, now)
+            least = 0.0 if bucket.unit == "in-flight" else PAUSE_AFTER
+            pause = known.pause if at_the_same_time else min(LONGEST_PAUSE, max(least, 2 * known.pause))
+        before = known and msgspec.structs.replace(known, before=None)
+        self._learned[bucket.key] = _Learned(served, now + pause * _span(bucket), pause, now, before=before)
         return served
 
     @staticmethod
