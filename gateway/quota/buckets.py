@@ -33,8 +33,8 @@ LEARNED_FOR = 86_400.0
 
 REFILL_LAG = 0.1
 """
-Seconds by which a refill begins later here than at the provider, which hears of a request only when it arrives. An
-untouched bucket gives its whole limit; a busy one holds so much of its refill back.
+Seconds by which a refill begins later here than at the provider, and a debit leaves a rolling window later: it hears of a
+request only when it arrives. An untouched bucket gives its whole limit; a busy one holds so much of its refill back.
 """
 
 STRETCHES = 24
@@ -349,7 +349,7 @@ def _slot(bucket: Bucket) -> float:
 
 def _leaves(bucket: Bucket, number: float) -> float:
     """When slot *number* of a rolling window has left it."""
-    return (number + 1) * _slot(bucket) + bucket.period
+    return (number + 1) * _slot(bucket) + bucket.period + REFILL_LAG
 
 
 def _remember_empty(bucket: Bucket, level: Level, start: float, end: float) -> None:

@@ -13,7 +13,7 @@ from itertools import accumulate
 from msgspec import Struct
 
 from gateway.quota import buckets as b
-from gateway.quota.buckets import LEARNED_FOR, LEASE, SLOTS, Bucket, Level
+from gateway.quota.buckets import LEARNED_FOR, LEASE, REFILL_LAG, SLOTS, Bucket, Level
 
 
 class Debit(Struct, frozen=True, array_like=True, tag="debit"):
@@ -180,14 +180,14 @@ def _fill(bucket: Bucket, level: Level, said: Full, now: float) -> None:
         slot, used = bucket.period / SLOTS, b.used(bucket, level)
         left = accumulate(amount for _, amount in level.slots)
         first = next((n for (n, _), out in zip(level.slots, left, strict=True) if out >= said.amount), None)
-        if first is not None and (first + 1) * slot + bucket.period <= opens + slot:
+        if first is not None and (first + 1) * slot + bucket.period + REFILL_LAG <= opens + slot:
             b.set_used(bucket, level, max(limit, used), said.at)
             _close(level, opens, said.by)
         else:
             more = limit - used
             if more < said.amount:
                 level.slots, more = [], max(limit, used)
-            number = math.ceil((opens - bucket.period) / slot) - 1
+            number = math.ceil((opens - bucket.period - REFILL_LAG) / slot) - 1
             for place, amount in _draining(number, said.amount, more - said.amount, limit / SLOTS):
                 b.correct(bucket, level, amount, (place + 0.5) * slot)
     else:

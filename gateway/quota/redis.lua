@@ -54,7 +54,7 @@ end
 
 local function slot_of(rule) return rule[PERIOD] / SLOTS end
 
-local function leaves(rule, number) return (number + 1) * slot_of(rule) + rule[PERIOD] end
+local function leaves(rule, number) return (number + 1) * slot_of(rule) + rule[PERIOD] + REFILL_LAG end
 
 local function kept(list, keep)
   local found = {}
@@ -329,7 +329,7 @@ local function fill(rule, level, amount, seconds, by, at, now)
     else
       local more = limit - taken
       if more < amount then level[SLOT], more = {}, max(limit, taken) end
-      local number = ceil((opens - rule[PERIOD]) / slot) - 1
+      local number = ceil((opens - rule[PERIOD] - REFILL_LAG) / slot) - 1
       for _, piece in ipairs(draining(number, amount, more - amount, limit / SLOTS)) do
         correct(rule, level, piece[2], (piece[1] + 0.5) * slot)
       end

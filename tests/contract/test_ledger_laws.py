@@ -85,7 +85,7 @@ class Model:
             case "calendar":
                 return datetime.fromordinal(int(place) + 1).replace(tzinfo=ZoneInfo(self.bucket.zone)).timestamp()
             case _:
-                return (place + 1) * (self.bucket.period / SLOTS) + self.bucket.period
+                return (place + 1) * (self.bucket.period / SLOTS) + self.bucket.period + REFILL_LAG
 
     def pass_time(self, now: float) -> None:
         self.amounts = {place: amount for place, amount in self.amounts.items() if self.end(place) > now}
@@ -196,7 +196,7 @@ class Model:
                     more = limit - self.used()
                     if more < amount:
                         self.amounts, more = {}, full
-                    first = math.ceil((opens - period) / slot) - 1
+                    first = math.ceil((opens - period - REFILL_LAG) / slot) - 1
                     self.amounts[first] = self.amounts.get(first, 0.0) + amount
                     rest, each = more - amount, limit / SLOTS
                     for number in range(1, math.ceil(rest / each) + 1):
