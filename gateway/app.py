@@ -243,8 +243,9 @@ def make_parts(
     prices = Prices(ledger.cache, catalog.buckets)
     discovery = Discovery(catalog, ledger, settings, state=state, clock=clock, tell=tell)
     background, health = Background(clock, tell), Health(state, secrets.token_hex(4), queue.freed)
+    patience, fetches = Patience(state), settings.server.fetch_images
     engine = Engine(
-        view=View(catalog, health, prices.current, Sessions(), Calibration(), patience=Patience(state)),
+        view=View(catalog, health, prices.current, Sessions(), Calibration(), patience=patience, fetches=fetches),
         ledger=ledger,
         queue=queue,
         clock=clock,
@@ -255,7 +256,7 @@ def make_parts(
         offering=settings.offering(),
         spaces=Spaces(state),
         vectors=vectors or NoVectors(),
-        fetch=ImageFetcher().fetch if settings.server.fetch_images else None,
+        fetch=ImageFetcher().fetch if fetches else None,
     )
     return Parts(engine, discovery, state, history, costs, background)
 

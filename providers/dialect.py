@@ -163,7 +163,6 @@ class Dialect(Protocol):
     """What an adapter knows of chat, of errors, limits and lists. Other operations are in ``providers.operations``."""
 
     framing: Literal["sse", "lines"]
-    fetches_images: bool  # an image may be named by its address; else only its bytes are taken
 
     def headers(self, account: Account) -> dict[str, str]:
         """What every request to *account* says."""

@@ -103,10 +103,19 @@ class _Metadata(Struct):
     user_id: str | None = None
 
 
+_NULL = Raw(b"null")
+
+
 class Asked(Struct):
-    """The fields that are spelled otherwise than OpenAI's."""
+    """The fields that mean something here; those that OpenAI spells alike are passed on as they are."""
 
     messages: list[_Message]
+    model: Raw = msgspec.field(default_factory=lambda: _NULL)
+    models: Raw = msgspec.field(default_factory=lambda: _NULL)
+    provider: Raw = msgspec.field(default_factory=lambda: _NULL)
+    stream: Raw = msgspec.field(default_factory=lambda: _NULL)
+    temperature: Raw = msgspec.field(default_factory=lambda: _NULL)
+    top_p: Raw = msgspec.field(default_factory=lambda: _NULL)
     max_tokens: Number = None
     top_k: Number = None
     system: Content = None
@@ -120,15 +129,14 @@ class Asked(Struct):
 
 
 _decode = msgspec.json.Decoder(Asked).decode
-_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
-_NULL = Raw(b"null")
 _SAME = ("model", "models", "provider", "stream", "temperature", "top_p")
 
 
 def _asked(body: bytes) -> tuple[Asked, dict[str, Any]]:
     """*body*, understood, and as a neutral request. Raises BadRequest, naming the field."""
-    request, fields = decoded(_decode, body), decoded(_decode_fields, body)
-    asked: dict[str, Any] = {name: fields[name] for name in _SAME if bytes(fields.get(name, _NULL)) != b"null"}
+    request = decoded(_decode, body)
+    same = {name: getattr(request, name) for name in _SAME}
+    asked: dict[str, Any] = {name: value for name, value in same.items() if bytes(value) != b"null"}
     asked["messages"] = [*_system(request.system), *(one for message in request.messages for one in _turns(message))]
     asked |= {"max_tokens": whole_number(request.max_tokens), "top_k": whole_number(request.top_k)}
     if request.stop_sequences:

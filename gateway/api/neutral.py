@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.api.openai import chat_call, chat_fields, decoded, embed_call, routing_of
+from gateway.api.openai import Routing, chat_call, chat_fields, decoded, embed_call, routing_of
 from gateway.api.options import Options
 from gateway.request.engine import Engine
 from gateway.words import Call, Deployment, Wants
-from providers.chat import Chunk, Step, decode_fields, encode
+from providers.chat import Chunk, Fields, Step, decode_fields, encode, raw
 from providers.embeddings import Embeddings, decode_embedding_request, spelled
 from providers.spec import Operation
 
@@ -33,9 +33,18 @@ def chat_of(asked: dict[str, Any], options: Options, *, hides_reasoning: bool = 
     The call for *asked*, the fields of a neutral chat request. *hides_reasoning*: what the model thinks is not shown. Raises
     BadRequest, naming the field.
     """
-    body = encode({name: value for name, value in asked.items() if value is not None})
-    view, fields = chat_fields(body)
-    return chat_call(view, fields, routing_of(body), options, hides_reasoning=hides_reasoning)
+    fields = {name: raw(value) for name, value in asked.items() if value is not None}
+    view, fields = chat_fields(_body_of(fields), fields)
+    routing = routing_of(_body_of({name: fields[name] for name in _ROUTING if name in fields}))
+    return chat_call(view, fields, routing, options, hides_reasoning=hides_reasoning)
+
+
+_ROUTING = Routing.__struct_fields__
+
+
+def _body_of(fields: Fields) -> bytes:
+    """A JSON object of *fields*: a long conversation is encoded once, and not read for what is not in it."""
+    return b"{%b}" % b",".join(b'"%b":%b' % (name.encode(), value) for name, value in fields.items())
 
 
 def embed_of(model: str, texts: Sequence[str], dimensions: Number, options: Options) -> Call:

@@ -192,14 +192,14 @@ def other_call(request: OtherRequest, routing: Routing, options: Options) -> Cal
     )
 
 
-def chat_fields(body: bytes) -> tuple[ChatRequest, Fields]:
-    """A chat request, understood and as it was spelled. Raises BadRequest, naming the field."""
+def chat_fields(body: bytes, fields: Fields | None = None) -> tuple[ChatRequest, Fields]:
+    """A chat request, understood and as it was spelled: as *fields*, if that is known. Raises BadRequest, naming the field."""
     try:
         view = decoded(decode_request, body)
     except BadRequest:
-        body = harmless(body) or body
+        body, fields = harmless(body) or body, None
         view = decoded(decode_request, body)
-    fields = decoded(decode_fields, body)
+    fields = decoded(decode_fields, body) if fields is None else fields
     today = respelled(view, fields, body)
     if today is not None:
         view, fields = decoded(decode_request, today), decoded(decode_fields, today)

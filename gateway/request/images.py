@@ -19,7 +19,7 @@ MOST = 10
 
 def addresses_for(deployment: Deployment, request: AnyRequest) -> list[str]:
     """The images of *request* that *deployment* cannot look up itself."""
-    if not isinstance(request, Request) or deployment.provider.dialect.fetches_images:
+    if not isinstance(request, Request) or "image_url" in deployment.capabilities:
         return []
     found = [_address(part) for message in request.view.messages for part in _parts(message)]
     return list(dict.fromkeys(url for url in found if url))

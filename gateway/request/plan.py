@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from operator import itemgetter
 
 import msgspec
@@ -80,6 +81,7 @@ class View(Struct, frozen=True):
     calibration: Calibration
     talents: Talents = field(default_factory=Talents)
     patience: Patience = field(default_factory=Patience)
+    fetches: bool = False  # images that are named by an address are fetched for those that take bytes alone
 
     def bid(self, call: Call, wants: Wants, now: float) -> Bid:
         """What *call* brings to the ranking."""
@@ -211,7 +213,7 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
     asked before a request is refused. Where a provider has failed for this call, or is silent, others are asked first, whatever
     the caller's order, and so where it could not answer while its caller is there; the last resort comes after all others.
     """
-    wants = _as_can_be(view.catalog.standing_in(call, now), view.catalog, now)
+    wants = _as_can_be(view.catalog.standing_in(call, now), view, now)
     prices, bid, silence = view.prices(now), view.bid(call, wants, now), view.health.silence
     asked_later = tried.failed_at | silence.quiet(now)
     scored: list[_Row] = []
@@ -259,11 +261,19 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
     return Plan(wants, ranked, unavailable, crowded, _retry(unavailable))
 
 
-def _as_can_be(wants: Wants, catalog: Catalog, now: float) -> Wants:
-    """*wants*; where no deployment that fits takes a JSON schema, its model can be told in words, and held to it."""
-    if "json_schema" not in wants.capabilities or catalog.fitting(wants, now):
-        return wants
-    return msgspec.structs.replace(wants, capabilities=wants.capabilities - {"json_schema"})
+def _as_can_be(wants: Wants, view: View, now: float) -> Wants:
+    """
+    *wants* without what can be made up: where no deployment that fits takes a JSON schema, its model can be told in words, and
+    held to it; images can be fetched.
+    """
+    spared = {"image_url"} & wants.capabilities if view.fetches else set[str]()
+    if "json_schema" in wants.capabilities and not view.catalog.fitting(_less(wants, spared), now):
+        spared |= {"json_schema"}
+    return _less(wants, spared)
+
+
+def _less(wants: Wants, spared: AbstractSet[str]) -> Wants:
+    return msgspec.structs.replace(wants, capabilities=wants.capabilities - spared) if spared else wants
 
 
 def _without_room(deployment: Deployment, call: Call, view: View) -> Exclusion | None:

@@ -11,4 +11,3 @@ from providers.dialects.openai import OpenAI
 
 class Nvidia(OpenAI):
     accepts = frozenset({"chat_template_kwargs"})
-    fetches_images: bool = False

@@ -38,7 +38,6 @@ class OpenAI:
     """The lingua franca. Subclasses override what differs, usually ``adapt``, ``classify`` and ``list_model``."""
 
     framing: Literal["sse", "lines"] = "sse"
-    fetches_images: bool = True
     accepts: frozenset[str] = frozenset()  # fields beyond PASSED that this provider understands
 
     def headers(self, account: Account) -> dict[str, str]:

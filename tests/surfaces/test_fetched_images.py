@@ -61,7 +61,7 @@ def own(tmp_path):
 
 
 async def test_an_image_is_fetched_once_for_a_source_that_takes_bytes_and_the_trace_says_so(start, fetched, own):
-    demo = await start(("google",), FREEWAY_CONFIG=own)
+    demo = await start(("ollama",), FREEWAY_CONFIG=own)
     response = await post(demo, asked(URL, URL))
 
     assert response.json()["choices"][0]["message"]["content"].startswith(SEEN)
@@ -70,7 +70,7 @@ async def test_an_image_is_fetched_once_for_a_source_that_takes_bytes_and_the_tr
 
 
 async def test_each_surface_that_takes_an_address_is_served_so(start, fetched, own):
-    demo = await start(("google",), FREEWAY_CONFIG=own)
+    demo = await start(("ollama",), FREEWAY_CONFIG=own)
     source = {"type": "image", "source": {"type": "url", "url": URL}}
     message = await post(
         demo, {"model": "auto", "max_tokens": 500, "messages": [{"role": "user", "content": [source]}]}, "/v1/messages"
@@ -84,7 +84,7 @@ async def test_each_surface_that_takes_an_address_is_served_so(start, fetched, o
 
 
 async def test_nothing_is_fetched_unless_it_is_switched_on(start, fetched):
-    response = await post(await start(("google",)), asked(URL))
+    response = await post(await start(("ollama",)), asked(URL))
 
     assert (response.status_code, fetched) == (400, [])
 
@@ -109,19 +109,19 @@ async def test_what_may_not_be_fetched_is_told_without_its_address_and_teaches_n
         return told
 
     monkeypatch.setattr(app, "ImageFetcher", lambda: ImageFetcher(resolve))
-    demo = await start(("google",), FREEWAY_CONFIG=own)
+    demo = await start(("ollama",), FREEWAY_CONFIG=own)
     refused = await post(demo, asked(URL))
     inline = await post(demo, asked(f"data:image/png;base64,{base64.b64encode(PNG).decode()}"))
 
     assert refused.status_code == 400
     assert "not public" in refused.text
     assert "pictures.example" not in refused.text
-    assert demo.world.providers["google"].calls[-1].served
+    assert demo.world.providers["ollama"].calls[-1].served
     assert SEEN in inline.text
 
 
 async def test_more_images_than_are_fetched_for_one_request_are_refused(start, fetched, own):
-    demo = await start(("google",), FREEWAY_CONFIG=own)
+    demo = await start(("ollama",), FREEWAY_CONFIG=own)
     response = await post(demo, asked(*(f"{URL}?{n}" for n in range(11))))
 
     assert (response.status_code, fetched) == (400, [])

@@ -107,7 +107,6 @@ class Google:
     """The Gemini API."""
 
     framing: Literal["sse", "lines"] = "sse"
-    fetches_images: bool = False
 
     def headers(self, account: Account) -> dict[str, str]:
         """The key goes into its header only: in the address it would reach logs, and a second one is refused."""

@@ -33,7 +33,6 @@ class Ollama:
     """Ollama's API."""
 
     framing: Literal["sse", "lines"] = "lines"
-    fetches_images: bool = False
 
     def headers(self, account: Account) -> dict[str, str]:
         headers = {"content-type": "application/json", **account.spec.headers}
