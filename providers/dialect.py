@@ -23,6 +23,10 @@ from providers.sound import Recording, SpeakRequest, TranscribeRequest
 from providers.spec import Operation, ProviderSpec
 
 
+FILLS = "fill_in_the_middle"
+"""The capability of a model that writes what stands between two texts."""
+
+
 class Request(Struct, frozen=True):
     """
     A chat request: understood, and as it was spelled.
@@ -31,7 +35,8 @@ class Request(Struct, frozen=True):
     0: not known. *bounded_by_caller*: an answer that ends at its bound ends where its caller said, even an empty one.
     *no_train*: nothing of it may be trained on, which a provider that can enforce that is asked to do.
     *bounded_by_us*: it ends where the gateway said, before the caller's bound. *schema_told*: the model takes no JSON schema,
-    and is told in words.
+    and is told in words. *suffix* is text that the answer comes before: one message is the text that it comes after, and both are
+    code or prose to be filled in between, not a conversation.
     """
 
     operation: ClassVar[Literal["chat"]] = "chat"
@@ -45,6 +50,7 @@ class Request(Struct, frozen=True):
     least_context: int = 0  # what the model is loaded with already, where that is ours to choose
     bounded_by_us: bool = False
     schema_told: bool = False
+    suffix: str = ""
 
     @property
     def streams(self) -> bool:

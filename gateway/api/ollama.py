@@ -26,9 +26,9 @@ from gateway.api.neutral import (
     vectors_of,
     whole_number,
 )
-from gateway.api.openai import decoded
+from gateway.api.openai import decoded, filling
 from gateway.api.options import Options
-from gateway.words import BadRequest, Call, GatewayError
+from gateway.words import Call, GatewayError
 from providers.chat import AnswerMessage, Step, Usage, Whole, encode
 from providers.embeddings import Embeddings
 
@@ -286,14 +286,13 @@ class Generate(_Surface):
         """What *body* asks for. Raises BadRequest, naming the field."""
         asked = decoded(_decode_generate, body)
         self._begin(asked, options)
-        if asked.suffix:
-            raise BadRequest("suffix: text that follows the answer is not served yet: leave it out", param="suffix")
         if not asked.prompt and not asked.images:
             return self._loaded(asked)
         messages: list[dict[str, Any]] = [{"role": "user", "content": _content(asked.prompt, asked.images)}]
         if asked.system:
             messages.insert(0, {"role": "system", "content": asked.system})
-        return chat_of(_neutral(asked) | {"messages": messages}, options, hides_reasoning=not self._thinks)
+        call = chat_of(_neutral(asked) | {"messages": messages}, options, hides_reasoning=not self._thinks)
+        return filling(call, asked.suffix)
 
     def _spelled(self, said: dict[str, Any]) -> dict[str, Any]:
         return {"response": said.get("content", ""), **{k: v for k, v in said.items() if k == "thinking"}}

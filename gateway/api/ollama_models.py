@@ -24,6 +24,7 @@ from gateway.api.openai import decoded
 from gateway.request.engine import Engine
 from gateway.words import UnknownModel
 from providers.chat import encode
+from providers.dialect import FILLS
 from providers.dialects.ollama import MARK
 
 VERSION = "0.15.2"
@@ -31,7 +32,7 @@ VERSION = "0.15.2"
 
 PATHS = ("/api/version", "/api/tags", "/api/ps", "/api/show", "/api/pull")
 _READ = [HttpMethod.GET, HttpMethod.HEAD]
-_GIVES = {"tools": "tools", "vision": "vision", "reasoning": "thinking"}
+_GIVES = {"tools": "tools", "vision": "vision", "reasoning": "thinking", FILLS: "insert"}
 _EPOCH = "1970-01-01T00:00:00Z"
 _ARCHITECTURE = "freeway"
 

@@ -20,7 +20,7 @@ from gateway.request.call import capabilities_of, is_chore, media_tokens, parame
 from gateway.routing.affinity import in_turn, session_of
 from gateway.words import BadRequest, Call, GatewayError, Wants
 from providers.chat import ChatRequest, Fields, decode_fields, decode_request
-from providers.dialect import OtherRequest, Request
+from providers.dialect import FILLS, OtherRequest, Request
 from providers.embeddings import EmbeddingRequest, EmbedRequest
 from providers.spec import Operation
 
@@ -190,6 +190,16 @@ def other_call(request: OtherRequest, routing: Routing, options: Options) -> Cal
         session=options.client.name,
         traced=options.traced,
     )
+
+
+def filling(call: Call, suffix: str | None) -> Call:
+    """*call*, whose answer comes before *suffix*, if there is one: only a model that fills gaps may serve it."""
+    if not suffix or not isinstance(call.request, Request):
+        return call
+    wants = msgspec.structs.replace(call.wants, capabilities=call.wants.capabilities | {FILLS})
+    request = msgspec.structs.replace(call.request, suffix=suffix)
+    more = math.ceil(len(suffix.encode("utf-8", "replace")) / BYTES_PER_TOKEN)
+    return msgspec.structs.replace(call, wants=wants, request=request, prompt_tokens=call.prompt_tokens + more)
 
 
 def chat_fields(body: bytes, fields: Fields | None = None) -> tuple[ChatRequest, Fields]:

@@ -1,8 +1,9 @@
 """
 ``POST /v1/completions``, OpenAI's older way to ask: a prompt goes in, and text comes out.
 
-The prompt becomes the one message of a chat: no free source serves anything else, and the models are made for it. What
-would need the model's raw continuation (several prompts, tokens, a suffix, log probabilities) is refused by its name.
+The prompt becomes the one message of a chat: hardly a free source serves anything else, and the models are made for it. With a
+suffix, a model that fills gaps is asked for what stands between. What would need the model's raw continuation (several prompts,
+tokens, log probabilities) is refused by its name.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from gateway.api.openai import OpenAISurface, chat_call, chat_fields, decoded, event, routing_of
+from gateway.api.openai import OpenAISurface, chat_call, chat_fields, decoded, event, filling, routing_of
 from gateway.api.options import Options
 from gateway.words import BadRequest, Call
 from providers.chat import Step, Usage, Whole, decode_fields, encode, raw
@@ -39,8 +40,6 @@ class Legacy(Struct, kw_only=True):
 
     def text(self) -> str:
         """The one prompt. Raises BadRequest, naming the field, for what is not served."""
-        if self.suffix:
-            raise _refused("suffix", "text that follows the completion is not served yet: leave it out")
         if self.logprobs is not None and self.logprobs is not False:
             raise _refused("logprobs", "log probabilities are not served here: ask /v1/chat/completions for them")
         if self.best_of is not None and self.best_of > (self.n or 1):
@@ -101,7 +100,7 @@ class Completions(OpenAISurface):
         self._id, self._created = f"cmpl-{options.id}", int(options.now)
         self._echo = prompt if legacy.echo else ""
         self._wants_usage = view.wants_usage
-        return chat_call(view, fields, routing, options, hides_reasoning=True)
+        return filling(chat_call(view, fields, routing, options, hides_reasoning=True), legacy.suffix)
 
     def render_whole(self, whole: Whole) -> bytes:
         found = whole.completion

@@ -139,7 +139,7 @@ def is_text(call: Call) -> bool:
         return False
     view = call.request.view
     shaped = view.response_format is not None and view.response_format.type != "text"
-    return not shaped and not view.logprobs and (view.n or 1) == 1
+    return not (shaped or view.logprobs or call.request.suffix) and (view.n or 1) == 1
 
 
 def resumable(call: Call) -> bool:

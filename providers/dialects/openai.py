@@ -77,7 +77,12 @@ class OpenAI:
             if name not in fields:
                 fields[name] = raw(value)
         self.adapt(fields, target, request)
-        url = f"{target.account.base_url}/chat/completions"
+        asked = "chat/completions"
+        if request.suffix:  # only where configuration says that a model fills gaps: Mistral (its FIM endpoint, 2026-08)
+            del fields["messages"]
+            fields |= {"prompt": raw(view.messages[-1].text()), "suffix": raw(request.suffix)}
+            asked = "fim/completions"
+        url = f"{target.account.base_url}/{asked}"
         return HttpRequest("POST", url, self.headers(target.account), encode(fields))
 
     def messages(self, target: Target, request: Request, names: ToolNames) -> list[Message]:

@@ -34,6 +34,7 @@ class SimulatedModel(Struct, kw_only=True):
     embedding: bool = False
     does: str = ""  # another operation that it is for: rerank, transcribe, speak, image
     weights: str = ""  # those that it really has, if not those of its name
+    fills: bool = False  # writes what stands between two texts
     price: tuple[float, float] = (0.0, 0.0)
     status: str = "live"
     think_tag: bool = False  # writes its thought into the answer and closes it with a stray tag

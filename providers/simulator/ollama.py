@@ -52,7 +52,7 @@ class Ollama(Simulated):
                 await exchange.answer(200, _show(self.model(body.get("model") or body.get("name"))))
             case ("POST", "/api/embed"):
                 await embed_ollama(self, exchange)
-            case ("POST", "/api/chat"):
+            case ("POST", "/api/chat" | "/api/generate"):
                 await self._chat(exchange)
             case _:
                 raise Refusal(404, b"404 page not found", {"content-type": "text/plain"})
@@ -75,6 +75,8 @@ class Ollama(Simulated):
 
     async def _chat(self, exchange: Exchange) -> None:
         body = exchange.json()
+        if "suffix" in body:  # what stands between two texts
+            body["messages"] = [{"role": "user", "content": f"{body['prompt']} ... {body['suffix']}"}]
         exchange.call.model = str(body.get("model"))
         fault = self.due(exchange.call.model)
         if fault and await self.spoil(exchange, fault):
@@ -86,6 +88,8 @@ class Ollama(Simulated):
             self.refuse("busy", model)
         if body.get("tools") and not model.tools:
             self.refuse("no_tools", model)
+        if "suffix" in body and not model.fills:
+            raise Refusal(400, {"error": f"registry.ollama.ai/library/{model.id} does not support insert"})
         if model.embedding:
             raise Refusal(400, {"error": f'"{model.id}" does not support chat'})
         if body.get("think") and not model.reasoning:
@@ -132,13 +136,13 @@ class Ollama(Simulated):
                 message["thinking"] = saying.reasoning
             if saying.calls:
                 message["tool_calls"] = _calls(saying)
-            await exchange.answer(200, {**self._line(body), "message": message, **end})
+            await exchange.answer(200, {**self._line(body), **_said(body, message), **end})
             return True
         messages: list[dict[str, Any]] = [{"content": "", "thinking": piece} for piece in pieces(saying.reasoning)]
         messages += [{"content": piece} for piece in pieces(saying.text)]
         messages += [{"content": "", "tool_calls": [call]} for call in _calls(saying)]
-        lines = [{**self._line(body), "message": {"role": "assistant", **m}, "done": False} for m in messages]
-        last: dict[str, Any] = {**self._line(body), "message": {"role": "assistant", "content": ""}, **end}
+        lines = [{**self._line(body), **_said(body, {"role": "assistant", **m}), "done": False} for m in messages]
+        last: dict[str, Any] = {**self._line(body), **_said(body, {"role": "assistant", "content": ""}), **end}
         if fault == "error_in_stream":
             lines = [*lines[: max(2, len(lines) // 2)], {"error": "an error was encountered while running the model"}]
         else:
@@ -149,6 +153,11 @@ class Ollama(Simulated):
     def _line(self, body: dict[str, Any]) -> dict[str, Any]:
         stamp = datetime.fromtimestamp(self.clock(), UTC).isoformat().replace("+00:00", "Z")
         return {"model": body["model"], "created_at": stamp}
+
+
+def _said(body: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
+    """*message* as what *body* asks for has it."""
+    return {"response": message["content"]} if "suffix" in body else {"message": message}
 
 
 _LATER = (
@@ -197,7 +206,7 @@ def _calls(saying: Saying) -> list[dict[str, Any]]:
 def _capabilities(model: SimulatedModel) -> list[str]:
     if model.embedding:
         return ["embedding"]
-    named = {"tools": model.tools, "vision": model.vision, "thinking": model.reasoning}
+    named = {"tools": model.tools, "vision": model.vision, "thinking": model.reasoning, "insert": model.fills}
     return ["completion", *(name for name, has in named.items() if has)]
 
 

@@ -36,7 +36,12 @@ class _Message(ollama.Message):
 
 class Answer(ollama.ChatResponse):
     message: _Message = _Message(role="assistant")
+    response: str | None = None  # what stands between two texts
     error: Any = None
+
+    @property
+    def text(self) -> str:
+        return self.message.content or self.response or ""
 
 
 T = TypeVar("T", bound=BaseModel)

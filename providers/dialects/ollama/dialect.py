@@ -52,6 +52,8 @@ class Ollama:
             "truncate": False,
             "options": {k: v for k, v in options_of(target, request).items() if k not in drop},
         }
+        if request.suffix:
+            return self._between(target, request, body)
         functions = offered(view)
         if functions:
             body["tools"] = [{"type": "function", "function": function} for function in functions]
@@ -65,12 +67,19 @@ class Ollama:
             body["think"] = think(target.model, view.reasoning_effort)
         return HttpRequest("POST", f"{target.account.base_url}/api/chat", self.headers(target.account), encode(body))
 
+    def _between(self, target: Target, request: Request, body: dict[str, Any]) -> HttpRequest:
+        """What asks for the text before the suffix, and nothing else of *body* than its options."""
+        del body["messages"]
+        body |= {"prompt": request.view.messages[-1].text(), "suffix": request.suffix}
+        url = f"{target.account.base_url}/api/generate"
+        return HttpRequest("POST", url, self.headers(target.account), encode(body))
+
     # ── answers ──
 
     def read(self, target: Target, request: Request, body: bytes) -> Whole:
         answer = _told(target.account, body)
         calls = calls_of(answer, 0, fingerprint(body), names_of(request))
-        text = answer.message.content or ""
+        text = answer.text
         message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else "")}
         if answer.message.thinking:
             message["reasoning_content"] = answer.message.thinking
@@ -156,8 +165,8 @@ class OllamaReader:
         delta: dict[str, Any] = {} if self._began else {"role": "assistant"}
         if answer.message.thinking:
             delta["reasoning_content"] = answer.message.thinking
-        if answer.message.content:
-            delta["content"] = answer.message.content
+        if answer.text:
+            delta["content"] = answer.text
         if calls:
             delta["tool_calls"] = [{"index": self._calls + place, **call} for place, call in enumerate(calls)]
         self._calls += len(calls)

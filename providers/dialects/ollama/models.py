@@ -11,14 +11,14 @@ import ollama
 from pydantic import ValidationError
 
 from providers.chat import encode
-from providers.dialect import Account, HttpRequest, HttpResponse, Listed
+from providers.dialect import FILLS, Account, HttpRequest, HttpResponse, Listed
 from providers.listing import object_of, strings_of, tokens_of
 from providers.spec import Operation
 
 _CLOUD = re.compile(r"[-:]cloud$")
 _PARAMETERS = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([kmbtKMBT])")
 _UNITS = {"K": 1e-6, "M": 1e-3, "B": 1.0, "T": 1e3}
-_GIVES = {"tools": ("tools",), "vision": ("vision",), "thinking": ("reasoning",)}
+_GIVES = {"tools": ("tools",), "vision": ("vision",), "thinking": ("reasoning",), "insert": (FILLS,)}
 _COMPLETES = ("json_object", "json_schema", "logprobs")
 """What any model can do: a grammar holds it to a schema, and servers since 0.12.11 tell probabilities."""
 
