@@ -34,6 +34,11 @@ def chat_of(asked: dict[str, Any], options: Options, *, hides_reasoning: bool = 
     BadRequest, naming the field.
     """
     fields = {name: raw(value) for name, value in asked.items() if value is not None}
+    return chat_of_fields(fields, options, hides_reasoning=hides_reasoning)
+
+
+def chat_of_fields(fields: Fields, options: Options, *, hides_reasoning: bool = False) -> Call:
+    """The same for *fields* that are JSON already."""
     view, fields = chat_fields(_body_of(fields), fields)
     routing = routing_of(_body_of({name: fields[name] for name in _ROUTING if name in fields}))
     return chat_call(view, fields, routing, options, hides_reasoning=hides_reasoning)

@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Raw
 
 from gateway.api import errors
-from gateway.api.openai import COMMENT, STREAM_TYPE, chat_call, chat_fields, decoded, routing_of
+from gateway.api.neutral import chat_of_fields
+from gateway.api.openai import COMMENT, STREAM_TYPE, decoded
 from gateway.api.options import Options
 from gateway.api.responses_archive import Archive, Stored
 from gateway.api.responses_input import Ask, Item, decode_ask, understood
@@ -66,9 +67,7 @@ class Responses:
         if ask.model is None:
             fields.pop("model", None)
         found = understood(ask, fields, items)
-        meant = encode(found.fields)
-        view, chat = chat_fields(meant)
-        call = msgspec.structs.replace(chat_call(view, chat, routing_of(meant), options), dropped=found.dropped)
+        call = msgspec.structs.replace(chat_of_fields(found.fields, options), dropped=found.dropped)
         self._client, self._rid = options.client.name, options.id.removeprefix("req_")
         self._keeps = ask.store is not False and self._archive.keeps(call)
         self._input, self._previous = fields.get("input", raw("")), ask.previous_response_id

@@ -16,12 +16,16 @@ from gateway.api import anthropic, gemini, ollama
 from gateway.api.auth import ANYBODY
 from gateway.api.http import Ready
 from gateway.api.neutral import CallIds
+from gateway.api.openai_chat import ChatCompletions
+from gateway.api.openai_responses import Responses
 from gateway.api.options import Options, options_of
-from gateway.settings import Requests
+from gateway.api.responses_archive import Archive
+from gateway.settings import Requests, Settings
 from gateway.words import BadRequest, Call
 from providers.chat import encode
 from providers.dialect import Request
 from providers.translation import image_of
+from tests.clock import FakeClock
 
 Conversation = list[dict[str, Any]]
 """Turns as a person would tell them: who (user, model or tool), what, and the calls with their names and arguments."""
@@ -107,8 +111,68 @@ def as_gemini(turns: Conversation) -> dict[str, Any]:
     return {"contents": contents}
 
 
+def as_chat(turns: Conversation) -> dict[str, Any]:
+    messages: list[dict[str, Any]] = []
+    for turn in turns:
+        if turn["who"] == "user":
+            image = (
+                [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}] if turn["image"] else []
+            )
+            messages.append({"role": "user", "content": [{"type": "text", "text": turn["text"]}, *image]})
+        elif turn["who"] == "model":
+            made: dict[str, Any] = {"role": "assistant", "content": turn["text"]}
+            if turn["thought"]:
+                made["reasoning_content"] = turn["thought"]
+            if turn["calls"]:
+                made["tool_calls"] = [
+                    {
+                        "id": c["id"],
+                        "type": "function",
+                        "function": {"name": c["name"], "arguments": json.dumps(c["arguments"])},
+                    }
+                    for c in turn["calls"]
+                ]
+            messages.append(made)
+        else:
+            messages.append({"role": "tool", "tool_call_id": turn["call"]["id"], "content": turn["text"]})
+    return {"messages": messages}
+
+
+def as_responses(turns: Conversation) -> dict[str, Any]:
+    items: list[dict[str, Any]] = []
+    for turn in turns:
+        if turn["who"] == "user":
+            image = [{"type": "input_image", "image_url": f"data:image/png;base64,{PNG}"}] if turn["image"] else []
+            items.append({"role": "user", "content": [{"type": "input_text", "text": turn["text"]}, *image]})
+        elif turn["who"] == "model":
+            if turn["thought"]:
+                items.append({"type": "reasoning", "summary": [{"type": "summary_text", "text": turn["thought"]}]})
+            said = {"type": "output_text", "text": turn["text"], "annotations": []}
+            items.append({"type": "message", "role": "assistant", "content": [said]})
+            items += [
+                {
+                    "type": "function_call",
+                    "call_id": c["id"],
+                    "name": c["name"],
+                    "arguments": json.dumps(c["arguments"]),
+                }
+                for c in turn["calls"]
+            ]
+        else:
+            items.append({"type": "function_call_output", "call_id": turn["call"]["id"], "output": turn["text"]})
+    return {"input": items}
+
+
+def _responses(body: bytes) -> Call:
+    parsed = Responses(Archive(None, Settings()), FakeClock()).parse(body, OPTIONS)
+    assert isinstance(parsed, Call)
+    return parsed
+
+
 Parse = Callable[[bytes], Call | Ready]
 PARSERS: dict[str, Parse] = {
+    "completions": lambda body: ChatCompletions().parse(body, OPTIONS),
+    "responses": _responses,
     "messages": lambda body: anthropic.Messages().parse(body, OPTIONS),
     "count_tokens": lambda body: anthropic.CountTokens().parse(body, OPTIONS),
     "chat": lambda body: ollama.Chat().parse(body, OPTIONS),
@@ -121,6 +185,8 @@ PARSERS: dict[str, Parse] = {
     "embedContent": lambda body: gemini.EmbedContent().parse(body, OPTIONS),
 }
 SPELLED: dict[str, Callable[[Conversation], dict[str, Any]]] = {
+    "completions": as_chat,
+    "responses": as_responses,
     "messages": as_anthropic,
     "chat": as_ollama,
     "generateContent": as_gemini,

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from providers import dialects
+from providers.dialect import FILLS
 from providers.failures import BY_NAME, ProviderFailure
 from providers.spec import ProviderSpec, address, load
 from tests.payloads import SPECS
 
 CAPABILITIES = {
-    "audio", "file", "image_url", "json_object", "json_schema", "logprobs", "n", "reasoning", "tools", "video_url", "vision",
+    "audio", "file", FILLS, "image_url", "json_object", "json_schema", "logprobs", "n", "reasoning", "tools", "video_url", "vision",
 }  # fmt: skip
 FREEWAY = {"openrouter", "google", "groq", "nvidia", "huggingface", "ollama"}
 
