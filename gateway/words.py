@@ -64,6 +64,10 @@ class Wants(Struct, frozen=True, kw_only=True, cache_hash=True):
     instead_of: str | None = None  # the model that was asked for, if *models* is what stands in for it
 
 
+_LEAST = 0.6
+"""The part of an estimate that a prompt has at least: five bytes a token are more than tokenizers reach on nearly any text."""
+
+
 class Call(Struct, frozen=True, kw_only=True):
     """
     One request of a client, as a surface understood it. It travels whole, and nothing of it changes on the way.
@@ -105,6 +109,11 @@ class Call(Struct, frozen=True, kw_only=True):
     def alike(self) -> str:
         """The name of those who stay as long: callers who say how long they wait are no example for those who don't."""
         return f"{self.client} says" if self.says_wait else self.client
+
+    @property
+    def least_tokens(self) -> int:
+        """Tokens that its prompt surely has. What is embedded is cut, and not refused, where it is too long: no less then."""
+        return int(self.text_tokens * _LEAST) if self.request.operation == "chat" else self.prompt_tokens
 
     @property
     def streams(self) -> bool:

@@ -89,7 +89,7 @@ def bound_of(deployment: Deployment, call: Call, prompt: int, likely: int, limit
     if not isinstance(call.request, Request):
         return Bound(None, call.output_tokens, call.output_tokens)
     choices, asked = call.request.view.n or 1, call.request.view.output_tokens
-    room = _room(deployment, prompt, limit)
+    room = min(_beside(deployment, call, prompt, likely), _room(deployment, prompt, limit))
     if asked is None and room >= likely:
         return Bound(None, likely, likely)
     most = min(math.inf if asked is None else asked, deployment.max_output or math.inf, room / choices)
@@ -100,8 +100,16 @@ def bound_of(deployment: Deployment, call: Call, prompt: int, likely: int, limit
 
 
 def is_cramped(deployment: Deployment, call: Call, likely: int) -> bool:
-    """Whether an answer of *likely* tokens has no room at *deployment* beside the prompt."""
+    """Whether an answer of *likely* tokens may have no room at *deployment* beside the prompt."""
     return call.prompt_tokens + likely > deployment.most_tokens or likely > (deployment.max_output or math.inf)
+
+
+def has_no_room(deployment: Deployment, call: Call, likely: int) -> bool:
+    """Whether it surely has none: what a context holds is counted in true tokens, what a bucket holds in ours."""
+    held = min((bucket.limit for bucket in deployment.buckets if bucket.unit == "tokens"), default=math.inf)
+    if call.prompt_tokens + likely > held or likely > (deployment.max_output or math.inf):
+        return True
+    return deployment.context is not None and call.least_tokens + likely > deployment.context
 
 
 def is_small(call: Call) -> bool:
@@ -142,9 +150,19 @@ def as_sent(deployment: Deployment, call: Call, request: Request, bound: Bound) 
     )
 
 
+def _beside(deployment: Deployment, call: Call, prompt: int, likely: int) -> float:
+    """
+    Tokens that an answer may have in the context. *prompt* errs upward: where it leaves less than an answer *likely* takes,
+    that much is asked for if it may be there, and the provider tells if it is not.
+    """
+    if not deployment.context:
+        return math.inf
+    return max(deployment.context - prompt, min(likely, deployment.context - call.least_tokens), 0)
+
+
 def _room(deployment: Deployment, prompt: int, limit: Limit) -> float:
-    """Tokens that an answer may have beside a prompt of so many, whatever is used now."""
-    room = deployment.context - prompt if deployment.context else math.inf
+    """Tokens that an answer may have in the buckets beside a prompt of so many, whatever is used now."""
+    room = math.inf
     for bucket in deployment.buckets:
         match bucket.unit:
             case "tokens":

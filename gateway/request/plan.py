@@ -23,7 +23,16 @@ from msgspec import Struct, field
 
 from gateway.catalog.catalog import Catalog
 from gateway.quota.nouns import NoRoom
-from gateway.request.bounds import answers_in, expected, holds_together, is_cramped, is_small, learned, reasons_anyway
+from gateway.request.bounds import (
+    answers_in,
+    expected,
+    has_no_room,
+    holds_together,
+    is_cramped,
+    is_small,
+    learned,
+    reasons_anyway,
+)
 from gateway.routing.affinity import LONG, Sessions
 from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
@@ -32,7 +41,7 @@ from gateway.routing.prices import Price
 from gateway.routing.rank import TYPICAL, Bid, full, price_of, score
 from gateway.routing.talents import Talents
 from gateway.words import Call, Deployment, Exclusion, Wants
-from providers.failures import ProviderFailure, Superseded
+from providers.failures import ContextTooLong, ProviderFailure, Superseded
 
 SHORTLIST = 20
 """
@@ -131,6 +140,7 @@ class Tried:
         self.leaves_at = FOREVER
         self.awaited: Collection[str] = ()
         self.hedged = False
+        self.outgrown = 0  # tokens of the longest context that it did not fit into
         for attempt in attempts:
             self.add(attempt)
 
@@ -139,6 +149,8 @@ class Tried:
         self.attempts.append(attempt)
         if attempt.instant:
             self.refusing[attempt.deployment.provider.name] += 1
+        if isinstance(attempt.failure, ContextTooLong):
+            self.outgrown = max(self.outgrown, attempt.deployment.context or 0)
         if not isinstance(attempt.failure, Superseded):  # that one was slow
             self.failed_at |= {attempt.deployment.provider.name}
         if not attempt.again:
@@ -151,6 +163,14 @@ class Tried:
         """
         made, instant = len(self.attempts) + under_way, self.refusing.total()
         return made >= budget if budget == 1 else made - instant >= budget or instant >= MOST_INSTANT
+
+    def too_long_for(self, deployment: Deployment) -> Exclusion | None:
+        """Why *deployment* is not asked: a longer context than its own did not hold the call."""
+        if not deployment.context or deployment.context >= self.outgrown:
+            return None
+        return Exclusion(
+            deployment.name, "context", f"holds {deployment.context} tokens, and {self.outgrown} were too few"
+        )
 
     def refuses(self, deployment: Deployment) -> Exclusion | None:
         """Why *deployment* is left to calls that its account did not refuse."""
@@ -228,6 +248,7 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
             continue
         reason = (
             view.catalog.unusable(deployment, call, now)
+            or tried.too_long_for(deployment)
             or view.health.blocked(deployment.name, now)
             or tried.full.get(deployment.name)
             or _without_room(deployment, call, view)
@@ -284,7 +305,7 @@ def _without_room(deployment: Deployment, call: Call, view: View) -> Exclusion |
     if not (call.streams and (holds_together(call) or "tools" in call.wants.capabilities)):
         return None
     likely = learned(call, deployment.model, view.calibration)
-    if not likely or not is_cramped(deployment, call, likely):
+    if not likely or not has_no_room(deployment, call, likely):
         return None
     reason = f"has no room for an answer of {likely} tokens beside the prompt"
     return Exclusion(deployment.name, "size", reason)

@@ -84,7 +84,8 @@ def _heard_enough(attempts: Sequence[Attempt], chosen: Plan) -> bool:
     could have been asked.
     """
     asked = {one.deployment.provider.name for one in attempts}
-    others = {d.provider.name for d in chosen.ranked} | {one.deployment.partition("/")[0] for one in chosen.unavailable}
+    later = (one.deployment for one in chosen.unavailable if one.kind != "context")  # those would say the same
+    others = {d.provider.name for d in chosen.ranked} | {name.partition("/")[0] for name in later}
     return len(asked) > 1 or not others - asked
 
 

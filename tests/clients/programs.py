@@ -83,7 +83,7 @@ def finished(stage: Stage, said: Said) -> str:
 
 def compacts(program: Program, stage: Stage, *, told: Words = NONE, status: int = 0) -> str:
     """It reads more than its source holds, has it summed up, and goes on; it ends with *status* then."""
-    said = program.ask(stage, program.set_up(stage, {"131072": str(CONTEXT * 2 // 3), **told}))
+    said = program.ask(stage, program.set_up(stage, {"131072": str(CONTEXT), **told}))
     done = finished(stage, Said(0 if said.status == status else said.status, said.printed))
     return done or _from_a_summary(stage, said)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, cast
 
 import pytest
@@ -126,7 +127,11 @@ def test_what_is_sent_fits_where_it_is_sent_and_what_is_reserved_is_never_more(c
         assert case.asked is None
         assert case.prompt + bound.reserved <= case.limit
     else:
-        assert bound.sent == 1 or case.prompt + bound.sent * case.choices <= min(case.limit, case.context or case.limit)
+        assert bound.sent == 1 or case.prompt + bound.sent * case.choices <= case.limit
+        maybe = min(
+            likely, (case.context or 0) - wanted.least_tokens
+        )  # where the estimate leaves less than an answer takes
+        assert bound.sent == 1 or bound.sent * case.choices <= max((case.context or math.inf) - case.prompt, maybe)
         assert bound.sent <= min(case.longest or bound.sent, case.asked or bound.sent)
         assert bound.reserved <= bound.sent * case.choices
         assert not case.keeps or bound.reserved == bound.sent * case.choices
