@@ -153,7 +153,8 @@ class OpenRouter(OpenAILike):
                 self._unavailable(404, "privacy_restricted", model, excluded_by=["data_policy:training"])
             case _:
                 status, message, kind = _PLAIN.get(why, (500, "Internal Server Error", "server"))
-                error = {"message": message, "code": status, "metadata": {"error_type": kind}}
+                told = message.format(context=model.context)
+                error = {"message": told, "code": status, "metadata": {"error_type": kind}}
                 raise Refusal(status, {"error": error})
 
     def _unavailable(self, status: int, code: str, model: SimulatedModel, **more: object) -> NoReturn:
@@ -202,7 +203,7 @@ _PLAIN = {
         "Insufficient credits. Add more using https://openrouter.ai/settings/credits",
         "payment_required",
     ),
-    "context": (400, "This endpoint's maximum context length is 32768 tokens.", "context_length_exceeded"),
+    "context": (400, "This endpoint's maximum context length is {context} tokens.", "context_length_exceeded"),
     "no_tools": (404, "No endpoints found that support tool use.", "not_found"),
     "moderation": (403, "Your chosen model requires moderation and your input was flagged", "content_policy_violation"),
     "too_large": (413, "Payload too large", "payload_too_large"),
