@@ -8,8 +8,11 @@ from contextlib import asynccontextmanager, suppress
 
 
 @asynccontextmanager
-async def delayed(port: int, round_trip: float) -> AsyncIterator[int]:
-    """A port that leads to *port*, with so many seconds for a *round_trip*, that of the first packet included."""
+async def delayed(port: int, round_trip: float, listen_at: int = 0) -> AsyncIterator[int]:
+    """
+    A port that leads to *port*, with so many seconds for a *round_trip*, that of the first packet included: any, or the one to
+    *listen_at*.
+    """
     pumps: set[asyncio.Task[None]] = set()
 
     async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
@@ -36,7 +39,7 @@ async def delayed(port: int, round_trip: float) -> AsyncIterator[int]:
         for source, sink in ((reader, away_writer), (away_reader, writer)):
             pumps.add(asyncio.create_task(pump(source, sink)))
 
-    async with await asyncio.start_server(accept, "127.0.0.1", 0) as listening:
+    async with await asyncio.start_server(accept, "127.0.0.1", listen_at) as listening:
         yield listening.sockets[0].getsockname()[1]
         for task in pumps:
             task.cancel()

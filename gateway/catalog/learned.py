@@ -14,7 +14,7 @@ from types import MappingProxyType
 from msgspec import Struct
 
 from gateway.state.store import StateStore
-from gateway.words import Deployment
+from gateway.words import LONGEST_REASON, Deployment
 
 LEARNED_FOR = 7 * 86_400.0
 """Seconds for which it is believed that a deployment can do something, or cannot."""
@@ -79,7 +79,7 @@ class Learned:
 
     def withdraw(self, name: str, until: float, because: str, *, gone: bool = False, credit: bool = False) -> None:
         """Take out the deployment, or all of the account, or all that the account's *credit* pays, that goes by *name*."""
-        self._out[name] = Withdrawal(until, because, gone, credit)
+        self._out[name] = Withdrawal(until, because[:LONGEST_REASON], gone, credit)
         self._state.set(_OUT, self._shared(name), self._out[name])
 
     def readmit(self, name: str) -> bool:

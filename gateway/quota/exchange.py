@@ -16,15 +16,16 @@ from msgspec import Struct
 
 from gateway.quota import buckets as b
 from gateway.quota.buckets import WHEN_FREED, Bucket, Level
-from gateway.quota.nouns import Offer
+from gateway.quota.nouns import Offer, Turn
 from gateway.quota.operations import Entry, apply
 
 
 class Ask(Struct, frozen=True, eq=False):
-    """Of *offers*, debit the first whose buckets have room, for the reservation *lease*."""
+    """Of *offers*, debit the first whose buckets have room, for the reservation *lease*. It is the *turn* of a client."""
 
     lease: str
     offers: Sequence[Offer]
+    turn: Turn = Turn()
 
 
 class Asking(Struct, eq=False):
@@ -38,6 +39,7 @@ class Asking(Struct, eq=False):
     looks: Sequence[Bucket]
     done: asyncio.Future[Any]
     waited: float = 0.0
+    turn: Turn = Turn()
 
 
 class AskResult(Struct):

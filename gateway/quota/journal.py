@@ -29,8 +29,8 @@ from gateway.quota.exchange import (
 )
 from gateway.quota.level_cache import LevelCache
 from gateway.quota.looks import Looks
-from gateway.quota.nouns import Condition, NoRoom, Offer, Refusal, Reservation, refusal
-from gateway.quota.operations import Abandon, Entry, Learn, Open, Restore, Settle
+from gateway.quota.nouns import NO_TURN, Condition, NoRoom, Offer, Refusal, Reservation, Turn, refusal
+from gateway.quota.operations import Entry, Restore, Settle, frees
 from gateway.quota.peers import Peers
 
 _GATHER = 0.01
@@ -119,12 +119,11 @@ class Journal:
     def now(self) -> float:
         return self._clock.now() + self.cache.ahead
 
-    async def reserve(self, offers: Sequence[Offer], waited: float = 0.0) -> tuple[Reservation | NoRoom, float]:
-        """
-        Debit the first of *offers* whose buckets all have room, or say what is in the way of each. And for how many seconds
-        the store was waited for, with those that the request has *waited* before.
-        """
-        asking = self.ask(self._new_lease(), offers, waited=waited)
+    async def reserve(
+        self, offers: Sequence[Offer], turn: Turn = NO_TURN, waited: float = 0.0
+    ) -> tuple[Reservation | NoRoom, float]:
+        """Debit the first of *offers* with room, or say what is in the way; and how long it has *waited* for the store by now."""
+        asking = self.ask(self._new_lease(), offers, turn=turn, waited=waited)
         try:
             found: Reservation | NoRoom = await asking.done
         except asyncio.CancelledError:
@@ -137,9 +136,8 @@ class Journal:
         """Which of *offered* are full, by their places, as far as a look has told."""
         if not self.shared:  # it was lost by that look
             return {}
-        known = [place for place, offer in enumerate(offered) if self._store.seen(offer.buckets)]
-        found = {place: self.refuses(offered[place]) for place in known}
-        return {place: refusal for place, refusal in found.items() if refusal is not None}
+        found = ((place, self.refuses(offer)) for place, offer in enumerate(offered) if self._store.seen(offer.buckets))
+        return {place: refusal for place, refusal in found if refusal is not None}
 
     def refuses(self, offer: Offer) -> Refusal | None:
         """What is in the way of *offer* now, by the levels that are known; None: nothing."""
@@ -184,8 +182,15 @@ class Journal:
     def _new_lease(self) -> str:
         return f"{self.name}-{next(self._numbers)}"
 
-    def ask(self, lease: str, offers: Sequence[Offer], looks: Sequence[Bucket] = (), waited: float = 0.0) -> Asking:
-        asking = Asking(lease, offers, looks, asyncio.get_running_loop().create_future(), waited)
+    def ask(
+        self,
+        lease: str,
+        offers: Sequence[Offer],
+        looks: Sequence[Bucket] = (),
+        turn: Turn = NO_TURN,
+        waited: float = 0.0,
+    ) -> Asking:
+        asking = Asking(lease, offers, looks, asyncio.get_running_loop().create_future(), waited, turn)
         self._asking.append(asking)
         self._wake()
         return asking
@@ -227,7 +232,7 @@ class Journal:
         """One exchange: the journal, and the requests that have come, if all of it fits."""
         entries = (self.entries if self._degraded is None else self._untold)[:_ENTRIES_AT_ONCE]
         asking = self._next() if len(entries) < _ENTRIES_AT_ONCE else []
-        asks = [Ask(one.lease, one.offers) for one in asking]
+        asks = [Ask(one.lease, one.offers, one.turn) for one in asking]
         try:
             result = await self._with_store(entries, asks, asking)
         except BaseException:
@@ -240,7 +245,7 @@ class Journal:
             return
         for one, answer in zip(asking, result.answers, strict=True):
             self._tell_answer(one, answer, result)
-        if any(isinstance(entry.operation, Settle | Learn | Open | Abandon) for entry in entries):
+        if any(map(frees, entries)):
             self._freed()  # not before: what is given back is seen only now
 
     def _next(self) -> list[Asking]:
@@ -260,12 +265,12 @@ class Journal:
         if self._degraded is not None:
             del self._untold[: len(entries)]
             result = self._degraded.exchange(entries, asks, looks, self.now())
-            self._keep_debits(asks, result)
+            self.entries += debits(asks, result)
+            self._bound()
             for bucket, level in result.levels:
                 self.cache.see_part(bucket, level or Level())
             return result
-        now = self._clock.now()
-        withheld = self.left_alone if self._peers.withheld else nothing_withheld
+        now, withheld = self._clock.now(), self.left_alone if self._peers.withheld else nothing_withheld
         waited = max((one.waited for one in asking), default=0.0)
         try:
             async with self._in_store:
@@ -290,11 +295,6 @@ class Journal:
             self.cache.see(bucket, level)
         if self.cache.put_aside(result.set_aside):
             self._tell(self.condition())
-
-    def _keep_debits(self, asks: list[Ask], result: ExchangeResult) -> None:
-        """What was debited without the store goes into the journal."""
-        self.entries += debits(asks, result)
-        self._bound()
 
     def _bound(self) -> None:
         if len(self.entries) > self._most_entries and not self._replaying:

@@ -21,9 +21,10 @@ from gateway.quota.buckets import Bucket, Level
 from gateway.quota.demand import counts
 from gateway.quota.exchange import Store
 from gateway.quota.journal import Journal
+from gateway.quota.nouns import NO_TURN, Cost, LevelView, NoRoom, Offer, Refusal, Reservation, Turn
 from gateway.quota.nouns import Condition as Condition
-from gateway.quota.nouns import Cost, LevelView, NoRoom, Offer, Refusal, Reservation
 from gateway.quota.operations import Close, Entry, Full, Learn, Open
+from gateway.words import LONGEST_REASON
 from providers.observations import Observation
 
 _FIRST, _MORE = 4, 64
@@ -56,10 +57,10 @@ class Ledger:
 
     # ── the life of a reservation ──
 
-    async def reserve(self, offers: Iterable[Offer]) -> Reservation | NoRoom:
+    async def reserve(self, offers: Iterable[Offer], turn: Turn = NO_TURN) -> Reservation | NoRoom:
         """
         Debit the first of *offers* whose buckets all have room. What is known to be full is not asked again, once a look
-        has told what others gave back. Of the buckets in the way the limit in force is told.
+        has told what others gave back. Of the buckets in the way the limit in force is told. It is the *turn* of a client.
         """
         offering, looked, waited = iter(offers), False, 0.0
         refusals: list[Refusal] = []
@@ -72,7 +73,7 @@ class Ledger:
                 known = self._journal.full(offered)
             likely = [place for place in range(len(offered)) if place not in known]
             if likely:
-                found, waited = await self._journal.reserve([offered[place] for place in likely], waited)
+                found, waited = await self._journal.reserve([offered[place] for place in likely], turn, waited)
                 if isinstance(found, Reservation):
                     found.place = len(refusals) + likely[found.place]
                     return found
@@ -121,9 +122,8 @@ class Ledger:
 
         A close is never shortened by another, and ends by itself.
         """
-        self._journal.note(
-            [Entry(bucket, Close(-1.0 if seconds is None else max(0.0, seconds), because, self._journal.now()))]
-        )
+        closed_for = -1.0 if seconds is None else max(0.0, seconds)
+        self._journal.note([Entry(bucket, Close(closed_for, because[:LONGEST_REASON], self._journal.now()))])
 
     def refused(self, bucket: Bucket, amount: float, seconds: float, by: str) -> None:
         """

@@ -46,6 +46,20 @@ class Offer(Struct, frozen=True):
     cost: Cost
 
 
+class Turn(Struct, frozen=True):
+    """
+    Whose request it is that is to be served: one of *client*, of which so many are *waiting* here. Where room is scarce, all
+    gateways take clients in turn. A request that cannot wait (0) is served where there is room.
+    """
+
+    client: str = ""
+    waiting: int = 0
+
+
+NO_TURN = Turn()
+"""That of a request that nobody stands for: it is served where there is room."""
+
+
 class Reservation(Struct):
     """
     A debit, held until settled or refunded; then it is inert. *place* is the index of the *offer* that it was made for,

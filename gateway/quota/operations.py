@@ -105,6 +105,17 @@ class Entry(Struct, eq=False):
     done: bool = False
 
 
+def frees(entry: Entry) -> bool:
+    """Whether there may be more room once *entry* is applied, for others who wait."""
+    match entry.operation:
+        case Settle(amount=amount):
+            return amount < 0 or entry.bucket.window == "in-flight"
+        case Learn() | Open() | Abandon():
+            return True
+        case _:
+            return False
+
+
 def apply(bucket: Bucket, level: Level, operation: Operation, now: float) -> None:
     """Change *level*, rolled to *now*, by *operation*."""
     match operation:

@@ -2,11 +2,11 @@
 -- levels. One call, one round trip, all or nothing. The arithmetic is that of buckets.py, function by function, name by name.
 --
 -- KEYS     what is remembered of the calling process; how many calls its tag has had; whether a request was refused lately;
---          which levels were changed, by the count of calls; then the buckets' levels
+--          which levels were changed, by the count of calls; whose turn it is at which bucket; then the buckets' levels
 -- ARGV[1]  in MessagePack: now (negative: ask the clock of Redis), the number of this call among those of its process, the
 --          number of the last call that it had an answer to, the highest count of calls that it has seen of the tag, for each
 --          bucket its rule {window, period, limit, calendar, withheld}, the operations {bucket, {what, …}}, and the asks
---          {reservation, {{{bucket, amount}, …}, …}}
+--          {reservation, {{{bucket, amount}, …}, …}, client, how many of its requests wait there}
 -- ARGV[2]  the channel that is told when something was freed after a request had been refused, and by which process
 -- returns  in MessagePack: now, a status (0, or why nothing was done), for each ask {place of the deployment that was
 --          debited or -1, for each before it {bucket, opens in seconds or NEVER or FREED}}, the levels that are not blank
@@ -16,14 +16,18 @@
 -- The count of a tag's calls only grows. One that is lower than it was seen, or an answered call that is not remembered, means
 -- that memory was lost: nothing is done (FORGOT), and a new generation begins, so that every other process finds it out, too.
 -- Then nothing is given for QUIET_FOR seconds, in which all of them look and tell what they knew: together they know all.
+-- Where clients have waited in vain, at whatever gateways, a bucket's room goes to them by start-time fair queueing: a client that
+-- was served more than one that waits is held, for HELD_FOR seconds, and the others are told to try. A client that does not
+-- come within COMES_IN seconds is waited for no longer.
 -- A calendar window cannot be computed here, so its rule brings the moments where windows begin, around the caller's now.
 -- If the caller's clock is so far off that none of them holds now, nothing is done (ELSEWHEN): it asks again with our now.
 -- A value that is no level of this format is renamed, for a day, and its bucket is closed until whatever it may have counted
 -- has left the window. A level says by which kind of window it was counted: if the rule has another, all of it counts as new.
 
 local DONE, ELSEWHEN, FORGOT, LATE = 0, -2, -3, -4
-local PROCESS, CALLS, WAITING, CHANGED, BEFORE_LEVELS = 1, 2, 3, 4, 4
-local FORMAT, REMEMBERED_FOR, ASIDE_FOR, WAITING_FOR, QUIET_FOR, MOST_CHANGED = 3, 2 * 86400, 86400, 600, 2, 20000
+local PROCESS, CALLS, WAITING, CHANGED, TURNS, BEFORE_LEVELS = 1, 2, 3, 4, 5, 5
+local HELD_FOR, COMES_IN, WAITS_FOR, MOST_TURNS = 0.03, 0.25, 15, 64
+local FORMAT, REMEMBERED_FOR, ASIDE_FOR, WAITING_FOR, QUIET_FOR, MOST_CHANGED, RESTORED_FOR = 3, 2 * 86400, 86400, 600, 2, 20000, 3600
 local FIELDS = { 'n', 'n', 'numbers', 'leases', 'n', 'n', 'n', 's', 'n', 'n', 's', 's', 'n' }
 local SLOTS, LEASE, LEARNED_FOR, EPSILON, NONE, NEVER, FREED = 300, 900, 86400, 1e-6, -1, -1, -2
 local REFILL_LAG, STRETCHES = 0.1, 24
@@ -304,10 +308,10 @@ local function close(rule, level, seconds, because, at)
 end
 
 local function draining(number, amount, rest, each)
-  local slots = { { number, amount } }
+  local slots = { number, amount }
   while rest > 0 and each > 0 do
     number = number + 1
-    slots[#slots + 1] = { number, min(each, rest) }
+    slots[#slots + 1], slots[#slots + 2] = number, min(each, rest)
     rest = rest - each
   end
   return slots
@@ -319,9 +323,9 @@ local function fill(rule, level, amount, seconds, by, at, now)
     level[USED] = max(level[USED], limit - amount + (opens - max(now, level[SINCE])) * limit / rule[PERIOD])
   elseif rule[WINDOW] == 'rolling' and seconds < rule[PERIOD] then
     local slot, taken, left, first = slot_of(rule), used(rule, level), 0, nil
-    for _, one in ipairs(level[SLOT]) do
-      left = left + one[2]
-      if left >= amount then first = one[1] break end
+    for i = 1, #level[SLOT], 2 do
+      left = left + level[SLOT][i + 1]
+      if left >= amount then first = level[SLOT][i] break end
     end
     if first and leaves(rule, first) <= opens + slot then
       set_used(rule, level, max(limit, taken), at)
@@ -330,9 +334,8 @@ local function fill(rule, level, amount, seconds, by, at, now)
       local more = limit - taken
       if more < amount then level[SLOT], more = {}, max(limit, taken) end
       local number = ceil((opens - rule[PERIOD] - REFILL_LAG) / slot) - 1
-      for _, piece in ipairs(draining(number, amount, more - amount, limit / SLOTS)) do
-        correct(rule, level, piece[2], (piece[1] + 0.5) * slot)
-      end
+      local pieces = draining(number, amount, more - amount, limit / SLOTS)
+      for i = 1, #pieces, 2 do correct(rule, level, pieces[i + 1], (pieces[i] + 0.5) * slot) end
     end
   else
     close_until(level, opens, by)
@@ -348,12 +351,16 @@ local function empty_for(rule, level, now)
   return total
 end
 
-local function restore(rule, level, known, now)
+-- *before* is what others knew, as it was restored: what has been counted since then goes on top of what all of them knew.
+local function restore(rule, level, known, before, now)
   roll(rule, known, now)
-  local theirs, ours = used(rule, known), used(rule, level)
+  roll(rule, before, now)
+  local theirs, ours, restored = used(rule, known), used(rule, level), used(rule, before)
   local busier = rule[WINDOW] == 'refill' and empty_for(rule, known, now) < empty_for(rule, level, now)
-  if theirs > ours or (theirs == ours and busier) then
-    level[USED], level[SINCE], level[SLOT] = known[USED], known[SINCE], known[SLOT]
+  if ours <= restored + EPSILON and (theirs > ours or theirs == ours and busier) then
+    level[USED], level[SINCE], level[SLOT] = known[USED], known[SINCE], { unpack(known[SLOT]) }
+  elseif theirs > restored then
+    correct(rule, level, theirs - restored, max(known[LAST], level[SINCE]))
   end
   local have = {}
   for _, lease in ipairs(level[LEASES]) do have[lease[1]] = true end
@@ -413,10 +420,15 @@ local APPLY = {
     level[LEASES] = kept(level[LEASES], function(lease) return sub(lease[1], 1, #process) ~= process end)
     level[OPEN] = 0
   end,
-  restore = function(rule, level, now, known) restore(rule, level, known, now) end,
+  restore = function(rule, level, now, known, before) restore(rule, level, known, before, now) end,
 }
 
-local FREES = { settle = true, learn = true, open = true, abandon = true }
+local FREES = {
+  settle = function(rule, amount) return amount < 0 or rule[WINDOW] == 'in-flight' end,
+  learn = function() return true end,
+  open = function() return true end,
+  abandon = function() return true end,
+}
 
 -- ── values that are not what they should be ──
 
@@ -544,9 +556,11 @@ redis.call('SET', KEYS[CALLS], cmsgpack.pack(calls), 'EX', REMEMBERED_FOR)
 
 local levels, values, changed, aside = {}, {}, {}, {} -- values: of levels that are as they are stored
 
+local function blank() return { 0, 0, {}, {}, 0, 0, 0, '', NONE, 0, '', '', 0 } end
+
 local function level_of(key)
   if levels[key] == nil then
-    levels[key] = { 0, 0, {}, {}, 0, 0, 0, '', NONE, 0, '', '', 0 }
+    levels[key] = blank()
     roll(rules[key], levels[key], now)
   end
   return levels[key]
@@ -573,12 +587,30 @@ if #KEYS > BEFORE_LEVELS then
   for key, stored in ipairs(redis.call('MGET', unpack(KEYS, BEFORE_LEVELS + 1))) do read(key, stored) end
 end
 
+-- What was restored of a level before, since memory was lost; at first, what was left of it. The more of that and of what is
+-- *known* is remembered.
+local function restored_before(key, known)
+  local name = KEYS[key + BEFORE_LEVELS] .. ':restored'
+  local ok, found = pcall(cmsgpack.unpack, redis.pcall('GET', name))
+  local first = not ok or type(found) ~= 'table' or found[1] ~= calls[1]
+  local before = first and cmsgpack.unpack(cmsgpack.pack(level_of(key))) or found[2]
+  roll(rules[key], before, now)
+  roll(rules[key], known, now)
+  local more = used(rules[key], known) > used(rules[key], before)
+  if first or more then
+    redis.call('SET', name, cmsgpack.pack({ calls[1], more and known or before }), 'EX', RESTORED_FOR)
+  end
+  return before
+end
+
 local freed = false
 for _, entry in ipairs(operations) do
   local key, operation = entry[1], entry[2]
+  if operation[1] == 'restore' then operation[3] = restored_before(key, operation[2]) end
   APPLY[operation[1]](rules[key], level_of(key), now, unpack(operation, 2))
   changed[key] = true
-  freed = freed or FREES[operation[1]]
+  local frees = FREES[operation[1]]
+  freed = freed or frees ~= nil and frees(rules[key], operation[2])
 end
 
 -- The bucket that makes a request wait longest, and when it opens: one that never does, else the last moment, else one that
@@ -597,24 +629,111 @@ local function in_the_way(offer)
   return found, latest
 end
 
+-- ── whose turn it is ──
+
+-- By bucket {virtual time, {client, {served, waiting, until}}}: nothing where no request has been refused that waits.
+local stored_turns = #asks > 0 and redis.pcall('GET', KEYS[TURNS])
+local ok_turns, turns = pcall(cmsgpack.unpack, stored_turns)
+if not ok_turns or type(turns) ~= 'table' then turns = {} end
+local turns_changed, held = false, false
+
+local function turn_at(key, client)
+  local name = KEYS[key + BEFORE_LEVELS]
+  local here = turns[name]
+  if here == nil then here = { 0, {} } turns[name] = here end
+  if here[2][client] == nil then here[2][client] = { here[1], 0, 0 } end
+  return here, here[2][client]
+end
+
+-- Whether a client that was served less waits for the bucket, and is to come first.
+local function must_wait(key, client)
+  local here = turns[KEYS[key + BEFORE_LEVELS]]
+  if here == nil then return false end
+  local mine = here[2][client] and here[2][client][1] or here[1]
+  for other, turn in pairs(here[2]) do
+    if other ~= client and turn[2] > 0 and turn[3] > now and turn[1] < mine then
+      if turn[3] > now + COMES_IN then turn[3], turns_changed = now + COMES_IN, true end
+      return true
+    end
+  end
+  return false
+end
+
+local function has_turn(offer, client, waiting)
+  if waiting == 0 or next(turns) == nil then return end
+  for _, want in ipairs(offer) do
+    if must_wait(want[1], client) then
+      held = true
+      return want[1], now + HELD_FOR
+    end
+  end
+end
+
+local function count_turn(offer, client)
+  for _, want in ipairs(offer) do
+    if turns[KEYS[want[1] + BEFORE_LEVELS]] ~= nil then
+      local here, turn = turn_at(want[1], client)
+      turn[1], turn[2], turn[3] = turn[1] + 1, max(0, turn[2] - 1), now + COMES_IN
+      local least = turn[1]
+      for _, other in pairs(here[2]) do
+        if other[2] > 0 and other[3] > now then least = min(least, other[1]) end
+      end
+      here[1], turns_changed = max(here[1], least), true
+    end
+  end
+end
+
+local function wait_for_turn(refused, client, waiting)
+  if waiting == 0 then return end
+  for _, refusal in ipairs(refused) do
+    local _, turn = turn_at(refusal[1], client)
+    turn[2], turn[3] = waiting, now + (refusal[2] >= 0 and refusal[2] + COMES_IN or WAITS_FOR)
+    turns_changed = true
+  end
+end
+
 local answers = {}
 for _, ask in ipairs(asks) do
-  local placed, refused = NONE, {}
+  local placed, refused, client, waiting = NONE, {}, ask[3], ask[4]
   for place, offer in ipairs(ask[2]) do
     local found, opens = in_the_way(offer)
     if found == nil and now < calls[3] and #offer > 0 then found, opens = offer[1][1], calls[3] end
+    if found == nil then found, opens = has_turn(offer, client, waiting) end
     if found == nil then
       for _, want in ipairs(offer) do
         debit(rules[want[1]], level_of(want[1]), want[2], now, ask[1])
         changed[want[1]] = true
       end
       placed = place - 1
+      count_turn(offer, client)
       break
     end
     refused[#refused + 1] = { found, opens < 0 and opens or opens - now }
   end
   answers[#answers + 1] = { placed, refused }
-  if placed == NONE then redis.call('SET', KEYS[WAITING], '', 'EX', WAITING_FOR) end
+  if placed == NONE then
+    wait_for_turn(refused, client, waiting)
+    redis.call('SET', KEYS[WAITING], '', 'EX', WAITING_FOR)
+  end
+end
+
+-- Those who wait in vain no more are kept as long as others wait there: they were served.
+if turns_changed then
+  local kept_turns, count, last = {}, 0, now
+  for name, here in pairs(turns) do
+    local latest = now
+    for _, turn in pairs(here[2]) do
+      if turn[2] > 0 then latest = max(latest, turn[3]) end
+    end
+    if latest > now and count < MOST_TURNS then
+      kept_turns[name], count, last = here, count + 1, max(last, latest)
+    end
+  end
+  if count > 0 then
+    redis.call('SET', KEYS[TURNS], cmsgpack.pack(kept_turns), 'PX', ceil((last - now) * 1000) + 1000)
+  else
+    redis.call('DEL', KEYS[TURNS])
+  end
 end
 
 local function value_of(key)
@@ -636,7 +755,7 @@ if next(changed) ~= nil then
   redis.call('ZREMRANGEBYRANK', KEYS[CHANGED], 0, -MOST_CHANGED - 1)
 end
 
-if freed and redis.call('EXISTS', KEYS[WAITING]) == 1 then redis.call('PUBLISH', ARGV[2], KEYS[PROCESS]) end
+if held or freed and redis.call('EXISTS', KEYS[WAITING]) == 1 then redis.call('PUBLISH', ARGV[2], KEYS[PROCESS]) end
 
 local told = {}
 for key in pairs(levels) do told[#told + 1] = { key, values[key] or value_of(key) } end

@@ -37,7 +37,19 @@ from gateway.quota.exchange import (
     Withheld,
 )
 from gateway.quota.operations import Entry
-from gateway.quota.redis_levels import Asked, Names, Places, as_told, level_in, unwrapped
+from gateway.quota.redis_levels import (
+    Asked,
+    Names,
+    Places,
+    as_told,
+    batched,
+    calls_key,
+    changed_key,
+    fingerprint,
+    level_in,
+    process_key,
+    unwrapped,
+)
 from gateway.quota.redis_peers import RedisPeers
 from gateway.quota.redis_script import Client, Patience, Script
 from gateway.redis_client import connect, disconnect
@@ -189,7 +201,7 @@ class SharedStore:
         for tag, run in groupby(ask.offers, key=lambda offer: tag_of(offer.buckets[0]) if offer.buckets else ""):
             offers = list(run)
             answer = making.result.answers[index]
-            await self._call(making, tag, [], [(index, Ask(ask.lease, offers))], [])
+            await self._call(making, tag, [], [(index, Ask(ask.lease, offers, ask.turn))], [])
             if answer.place >= 0:
                 answer.place += passed
                 return
@@ -209,7 +221,12 @@ class SharedStore:
         place, asked = places.of, places.asked
         told = [(place(entry.bucket), as_told(entry.operation)) for entry in entries]
         offered = [
-            (ask.lease, [[(place(u), offer.cost.of(u.unit)) for u in offer.buckets] for offer in ask.offers])
+            (
+                ask.lease,
+                [[(place(u), offer.cost.of(u.unit)) for u in offer.buckets] for offer in ask.offers],
+                fingerprint(ask.turn.client),
+                ask.turn.waiting,
+            )
             for _, ask in asks
         ]
         for bucket in looks:
@@ -224,8 +241,8 @@ class SharedStore:
         known = self._answered.get(tag, 0), self._seen.get(tag, ("", 0))
         body = (-1.0 if self._own_time else now, call.number, *known, rules, told, offered)
         self._doubt = call
-        keys = [_process_key(tag, self.name), _calls_key(tag), f"freeway:{{{tag}}}:waiting", _changed_key(tag)]
-        args = [*keys, *places.keys], _encode(body), self._channel
+        beside = (calls_key(tag), f"freeway:{{{tag}}}:waiting", changed_key(tag), f"freeway:{{{tag}}}:turns")
+        args = [process_key(tag, self.name), *beside, *places.keys], _encode(body), self._channel
         reply = _decoded(await self._timed(self._exchange, making.patience, *args))
         self._doubt = None
         result.now = reply.now
@@ -283,8 +300,8 @@ class SharedStore:
         """A look at what is on one node. Where memory was lost, only an exchange tells: of any bucket."""
         unseen = dict.fromkeys(self._names.asked(b, now).key for b in buckets if b.key not in self._known.levels)
         found, seen = Look(now), self._seen.get(tag, ("", 0))
-        for some in _batched([*unseen], _SEEN_AT_ONCE) or [[]]:
-            keys = [_calls_key(tag), _changed_key(tag), *some]
+        for some in batched([*unseen], _SEEN_AT_ONCE) or [[]]:
+            keys = [calls_key(tag), changed_key(tag), *some]
             reply = _decode_seen(await self._timed(self._look, patience, keys, *self._known.changes.get(tag, ("", -1))))
             if seen[0] and (reply.calls[0] != seen[0] or reply.calls[1] < seen[1]):
                 return Look(now, again=[buckets[0]])
@@ -330,7 +347,7 @@ class SharedStore:
         call = self._doubt
         if call is not None:
             self._number += 1
-            key = _process_key(call.tag, self.name)
+            key = process_key(call.tag, self.name)
             last, answer = await self._fence.call(
                 self._client, Patience(redis_peers.HEARTBEAT_PATIENCE), [key], self._number
             )
@@ -361,28 +378,11 @@ class SharedStore:
         await disconnect(self._client)
 
 
-def _batched(keys: list[str], size: int) -> list[list[str]]:
-    """*keys*, so many at a time."""
-    return [keys[first : first + size] for first in range(0, len(keys), size)]
-
-
 def _decoded(answer: bytes) -> _Reply:
     try:
         return _decode(answer)
     except msgspec.DecodeError as exc:
         raise StoreFailure(f"an answer cannot be read: {exc}") from exc
-
-
-def _process_key(tag: str, name: str) -> str:
-    return f"freeway:{{{tag}}}:process:{name}"
-
-
-def _calls_key(tag: str) -> str:
-    return f"freeway:{{{tag}}}:calls"
-
-
-def _changed_key(tag: str) -> str:
-    return f"freeway:{{{tag}}}:changed"
 
 
 def _opens(opens_in: float, now: float) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from hashlib import blake2s
 
 import msgspec
 from msgspec import Raw, Struct
@@ -153,3 +155,29 @@ def as_told(operation: Operation) -> Operation | _Restore:
         return operation
     used, since, slots, *rest = _fields(operation.known)
     return _Restore(_Stored(used, since, [number for slot in slots for number in slot], *rest))
+
+
+def process_key(tag: str, name: str) -> str:
+    """Where the last call of the process *name* and its answer are."""
+    return f"freeway:{{{tag}}}:process:{name}"
+
+
+@lru_cache(maxsize=4096)
+def fingerprint(client: str) -> str:
+    """How a client is called in Redis, where no names are."""
+    return blake2s(client.encode(), digest_size=6).hexdigest() if client else ""
+
+
+def calls_key(tag: str) -> str:
+    """Where the count of a tag's calls is."""
+    return f"freeway:{{{tag}}}:calls"
+
+
+def changed_key(tag: str) -> str:
+    """Where it is noted which call changed a level last."""
+    return f"freeway:{{{tag}}}:changed"
+
+
+def batched(keys: list[str], size: int) -> list[list[str]]:
+    """*keys*, so many at a time."""
+    return [keys[first : first + size] for first in range(0, len(keys), size)]

@@ -198,7 +198,6 @@ async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> An
     try:
         request, made_up = await _as_taken(slot, tried, engine)
         reply = await deployment.provider.send(deployment.target, request)
-        overdue.cancel()
         now = engine.clock.now()
         health.heard(asked, now)
         first_content = now - sent_at

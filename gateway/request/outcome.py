@@ -20,7 +20,15 @@ from gateway.request.engine import Engine, Slot
 from gateway.request.plan import INSTANT, Attempt
 from gateway.request.poison import LATELY, is_poisonous, looks_poisoned
 from gateway.routing.limits import HINTED_BY, SAID_BY, alike
-from gateway.words import BadRequest, Deployment, GatewayError, NothingCapable, Refused, TooLong
+from gateway.words import (
+    LONGEST_REASON,
+    BadRequest,
+    Deployment,
+    GatewayError,
+    NothingCapable,
+    Refused,
+    TooLong,
+)
 from providers import failures as f
 from providers.chat import Usage
 from providers.dialect import Request
@@ -163,7 +171,9 @@ def _learn(failure: f.ProviderFailure, slot: Slot, engine: Engine, now: float) -
     named = failure.capability if isinstance(failure, f.Unsupported | f.RefusedHere) else None
     if isinstance(failure, f.NoAnswer) and failure.breaks is not None:
         engine.view.catalog.learned.learn(deployment.name, failure.breaks, now, has=False)
-        engine.tell(Changed("capability lost", deployment.name, f"{failure.breaks}: {failure.message}", now))
+        engine.tell(
+            Changed("capability lost", deployment.name, f"{failure.breaks}: {failure.message[:LONGEST_REASON]}", now)
+        )
     if follows.loses_capability and named and failure.reached != "unsent":  # what we refuse to build teaches nothing
         engine.view.catalog.learned.learn(deployment.name, named, now, has=False)
         engine.tell(Changed("capability lost", deployment.name, named, now))
@@ -182,7 +192,7 @@ def _withdraw(failure: f.ProviderFailure, deployment: Deployment, seconds: float
     engine.view.catalog.learned.withdraw(name, now + seconds, failure.message, gone=gone, credit=credit)
     alarm = isinstance(failure, f.WouldCost | f.CredentialRejected)
     engine.tell(Withdrawn(name, failure.message, now + seconds, alarm))
-    engine.tell(Changed("withdrawn", name, f"{type(failure).__name__}: {failure.message[:200]}", now))
+    engine.tell(Changed("withdrawn", name, f"{type(failure).__name__}: {failure.message[:LONGEST_REASON]}", now))
 
 
 def _learn_context(failure: f.ContextTooLong, deployment: Deployment, engine: Engine, now: float) -> None:

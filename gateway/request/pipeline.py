@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from gateway.quota.nouns import NoRoom, Reservation
+from gateway.quota.nouns import NoRoom, Reservation, Turn
 from gateway.request import hedge, rejections
 from gateway.request.call import Offers
 from gateway.request.engine import Answer, Engine, Slot
@@ -57,7 +57,7 @@ async def answer(call: Call, engine: Engine, failed: Iterable[Attempt] = ()) -> 
                 offered = chosen.full
                 if not offered:
                     raise in_vain(likely, chosen, call, tried, engine)
-            slot = await hold(offered, chosen, call, tried, engine)
+            slot = await hold(offered, chosen, call, tried, engine, Turn(call.client, ticket.wanting))
             if slot is None:
                 continue  # the next plan knows what was found out
             ticket.through()
@@ -66,15 +66,18 @@ async def answer(call: Call, engine: Engine, failed: Iterable[Attempt] = ()) -> 
                 return begun
 
 
-async def hold(offered: Sequence[Deployment], chosen: Plan, call: Call, tried: Tried, engine: Engine) -> Slot | None:
+async def hold(
+    offered: Sequence[Deployment], chosen: Plan, call: Call, tried: Tried, engine: Engine, turn: Turn
+) -> Slot | None:
     """
-    The first of *offered* that has room now, with its debit made; None if none has, which *tried* then knows.
+    The first of *offered* that has room now, with its debit made; None if none has, or it is not the call's *turn*, which
+    *tried* then knows.
 
     Those of a plan that look full by the levels known here are offered, too, before a call is refused: others may have
     given something back.
     """
     offers = Offers(offered, call, engine.view.calibration, engine.ledger.limit, {})
-    held = await engine.ledger.reserve(offers)
+    held = await engine.ledger.reserve(offers, turn)
     if not isinstance(held, Reservation):
         tried.refused(offered, held)
         return None

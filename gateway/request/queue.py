@@ -135,6 +135,10 @@ class Queue:
     def now(self) -> float:
         return self._clock.now()
 
+    def waiting_of(self, client: str) -> int:
+        """How many calls of *client* wait."""
+        return self._of_client[client]
+
     @property
     def wanted(self) -> bool:
         """Whether other calls wait for capacity, or just try to have some that they waited for."""

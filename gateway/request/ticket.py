@@ -74,6 +74,11 @@ class Ticket:
         if self.waited >= LONG and (late or left):
             self._queue.crowded()
 
+    @property
+    def wanting(self) -> int:
+        """How many calls of its client want room here, this one included; 0: it cannot wait for any."""
+        return 1 + self._queue.waiting_of(self.client) if self._queue.now() < self.until else 0
+
     def can_wait(self, retry: Retry) -> bool:
         """Whether another try may come before it is too late."""
         return self._queue.now() < self.until and (retry.when_freed or retry.at <= self.until)

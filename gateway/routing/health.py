@@ -18,7 +18,7 @@ from msgspec import Struct
 from gateway.routing.latency import Pace, Point
 from gateway.routing.silence import Asked, Silence
 from gateway.state.store import StateStore
-from gateway.words import Exclusion
+from gateway.words import LONGEST_REASON, Exclusion
 
 MAX_COOLING = 600.0
 """Seconds that back-off grows to at most, so that a recovered source is found again."""
@@ -173,7 +173,7 @@ class Health:
             until = now + min(MAX_COOLING, base * 2 ** min(before, 30))
         if known is not None and goes_on:
             until = max(until, known.until)
-        cooldown = Cooldown(min(until, now + LONGEST), because, before + 1)
+        cooldown = Cooldown(min(until, now + LONGEST), because[:LONGEST_REASON], before + 1)
         self._tell_cooldown(name, cooldown)
         self._learn(name, self._known(name, now).after(answered=False, now=now))
 

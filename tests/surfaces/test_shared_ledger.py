@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
 from gateway import settings as s
 from gateway.app import make_store
@@ -83,3 +85,38 @@ async def test_gateways_on_one_redis_count_together_and_go_on_without_it(start):
         for kind in (StoreChanged, StateChanged):
             await eventually(lambda kind=kind: any(isinstance(e, kind) and not e.lost for e in heard), 20)  # type: ignore[misc]
         assert (await health(one))["status"] == "ok"
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("patient")
+async def test_redis_never_hears_a_key_a_client_or_a_caller(start):
+    """Whatever is sent there, by MONITOR: no credential, no prompt, no answer, and of what providers say 200 characters."""
+    prompt, answer = "Say: zanzibar-prompt", "zanzibar-prompt"
+    with containers.redis() as server:
+        heard: list[str] = []
+        async with Redis.from_url(server.url) as client, client.monitor() as monitor:
+
+            async def hear() -> None:
+                while True:
+                    heard.append((await monitor.next_command())["command"])
+
+            hearing = asyncio.create_task(hear())
+            demo = await start(("groq",), FREEWAY_REDIS_URL=server.url, FREEWAY_API_KEY="client-secret-key-of-one")
+            headers = {"authorization": "Bearer client-secret-key-of-one", **NOW}
+            async with httpx.AsyncClient(base_url=demo.base_url, headers=headers, timeout=20) as caller:
+                for fault in (None, "busy", "unauthorized"):
+                    if fault:
+                        demo.world.providers["groq"].fail(fault)
+                    body = {**ASK, "messages": [{"role": "user", "content": prompt}]}
+                    served = await caller.post("/v1/chat/completions", json=body)
+                    assert (served.status_code == 200) == (fault is None)
+            await asyncio.sleep(1.2)  # until the state has been told, too
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
+
+    told = "\n".join(heard)
+    assert "evalsha" in told.lower()
+    assert '"because"' in told.replace("\\", "")  # what providers said is in it
+    for secret in ("sim-key", "client-secret", prompt, answer):
+        assert secret not in told
+    assert max(map(len, re.findall(r'because\W+"?([^"\\]*)', told))) <= 200
