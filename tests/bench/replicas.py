@@ -31,7 +31,7 @@ FULL, REFUSED = 300, 200
 SEEN, LOOKS, TOUCHED = 10_000, 20, 500
 """Buckets in use, looks at them, and how many of them another gateway changes between two looks."""
 
-GATEWAYS, RATE, FOR = 6, 100, 8.0
+GATEWAYS, RATE, FOR = 6, 40, 8.0
 """Gateways, requests a second of each, and for how many seconds."""
 
 Row = tuple[str, str, str]

@@ -13,6 +13,7 @@ from gateway.clock import WallClock
 from gateway.quota import buckets as b
 from gateway.quota import redis as shared
 from gateway.quota.buckets import Bucket
+from gateway.quota.exchange import Ask, StoreFailure, nothing_withheld
 from gateway.quota.ledger import Ledger
 from gateway.quota.nouns import Cost, NoRoom, Offer, Reservation
 from gateway.quota.redis import PATIENCE, open_store
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.engine
 HOUR = Bucket(key="a/m/hour", account="a", unit="requests", limit=30, window="rolling", period=3600, window_name="hour")
 DAY = Bucket(key="a/*/day", account="a", unit="requests", limit=90, window="rolling", period=86_400, window_name="day")
 FLIGHT = Bucket(key="b/*/flight", account="b", unit="in-flight", limit=3, window="in-flight")
+DAY_OF_MANY = Bucket(key="a/*/many", account="a", unit="requests", limit=1e6, window="rolling", period=86_400)
 BUCKETS = [HOUR, DAY, FLIGHT]
 SOON = 4.0
 """Seconds within which a request must be answered, on a machine that does other things besides."""
@@ -163,6 +165,109 @@ async def test_a_caller_who_leaves_in_the_middle_leaves_no_debit(redis_server, c
             while await replica.used(HOUR) or await replica.used(FLIGHT):  # noqa: ASYNC110 - what is waited for knows nothing of us
                 await asyncio.sleep(0.02)
         assert await client.exists("freeway:{a}:a/m/hour") == 0
+
+
+def _full(number: int) -> Offer:
+    minute = Bucket(key=f"a/m{number}/minute", account="a", unit="requests", limit=1, window="rolling", period=60)
+    return Offer(f"d{number}", (minute, DAY_OF_MANY), Cost(1))
+
+
+async def test_what_is_known_to_be_full_is_not_asked_again_but_what_others_gave_back_is_found_at_once(
+    redis_server, client
+):
+    offers = [_full(number) for number in range(300)]
+    one, other = (Ledger(open_store(redis_server.url), WallClock()) for _ in range(2))
+    held = [await other.reserve([offer]) for offer in offers]
+    assert isinstance(await one.reserve(offers), NoRoom)  # sees all of them
+
+    before = await client.info("all")
+    for _ in range(10):
+        found = await one.reserve(offers)
+        assert isinstance(found, NoRoom)
+        assert [refusal.bucket for refusal in found.refusals] == [offer.buckets[0] for offer in offers]
+    after = await client.info("all")
+    assert after["cmdstat_evalsha"]["calls"] - before["cmdstat_evalsha"]["calls"] == 20  # an ask for four, and a look
+    assert after["keyspace_hits"] - before["keyspace_hits"] < 10 * 25  # 600 levels for each would be 6000
+
+    assert isinstance(held[250], Reservation)
+    other.refund(held[250])
+    await other.flush()
+    found = await one.reserve(offers)
+    assert isinstance(found, Reservation)
+    assert found.place == 250
+    assert found.offer.deployment == "d250"
+    await one.aclose()
+    await other.aclose()
+
+
+async def test_a_look_reads_what_has_changed_since_the_last_one_and_misses_none(redis_server, client):
+    offers = [_full(number) for number in range(300)]
+    buckets = [offer.buckets[0] for offer in offers]
+    one, other = (Ledger(open_store(redis_server.url), WallClock(), buckets=lambda: buckets) for _ in range(2))
+    for offer in offers[:200]:
+        await other.reserve([offer])
+    await one._journal.look()
+    before = await client.info("stats")
+    await one._journal.look()
+    assert (await client.info("stats"))["keyspace_hits"] - before["keyspace_hits"] < 10
+    await asyncio.gather(*(other.reserve([offer]) for offer in offers[200:230]))
+
+    before = await client.info("stats")
+    await one._journal.look()
+
+    assert (await client.info("stats"))["keyspace_hits"] - before["keyspace_hits"] < 31 + 10
+    assert {key for key, (bucket, level) in one.cache.levels.items() if b.used(bucket, level)} == {
+        bucket.key for bucket in buckets[:230]
+    }
+    await one.aclose()
+    await other.aclose()
+
+
+async def test_where_more_has_changed_than_a_look_tells_it_begins_anew(redis_server, client):
+    one, other = (Ledger(open_store(redis_server.url), WallClock()) for _ in range(2))
+    many = [_full(number) for number in range(4100)]
+    await one.levels([offer.buckets[0] for offer in many])
+    for start in range(0, len(many), 60):
+        await asyncio.gather(*(other.reserve([offer]) for offer in many[start : start + 60]))
+
+    seen = await one.levels([offer.buckets[0] for offer in many])
+
+    assert sum(view.used for view in seen.values()) == len(many)
+    await one.aclose()
+    await other.aclose()
+
+
+async def test_the_patience_is_one_for_all_exchanges_of_a_request(redis_server, client, monkeypatch):
+    store = open_store(redis_server.url)
+    ledger = Ledger(store, WallClock())
+    offers = [_full(number) for number in range(10)]
+    await asyncio.gather(*(ledger.reserve([offer]) for offer in offers))
+    waited: list[float] = []
+    exchange, look = store.exchange, store.look
+
+    async def exchanging(*args):
+        waited.append(args[-1])
+        return await exchange(*args)
+
+    async def looking(*args):
+        waited.append(args[-1])
+        return await look(*args)
+
+    monkeypatch.setattr(store, "exchange", exchanging)
+    monkeypatch.setattr(store, "look", looking)
+    store._known.forget()  # nothing is known to be full: a request has to ask for all of them
+    assert isinstance(await ledger.reserve(offers), NoRoom)
+    assert len(waited) >= 2
+    assert waited[0] == 0.0
+    assert waited == sorted(waited)
+    assert waited[-1] > 0.0
+
+    monkeypatch.setattr(shared, "PATIENCE", 60.0)
+    monkeypatch.setattr(store, "exchange", exchange)
+    with pytest.raises(StoreFailure, match="no answer within"):
+        await store.exchange((), [Ask("x", offers)], (), time.time(), nothing_withheld, 60.0)
+    await store.clear_doubt()
+    await ledger.aclose()
 
 
 # ── trouble ──
