@@ -180,7 +180,7 @@ def gateway(url: str, seconds: float, told: Any) -> None:
                 while served < passed * RATE:
                     tasks.create_task(one(served))
                     served += 1
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(max(0.0, (served + 1) / RATE - passed))
         spent = time.process_time() - cpu
         await ledger.aclose()
         return served, spent
