@@ -123,9 +123,6 @@ class Call(Struct, frozen=True, kw_only=True):
 CREDIT_AT_ONCE = 0.25
 """The part of a month's credit that one request may take at most: one long prompt is not to cost all of it."""
 
-LONGEST_REASON = 200
-"""Characters of what a provider said that are kept for others to read, as the reason of what followed from it."""
-
 CLOCKS_APART = 60.0
 """Seconds that the clocks of two gateways may differ by: what is known from later than that is not known yet."""
 

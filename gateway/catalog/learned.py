@@ -13,8 +13,9 @@ from types import MappingProxyType
 
 from msgspec import Struct
 
+from gateway.quota.nouns import LONGEST_REASON
 from gateway.state.store import StateStore
-from gateway.words import LONGEST_REASON, Deployment
+from gateway.words import Deployment
 
 LEARNED_FOR = 7 * 86_400.0
 """Seconds for which it is believed that a deployment can do something, or cannot."""

@@ -21,10 +21,9 @@ from gateway.quota.buckets import Bucket, Level
 from gateway.quota.demand import counts
 from gateway.quota.exchange import Store
 from gateway.quota.journal import Journal
-from gateway.quota.nouns import NO_TURN, Cost, LevelView, NoRoom, Offer, Refusal, Reservation, Turn
+from gateway.quota.nouns import LONGEST_REASON, NO_TURN, Cost, LevelView, NoRoom, Offer, Refusal, Reservation, Turn
 from gateway.quota.nouns import Condition as Condition
 from gateway.quota.operations import Close, Entry, Full, Learn, Open
-from gateway.words import LONGEST_REASON
 from providers.observations import Observation
 
 _FIRST, _MORE = 4, 64

@@ -8,6 +8,9 @@ from msgspec import Struct
 
 from gateway.quota.buckets import WHEN_FREED, Bucket, Unit
 
+LONGEST_REASON = 200
+"""Characters of what a provider said that are kept for others to read, as the reason of what followed from it."""
+
 
 class Cost(Struct, frozen=True):
     """What a request takes, or took: tokens, the dollars a credit pays, seconds of sound, and neurons."""

@@ -16,12 +16,12 @@ from gateway.catalog.quarantine import quarantine
 from gateway.events import Changed, Counted, Withdrawn
 from gateway.quota.buckets import Bucket, shortest, window_length
 from gateway.quota.ledger import Unserved
+from gateway.quota.nouns import LONGEST_REASON
 from gateway.request.engine import Engine, Slot
 from gateway.request.plan import INSTANT, Attempt
 from gateway.request.poison import LATELY, is_poisonous, looks_poisoned
 from gateway.routing.limits import HINTED_BY, SAID_BY, alike
 from gateway.words import (
-    LONGEST_REASON,
     BadRequest,
     Deployment,
     GatewayError,

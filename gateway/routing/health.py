@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
+from gateway.quota.nouns import LONGEST_REASON
 from gateway.routing.latency import Pace, Point
 from gateway.routing.silence import Asked, Silence
 from gateway.state.store import StateStore
-from gateway.words import LONGEST_REASON, Exclusion
+from gateway.words import Exclusion
 
 MAX_COOLING = 600.0
 """Seconds that back-off grows to at most, so that a recovered source is found again."""
