@@ -22,7 +22,6 @@ from providers.reranking import RerankRequest
 from providers.sound import Recording, SpeakRequest, TranscribeRequest
 from providers.spec import Operation, ProviderSpec
 
-
 FILLS = "fill_in_the_middle"
 """The capability of a model that writes what stands between two texts."""
 
