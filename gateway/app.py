@@ -50,6 +50,7 @@ from gateway.catalog.spaces import Spaces
 from gateway.clock import Clock, WallClock
 from gateway.events import Announcer, Event, Observer, StoreChanged
 from gateway.observe.metrics import Metrics
+from gateway.observe.receipts import Receipts
 from gateway.observe.usage import Costs
 from gateway.observe.webhook import Webhook
 from gateway.quota.exchange import Store, StoreFailure
@@ -80,6 +81,9 @@ USER_AGENT = f"Freeway/{__version__}"
 
 STATE_FILE = "memory.sqlite"
 """In the state folder. The first version called it so, and what it learned goes on being known."""
+
+RECEIPTS = "receipts"
+"""The folder in the state folder."""
 
 SURFACES = (
     ChatCompletions,
@@ -280,6 +284,8 @@ def create_app(
     tell = Announcer([*observers, metrics, *([webhook] if webhook is not None else [])])
     parts = make_parts(settings, clock, store, make_state(settings, clock, tell), tell, make_vectors(settings))
     engine, discovery, background = parts.engine, parts.discovery, parts.background
+    receipts = Receipts(settings.state_dir / RECEIPTS, clock, parts.state)
+    tell.add(receipts)
     drain.on_begin(engine.queue.close)
     authenticator = Authenticator(settings, drain)
     host = Host(engine, authenticator, settings.server)
@@ -290,12 +296,14 @@ def create_app(
         async with AsyncExitStack() as stack:
             stack.push_async_callback(archive.aclose)
             stack.push_async_callback(parts.aclose)
+            stack.push_async_callback(receipts.aclose)
             await engine.ledger.serve()
             stack.push_async_callback(drain.end)
             wire = await stack.enter_async_context(HttpWire(user_agent=USER_AGENT))
             await parts.open(make_providers(settings, wire, prepare or {}))
             stack.push_async_callback(background.stop)  # before the wire goes
             parts.serve(wire, webhook, settings.catalog.probes)
+            background.run("receipts", receipts.write_forever)
             yield
 
     app = Litestar(

@@ -24,6 +24,7 @@ _COMMANDS = {
     "demo": "Simulated providers, the gateway, a burst of calls: see which source serves what. Needs no key.",
     "check": "Look at every provider: key, plan, models, risk of cost.",
     "models": "List every model that is free for you now.",
+    "proof": "Verify the receipts: every call that left, why it was free, and what it cost.",
     "quota": "Show how much of every limit is used.",
     "health": "Ask a running gateway whether it lives, for health checks.",
     "chat": "Ask a running gateway from the terminal.",
@@ -38,11 +39,11 @@ class Surroundings(Struct, frozen=True):
     config: Path
     home: Path
 
-    def settings(self) -> Settings:
-        """The settings. Raises BadSettings."""
+    def settings(self, source: Path | None = None) -> Settings:
+        """The settings, with the provider in the file *source* as the only one, if it is given. Raises BadSettings."""
         from gateway import settings  # noqa: PLC0415 - more than half of what starting takes, and `health` needs none
 
-        return settings.load(self.config, self.environ, self.home)
+        return settings.load(self.config, self.environ, self.home, source)
 
 
 class Commands(click.Group):

@@ -165,6 +165,38 @@ class Counted(Struct, frozen=True, kw_only=True):
     at: float  # unix seconds
 
 
+class Leaving(Struct, frozen=True):
+    """A call is about to leave for *deployment*; a ``Left`` follows, whatever comes of it."""
+
+    deployment: str
+
+
+class ProofRead(Struct, frozen=True):
+    """Why a deployment was free: what was read, where, and when (unix seconds)."""
+
+    kind: str
+    because: str
+    source: str
+    since: float
+
+
+class Left(Struct, frozen=True, kw_only=True):
+    """
+    What came of a call that was to leave. *at* is when its debit was made (unix seconds), *debits* what stays debited, by bucket,
+    *told* the dollars that its answer says it cost (None: it says nothing). *failure* is the class of what went wrong; one that was
+    not *sent* never left.
+    """
+
+    request: str
+    deployment: str
+    at: float
+    proof: ProofRead
+    debits: dict[str, float]
+    sent: bool = True
+    failure: str = ""
+    told: float | None = None
+
+
 class Bug(Struct, frozen=True):
     """
     Something went wrong that no code foresaw: *where* (a path, a task), with the traceback. *request* is the id of the
@@ -180,6 +212,8 @@ Event = (
     Attempted
     | Bug
     | Counted
+    | Leaving
+    | Left
     | Hedged
     | Ended
     | Withdrawn

@@ -21,12 +21,13 @@ from msgspec import Meta, Struct
 from gateway.catalog.names import Names
 from gateway.quota import configured as quotas
 from providers import dialects
-from providers.addresses import is_near, listening_address, ollama_address
-from providers.spec import DataPolicy, Operation, ProviderSpec, address
+from providers.addresses import listening_address
+from providers.located import located
+from providers.spec import Operation, ProviderSpec
 
 T = TypeVar("T")
 
-_SHIPPED = ("gateway.toml", "aliases.toml", "models.toml")
+_SHIPPED = ("gateway.toml", "aliases.toml", "models.toml", "not_free.toml")
 _NAMES = "names.toml"
 
 _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/\s?#@*]+", re.IGNORECASE)
@@ -168,6 +169,16 @@ class ModelQuality(_Part, frozen=True):
     source: str = ""
 
 
+class NotFree(_Part, frozen=True):
+    """A source that is taken for free and is not, and *why*. *names* are those that programs have for it, *keys* variables."""
+
+    title: str
+    names: tuple[str, ...]
+    why: str
+    source: str
+    keys: tuple[str, ...] = ()
+
+
 class Settings(_Part, frozen=True):
     """Everything that can be set. ``config/`` holds the defaults and their reasons."""
 
@@ -184,9 +195,11 @@ class Settings(_Part, frozen=True):
     virtual: dict[str, Virtual] = {}
     model: tuple[ModelQuality, ...] = ()
     names: Names = Names()
+    not_free: tuple[NotFree, ...] = ()
     provider: dict[str, ProviderSpec] = {}
     # From the environment alone:
     keys: dict[str, str] = {}  # provider → credential
+    useless_keys: tuple[str, ...] = ()  # variables that are set and hold keys of what is not free
     state_dir: Path = Path()
     client_key: str | None = None
     redis_url: str | None = None
@@ -213,7 +226,7 @@ class Settings(_Part, frozen=True):
             name: spec
             for name, spec in self.provider.items()
             if name in self.keys or (spec.keyless and (name != EMBEDDED or self.embedded.enabled == "on"))
-            if "{" not in spec.base_url  # its address is complete
+            if spec.enabled and "{" not in spec.base_url  # its address is complete
         }
 
     def secrets(self) -> list[str]:
@@ -222,11 +235,10 @@ class Settings(_Part, frozen=True):
         return [secret for secret in (*self.keys.values(), self.client_key, *store) if secret]
 
 
-def load(config: Path, environ: Mapping[str, str], home: Path) -> Settings:
+def load(config: Path, environ: Mapping[str, str], home: Path, source: Path | None = None) -> Settings:
     """
-    Read the shipped *config* folder, the file that ``FREEWAY_CONFIG`` names, and *environ*.
-
-    Raises BadSettings.
+    Read the shipped *config* folder, the file that ``FREEWAY_CONFIG`` names, and *environ*. The provider in *source* is then the
+    only one. Raises BadSettings.
     """
     tables: dict[str, Any] = {"provider": {}}
     for name in _SHIPPED:
@@ -239,6 +251,9 @@ def load(config: Path, environ: Mapping[str, str], home: Path) -> Settings:
     if own:
         _merge(tables, _read(Path(own)))
         shipped = _settings(tables, own)
+    if source is not None:
+        tables["provider"] = {source.stem: _read(source)}
+        shipped = _settings(tables, str(source))
     return _with_environment(shipped, environ, home)
 
 
@@ -261,7 +276,14 @@ def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
 
 
 def _settings(tables: dict[str, Any], origin: str) -> Settings:
-    only_environment = {"keys", "state_dir", "client_key", "redis_url", "redis_namespace"} & tables.keys()
+    only_environment = {
+        "keys",
+        "useless_keys",
+        "state_dir",
+        "client_key",
+        "redis_url",
+        "redis_namespace",
+    } & tables.keys()
     if only_environment:
         raise BadSettings(f"{origin}: {min(only_environment)}: is set by the environment, not in a file")
     for name, table in tables["provider"].items():
@@ -311,7 +333,10 @@ def _with_environment(settings: Settings, environ: Mapping[str, str], home: Path
         found = next((variable for variable in variables if environ.get(variable, "").strip()), None)
         if found is not None:
             keys[name] = Secret(_plain(environ[found].strip(), found))
-        providers[name] = _located(spec, environ)
+        try:
+            providers[name] = located(spec, environ)
+        except ValueError as exc:
+            raise BadSettings(str(exc)) from exc
     client_key = environ.get("FREEWAY_API_KEY", "").strip() or None
     catalog = msgspec.structs.replace(
         settings.catalog, database=environ.get("MODELS_DEV_URL", settings.catalog.database).strip()
@@ -334,6 +359,7 @@ def _with_environment(settings: Settings, environ: Mapping[str, str], home: Path
         catalog=catalog,
         provider=providers,
         keys=keys,
+        useless_keys=tuple(key for one in settings.not_free for key in one.keys if environ.get(key, "").strip()),
         state_dir=Path(state) if state else default_state,
         client_key=Secret(client_key) if client_key else None,
         redis_url=Secret(redis_url) if redis_url else None,
@@ -344,34 +370,6 @@ def _with_environment(settings: Settings, environ: Mapping[str, str], home: Path
 def _fingerprint(credential: str) -> str:
     """A salted hash: the same for all gateways that have *credential*, and of no use to find out what it is."""
     return blake2b(credential.encode(), digest_size=10, salt=b"freeway account").hexdigest()
-
-
-def _located(spec: ProviderSpec, environ: Mapping[str, str]) -> ProviderSpec:
-    """*spec* with the address that the environment gives it."""
-    override = environ.get(spec.base_url_env, "").strip() if spec.base_url_env else ""
-    url = override or address(spec, environ) or spec.base_url
-    if spec.dialect == "ollama":
-        try:
-            url = ollama_address(url)
-        except ValueError as exc:
-            raise BadSettings(f"{spec.base_url_env}: {exc}") from exc
-    elif override and not re.match(r"https?://[^/]+", url):
-        raise BadSettings(f"{spec.base_url_env}: expected an address like {spec.base_url}, got {override!r}")
-    hub = environ.get(spec.hub_env, "").strip() if spec.hub_env else ""
-    if not hub and not override:  # beside another address than the provider's own it is not known where its hub is
-        hub = spec.hub
-    return _as_far_as_local(msgspec.structs.replace(spec, base_url=url.rstrip("/"), hub=hub.rstrip("/")))
-
-
-def _as_far_as_local(spec: ProviderSpec) -> ProviderSpec:
-    """
-    *spec*, whose ``local`` is believed only of this machine or network: elsewhere it is not known what a model costs, or what
-    becomes of prompts, unless a file of one's own says so with another ``free.kind``.
-    """
-    if spec.free.kind != "local" or is_near(urlsplit(spec.base_url).hostname or ""):
-        return spec
-    free = msgspec.structs.replace(spec.free, kind="prices", because="")
-    return msgspec.structs.replace(spec, free=free, data_policy=DataPolicy(note="not on this machine or network"))
 
 
 def _plain(key: str, variable: str | None) -> str:

@@ -207,6 +207,7 @@ class Usage(Struct, omit_defaults=True):
     prompt_tokens_details: PromptDetails | None = None
     completion_tokens_details: CompletionDetails | None = None
     cost: float | None = None
+    estimated_cost: Any = None  # what some behind Hugging Face's router call it
 
     def __post_init__(self) -> None:
         if not self.total_tokens:

@@ -136,19 +136,32 @@ class Listed(Struct, frozen=True, kw_only=True):
     ends_at: float | None = None  # when it may be taken away, in unix seconds
 
 
+class Standing(Struct, frozen=True):
+    """
+    Whether our account can be charged, as the provider itself says: *can_pay* is True where money is behind it, False where
+    none is, None where that is not told. *because* is what it said, for people.
+    """
+
+    can_pay: bool | None = None
+    because: str = ""
+
+
 class Listing(Struct, frozen=True):
-    """What a provider offers, and what it said of our quota by the way. *skipped* entries could not be read."""
+    """What a provider offers, and what it said of our quota and account. *skipped* entries could not be read."""
 
     models: tuple[Listed, ...]
     observed: tuple[Observation, ...] = ()
     remarks: tuple[str, ...] = ()  # for people: what `freeway check` should say
     skipped: int = 0
     spent: float | None = None  # dollars that the key has spent so far, ever
-    pays: str = ""  # why the account can be made to pay; empty: as far as is known, it cannot
+    standing: Standing = Standing()
 
 
 Discovery = Generator[HttpRequest, HttpResponse, Listing]
-"""Yields the requests to make, is sent their answers, returns the list: discovery without I/O."""
+"""
+Yields the requests to make, is sent their answers, returns the list: discovery without I/O. What cannot be asked is thrown in as
+a ProviderFailure, which ends it unless it can go on without.
+"""
 
 
 class StreamReader(Protocol):

@@ -7,15 +7,16 @@ default. Every number in them has its source beside it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import quote
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlsplit
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 Certainty = Literal["yes", "no", "unknown"]
 
@@ -44,6 +45,7 @@ class Quota(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     counts_refused: bool = False
     counts_failed: bool = False
     keeps_output: bool = False
+    assumed: bool = False  # the limit of models of which none is known: a higher one proves nothing
     source: str = ""
 
 
@@ -54,6 +56,9 @@ class Free(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     *terms* are conditions that a person should know of. *higher_limits_cost*: an answer that tells of a higher limit
     than configuration has comes from a plan that is paid for.
+
+    *sure* is how far that is known of the account itself: ``proven`` by what is read, ``promised`` by the provider's pages, or
+    ``unknowable``. *signs* tell of a paid plan and are read, *faith* is what nothing tells; both are for people.
     """
 
     kind: Literal["prices", "plan", "trial", "credit", "local"]
@@ -63,7 +68,9 @@ class Free(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     source: str = ""
     terms: str = ""
     higher_limits_cost: bool = False
-    may_pay: bool = False  # the account is used although it can be made to pay
+    sure: Literal["proven", "promised", "unknowable"] = "promised"
+    signs: str = ""
+    faith: str = ""
 
 
 class DataPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -212,8 +219,10 @@ class ProviderSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     hub_env: str | None = None
     base_url_needs: dict[str, str] = {}  # what stands in braces in base_url, and the variable that holds it
     keyless: bool = False
+    enabled: bool = True  # false: not asked, whatever key there is, until a person says so
     get_a_key: str = ""
     data_policy: DataPolicy = DataPolicy()
+    credit: Annotated[float, Meta(ge=0)] | None = None  # dollars a month that may be used of an account that can pay
     enforces_no_train: bool = False  # a single request that says so goes only where nothing trains, whatever the policy
     quota: tuple[Quota, ...] = ()
     counted_as: dict[str, str] = {}  # patterns of ids that share the buckets of another model, and which
@@ -253,6 +262,13 @@ class ProviderSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         """The fields of a request that *model* does not take."""
         return (*self.drop, *self.fact(model).drop)
 
+    def how_to_have(self) -> str:
+        """What a person does to have it asked, in words."""
+        if not self.enabled:
+            allowed = f"[provider.{self.name}] enabled = true"
+            return f"prompts go there once {'FREEWAY_KEYLESS=1 or ' if self.keyless else ''}{allowed} allows it"
+        return f"set {self.key_env}" if self.key_env else "it cannot be reached"
+
     @cached_property
     def _facts(self) -> dict[str, ModelFact]:
         return {}
@@ -266,6 +282,19 @@ def address(spec: ProviderSpec, environ: Mapping[str, str]) -> str | None:
     if not all(needs.values()):
         return None
     return spec.base_url.format_map({name: quote(value, safe="") for name, value in needs.items()})
+
+
+def hub_of(spec: ProviderSpec, override: str, environ: Mapping[str, str]) -> str:
+    """
+    Where the account of *spec* is asked about itself: as *environ* says, else beside the *override* of its address.
+
+    Raises ``ValueError`` for an address that is none.
+    """
+    told = environ.get(spec.hub_env, "").strip() if spec.hub_env else ""
+    if told and not re.match(r"https?://[^/]+", told):
+        raise ValueError(f"{spec.hub_env}: expected an address like {spec.hub}, got {told!r}")
+    beside = "{0.scheme}://{0.netloc}".format(urlsplit(override)) if override and spec.hub else ""
+    return (told or beside or spec.hub).rstrip("/")
 
 
 def load(folder: Path) -> dict[str, ProviderSpec]:

@@ -12,7 +12,7 @@ from gateway.routing.affinity import Sessions
 from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
 from gateway.routing.prices import Price
-from gateway.settings import Settings, Virtual
+from gateway.settings import NotFree, Settings, Virtual
 from gateway.state.store import StateBackend, StateStore
 from gateway.words import Deployment, FreeProof
 from providers.client import Provider
@@ -43,9 +43,12 @@ def deployment(name: str, quality: float = 0.5, talents: str = "", *, last_resor
     )
 
 
-def catalog(*deployments: Deployment, virtual: Mapping[str, Virtual] | None = None) -> Catalog:
+def catalog(
+    *deployments: Deployment, virtual: Mapping[str, Virtual] | None = None, not_free: tuple[NotFree, ...] = ()
+) -> Catalog:
     """A catalog of just these."""
     settings = Settings(
+        not_free=not_free,
         provider=SPECS,
         alias={"mine": "auto:tools", "either": ("nobody", "b")},
         virtual={"auto:tools": Virtual(needs=("tools",)), **(virtual or {})},

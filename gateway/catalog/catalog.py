@@ -57,6 +57,7 @@ class Catalog:
         self._spelled: dict[str, set[str]] = {}  # how providers spell them: the models that it may mean
         self._aliased_by: dict[str, str] = {}  # names that a pattern was found for, or none: ""
         self._not_free: dict[str, str] = {}
+        self._paid = {name: source for source in settings.not_free for name in source.names}
         self._buckets: list[Bucket] = []
         self._fitting: dict[Wants, tuple[Candidate, ...]] = {}
         self._fitting_at = 0
@@ -379,15 +380,15 @@ class Catalog:
             spec = self._specs.get(owner)
             priced = self._not_free.get(name) or (self._not_free.get(rest) if spec is not None else None)
             if priced is not None:
-                title = self._specs[priced].title
                 return UnknownModel(
-                    f"model {asked}: {title} lists it, but nothing proves that it costs nothing there, and only what is "
+                    f"model {asked}: {self._specs[priced].title} lists it, but nothing proves that it costs nothing there, and only what is "
                     f"free is served; GET /v1/models lists that",
                     param="model",
                 )
+            if spec is None and rest and (paid := self._paid.get(owner.lower())) is not None:
+                return UnknownModel(f"model {asked}: {paid.title} is not free: {paid.why}", param="model")
             if spec is not None and spec.name not in self._by_provider:
-                how = f"set {spec.key_env}" if spec.key_env else "it cannot be reached"
-                return UnknownModel(f"model {asked}: {spec.title} is not available here: {how}", param="model")
+                return UnknownModel(f"model {asked}: {spec.title} is not here: {spec.how_to_have()}", param="model")
         return UnknownModel(
             f"no free source serves a model called {asked}; GET /v1/models lists what is served, "
             f"and 'auto' takes whatever fits",

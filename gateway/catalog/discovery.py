@@ -20,9 +20,10 @@ from gateway.catalog import changes
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.database import Database, bundled
 from gateway.catalog.facts import deployment_of
+from gateway.catalog.proof import chargeable
 from gateway.catalog.quarantine import quarantine
 from gateway.clock import Clock
-from gateway.events import Discovered, Event, Withdrawn
+from gateway.events import Changed, Discovered, Event, Withdrawn
 from gateway.quota.buckets import Bucket
 from gateway.quota.configured import buckets_of
 from gateway.quota.ledger import Ledger
@@ -30,7 +31,7 @@ from gateway.settings import Settings
 from gateway.state.store import StateStore
 from gateway.words import CLOCKS_APART, Deployment
 from providers.client import Provider
-from providers.dialect import HttpRequest, Listed, Listing
+from providers.dialect import HttpRequest, Listed, Listing, Standing
 from providers.failures import CredentialRejected, ProviderFailure
 from providers.spec import Timeouts
 from providers.wire import Wire
@@ -51,13 +52,14 @@ _NOTHING_SPENT = 1e-9
 class KeptList(Struct):
     """
     A provider's last good list, as it is remembered. *at* is in unix seconds. *limits* are what it said of the account,
-    by ``unit/window``, and *spent* the dollars that its *key*, by its fingerprint, had spent
-    by then.
+    by ``unit/window``, *standing* what it said of whether it can be charged, and *spent* the dollars that its *key*, by its
+    fingerprint, had spent by then.
     """
 
     at: float
     models: tuple[Listed, ...]
     limits: dict[str, float] = {}
+    standing: Standing = Standing()
     spent: float | None = None
     key: str = ""
 
@@ -82,6 +84,7 @@ class Discovery:
         self._kept: dict[str, KeptList] = {}
         self._woken: dict[str, asyncio.Event] = {}
         self._looked_at: dict[str, float] = {}  # when the last look ended, in unix seconds
+        self._shut: dict[str, str | None] = {}  # provider → why its account may not be used at all
         self.looked: dict[str, str | None] = {}  # provider → why its list could not be had, or None
         state.watch(_LISTS, KeptList, self._recall)
 
@@ -148,7 +151,8 @@ class Discovery:
             raise
         limits = {f"{said.unit}/{said.window}": said.limit for said in listing.observed if said.limit is not None}
         known, before = self._kept.get(name), self._by_name(name)
-        kept = KeptList(now, listing.models, limits, listing.spent, self._settings.accounts()[name])
+        standing, key = _last_word(known, listing), self._settings.accounts()[name]
+        kept = KeptList(now, listing.models, limits, standing, listing.spent, key)
         self._state.set(_LISTS, name, kept)
         await self._state.flush()  # a process that is killed once it has answered by this list has not learned in vain
         self._take_in(name, kept)
@@ -168,16 +172,11 @@ class Discovery:
 
     def _see_money(self, provider: Provider, listing: Listing, known: KeptList | None, now: float) -> None:
         """
-        Whether the account has been spending, or can be made to pay: then it is left alone. What is spent is seen here, too,
-        where no answer told of it, because its caller had left.
+        Whether the account has been spending: then it is left alone. What is spent is seen here, too, where no answer told of it,
+        because its caller had left.
         """
         name, learned = provider.name, self._catalog.learned
         out = name in learned.out(now)
-        if listing.pays and not provider.spec.free.may_pay:
-            until = now + self._settings.catalog.proof
-            learned.withdraw(name, until, listing.pays)
-            if not out:
-                self._tell(Withdrawn(name, listing.pays, until, alarm=True))
         before = known.spent if known is not None and known.key == self._settings.accounts()[name] else None
         if not out and before is not None and listing.spent is not None and listing.spent > before + _NOTHING_SPENT:
             sign = (
@@ -235,13 +234,36 @@ class Discovery:
     def _take_in(self, name: str, kept: KeptList) -> None:
         self._kept[name] = kept
         provider, free, not_free = self._providers[name], [], []
-        for listed in kept.models:
+        shut = chargeable(provider.spec, kept.standing)
+        if shut is not None and self._shut.get(name) != shut:
+            now = self._clock.now()
+            self._tell(Withdrawn(name, shut, now + self._settings.catalog.refresh, alarm=True))
+            self._tell(Changed("withdrawn", name, shut, now))
+        self._shut[name] = shut
+        for listed in () if shut is not None else kept.models:
             deployment = deployment_of(listed, provider, kept.at, self._settings, self._database)
             if deployment is not None:
                 free.append(deployment)
             else:
                 not_free.append(listed.id)
+        if shut is not None:
+            not_free = [listed.id for listed in kept.models]
         self._catalog.swap(name, free, kept.at, not_free)
+
+    def standing(self, name: str) -> Standing:
+        """What *name* said last of whether its account can be charged."""
+        kept = self._kept.get(name)
+        return Standing() if kept is None else kept.standing
+
+    def shut(self, name: str) -> str | None:
+        """Why nothing is sent to *name*, whose account could be charged; None: it is not shut."""
+        return self._shut.get(name)
+
+
+def _last_word(known: KeptList | None, listing: Listing) -> Standing:
+    """What a provider said last of its account: one that does not say so now has not taken back that it can be charged."""
+    told_before = known is not None and known.standing.can_pay is True
+    return known.standing if told_before and known and listing.standing.can_pay is None else listing.standing
 
 
 def _about(seconds: float) -> float:

@@ -48,6 +48,7 @@ def deployment_of(
     here = database.at(spec.database or spec.name, listed.id)
     known = database.of(model) or _NOTHING
     capabilities = _capabilities(spec, listed, fact, here or database.of(model))
+    fetched = settings.server.fetch_images and "vision" in capabilities  # here, for a source that takes bytes alone
     near = here or known
     context = fact.context or listed.context or near.context
     rated = _rating(model, settings.model)
@@ -58,7 +59,7 @@ def deployment_of(
         proof=proof,
         buckets=buckets,
         operations=operations,
-        capabilities=capabilities,
+        capabilities=capabilities | {"image_url"} if fetched else capabilities,
         context=context,
         apart=fact.apart,
         max_output=fact.max_output or listed.max_output or near.max_output,

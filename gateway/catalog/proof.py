@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from typing import Literal
 
+import msgspec
+from msgspec import Struct
+
+from gateway.quota.nouns import Cost
 from gateway.words import Deployment, FreeProof
 from providers.chat import Usage
 from providers.costs import COST
-from providers.dialect import Listed
-from providers.observations import Observation
+from providers.dialect import Listed, Standing
+from providers.observations import Observation, number_of
 from providers.spec import Free, ProviderSpec
 
 LOCAL_FOR = 10 * 365 * 86_400.0
@@ -35,6 +40,40 @@ def prove(spec: ProviderSpec, listed: Listed, listed_at: float, lasts: float) ->
     if free.kind == "credit" and not (listed.prompt_price or listed.output_price):
         return FreeProof("prices", f"{spec.title} gives it away: its prices are zero", free.source, listed_at, until)
     return FreeProof(free.kind, free.because or f"{spec.title}: {free.kind}", free.source, listed_at, until)
+
+
+def chargeable(spec: ProviderSpec, standing: Standing) -> str | None:
+    """
+    Why no request may leave for the account: its provider says that it can be charged, and a person has not allowed it. Else
+    None; what a provider does not say shuts nothing.
+    """
+    if spec.free.kind != "credit" or spec.credit is not None or standing.can_pay is not True:
+        return None
+    return f"{standing.because}. To use it all the same, set [provider.{spec.name}] credit = 0.10 (dollars a month)"
+
+
+class Certainty(Struct, frozen=True):
+    """How far it is known that an account costs nothing, and why, for people."""
+
+    level: Literal["proven", "promised", "not knowable"]
+    why: str
+
+
+def certainty(spec: ProviderSpec, standing: Standing) -> Certainty:
+    """How far it is known that the account at *spec* costs nothing, by its *standing* and by what configuration says."""
+    free, signs = spec.free, "; ".join(filter(None, (spec.free.signs, standing.because)))
+    if free.kind == "credit" and standing.can_pay is True:
+        allowed = (
+            "nothing is sent" if spec.credit is None else f"up to {spec.credit:g} dollars a month are used, as allowed"
+        )
+        return Certainty("not knowable", f"{standing.because}: {allowed}")
+    if free.kind == "credit" and standing.can_pay is False:
+        return Certainty("proven", standing.because)
+    if free.sure == "proven" or free.kind == "local":
+        return Certainty("proven", signs or free.because)
+    if free.sure == "promised":
+        return Certainty("promised", "; ".join(filter(None, (signs, free.faith and f"left to faith: {free.faith}"))))
+    return Certainty("not knowable", "; ".join(filter(None, (free.faith, signs))))
 
 
 def _named(free: Free, model: str) -> bool:
@@ -63,7 +102,7 @@ def disproof(deployment: Deployment, usage: Usage | None, said: Iterable[Observa
     That is a cost above zero, where no credit pays it, or a limit above that of the free plan, which only a paid one has.
     """
     if deployment.proof.kind == "credit":
-        return None
+        return None  # see dearer
     if usage is not None and usage.cost:
         return f"{deployment.name} cost {usage.cost:g} dollars although it was proved to be free"
     said = [*said]
@@ -75,10 +114,52 @@ def disproof(deployment: Deployment, usage: Usage | None, said: Iterable[Observa
     for observed in said:
         for bucket in deployment.buckets:
             of_bucket = (observed.unit, observed.window) == (bucket.unit, bucket.window_name)
-            if of_bucket and observed.limit is not None and observed.limit > bucket.limit:
+            if of_bucket and not bucket.assumed and observed.limit is not None and observed.limit > bucket.limit:
                 return (
                     f"{deployment.name} has {observed.limit:g} {bucket.unit} a {bucket.window_name}, the free plan "
                     f"{bucket.limit:g}: this is a plan that is paid for. If the free plan has grown, say so in the "
                     f"provider's quota"
                 )
     return None
+
+
+_ROUNDED = 1.01
+"""A told cost may exceed the list price by so much: prices are rounded."""
+
+
+def dearer(deployment: Deployment, usage: Usage | None) -> str | None:
+    """What an answer that a credit paid shows of a price above the listed one; None: it does not."""
+    told = cost_told(usage)
+    if deployment.proof.kind != "credit" or usage is None or not told:
+        return None
+    listed = deployment.cost(usage.prompt_tokens, usage.completion_tokens).dollars
+    if told <= listed * _ROUNDED:
+        return None
+    return f"{deployment.name} cost {told:g} dollars where its list price comes to {listed:g}"
+
+
+def cost_told(usage: Usage | None) -> float | None:
+    """Dollars that an answer says it cost, under either name; None: it says nothing that makes sense."""
+    if usage is None:
+        return None
+    told = [number_of(str(value)) for value in (usage.cost, usage.estimated_cost)]
+    return max((value for value in told if value is not None), default=None)
+
+
+def owed(deployment: Deployment, reserved: Cost, usage: Usage | None) -> Cost:
+    """
+    What an answer of *deployment* is debited, for which *reserved* was held. What a provider says only raises: no count of zero or
+    below gives anything back, and a cost that it tells counts where it is more than ours.
+    """
+    if usage is None:
+        return reserved
+    counted = usage.prompt_tokens > 0 and usage.completion_tokens >= 0 and usage.total_tokens > 0
+    prompt = usage.prompt_tokens if usage.prompt_tokens > 0 else reserved.prompt
+    output = usage.completion_tokens if usage.completion_tokens > 0 else reserved.output
+    cost = deployment.cost(prompt, output)
+    least = Cost() if counted else reserved
+    return msgspec.structs.replace(
+        cost,
+        dollars=max(cost.dollars, least.dollars, cost_told(usage) or 0.0),
+        neurons=max(cost.neurons, least.neurons),
+    )

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import click
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
+from gateway.catalog.proof import Certainty, certainty, cost_told
 from gateway.cli import Surroundings
 from gateway.commands.inside import Inside, opened
+from gateway.events import Leaving
 from gateway.observe.usage import Spending
 from gateway.quota.nouns import NoRoom, Offer
 from gateway.request import outcome
 from gateway.settings import EMBEDDED, Settings
 from gateway.words import Deployment
 from providers.chat import ChatRequest, Message, decode_fields, encode
-from providers.dialect import Request
+from providers.dialect import Listing, Request
 from providers.embedded import server as embedded
 from providers.failures import ProviderFailure
-from providers.spec import DataPolicy
+from providers.spec import DataPolicy, ProviderSpec
 
 console = Console()
 _PROMPT, _OUTPUT = 20, 16  # tokens of the question, and of its answer at most
@@ -35,14 +40,20 @@ _QUESTION = ChatRequest(messages=[Message("user", "Say: yes")], max_tokens=_OUTP
     is_flag=True,
     help="Also ask each provider one short question: a list proves no key. Costs one request each.",
 )
+@click.argument(
+    "source", required=False, metavar="[FILE.toml]", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
 @click.pass_obj
-def command(around: Surroundings, ask: bool) -> None:
+def command(around: Surroundings, ask: bool, source: Path | None) -> None:
     """
-    Look at every provider: is there a key, is it taken, what is free, what could cost money, and what it cost so far.
+    Look at every provider: is there a key, is it taken, what is free, how far it is known that nothing can cost money (proven
+    by what is read, promised by the provider, or not knowable), and what it cost so far.
+
+    With FILE.toml, try the provider that this file describes, as one of config/providers would.
 
     Leaves with status 1 if a provider that has a key cannot be used, or if anything was ever spent.
     """
-    settings = around.settings()
+    settings = around.settings(source)
     bad = asyncio.run(_check(settings, ask))
     if embedded.available():
         console.print("Embedded model: installed, used where there is no other source.")
@@ -50,41 +61,77 @@ def command(around: Surroundings, ask: bool) -> None:
 
 
 async def _check(settings: Settings, ask: bool) -> bool:
-    table = Table("provider", "key", "free models", "prompts", "what to know", header_style="bold")
-    bad = False
+    table = Table("provider", "key", "free models", "costs nothing", "prompts", "what to know", header_style="bold")
     async with opened(settings) as inside:
         with Console(stderr=True).status(f"asking {', '.join(inside.providers) or 'no provider'} …"):
             found = await inside.look_everywhere()
             asked = {name: await _ask(inside, name) for name in found} if ask else {}
-        out = inside.catalog.learned.out(inside.clock.now())
-        for name, spec in settings.provider.items():
-            if name == EMBEDDED:
-                continue
-            listing = found.get(name)
-            remarks = [spec.free.because, spec.free.terms]
-            if listing is None:
-                state, models = f"set {spec.key_env}", ""
-                remarks.append(spec.get_a_key)
-            elif isinstance(listing, ProviderFailure):
-                state, models = "problem", ""
-                remarks = [f"{type(listing).__name__}: {listing.message}"]
-                bad = bad or name in settings.keys
-            else:
-                state = "set" if name in settings.keys else "none needed"
-                models = str(sum(d.provider.name == name for d in inside.catalog.deployments()))
-                remarks += listing.remarks
-            if problem := asked.get(name):
-                state, bad = "problem", True
-                remarks.append(problem)
-            if withdrawal := out.get(name):
-                state, bad = "out", True
-                remarks.insert(0, f"{withdrawal.because} (`freeway models --readmit {name}` lets it in again)")
-            policy = _policy(spec.data_policy)
-            table.add_row(spec.title, state, models, policy, "\n".join(r for r in remarks if r))
+        gaps = [_gap(d) for d in inside.catalog.deployments()] if len(_shown(settings)) == 1 else []
+        rows = [_row(inside, spec, found.get(spec.name), asked.get(spec.name)) for spec in _shown(settings)]
         costs = await inside.parts.costs.report()
+    for row in rows:
+        sure = f"{row.sure.level}: {row.sure.why}" if row.sure is not None else ""
+        table.add_row(row.title, row.state, row.models, sure, row.prompts, "\n".join(filter(None, row.remarks)))
     console.print(table)
-    console.print(_bill(costs), soft_wrap=True)
-    return bad or any(cost.spent for cost in costs)
+    for gap in filter(None, gaps):
+        console.print(gap, soft_wrap=True)
+    for source in settings.not_free:
+        for key in set(source.keys).intersection(settings.useless_keys):
+            console.print(f"{key} is set and not used: {source.title} is not free, {source.why}.", soft_wrap=True)
+    console.print(_bill(costs, {row.name: row for row in rows}), soft_wrap=True)
+    return any(row.bad for row in rows) or any(cost.spent for cost in costs)
+
+
+def _shown(settings: Settings) -> list[ProviderSpec]:
+    """The providers of which something can be said: the embedded model has no account."""
+    return [spec for name, spec in settings.provider.items() if name != EMBEDDED]
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """What is known of one account. *sure* is how far it is known to cost nothing, None where it is not asked."""
+
+    name: str
+    title: str
+    state: str
+    models: str = ""
+    sure: Certainty | None = None
+    prompts: str = ""
+    remarks: tuple[str, ...] = ()
+    bad: bool = False
+
+
+def _row(inside: Inside, spec: ProviderSpec, found: Listing | ProviderFailure | None, problem: str | None) -> Row:
+    """The account at *spec*, whose list was *found*, and which had a *problem* with a question, if it was asked one."""
+    name = spec.name
+    row = Row(name=name, title=spec.title, state="", prompts=_policy(spec.data_policy))
+    if found is None:
+        return replace(row, state=spec.how_to_have(), remarks=(spec.free.because, spec.free.terms, spec.get_a_key))
+    row = replace(row, sure=certainty(spec, inside.parts.discovery.standing(name)))
+    if isinstance(found, ProviderFailure):
+        told = f"{type(found).__name__}: {found.message}"
+        row = replace(row, state="problem", remarks=(told,), bad=name in inside.settings.keys)
+    else:
+        models = sum(d.provider.name == name for d in inside.catalog.deployments())
+        state = "set" if name in inside.settings.keys else "none needed"
+        remarks = (spec.free.because, spec.free.terms, *found.remarks)
+        row = replace(row, state=state, models=str(models), remarks=remarks)
+    if problem:
+        row = replace(row, state="problem", remarks=(*row.remarks, problem), bad=True)
+    withdrawal = inside.catalog.learned.out(inside.clock.now()).get(name)
+    if withdrawal is not None:
+        told = f"{withdrawal.because} (`freeway models --readmit {name}` lets it in again)"
+        row = replace(row, state="out", remarks=(told, *row.remarks), bad=True)
+    if shut := inside.parts.discovery.shut(name):
+        row = replace(row, state="off", remarks=(shut, *row.remarks), bad=True)
+    return row
+
+
+def _gap(deployment: Deployment) -> str:
+    """What is not known of *deployment*, so that requests which need it go elsewhere; empty: nothing."""
+    unknown = [] if deployment.context else ["context (a [[models]] row has it)"]
+    if not deployment.capabilities:
+        unknown.append("capabilities (tools, vision, …: a [[models]] row, or capabilities for all)")
+    return f"{deployment.name}: not known: {', '.join(unknown)}" if unknown else ""
 
 
 def _policy(policy: DataPolicy) -> str:
@@ -94,15 +141,23 @@ def _policy(policy: DataPolicy) -> str:
     return "\n".join(filter(None, (trains, kept, policy.region if policy.region != "unknown" else "")))
 
 
-def _bill(costs: Sequence[Spending]) -> str:
-    """What was spent, which has to read 0.000000, and what was saved."""
+def _bill(costs: Sequence[Spending], rows: Mapping[str, Row]) -> str:
+    """
+    What was spent, which has to read 0.000000, and what was saved. Where an account that served may be charged without telling, it
+    is said that this cannot be known.
+    """
     requests = sum(cost.requests for cost in costs)
     spent, saved = sum(cost.spent for cost in costs), sum(cost.saved for cost in costs)
     credit, unpriced = sum(cost.credit for cost in costs), sum(cost.unpriced for cost in costs)
-    parts = [
-        f"Spent {spent:.6f} dollars on {requests:,} requests",
-        f"saved {saved:.4f} at the prices of the same models",
-    ]
+    served = [rows[name] for name in dict.fromkeys(cost.provider for cost in costs) if name in rows]
+    unsure = [row.title for row in served if row.sure is not None and row.sure.level == "not knowable"]
+    if unsure and not spent:
+        parts = [
+            f"No answer to {requests:,} requests told of a cost; what {', '.join(unsure)} charges cannot be known from here"
+        ]
+    else:
+        parts = [f"Spent {spent:.6f} dollars on {requests:,} requests"]
+    parts.append(f"saved {saved:.4f} at the prices of the same models")
     if credit:
         parts.append(f"took {credit:.6f} from free credits")
     if unpriced:
@@ -121,13 +176,17 @@ async def _ask(inside: Inside, name: str) -> str | None:
     if isinstance(held, NoRoom):
         return "its quota is used up, so it was not asked"
     body = encode(msgspec.structs.asdict(_QUESTION))
+    tell, failed, usage = inside.parts.engine.tell, "", None
+    tell(Leaving(deployment.name))
     try:
         reply = await deployment.provider.send(deployment.target, Request(_QUESTION, decode_fields(body), _PROMPT))
         reply.close()
         usage = reply.whole.usage if reply.whole else None
         outcome.check(deployment, usage, reply.observed, inside.parts.engine)
     except ProviderFailure as failure:
-        return f"{deployment.target.model}: {type(failure).__name__}: {failure.message}"
+        failed = type(failure).__name__
+        return f"{deployment.target.model}: {failed}: {failure.message}"
     finally:
+        tell(outcome.departed("check", deployment, held, cost, told=cost_told(usage), failure=failed))
         inside.ledger.settle(held, cost)
     return None

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 
 from msgspec import Struct
 
-from gateway.app import USER_AGENT, Parts, make_parts, make_providers, make_state, make_store
+from gateway.app import RECEIPTS, USER_AGENT, Parts, make_parts, make_providers, make_state, make_store
 from gateway.catalog.catalog import Catalog
 from gateway.clock import Clock, WallClock
 from gateway.events import Announcer
+from gateway.observe.receipts import Receipts
 from gateway.quota.ledger import Ledger
 from gateway.settings import Settings
 from providers.client import Provider
@@ -55,10 +56,13 @@ async def opened(settings: Settings) -> AsyncIterator[Inside]:
     clock = WallClock()
     tell = Announcer(())
     parts = make_parts(settings, clock, make_store(settings), make_state(settings, clock, tell), tell)
+    receipts = Receipts(settings.state_dir / RECEIPTS, clock, parts.state)
+    tell.add(receipts)
     async with HttpWire(user_agent=USER_AGENT) as wire:
         providers = make_providers(settings, wire, {})
         try:
             await parts.open(providers)
             yield Inside(settings, parts, providers, clock)
         finally:
+            await receipts.aclose()
             await parts.aclose()

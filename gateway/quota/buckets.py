@@ -54,7 +54,8 @@ class Bucket(Struct, frozen=True, kw_only=True):
 
     *key* is its identity in the store, *account* whose it is, *scope* who shares it there: all
     of the ``account`` or one ``model``. *period* is in seconds; calendar windows have *calendar*
-    (``day`` or ``month``) in *zone* instead. *window_name* is the provider's word for the period.
+    (``day`` or ``month``) in *zone* instead. *window_name* is the provider's word for the period. *assumed*: its limit is
+    not known of this model, so a higher one proves nothing.
     """
 
     key: str
@@ -70,6 +71,7 @@ class Bucket(Struct, frozen=True, kw_only=True):
     counts_refused: bool = False
     counts_failed: bool = False
     keeps_output: bool = False
+    assumed: bool = False
     source: str = "configured"
 
 

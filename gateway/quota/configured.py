@@ -9,6 +9,7 @@ from typing import Literal, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import limits
+import msgspec
 
 from gateway.quota.buckets import Bucket, Window
 from providers.spec import ProviderSpec, Quota
@@ -28,9 +29,17 @@ def buckets_of(spec: ProviderSpec, model: str) -> tuple[Bucket, ...]:
     for row in spec.quota:
         if row.models and not any(fnmatchcase(model, pattern) for pattern in row.models):
             continue
-        bucket = _bucket(spec.name, model if row.scope == "model" else "", row)
+        bucket = _bucket(spec.name, model if row.scope == "model" else "", _with_credit(row, spec.credit))
         buckets.setdefault((row.scope, row.unit, bucket.window_name), bucket)
     return tuple(bucket for bucket in buckets.values() if bucket.limit < math.inf)
+
+
+def _with_credit(row: Quota, dollars: float | None) -> Quota:
+    """*row*, with the *dollars* that a person allowed in place of its own."""
+    if dollars is None or row.unit != "dollars":
+        return row
+    _, _, period = row.limit.partition("/")
+    return msgspec.structs.replace(row, limit=f"{dollars}/{period}", source="configured")
 
 
 def _counted_as(spec: ProviderSpec, model: str) -> str:
@@ -42,7 +51,9 @@ def _counted_as(spec: ProviderSpec, model: str) -> str:
 
 
 def verify(spec: ProviderSpec) -> None:
-    """Raise ``ValueError`` if a quota row of *spec* cannot be read."""
+    """Raise ``ValueError`` if a quota row of *spec* cannot be read, or it has a credit that nothing draws on."""
+    if spec.credit is not None and all(row.unit != "dollars" for row in spec.quota):
+        raise ValueError(f"provider {spec.name}: credit: nothing is paid from a credit there")
     for row in spec.quota:
         _bucket(spec.name, "", row)
 
@@ -79,6 +90,7 @@ def _bucket(provider: str, model: str, row: Quota) -> Bucket:
         counts_refused=row.counts_refused,
         counts_failed=row.counts_failed,
         keeps_output=row.keeps_output,
+        assumed=row.assumed,
         source=row.source or "configured",
     )
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Literal
 
 import msgspec
 
@@ -21,16 +20,25 @@ from gateway.quota.buckets import Bucket, Level
 from gateway.quota.demand import counts
 from gateway.quota.exchange import Store
 from gateway.quota.journal import Journal
-from gateway.quota.nouns import LONGEST_REASON, NO_TURN, Cost, LevelView, NoRoom, Offer, Refusal, Reservation, Turn
+from gateway.quota.nouns import (
+    LONGEST_REASON,
+    NO_TURN,
+    Cost,
+    LevelView,
+    NoRoom,
+    Offer,
+    Refusal,
+    Reservation,
+    Turn,
+    Unserved,
+    keeps,
+)
 from gateway.quota.nouns import Condition as Condition
 from gateway.quota.operations import Close, Entry, Full, Learn, Open
 from providers.observations import Observation
 
 _FIRST, _MORE = 4, 64
 """Deployments that are offered in the first exchange for a request, and in each further one if none of them has room."""
-
-Unserved = Literal["unsent", "refused", "failed"]
-"""Why nothing was served: it was not counted, or the provider refused it, or failed; some count those too."""
 
 
 class Ledger:
@@ -97,12 +105,7 @@ class Ledger:
         if held.ended:
             return
         cost = held.offer.cost
-        changes = [
-            0.0
-            if (because == "refused" and bucket.counts_refused) or (because == "failed" and bucket.counts_failed)
-            else -cost.of(bucket.unit)
-            for bucket in held.offer.buckets
-        ]
+        changes = [0.0 if keeps(bucket, because) else -cost.of(bucket.unit) for bucket in held.offer.buckets]
         self._journal.end(held, changes, self._said(held, said))
 
     def _said(self, held: Reservation, said: Sequence[Observation]) -> list[Entry]:

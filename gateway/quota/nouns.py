@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from msgspec import Struct
 
@@ -10,6 +11,16 @@ from gateway.quota.buckets import WHEN_FREED, Bucket, Unit
 
 LONGEST_REASON = 200
 """Characters of what a provider said that are kept for others to read, as the reason of what followed from it."""
+
+Unserved = Literal["unsent", "refused", "failed"]
+"""Why nothing was served: it was not counted, or the provider refused it, or failed; some count those too."""
+
+
+def keeps(bucket: Bucket, unserved: Unserved | None) -> bool:
+    """Whether a debit of *bucket* stays although nothing was served; None: something was."""
+    if unserved is None:
+        return True
+    return (unserved == "refused" and bucket.counts_refused) or (unserved == "failed" and bucket.counts_failed)
 
 
 class Cost(Struct, frozen=True):

@@ -13,8 +13,8 @@ from functools import partial
 
 from gateway.background import Background
 from gateway.catalog.checks import MOST_A_DAY, OUTPUT, PROMPT, CapabilityCheck, cost_of, next_check
-from gateway.events import Changed, ChangeKind
-from gateway.quota.nouns import NoRoom, Offer, Reservation
+from gateway.events import Changed, ChangeKind, Leaving
+from gateway.quota.nouns import NoRoom, Offer, Reservation, Unserved
 from gateway.request import outcome
 from gateway.request.engine import Engine, Slot
 from gateway.state.store import StateStore
@@ -78,6 +78,7 @@ class CapabilityChecker:
         body = encode({"model": deployment.target.model, "max_tokens": OUTPUT, **check.fields})
         request = Request(decode_request(body), decode_fields(body), PROMPT, OUTPUT, bounded_by_caller=True)
         slot = _slot(deployment, request, held, engine.clock.now())
+        engine.tell(Leaving(deployment.name))
         try:
             reply = await deployment.provider.send(deployment.target, request)
             usage: Usage | None = None
@@ -91,6 +92,8 @@ class CapabilityChecker:
                 has = check.shows(reply.whole.completion)
             reply.close()
         except f.Unsupported as failure:
+            kept: Unserved = "unsent" if failure.reached == "unsent" else "failed"
+            outcome.record(slot, held.offer.cost, engine, failure="Unsupported", unserved=kept)
             engine.ledger.refund(held, "failed", failure.observed)
             self._learn(deployment, check.capability, has=False)
         except f.ProviderFailure as failure:

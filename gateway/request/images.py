@@ -18,11 +18,12 @@ MOST = 10
 
 
 def addresses_for(deployment: Deployment, request: AnyRequest) -> list[str]:
-    """The images of *request* that *deployment* cannot look up itself."""
-    if not isinstance(request, Request) or "image_url" in deployment.capabilities:
+    """The images of *request* that *deployment* cannot look up itself: those that can take only encrypted addresses everywhere."""
+    if not isinstance(request, Request):
         return []
+    looked_up = ("https://",) if "image_url" in deployment.target.capabilities else ()
     found = [_address(part) for message in request.view.messages for part in _parts(message)]
-    return list(dict.fromkeys(url for url in found if url))
+    return list(dict.fromkeys(url for url in found if url and not url.lower().startswith(looked_up)))
 
 
 async def inlined(request: AnyRequest, addresses: list[str], fetch: Fetch, known: dict[str, str]) -> AnyRequest:

@@ -11,12 +11,11 @@ from itertools import product
 from msgspec import Struct, structs
 
 from gateway.catalog.fitness import NO_TRAIN
-from gateway.catalog.proof import disproof
+from gateway.catalog.proof import cost_told, dearer, disproof, owed
 from gateway.catalog.quarantine import quarantine
-from gateway.events import Changed, Counted, Withdrawn
+from gateway.events import Changed, Counted, Left, ProofRead, Withdrawn
 from gateway.quota.buckets import Bucket, shortest, window_length
-from gateway.quota.ledger import Unserved
-from gateway.quota.nouns import LONGEST_REASON
+from gateway.quota.nouns import LONGEST_REASON, Cost, Reservation, Unserved, keeps
 from gateway.request.engine import Engine, Slot
 from gateway.request.plan import INSTANT, Attempt
 from gateway.request.poison import LATELY, is_poisonous, looks_poisoned
@@ -91,10 +90,12 @@ def report(failure: f.ProviderFailure, slot: Slot, took: float, engine: Engine) 
     """
     deployment, now = slot.deployment, engine.clock.now()
     failure = _for_this_request(failure, slot, engine)
-    if failure.reached == "accepted":  # whatever came of it, the provider has counted it
+    unserved = _unserved(failure)
+    record(slot, slot.held.offer.cost, engine, failure=type(failure).__name__, unserved=unserved)
+    if unserved is None:  # whatever came of it, the provider has counted it
         engine.ledger.settle(slot.held, slot.held.offer.cost, failure.observed)
     else:
-        engine.ledger.refund(slot.held, _unserved(failure), failure.observed)
+        engine.ledger.refund(slot.held, unserved, failure.observed)
     engine.view.health.left(deployment.name)
     check(deployment, None, failure.observed, engine)
     cause = failure.cause if isinstance(failure, f.Interrupted) else None
@@ -143,8 +144,51 @@ def told(attempts: Sequence[Attempt]) -> GatewayError | None:
     return None
 
 
-def _unserved(failure: f.ProviderFailure) -> Unserved:
-    """Which buckets keep their debit for an attempt that was not accepted: what a refused request counts, some count."""
+def record(
+    slot: Slot,
+    cost: Cost,
+    engine: Engine,
+    *,
+    told: float | None = None,
+    failure: str = "",
+    unserved: Unserved | None = None,
+) -> None:
+    """Tell, once, what came of the call of *slot*, which was to leave: it takes *cost*, unless nothing was served."""
+    if not slot.held.ended:
+        request, deployment = slot.call.id, slot.deployment
+        engine.tell(departed(request, deployment, slot.held, cost, told=told, failure=failure, unserved=unserved))
+
+
+def departed(  # noqa: PLR0913 - each is a field of what it makes
+    request: str,
+    deployment: Deployment,
+    held: Reservation,
+    cost: Cost,
+    *,
+    told: float | None,
+    failure: str,
+    unserved: Unserved | None = None,
+) -> Left:
+    """What came of a call of *request* to *deployment*, for which *held* was debited and which takes *cost*."""
+    proof, buckets = deployment.proof, held.offer.buckets
+    if unserved is not None:
+        buckets = tuple(bucket for bucket in buckets if keeps(bucket, unserved))
+    return Left(
+        request=request,
+        deployment=deployment.name,
+        at=held.at,
+        proof=ProofRead(proof.kind, proof.because, proof.source, proof.since),
+        debits={bucket.key: cost.of(bucket.unit) for bucket in buckets},
+        sent=unserved != "unsent",
+        failure=failure,
+        told=told,
+    )
+
+
+def _unserved(failure: f.ProviderFailure) -> Unserved | None:
+    """Which buckets keep their debit; None: all, for it was accepted. What a refused request counts, some count."""
+    if failure.reached == "accepted":
+        return None
     if failure.reached == "unsent":
         return "unsent"
     return "refused" if isinstance(failure, f.RateLimited | f.TooLarge) else "failed"
@@ -213,15 +257,13 @@ def _forgiven(
 def settle(slot: Slot, usage: Usage | None, said: tuple[Observation, ...], engine: Engine) -> None:
     """End the reservation of an answer, once, with the provider's own count where it gave one."""
     deployment, held = slot.deployment, slot.held
-    if usage is None:
-        engine.ledger.settle(held, held.offer.cost, said)
-    else:
-        cost = deployment.cost(usage.prompt_tokens, usage.completion_tokens)
-        if not isinstance(slot.request, Request):  # what else it takes was known before
-            cost = structs.replace(
-                held.offer.cost, prompt=cost.prompt, dollars=max(cost.dollars, held.offer.cost.dollars)
-            )
-        engine.ledger.settle(held, cost, said)
+    cost = owed(deployment, held.offer.cost, usage)
+    if usage is not None and not isinstance(slot.request, Request):  # what else it takes was known before
+        reserved = held.offer.cost
+        cost = structs.replace(reserved, prompt=cost.prompt, dollars=max(cost.dollars, reserved.dollars))
+    record(slot, cost, engine, told=cost_told(usage))
+    engine.ledger.settle(held, cost, said)
+    if usage is not None:
         engine.tell(_counted(deployment, usage, cost.dollars, engine.clock.now()))
     check(deployment, usage, said, engine)
 
@@ -240,10 +282,15 @@ def _counted(deployment: Deployment, usage: Usage, dollars: float, now: float) -
 
 def check(deployment: Deployment, usage: Usage | None, said: Iterable[Observation], engine: Engine) -> None:
     """The third lock: if the answer shows that money is spent, nothing more leaves for that account, from any replica."""
+    account, now = deployment.provider.name, engine.clock.now()
+    if (higher := dearer(deployment, usage)) is not None:
+        engine.view.catalog.learned.withdraw(deployment.name, now + DAY, higher)
+        engine.tell(Withdrawn(deployment.name, higher, now + DAY, alarm=True))
+        engine.tell(Changed("became paid", deployment.name, higher, now))
     sign = disproof(deployment, usage, said)
     if sign is None:
         return
-    quarantine(deployment.provider.name, sign, engine.view.catalog, engine.ledger, engine.clock.now(), engine.tell)
+    quarantine(account, sign, engine.view.catalog, engine.ledger, now, engine.tell)
 
 
 def _close(failure: f.RateLimited, slot: Slot, engine: Engine, now: float) -> None:

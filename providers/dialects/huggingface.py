@@ -12,17 +12,12 @@ from typing import Any
 import msgspec
 
 from providers import failures as f
-from providers.dialect import Account, Discovery, HttpRequest, Listed
+from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Listed, Standing
 from providers.dialects.openai import OpenAI
 from providers.lenient import decodable
 from providers.listing import is_model_id, object_of, strings_of, tokens_of
 from providers.observations import number_of
 
-_PAYS = (
-    "this account can pay: a card or a balance stands behind its credit (canPay). Take it away, or set may_pay = true under "
-    "[provider.huggingface.free]"
-)
-_UNKNOWN = "whether the account can pay beyond its credit could not be found out"
 _MILLION = 1e6
 _PROMPT_SHARE = 3
 """Prompt tokens for each token of an answer, to compare prices by: chats are mostly prompt."""
@@ -32,23 +27,17 @@ class HuggingFace(OpenAI):
     accepts = frozenset({"repetition_penalty", "top_k"})
 
     def discover(self, account: Account) -> Discovery:
-        """
-        The models, and whether the account can be made to pay beyond its credit. Where that cannot be found out, nothing
-        more is spent than the credit, as before.
-        """
+        """The list, and whether the account can pay. A hub that cannot be asked has not said so."""
         listing = yield from super().discover(account)
-        if not (account.key and account.spec.hub):
+        if account.key is None or not account.spec.hub:
             return listing
         try:
-            response = yield HttpRequest("GET", f"{account.spec.hub}/api/whoami-v2", self.headers(account))
-            told = object_of(msgspec.json.decode(decodable(response.body))) if response.status == 200 else {}
-        except (f.ProviderFailure, msgspec.DecodeError, RecursionError):
-            told = {}
-        if told.get("canPay") is True:
-            return msgspec.structs.replace(listing, pays=_PAYS)
-        if "canPay" not in told:
-            return msgspec.structs.replace(listing, remarks=(*listing.remarks, _UNKNOWN))
-        return listing
+            told = yield HttpRequest("GET", f"{account.spec.hub}/api/whoami-v2", self.headers(account))
+        except f.ProviderFailure as failure:
+            return msgspec.structs.replace(
+                listing, standing=Standing(None, f"the hub cannot be asked: {failure.message}")
+            )
+        return msgspec.structs.replace(listing, standing=_standing(told))
 
     def list_model(self, entry: dict[str, Any]) -> Listed | None:
         if not is_model_id(entry["id"]):
@@ -69,6 +58,25 @@ class HuggingFace(OpenAI):
             prompt_price=prompt,
             output_price=output,
         )
+
+
+def _standing(told: HttpResponse) -> Standing:
+    """
+    What ``whoami-v2`` says of the account: ``canPay`` tells of a card or a prepaid balance (huggingface.js, WhoAmIUser,
+    2026-11). Whatever is neither true nor false says nothing.
+    """
+    if told.status != 200:
+        return Standing(None, f"the hub does not say whether the account can pay: HTTP {told.status}")
+    try:
+        who = object_of(msgspec.json.decode(decodable(told.body)))
+    except (msgspec.DecodeError, RecursionError):
+        return Standing(None, "the hub's answer cannot be read")
+    match str(who.get("canPay")).lower():
+        case "true" | "1":
+            return Standing(True, "the account has a card or a prepaid balance: what exceeds its credit is charged")
+        case "false" | "0":
+            return Standing(False, "the account can pay nothing: beyond its credit it is refused")
+    return Standing(None, "the hub does not say whether the account can pay")
 
 
 def _usable(offer: object) -> bool:

@@ -21,7 +21,17 @@ from msgspec import Raw
 from providers import errors
 from providers import failures as f
 from providers.chat import Message, raw
-from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Listed, Listing, Request, Target
+from providers.dialect import (
+    Account,
+    Discovery,
+    HttpRequest,
+    HttpResponse,
+    Listed,
+    Listing,
+    Request,
+    Standing,
+    Target,
+)
 from providers.dialects.openai import OpenAI
 from providers.lenient import dollars_of
 from providers.listing import strings_of, tokens_of
@@ -31,6 +41,9 @@ from providers.tool_names import ToolNames
 
 FREE_ONLY = {"prompt": 0, "completion": 0, "request": 0, "image": 0, "audio": 0}
 """The ceiling of every request, in dollars (docs: provider selection, max price)."""
+
+NO_PLUGINS = raw([{"id": "web", "enabled": False}])
+"""An account can have plugins on by default, and a search of the web is charged whatever the model (docs: web search)."""
 
 _PREFERENCES = frozenset(
     {
@@ -79,6 +92,7 @@ class OpenRouter(OpenAI):
         if request.no_train:  # endpoints that keep nothing, and train on nothing
             preferences |= {"data_collection": "deny", "zdr": True}
         fields["provider"] = raw({**preferences, "max_price": FREE_ONLY})
+        fields["plugins"] = NO_PLUGINS
 
     def messages(self, target: Target, request: Request, names: ToolNames) -> list[Message]:
         """With what some upstreams want back of their own reasoning."""
@@ -133,7 +147,8 @@ class OpenRouter(OpenAI):
         if response.status != 200:
             return Listing(models, remarks=(f"GET /key: HTTP {response.status}",), skipped=skipped)
         state = _object(_object(response.body).get("data"))
-        return Listing(models, tuple(_daily(state)), tuple(_remarks(state)), skipped, _spent(state))
+        spent, standing = _spent(state), _standing(state)
+        return Listing(models, tuple(_daily(state)), tuple(_remarks(state)), skipped, spent, standing)
 
     def _next_page(self, account: Account, call: HttpRequest, response: HttpResponse) -> HttpRequest | None:
         """The call for the page after this one: only at the same host, for it carries the key."""
@@ -219,6 +234,26 @@ def _daily(state: dict[str, Any]) -> Iterator[Observation]:
         yield Observation("requests", "day", limit, max(0.0, left), by="GET /key")
 
 
+def _cap(state: dict[str, Any]) -> float | None:
+    """Dollars that the key may spend; None: it has no limit."""
+    cap = state.get("limit")
+    return None if cap is None else number_of(str(cap)) if not isinstance(cap, bool) else math.inf
+
+
+def _standing(state: dict[str, Any]) -> Standing:
+    """Whether money is behind the key: a cap of next to nothing says no, bought credits say yes."""
+    cap = _cap(state)
+    if cap is not None and cap <= _HARMLESS_CAP:
+        return Standing(False, f"the key may spend {cap:g} dollars in all")
+    if state.get("is_free_tier") is False:
+        return Standing(
+            True, "credits were bought, and the key may spend them: nothing but the locks here keeps requests free"
+        )
+    if state.get("is_free_tier") is True:
+        return Standing(False, "no credits were ever bought")
+    return Standing(None, "the key does not tell whether credits were bought")
+
+
 def _spent(state: dict[str, Any]) -> float | None:
     """Dollars that the key has spent so far, those of keys of one's own at other providers included."""
     told = [dollars_of(state.get(name)) for name in ("usage", "byok_usage")]
@@ -227,15 +262,13 @@ def _spent(state: dict[str, Any]) -> float | None:
 
 def _remarks(state: dict[str, Any]) -> Iterator[str]:
     """What the key's owner should know. A cap on spending does not stop free models, so a tiny one is a safe lock."""
-    cap, spent = state.get("limit"), number_of(str(state.get("usage", "")))
+    cap, spent = _cap(state), number_of(str(state.get("usage", "")))
     if cap is None:
-        yield "the key has no spending limit: set a tiny one (0.001 dollars), free models keep working"
-    elif (most := number_of(str(cap))) is None or most > _HARMLESS_CAP:
-        yield f"the key may spend up to {cap} dollars: set a tiny limit (0.001 dollars), free models keep working"
+        yield "the key has no spending limit: make one with a limit of next to 0 dollars (0.001); free models keep working"
+    elif cap > _HARMLESS_CAP:
+        yield f"the key may spend up to {cap:g} dollars: make one with 0.001; free models keep working"
     if spent:
         yield f"the key has spent {spent:g} dollars so far"
-    if state.get("is_free_tier") is False:
-        yield "credits were bought on this account: nothing but the locks here keeps requests free"
     if state.get("is_management_key") or state.get("is_provisioning_key"):
         yield "this is a management key: use an ordinary one"
     if state.get("expires_at"):

@@ -30,6 +30,17 @@ class HuggingFace(OpenAILike):
         super().__init__(clock, MODELS)
         self.credit = self.meter("account/month", lambda: Calendar(0.10, month=True))
         self._served_by = "together"
+        self.can_pay: bool | None = False  # whether a card or a balance is behind the account; None: the hub is away
+
+    async def route(self, exchange: Exchange, path: str) -> None:
+        """The hub lies beside the router, and says who the key's owner is."""
+        if path == "/api/whoami-v2":
+            self.authorize(exchange)
+            if self.can_pay is None:
+                raise Refusal(503, {"error": "Service Unavailable"})
+            await exchange.answer(200, {"type": "user", "name": "sim", "isPro": False, "canPay": self.can_pay})
+        else:
+            await super().route(exchange, path)
 
     def authorize(self, exchange: Exchange) -> None:
         if not exchange.call.path.endswith("/models"):
@@ -61,7 +72,7 @@ class HuggingFace(OpenAILike):
             raise Refusal(400, {"error": {"message": "this model takes no images", "type": "invalid_request_error"}})
 
     def admit(self, model: SimulatedModel, prompt: int, reserved: int) -> None:
-        if self.credit.used(self.clock()) >= self.credit.limit:
+        if self.credit.used(self.clock()) >= self.credit.limit and not self.can_pay:
             self.refuse("would_cost", model)
 
     def bill(self, exchange: Exchange, model: SimulatedModel, usage: dict[str, Any], fault: str | None) -> None:

@@ -19,6 +19,7 @@ class Mistral(OpenAILike):
 
     name, key, path = "mistral", "sim-mistral-0123456789", "/v1"
     usage_always = True
+    factor = 1  # of the limits of free mode
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock, (SimulatedModel(id="ministral-8b-latest", context=262_144, vision=True),
@@ -42,15 +43,23 @@ class Mistral(OpenAILike):
 
     def meters_of(self, model: SimulatedModel, requests: float, tokens: float) -> list[tuple[Meter, float]]:
         return [
-            (self.meter(f"{model.id}/minute", lambda: Aligned(50)), requests),
-            (self.meter(f"{model.id}/tokens", lambda: Aligned(50_000)), tokens),
+            (self.meter(f"{model.id}/minute", lambda: Aligned(50 * self.factor)), requests),
+            (self.meter(f"{model.id}/tokens", lambda: Aligned(50_000 * self.factor)), tokens),
         ]
+
+    def upgrade(self) -> None:
+        self.factor = 20
+        self.meters.clear()
 
     def admit(self, model: SimulatedModel, prompt: int, reserved: int) -> None:
         super().admit(model, prompt, 0)
 
     def settle(self, model: SimulatedModel, prompt: int, reserved: int, output: int) -> None:
-        self.meter(f"{model.id}/tokens", lambda: Aligned(50_000)).take(output, self.clock())
+        self.meters_of(model, 0, 0)[1][0].take(output, self.clock())
+
+    def bill(self, exchange: Exchange, model: SimulatedModel, usage: dict[str, Any], fault: str | None) -> None:
+        if self.factor > 1:
+            self.charge(exchange, usage["total_tokens"] * 1e-7)
 
     def over(self, meter: Meter, amount: float, model: SimulatedModel) -> NoReturn:
         self._limited("req" if meter is self.meters_of(model, 0, 0)[0][0] else "tokens", meter)
@@ -132,6 +141,14 @@ class Cerebras(OpenAILike):
         super().refuse(why, model)
 
 
+_NEURONS = {
+    "@cf/openai/gpt-oss-120b": (31_818, 68_182),
+    "@cf/qwen/qwen3.8-27b": (40_909, 290_909),
+    "@cf/baai/bge-m3": (1_075, 0),
+}
+"""For a million tokens of the prompt, and of the answer (Workers AI pricing page, 2026-09)."""
+
+
 class Cloudflare(OpenAILike):
     """``https://api.cloudflare.com/client/v4/accounts/{id}/ai/v1``: ten thousand neurons a UTC day."""
 
@@ -145,6 +162,11 @@ class Cloudflare(OpenAILike):
                                  SimulatedModel(id="@cf/openai/whisper-large-v3-turbo", does="transcribe"),
                                  SimulatedModel(id="@cf/black-forest-labs/flux-1-schnell", does="image")))  # fmt: skip
         self.neurons = self.meter("account/neurons", lambda: Calendar(10_000))
+        self.paid = False
+
+    def upgrade(self) -> None:
+        """Workers Paid: nothing is refused, and what exceeds the free neurons is billed."""
+        self.paid = True
 
     async def handle(self, exchange: Exchange) -> None:
         """``/ai/run`` lies beside the address of what looks like OpenAI."""
@@ -163,11 +185,16 @@ class Cloudflare(OpenAILike):
         raise Refusal(404, {"result": None, "success": False, "errors": errors, "messages": []})
 
     def admit(self, model: SimulatedModel, prompt: int, reserved: int) -> None:
-        if self.neurons.used(self.clock()) >= self.neurons.limit:
+        if self.neurons.used(self.clock()) >= self.neurons.limit and not self.paid:
             self.refuse("rate_limited:day", model)
 
-    def settle(self, model: SimulatedModel, prompt: int, reserved: int, output: int) -> None:
-        self.neurons.take((prompt + output) * 0.03, self.clock())
+    def bill(self, exchange: Exchange, model: SimulatedModel, usage: dict[str, Any], fault: str | None) -> None:
+        prompt, output = _NEURONS[model.id]
+        neurons = (usage["prompt_tokens"] * prompt + usage["completion_tokens"] * output) / 1e6
+        left = max(0.0, self.neurons.limit - self.neurons.used(self.clock()))
+        self.neurons.take(neurons, self.clock())
+        if neurons > left:
+            self.charge(exchange, (neurons - left) * 0.011 / 1000)
 
     def refuse(self, why: str, model: SimulatedModel) -> NoReturn:
         if why.startswith("rate_limited"):

@@ -75,6 +75,8 @@ class World:
                 found[url] = urls[name]
                 if key:
                     found[key] = keys[name]
+        if "huggingface" in urls:
+            found["HF_ENDPOINT"] = f"{origin}/huggingface"
         return found
 
     async def app(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -349,7 +351,7 @@ def test_demo_shows_who_served_what_and_that_it_cost_nothing(tmp_path: Path):
     assert "Refusals avoided" in shown.stdout
 
 
-@pytest.mark.parametrize("command", ["", "serve", "demo", "check", "models", "quota", "chat", "key"])
+@pytest.mark.parametrize("command", ["", "serve", "demo", "check", "models", "proof", "quota", "chat", "key"])
 def test_help_is_there(command: str, tmp_path: Path):
     shown = run(*[command] if command else [], "--help", home=tmp_path, start=typed)
 
@@ -414,3 +416,108 @@ def test_an_account_that_was_charged_is_told_everywhere_until_a_person_lets_it_i
     assert "openrouter  out until then: openrouter/" in out
     assert "openrouter may serve again" in lifted.stdout
     assert "'openrouter' is not out of service" in again.stderr
+
+
+def test_check_tries_a_file_of_ones_own_and_says_what_it_does_not_know(others, tmp_path: Path):
+    _, variables = others
+    file = tmp_path / "acme.toml"
+    file.write_text(
+        f'title = "Acme"\nbase_url = "{variables["GROQ_BASE_URL"]}"\nkey_env = "GROQ_API_KEY"\ndocs = "none"\n'
+        '[free]\nkind = "plan"\nbecause = "it is said to be"\nfaith = "all of it"\n'
+    )
+    found = run("check", str(file), home=tmp_path, COLUMNS="200", **variables)
+    file.write_text(file.read_text().replace("docs =", "dcos ="))
+    odd = run("check", str(file), home=tmp_path, COLUMNS="200", **variables)
+
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "Acme" in found.stdout
+    assert "OpenRouter" not in found.stdout
+    assert "promised" in found.stdout
+    assert odd.returncode == 1
+    assert "acme.toml: provider.acme" in odd.stderr
+
+
+# ── receipts ──
+
+
+def test_proof_verifies_what_left_and_finds_what_was_changed(tmp_path: Path):
+    world, home = World(names=["groq", "openrouter"]), tmp_path / "home"
+    home.mkdir()
+    folder = home / ".local" / "share" / "freeway" / "receipts"
+    with _simulated(world) as variables:
+        assert "No call has left." in run("proof", home=home, **variables).stdout
+        with serving(home, **variables) as (origin, _, _):
+            asked = [httpx.post(f"{origin}/v1/chat/completions", json=ASK, timeout=20) for _ in range(3)]
+        good = run("proof", home=home, **variables)
+        told = json.loads(run("proof", "--json", home=home, **variables).stdout)
+        shown = run("proof", "show", asked[0].headers["x-request-id"], home=home, **variables)
+        nothing = run("proof", "show", "req_nobody", home=home, **variables)
+        (file,) = folder.glob("*-*.jsonl")
+        file.write_bytes(file.read_bytes().replace(b'"came":"answered"', b'"came":"refused!"', 1))
+        bad = run("proof", home=home, **variables)
+        file.unlink()
+        gone = run("proof", home=home, **variables)
+
+    assert [answer.status_code for answer in asked] == [200, 200, 200]
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d: 3 calls, \d sources?, 0.000000 dollars, chain unbroken\n", good.stdout)
+    assert (told["whole"], told["spent"], told["runs"][0]["count"]) == (True, 0.0, 3)
+    assert shown.returncode == 0
+    assert "It was free because" in shown.stdout
+    assert nothing.returncode == 1
+    assert bad.returncode == 1
+    assert "chain BROKEN" in bad.stdout
+    assert gone.returncode == 1
+    assert "its 3 receipts are missing" in gone.stdout
+
+
+def test_after_a_kill_proof_says_what_left_without_a_receipt(tmp_path: Path):
+    world = World(names=["groq"])
+    with _simulated(world) as variables:
+        with serving(tmp_path, **variables) as (origin, process, _):
+            httpx.post(f"{origin}/v1/chat/completions", json=ASK, timeout=20)
+            process.kill()
+            process.wait(20)
+        found = run("proof", home=tmp_path, **variables)
+        with serving(tmp_path, **variables) as (origin, _, _):
+            httpx.post(f"{origin}/v1/chat/completions", json=ASK, timeout=20)
+        again = json.loads(run("proof", "--json", home=tmp_path, **variables).stdout)
+
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "no receipt" in found.stdout or "its process was killed" in found.stdout
+    assert again["whole"]
+    assert len(again["runs"]) == 2
+
+
+def test_proof_leaves_with_status_1_once_anything_was_spent(tmp_path: Path):
+    world = World(names=["openrouter"])
+    with _simulated(world) as variables:
+        with serving(tmp_path, **variables) as (origin, _, _):
+            world.providers["openrouter"].fail("price_turned")
+            httpx.post(f"{origin}/v1/chat/completions", json=ASK, timeout=20)
+        found = run("proof", home=tmp_path, **variables)
+
+    assert found.returncode == 1
+    assert "0.002100 dollars" in found.stdout
+
+
+@contextmanager
+def _simulated(world: World) -> Iterator[dict[str, Any]]:
+    """*world* in a thread of its own: the variables that point a gateway at it."""
+    ready, done = threading.Event(), threading.Event()
+    origins: list[str] = []
+
+    async def keep() -> None:
+        async with serve(world) as origin:
+            origins.append(origin)
+            ready.set()
+            await asyncio.to_thread(done.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(keep()))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield dict(world.environment(origins[0]))
+    finally:
+        done.set()
+        thread.join(10)

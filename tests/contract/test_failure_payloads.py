@@ -19,7 +19,9 @@ from tests.payloads import FOLDER, SPECS, account, answer, body, is_envelope
 ASK = b'{"messages": [{"role": "user", "content": "hi"}]}'
 ASKED = Request(decode_request(ASK), decode_fields(ASK))
 
-PROVIDERS = ("cerebras", "cloudflare", "groq", "huggingface", "mistral", "nvidia", "openrouter", "zai")
+PROVIDERS = (
+    "cerebras", "cloudflare", "groq", "huggingface", "mistral", "nvidia", "ollama-cloud", "openrouter", "zai",
+)  # fmt: skip
 
 Expectation = tuple[type[f.ProviderFailure], dict[str, Any]]
 
@@ -57,6 +59,9 @@ RECORDED: dict[str, Expectation] = {
     "nvidia/nvidia_410.json": (f.ModelGone, {}),
     "nvidia/nvidia_429.json": (f.RateLimited, {**PER_MINUTE, "retry_in": None}),
     "nvidia/nvidia_503_worker.json": (f.Busy, {}),
+    "ollama-cloud/ollama_cloud_403.json": (f.NotEntitled, {}),
+    "ollama-cloud/ollama_cloud_429_session.json": (f.RateLimited, {"retry_in": 3600.0, "account_wide": True}),
+    "ollama-cloud/ollama_cloud_429_weekly.json": (f.RateLimited, {"retry_in": 3600.0, "account_wide": True}),
     "openrouter/openrouter_200_error.json": (f.Unreachable, {"status": 502}),
     "openrouter/openrouter_400_context.json": (f.ContextTooLong, {}),
     "openrouter/openrouter_400_model_not_found.json": (f.ModelGone, {}),
@@ -315,6 +320,10 @@ WORDED: list[tuple[str, int, Any, dict[str, str], type[f.ProviderFailure], dict[
         f.Busy,
         {"account_wide": False},
     ),
+    ("ovhcloud", 429, {"message": "API rate limit exceeded"}, {}, f.RateLimited, PER_MINUTE),
+    ("ovhcloud", 401, {"message": "needs a key"}, {}, f.NotEntitled, {"account_wide": False}),
+    ("llm7", 402, {"error": {"message": "balance"}}, {}, f.WouldCost, {"account_wide": False}),
+    ("ollama-cloud", 401, {"error": "unauthorized"}, {}, f.CredentialRejected, {"account_wide": True}),
     ("openrouter", 529, {"error": {"code": 529, "message": "overloaded"}}, {}, f.Busy, {}),
     ("zai", 429, {"error": {"code": "1305", "message": "overloaded"}}, {}, f.Busy, {"retry_in": 60.0}),
     ("zai", 429, {"error": {"code": "1308", "message": "used up"}}, {}, f.RateLimited, {"retry_in": 3600.0}),

@@ -351,6 +351,8 @@ def test_what_only_clients_know_is_not_sent_on(provider: str):
         parallel_tool_calls=True,
     )
 
+    if provider == "openrouter":  # an account may have it on by default, and it has a price
+        assert sent.pop("plugins") == [{"id": "web", "enabled": False}]
     assert sent.keys() <= {"model", "messages", "provider", *SPECS[provider].defaults}
     assert sent["messages"][0] == {"role": "system", "content": "be brief"}
     assert sent["messages"][1] == {"role": "user", "content": "hi"}
@@ -618,6 +620,15 @@ def test_openrouters_list_is_read_to_its_last_page_and_never_from_another_host()
     assert stayed == ["/models"]
 
 
+def test_kilos_list_tells_what_is_free_by_its_prices():
+    found = listed("kilo", "kilo/kilo_models.json", key=None)
+
+    assert {name for name, m in found.items() if m.prompt_price == m.output_price == 0 and not m.other_prices} == {
+        "kilo-auto/free",
+        "nvidia/nemotron-3-super-120b-a12b:free",
+    }
+
+
 def test_a_list_that_goes_round_ends():
     page = b'{"data": [{"id": "a"}], "links": {"next": "/api/v1/models?offset=%d"}}'
     listing, asked = discovered("openrouter", *(page % (place % 2) for place in range(40)), key=None)
@@ -633,6 +644,29 @@ def test_openrouters_key_tells_the_days_quota_and_that_it_could_spend():
     assert asked == ["/models", "/key"]
     assert (observed.unit, observed.window, observed.limit, observed.remaining) == ("requests", "day", 50, 38)
     assert any("spending limit" in remark for remark in listing.remarks)
+    assert listing.standing.can_pay is False  # it never bought credits
+
+
+@pytest.mark.parametrize(
+    ("told", "can_pay"),
+    [
+        ({"limit": None, "is_free_tier": False}, True),
+        ({"limit": 5, "is_free_tier": False}, True),
+        ({"limit": 0.001, "is_free_tier": False}, False),
+        ({"limit": 0, "is_free_tier": False}, False),
+        ({"limit": True, "is_free_tier": False}, True),
+        ({"limit": "much", "is_free_tier": False}, True),
+        ({"limit": None, "is_free_tier": True}, False),
+        ({"limit": None}, None),
+        ({"limit": None, "is_free_tier": "false"}, None),
+    ],
+)
+def test_openrouters_key_tells_whether_money_is_behind_it(told: dict[str, Any], can_pay: bool | None):
+    page = msgspec.json.encode({"data": told})
+    listing, _ = discovered("openrouter", "openrouter/openrouter_models.json", page)
+
+    assert listing.standing.can_pay is can_pay
+    assert any("0.001" in remark for remark in listing.remarks) == (told["limit"] not in (0.001, 0))
 
 
 def test_an_older_server_tells_no_quota_and_that_the_key_has_spent():
@@ -663,7 +697,7 @@ def test_a_list_stands_where_the_keys_state_cannot_be_had():
 
 
 def test_hugging_face_pins_the_cheapest_live_provider_with_tools():
-    models = listed("huggingface", "huggingface/hf_models.json")
+    models = listed("huggingface", "huggingface/hf_models.json", key=None)
 
     assert models.keys() == {
         "openai/gpt-oss-120b:groq",
@@ -694,7 +728,7 @@ def test_tools_go_before_a_lower_price():
     ]
     page = msgspec.json.encode({"data": [{"id": "x/y", "providers": offers}]})
 
-    assert listed("huggingface", page).keys() == {"x/y:b"}
+    assert listed("huggingface", page, key=None).keys() == {"x/y:b"}
 
 
 def test_groq_tells_sizes():

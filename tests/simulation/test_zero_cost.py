@@ -266,6 +266,7 @@ async def test_what_is_sent_cannot_cost_anything(gateway, world):
 
     assert sent["model"] == FREE
     assert set(sent["provider"]["max_price"].values()) == {0}
+    assert sent.pop("plugins") == [{"id": "web", "enabled": False}]
     assert not sent.keys() & fallbacks.keys()
 
 

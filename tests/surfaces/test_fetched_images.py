@@ -96,7 +96,7 @@ async def test_nothing_is_fetched_for_a_source_that_looks_images_up_itself(start
         ] or [SimulatedModel(id="acme/sees:free", vision=True)]
 
     demo = await start(("openrouter",), arrange=eyes, FREEWAY_CONFIG=own)
-    response = await post(demo, asked(URL))
+    response = await post(demo, asked(URL.replace("http:", "https:")))
 
     assert response.status_code == 200
     assert fetched == []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.request.outcome import CONSEQUENCES
+from providers.spec import ErrorSign, Free, ModelFact, ProviderSpec, Quota, Reasoning, Timeouts
 from tests.conftest import ROOT
 
 PAGES = [
@@ -92,3 +96,38 @@ def test_every_decision_is_in_the_index():
     index = (ROOT / "docs" / "README.md").read_text()
     for record in sorted((ROOT / "docs" / "decisions").glob("*.md")):
         assert f"(decisions/{record.name})" in index
+
+
+def test_every_way_to_be_charged_has_a_test_that_there_is():
+    text = (ROOT / "docs" / "cost.md").read_text()
+    rows = re.findall(r"^\| (\d+) .*`(test_\w+)` \|$", text, re.MULTILINE)
+    written = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+
+    assert [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
+    assert len(rows) >= 30
+    assert all(f"def {name}(" in written for _, name in rows)
+
+
+def test_every_key_of_a_providers_file_is_explained():
+    text = (ROOT / "docs" / "add-a-source.md").read_text()
+
+    assert not [name for name in ProviderSpec.__struct_fields__ if f"`{name}`" not in text]
+    for part in (ModelFact, Quota, Reasoning, ErrorSign, Free, Timeouts):
+        names = set(part.__struct_encode_fields__) - {"ids"}
+        assert not [name for name in names if f"`{name}`" not in text], part
+
+
+def test_the_schema_for_editors_is_that_of_the_code():
+    """``python -m tests.unit.test_docs`` writes it."""
+    assert json.loads(SCHEMA.read_text()) == json.loads(json.dumps(schema()))
+
+
+SCHEMA = ROOT / "docs" / "provider.schema.json"
+
+
+def schema() -> dict[str, Any]:
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(ProviderSpec)}
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(json.dumps(schema(), indent=1) + "\n")

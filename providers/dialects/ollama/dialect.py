@@ -98,9 +98,14 @@ class Ollama:
         return OllamaReader(target, names_of(request), logprobs=bool(request.view.logprobs))
 
     def classify(self, account: Account, response: HttpResponse) -> f.ProviderFailure:
-        """Which failure an error answer is. Models in the cloud answer 401 and 403 to who is not entitled to them."""
+        """
+        Which failure an error answer is. Models in the cloud answer 403, and to who is not signed in 401; where a key was sent,
+        401 is about that.
+        """
         body = errors.read_error(response.body)
         text, status = body.message.lower(), response.status
+        if status == 401 and account.key:
+            return f.CredentialRejected(body.message or "HTTP 401", status=status, account_wide=True)
         if status in (401, 403):
             return f.NotEntitled(body.message or f"HTTP {status}", status=status)
         lacks = _LACKS.search(text)
