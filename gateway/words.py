@@ -46,9 +46,7 @@ class Wants(Struct, frozen=True, kw_only=True, cache_hash=True):
 
     models: tuple[str, ...]  # the names asked for, best first
     operation: Operation = "chat"
-    capabilities: frozenset[str] = (
-        frozenset()
-    )  # "stream" is one that every deployment has until it is learned otherwise
+    capabilities: frozenset[str] = frozenset()  # every deployment has "stream" until it is learned otherwise
     parameters: frozenset[str] = frozenset()  # fields of the request that not every deployment takes
     strict: bool = False  # a deployment that does not take all *parameters* may not serve; else it is worth less
     prefer: Preference | None = None  # None: as the name that was asked for has it
@@ -89,9 +87,7 @@ class Call(Struct, frozen=True, kw_only=True):
     priority: int = 0  # a higher one goes first
     session: str = ""  # the conversation that it continues
     chore: bool = False  # a program's own small request, such as for a title: nothing scarce is spent on it
-    in_turn: bool = (
-        False  # it hands on what a tool said, or a signature that only one model reads: the turn is not over
-    )
+    in_turn: bool = False  # it hands on what a tool said, or a signature that one model reads: its turn is not over
     hides_reasoning: bool = False  # its caller does not see what a model thinks before it says something
     resume: bool = False  # another deployment may continue a streamed answer that broke
     dropped: tuple[str, ...] = ()  # what was asked for beside the answer, that no source takes: the answer names it
@@ -222,14 +218,11 @@ class Deployment(Struct, frozen=True, kw_only=True, eq=False, dict=True):
     def cost_of(self, request: OtherRequest) -> Cost:
         """What *request* debits here."""
         tokens = self.cost(request.prompt_tokens, request.output_tokens)
-        each = isinstance(request, EmbedRequest) and self.provider.spec.operation["embed"].counts_items
+        items = len(request.items) if isinstance(request, EmbedRequest) else 1
+        requests = items if self.provider.spec.operation[request.operation].counts_items else 1
         seconds = request.recording.seconds if isinstance(request, TranscribeRequest) else 0.0
-        return msgspec.structs.replace(
-            tokens,
-            neurons=tokens.neurons + self.neurons_each + self.neurons_a_minute * seconds / 60,
-            audio_seconds=seconds,
-            requests=float(len(request.items)) if each and isinstance(request, EmbedRequest) else 1.0,
-        )
+        neurons = tokens.neurons + self.neurons_each + self.neurons_a_minute * seconds / 60
+        return msgspec.structs.replace(tokens, neurons=neurons, audio_seconds=seconds, requests=float(requests))
 
     def saves(self, usage: Usage) -> float | None:
         """Dollars that *usage* would have cost where the model is paid for, if that is known."""
@@ -272,7 +265,6 @@ class Exclusion(Struct, frozen=True):
 class GatewayError(Exception):
     """
     What a caller is told when no answer can be given.
-
     *code* and *type* are OpenAI's where OpenAI has one. *param* names the field at fault. *retry_after* is in seconds.
     """
 
@@ -335,7 +327,6 @@ class UnknownModel(GatewayError):
 class NothingCapable(GatewayError):
     """
     The model is known, but no free source can do what the request needs, or has a quota that could ever hold it.
-
     The latter is told neither as a context that is too long nor with status 413: an agent would condense its history,
     which need not be what is large, and try again for ever.
     """

@@ -20,14 +20,7 @@ from gateway.request.engine import Engine, Slot
 from gateway.request.plan import INSTANT, Attempt
 from gateway.request.poison import LATELY, is_poisonous, looks_poisoned
 from gateway.routing.limits import HINTED_BY, SAID_BY, alike
-from gateway.words import (
-    BadRequest,
-    Deployment,
-    GatewayError,
-    NothingCapable,
-    Refused,
-    TooLong,
-)
+from gateway.words import BadRequest, Deployment, GatewayError, NothingCapable, Refused, TooLong
 from providers import failures as f
 from providers.chat import Usage
 from providers.dialect import Request
