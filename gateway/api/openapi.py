@@ -24,6 +24,9 @@ from gateway.request.explain import Explanation
 from providers.chat import ChatRequest, Completion, encode
 from providers.dialects.ollama import MARK
 from providers.embeddings import EmbeddingRequest
+from providers.images import PictureRequest
+from providers.reranking import RankingRequest
+from providers.sound import SpeechRequest
 
 PATH = "/openapi.json"
 
@@ -48,6 +51,7 @@ class Door(Struct, frozen=True, kw_only=True):
     answer: Json | type = {}
     stream: str | None = None
     media: str = "application/json"
+    form: bool = False  # the body is a form, with a file
     codes: tuple[int, ...] = (200,)
     keyless: bool = False
 
@@ -98,6 +102,9 @@ _TEXT_COMPLETION = _object(
 _VECTORS = _object(
     {"object": {"const": "list"}, "model": _TEXT, "data": _list(_object({"index": _WHOLE, "embedding": {}}))}
 )
+_RANKED = _object({"results": _list(_object({"index": _WHOLE, "relevance_score": {"type": "number"}}))})
+_PICTURES = _object({"created": _WHOLE, "data": _list(_object({"b64_json": _TEXT}))})
+_FORM = _object({"file": {"type": "string", "format": "binary"}}, model=_TEXT, language=_TEXT, response_format=_TEXT)
 _MODELS = _object({"object": {"const": "list"}, "data": _list({"$ref": "#/components/schemas/OpenAIEntry"})})
 _DONE = {"done": {"type": "boolean"}}
 _OLLAMA = _object({"model": _TEXT, "created_at": _TEXT, **_DONE})
@@ -125,6 +132,20 @@ def _openai() -> list[Door]:
         ),
         _ask("/v1/responses", "Answer items with items", "OpenAI", (Ask, Routing), _RESPONSE, SSE),
         _ask("/v1/embeddings", "Vectors of texts", "OpenAI", (EmbeddingRequest, Routing), _VECTORS),
+        _ask("/v1/rerank", "Documents by how well they answer", "OpenAI", (RankingRequest, Routing), _RANKED),
+        _ask("/v2/rerank", "The same", "OpenAI", (RankingRequest, Routing), _RANKED),
+        _ask("/v1/images/generations", "A picture", "OpenAI", (PictureRequest, Routing), _PICTURES),
+        _told("/v1/audio/transcriptions", "What is said"),
+        _told("/v1/audio/translations", "What is said, in English"),
+        Door(
+            path="/v1/audio/speech",
+            method="post",
+            about="A text read aloud",
+            errors="OpenAI",
+            body=(SpeechRequest, Routing),
+            answer=_TEXT,
+            media="audio/*",
+        ),
         _ask(
             "/v1/route/explain",
             "What would serve a conversation, and why",
@@ -224,6 +245,20 @@ def _ask(
     return Door(path=path, method="post", about=about, errors=errors, body=body, answer=answer, stream=stream)
 
 
+def _told(path: str, about: str) -> Door:
+    """Of a recording, which comes in a form: as JSON, or as text in some shape."""
+    return Door(
+        path=path,
+        method="post",
+        about=about,
+        errors="OpenAI",
+        body=(_FORM,),
+        form=True,
+        answer=_object({"text": _TEXT}),
+        stream="text/plain",
+    )
+
+
 def _look(path: str, about: str, errors: str, answer: Json | type, **more: Any) -> Door:
     return Door(path=path, method="get", about=about, errors=errors, answer=answer, **more)
 
@@ -286,7 +321,8 @@ def _operation(door: Door) -> Json:
     if door.body:
         bodies = [_schema(kind, door.errors) for kind in door.body]
         schema = bodies[0] if len(bodies) == 1 else {"allOf": bodies}
-        made["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        kind = "multipart/form-data" if door.form else "application/json"
+        made["requestBody"] = {"required": True, "content": {kind: {"schema": schema}}}
     return made
 
 
