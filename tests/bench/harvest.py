@@ -15,7 +15,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -29,7 +29,6 @@ from rich.table import Table
 from tests.bench import harvest_traces
 from tests.bench.harvest_gateway import Gateway
 from tests.bench.harvest_replicas import Replicas
-from tests.world.optimum import optimum
 from tests.world.report import Summary, summary
 from tests.world.run import run
 from tests.world.scenarios import SCENARIOS, Scenario
@@ -39,7 +38,7 @@ OURS = "freeway"
 SEEDS = (1, 2, 3)
 RESULTS = Path("bench-results/harvest")
 
-SHORT_MINUTES = 4.0
+SHORT_MINUTES = 7.0
 SHORT = ("calm", "outage", "machine")
 """What the short form runs, with the first seed: less than a minute."""
 
@@ -69,6 +68,8 @@ def one(name: str, subject: str, seed: int, minutes: float | None, plots: Path |
 
 def best(name: str, seed: int, minutes: float | None) -> float:
     """The optimum of one scenario and seed."""
+    from tests.world.optimum import optimum  # noqa: PLC0415 - scipy is there for the bench alone
+
     return optimum(SCENARIOS[name], seed, minutes)
 
 
@@ -128,16 +129,22 @@ def causes(found: list[Summary]) -> Table:
     for heading in ("scenario", "lost", "cause"):
         table.add_column(heading, justify="right" if heading == "lost" else "left")
     for name in dict.fromkeys(one.scenario for one in found):
-        total = Counter[str]()
-        for summed in found:
-            if (summed.scenario, summed.subject) == (name, OURS):
-                total.update(summed.causes)
-                total.update({f"(avoidable: {why})": times for why, times in summed.avoidable.items()})
-                total.update({f"(idle meanwhile: {who})": times for who, times in summed.idle.items()})
-        for cause, lost in total.most_common(14):
+        own = [one for one in found if (one.scenario, one.subject) == (name, OURS)]
+        for cause, lost in _total(one.causes for one in own).most_common(8):
             table.add_row(name, str(lost), cause)
+        for cause, times in _total(one.avoidable for one in own).most_common():
+            table.add_row(name, str(times), f"refused needlessly by {cause}")
+        for idle, times in _total(one.idle for one in own).most_common(3):
+            table.add_row(name, str(times), f"meanwhile {idle} had room")
         table.add_section()
     return table
+
+
+def _total(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
+    total = Counter[str]()
+    for count in counts:
+        total.update(count)
+    return total
 
 
 def _options() -> argparse.ArgumentParser:
