@@ -68,10 +68,10 @@ def _core(*, used: float = 0.0) -> list[Source]:
 def _outage() -> list[Source]:
     minute = 60.0
     return [
-        c.openrouter(Fault(kind="hang", begin=5 * minute, end=40 * minute)),
+        c.openrouter(Fault(kind="hang", begin=2 * minute, end=38 * minute)),
         c.google(Fault(kind="down", begin=10 * minute, end=30 * minute)),
         c.groq(Fault(kind="revoked", begin=20 * minute)),
-        c.nvidia(Fault(kind="hang", begin=15 * minute, end=50 * minute, models=("nvidia/nemotron-3-super-120b-a12b",))),
+        c.nvidia(Fault(kind="hang", begin=15 * minute, end=36 * minute, models=("nvidia/nemotron-3-super-120b-a12b",))),
         c.huggingface(),
         c.machine(Fault(kind="refuse", begin=25 * minute, end=45 * minute)),
         c.zai(),
@@ -144,7 +144,7 @@ SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
         Scenario(name="calm", bar=0.99, sources=_core, load=_load(_steady(40.0))),
-        Scenario(name="outage", bar=0.93, sources=_outage, load=_load(_steady(40.0))),
+        Scenario(name="outage", bar=0.93, sources=_outage, load=_load(_steady(40.0)), minutes=40.0),
         Scenario(name="rush", bar=0.80, sources=_rush, load=_load(_bursts(45.0, 130.0)), minutes=45.0),
         Scenario(
             name="scarcity",
