@@ -45,6 +45,9 @@ _KEY = {
     "cerebras": "CEREBRAS_API_KEY",
 }
 
+_IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Where the gateway's state is, so that an hour of the world does not wait for a disk."""
+
 _SETTLED = 5.0
 """Seconds of the world in which the lists are read before the first caller comes."""
 
@@ -156,7 +159,7 @@ class Gateway:
 
     async def open(self, world: World) -> None:
         self._stack = AsyncExitStack()
-        self.folder = Path(self._stack.enter_context(TemporaryDirectory()))
+        self.folder = Path(self._stack.enter_context(TemporaryDirectory(dir=_IN_MEMORY)))
         self.prepare(self._stack)
         self.apps = [await self._started(world, number) for number in range(self._replicas)]
         self._turns = cycle(self.apps)

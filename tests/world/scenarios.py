@@ -144,7 +144,7 @@ SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
         Scenario(name="calm", bar=0.99, sources=_core, load=_load(_steady(40.0))),
-        Scenario(name="outage", bar=0.93, sources=_outage, load=_load(_steady(40.0)), minutes=40.0),
+        Scenario(name="outage", bar=0.93, sources=_outage, load=_load(_steady(40.0)), minutes=32.0),
         Scenario(name="rush", bar=0.80, sources=_rush, load=_load(_bursts(45.0, 130.0)), minutes=45.0),
         Scenario(
             name="scarcity",
