@@ -65,13 +65,16 @@ def _core(*, used: float = 0.0) -> list[Source]:
     return [c.openrouter(), c.google(used=used), c.groq(used=used), c.nvidia(), c.huggingface(), c.machine()]
 
 
+_SILENT = ("nvidia/nemotron-3-super-120b-a12b", "moonshotai/kimi-k2.6")
+
+
 def _outage() -> list[Source]:
     minute = 60.0
     return [
         c.openrouter(Fault(kind="hang", begin=2 * minute, end=38 * minute)),
         c.google(Fault(kind="down", begin=10 * minute, end=30 * minute)),
         c.groq(Fault(kind="revoked", begin=20 * minute)),
-        c.nvidia(Fault(kind="hang", begin=15 * minute, end=36 * minute, models=("nvidia/nemotron-3-super-120b-a12b",))),
+        c.nvidia(Fault(kind="hang", begin=8 * minute, models=_SILENT)),
         c.huggingface(),
         c.machine(Fault(kind="refuse", begin=25 * minute, end=45 * minute)),
         c.zai(),
@@ -157,7 +160,7 @@ SCENARIOS: dict[str, Scenario] = {
             name="machine",
             bar=0.93,
             sources=lambda: [c.machine()],
-            load=_load(_bursts(9.0, 22.0), {TEXT: 0.95, PICTURE: 0.05}),
+            load=_load(_bursts(10.0, 28.0), {TEXT: 0.95, PICTURE: 0.05}),
         ),
         Scenario(name="replicas", bar=0.90, sources=_rush, load=_load(_bursts(40.0, 90.0)), minutes=30.0, replicas=3),
         Scenario(name="no-train", bar=0.95, sources=_core, load=_load(_steady(40.0), _PRIVATE_MIX)),
