@@ -22,7 +22,9 @@ def plot(run: Run, found: Summary, path: Path) -> None:
     figure, (above, below) = plt.subplots(2, 1, figsize=(9, 6.5), height_ratios=(3, 4))
     _minutes(above, found)
     _buckets(below, run)
-    above.set_title(f"{run.scenario}, {run.subject}, seed {run.seed}: {found.share:.3f} of the optimum")
+    above.set_title(
+        f"{run.scenario}, {run.subject}, seed {run.seed}: {found.verdicts['right']:,} of {found.asked:,} right"
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=75, bbox_inches="tight")
     plt.close(figure)
@@ -41,22 +43,23 @@ def _minutes(axes: Any, found: Summary) -> None:
 
 
 def _buckets(axes: Any, run: Run) -> None:
-    """Of each bucket, the share of its limit that was taken in each five minutes, at most once."""
+    """Of each bucket, the share of what it holds in so many seconds that was taken in them, at most all."""
     rows = list[list[float]]()
     names = list[str]()
-    step, steps = 300.0, max(1, int(run.seconds // 300))
-    for name, (_, amount, taken) in sorted(run.used.items()):
+    step = max(60.0, run.seconds / 60.0)
+    steps = max(1, int(run.seconds // step))
+    for name, (seconds, amount, taken) in sorted(run.used.items()):
         if not taken or len(rows) >= _MOST:
             continue
         shares = [0.0] * steps
         for at, cost in taken:
-            shares[min(steps - 1, int((at - run.begin) // step))] += cost / amount
+            shares[min(steps - 1, int((at - run.begin) // step))] += cost / (amount * max(1.0, step / seconds))
         rows.append([min(1.0, share) for share in shares])
         names.append(name)
     if rows:
         image = axes.imshow(
             rows, aspect="auto", cmap="YlGnBu", vmin=0, vmax=1, extent=(0, run.seconds / 60, len(rows), 0)
         )
-        axes.figure.colorbar(image, ax=axes, label="share of the limit, in five minutes")
+        axes.figure.colorbar(image, ax=axes, label=f"share of the limit, in {step:.0f} s")
     axes.set_yticks([n + 0.5 for n in range(len(names))], names, fontsize=6)
     axes.set(xlabel="minutes")

@@ -46,8 +46,8 @@ class Run(Struct):
     seconds: float
     told: list[Told]
     calls: list[Call]
-    used: dict[str, tuple[str, float, list[tuple[float, float]]]]
-    """Of each bucket: its limit in words, its amount, and what was taken of it when."""
+    used: dict[str, tuple[float, float, list[tuple[float, float]]]]
+    """Of each bucket: the seconds of its window, its amount, and what was taken of it when."""
 
 
 class _Ear:
@@ -102,7 +102,7 @@ async def _run(scenario: Scenario, make: Callable[[], Subject], name: str, seed:
     told = list(await asyncio.gather(*calls))
     await subject.close()
     used = {
-        f"{counter.key} {counter.limit.label}": (counter.limit.label, counter.limit.amount, counter.taken)
+        f"{counter.key} {counter.limit.label}": (counter.limit.seconds, counter.limit.amount, counter.taken)
         for source in world.sources.values()
         for counters in source.counters.values()
         for counter in counters
