@@ -96,8 +96,9 @@ def _plain_sort(provider: Any) -> None:
     if not isinstance(provider, dict) or "sort" not in provider:
         return
     sort = provider["sort"]
-    sort = sort.get("by") if isinstance(sort, dict) else sort
-    provider["sort"] = sort if sort in _SORTS else None
+    if isinstance(sort, dict):
+        by = sort.get("by")
+        provider["sort"] = by if isinstance(by, str) and by in _SORTS else None
 
 
 def _plain_calls(message: dict[str, Any]) -> None:

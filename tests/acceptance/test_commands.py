@@ -92,8 +92,7 @@ def test_quota_tells_of_each_account_and_lifts_a_close(others, tmp_path: Path):
         shown = run("quota", home=tmp_path, COLUMNS="160", **variables).stdout
 
     assert shut["account"] == "groq"
-    assert "on requests per day (RPD): Limit 1000" in shut["closed_because"]
-    assert shut["closed_until"] > shut["said_at"]
+    assert shut["used"] > 999  # a refilling bucket is full, and not closed: it opens when there is room for one again
     assert (shut["said_by"], shut["limit"]) == ("answer headers", 1000)
     assert lifted["closed_until"] is None
     assert "qwen/qwen3.8-27b/requests/day" in shown

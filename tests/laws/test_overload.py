@@ -52,7 +52,7 @@ async def rush(
                 task.cancel()
         if second < seconds:
             turn = second % len(patience)
-            client = {"client": NAMES[turn]} if by_client else {}
+            client = {"key": NAMES[turn]} if by_client else {}
             asking.append((scene.clock(), patience[turn], scene.ask(f"{second}", **{"wait": None, **client, **more})))
         await scene.quiet()
     found = await asyncio.gather(*(task for *_, task in asking), return_exceptions=True)
@@ -167,7 +167,7 @@ async def test_what_was_learned_of_patience_is_shared_and_survives_a_restart(tmp
     """It is in the state store, under no client's name."""
     scene = await Scene(tmp_path, local(), more=clients("alice")).open()
     for _ in range(3):
-        busy = [scene.ask("busy", client="alice", wait=None) for _ in range(6)]
+        busy = [scene.ask("busy", key="alice", wait=None) for _ in range(6)]
         await scene.passes(9.0)
         for task in busy:
             task.cancel()

@@ -152,6 +152,7 @@ MEANT = {
 
 OTHERWISE = {
     ("ollama", "bad_key"): {"NotEntitled"},  # there is no key: it is the model that wants an account
+    ("cohere", "no_tools"): {"RefusedHere"},  # in what words it says so is told nowhere
     ("huggingface", "rate_limited:minute"): {"Busy"},  # whose limit it was is not told
 }
 

@@ -26,6 +26,7 @@ FREE = {
     "mistral": "mistral-small-latest",
     "cerebras": "gpt-oss-120b",
     "cloudflare": "@cf/qwen/qwen3.8-27b",
+    "cohere": "command-a-03-2025",
     "zai": "glm-4.7-flash",
 }
 

@@ -22,6 +22,7 @@ from gateway.api.responses_archive import Archive
 from gateway.events import Bug, Ended
 from gateway.observe import log
 from gateway.observe.log import LogObserver
+from gateway.request import whole as in_pieces
 from gateway.settings import Settings
 from providers.simulator.brain import Saying
 from providers.simulator.world import World
@@ -272,7 +273,7 @@ def bug(*_: object) -> None:
 async def test_a_bug_is_a_500_in_the_surfaces_shape_and_its_traceback_is_told(staged, monkeypatch, stream, capsys):
     log.configure(json=True, secrets=["in the middle"])
     stage = await staged()
-    monkeypatch.setattr(http, "answer", bug)
+    monkeypatch.setattr(http if stream else in_pieces, "answer", bug)
 
     response = await stage.post({"stream": stream})
     (found,) = (event for event in stage.heard if isinstance(event, Bug))

@@ -80,7 +80,7 @@ def test_images_are_reserved_for_in_full_whatever_is_known_of_text():
 
 def test_an_answer_teaches_unless_it_came_from_this_machine_or_to_an_image(monkeypatch):
     monkeypatch.setattr(outcome, "settle", lambda *_: None)
-    engine = SimpleNamespace(view=SimpleNamespace(calibration=Calibration()))
+    engine = SimpleNamespace(view=SimpleNamespace(calibration=Calibration(), catalog=None))
     local = replace(deployment("ollama/m"), proof=FreeProof("local", "", "", 0, 1e12))
 
     def answered(one: Deployment, prompt_tokens: int, media_tokens: int = 0) -> float:
