@@ -61,7 +61,7 @@ async def answer(call: Call, engine: Engine, failed: Iterable[Attempt] = ()) -> 
             if slot is None:
                 continue  # the next plan knows what was found out
             ticket.through()
-            begun = await hedge.send(slot, tried, budget, engine)
+            begun = await send(slot, tried, budget, engine)
             if begun is not None:
                 return begun
 
@@ -86,6 +86,20 @@ async def hold(
         return None
     full = (Exclusion(d.name, "quota", "has no room") for d in offered[: held.place])
     return Slot(call, chosen.wants, deployment, held, (*full, *chosen.unavailable), offers.request(held.place))
+
+
+async def send(slot: Slot, tried: Tried, budget: int, engine: Engine) -> Answer | None:
+    """See ``hedge.send``. A machine of one's own works on *slot* until it is over, or until its answer is (stream.py)."""
+    name, machines, begun = slot.deployment.name, engine.view.machines, None
+    if slot.deployment.proof.kind != "local":
+        return await hedge.send(slot, tried, budget, engine)
+    machines.sent(name, slot.held.id)
+    try:
+        begun = await hedge.send(slot, tried, budget, engine)
+    finally:
+        if begun is None or begun.slot is not slot:
+            machines.ended(name, slot.held.id, engine.clock.now())
+    return begun
 
 
 async def look(chosen: Plan, call: Call, tried: Tried, engine: Engine) -> bool:
@@ -113,10 +127,11 @@ async def _may_be_sent(name: str, held: Reservation, engine: Engine) -> bool:
 
 
 def foresee(call: Call, tried: Tried, ticket: Ticket, engine: Engine) -> None:
-    """Say in *tried* when the caller is expected to leave, and what others wait for who may stay longer."""
-    tried.leaves_at = engine.view.leaves_at(call, ticket.came_at, engine.clock.now())
+    """Say in *tried* when the caller is expected to leave, and what others wait for."""
+    now, crowded = engine.clock.now(), engine.queue.is_crowded
+    tried.leaves_at = engine.view.leaves_at(call, ticket.came_at, now, crowded=crowded)
     ticket.guessed = tried.leaves_at < FOREVER
-    tried.awaited = engine.queue.awaited() if ticket.guessed else ()
+    tried.others, tried.awaited = engine.queue.demand(), engine.queue.awaited()
 
 
 def expect(chosen: Plan, call: Call, tried: Tried, ticket: Ticket, engine: Engine) -> Prospect:

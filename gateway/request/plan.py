@@ -36,7 +36,8 @@ from gateway.request.bounds import (
 from gateway.routing.affinity import LONG, Sessions
 from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
-from gateway.routing.patience import Patience
+from gateway.routing.machines import Machines
+from gateway.routing.patience import LIKELY, SURELY, Patience
 from gateway.routing.prices import Price
 from gateway.routing.rank import TYPICAL, Bid, full, price_of, score
 from gateway.routing.talents import Talents
@@ -76,6 +77,12 @@ little before its time. However small a call, many of them use up what is dear.
 """
 
 
+ABOUT_TO = 60.0
+"""Seconds within which those come who are about to wait."""
+
+_DISPLACED = 2.0
+"""Calls in whose place no other model is loaded."""
+
 _Row = tuple[tuple[int, int], float, int, Deployment]
 """What a deployment is ranked by: its preference, its value (less is better), its place in the list; and itself."""
 
@@ -91,6 +98,7 @@ class View(Struct, frozen=True):
     talents: Talents = field(default_factory=Talents)
     patience: Patience = field(default_factory=Patience)
     fetches: bool = False  # images that are named by an address are fetched for those that take bytes alone
+    machines: Machines = field(default_factory=Machines)
 
     def bid(self, call: Call, wants: Wants, now: float) -> Bid:
         """What *call* brings to the ranking."""
@@ -99,12 +107,28 @@ class View(Struct, frozen=True):
         last_ways = self.talents.last_ways(self.catalog.deployments(), self.prices(now), now)
         return Bid(prefer, call.tokens, warm, wants.capabilities, last_ways, call.chore)
 
-    def leaves_at(self, call: Call, came_at: float, now: float) -> float:
+    def leaves_at(self, call: Call, came_at: float, now: float, *, crowded: bool) -> float:
         """
         When the caller of *call*, who *came_at* a moment, is expected to leave before an answer has come; infinity: that
-        is not known.
+        is not known. Where it is *crowded*, there are others who may stay more surely.
         """
-        return min(call.gives_up_at, came_at + self.patience.leaves_after(call.alike, now - came_at))
+        there = SURELY if crowded else LIKELY
+        return min(call.gives_up_at, came_at + self.patience.leaves_after(call.alike, now - came_at, there))
+
+    def expected(self, deployment: Deployment, tried: Tried) -> float | None:
+        """Seconds of a typical answer; where a model must be loaded, with its share of that: those who wait have theirs."""
+        seconds, loading = self.health.expected(deployment.name), self.machines.loading(deployment.name)
+        return (seconds or 0.0) + loading / (1 + tried.others) if loading else seconds
+
+    def answers_in(self, call: Call, deployment: Deployment, *, whole: bool) -> float:
+        """
+        Seconds in which *deployment* answers the like of *call* once it begins: all of it if it is to be *whole*, else so much
+        that its caller sees something; 0: that is not known. Where another model is loaded, that comes first.
+        """
+        pace = self.health.pace(deployment.name)
+        return answers_in(call, deployment, self.calibration, pace, whole=whole) + self.machines.loading(
+            deployment.name
+        )
 
 
 class Attempt(Struct, frozen=True):
@@ -126,7 +150,8 @@ class Tried:
     """
     What a call found out by itself: its failed *attempts*, which deployments were full when the ledger was last asked, and
     what it waited for. None of it is told to other calls. Its caller is expected to leave at *leaves_at* (unix seconds;
-    infinity: that is not known); others wait for the deployments *awaited*, by name.
+    infinity: that is not known); so many *others* wait, or are about to, and those that wait do so
+    for the deployments *awaited*, by name.
     """
 
     def __init__(self, attempts: Iterable[Attempt] = ()) -> None:
@@ -138,6 +163,7 @@ class Tried:
         self.waits: list[Wait] = []
         self.images: dict[str, str] = {}  # that were fetched, by their addresses
         self.leaves_at = FOREVER
+        self.others = 0.0
         self.awaited: Collection[str] = ()
         self.hedged = False
         self.outgrown = 0  # tokens of the longest context that it did not fit into
@@ -265,7 +291,7 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
                 crowded.append(deployment)
                 unavailable.append(busy)
                 continue
-            value = score(candidate, price, view.health.expected(deployment.name), bid)
+            value = score(candidate, price, view.expected(deployment, tried), bid)
             put_off = deployment.provider.name in asked_later or _is_late(deployment, call, tried, view, now)
             rows = later if put_off else scored
             if rows is scored and _fits_badly(deployment, call, view):
@@ -315,17 +341,46 @@ def _is_late(deployment: Deployment, call: Call, tried: Tried, view: View, now: 
     """Whether what *deployment* would begin now is of no use, as its caller is expected to leave before."""
     if tried.leaves_at == FOREVER:
         return False
-    pace = view.health.pace(deployment.name)
-    return now + answers_in(call, deployment, view.calibration, pace, whole=not call.streams) > tried.leaves_at
+    begins_at = now
+    if deployment.proof.kind == "local":
+        begins_at = works_from(deployment, view.prices(now), view.answers_in(call, deployment, whole=True), now)
+    return begins_at + view.answers_in(call, deployment, whole=not call.streams) > tried.leaves_at
+
+
+def works_from(deployment: Deployment, prices: Mapping[str, Price], busy: float, now: float) -> float:
+    """When a machine of one's own would work on what it is sent *now*, if each that it has takes it *busy* seconds."""
+    for bucket in deployment.buckets:
+        price = prices.get(bucket.key)
+        if bucket.window == "in-flight" and price is not None and price.under_way:
+            return max(now, min(price.under_way) + busy) + (len(price.under_way) - 1) * busy
+    return now
 
 
 def _left_to_others(deployment: Deployment, call: Call, tried: Tried, view: View, now: float) -> Exclusion | None:
     """Why *deployment* is left to those who wait for it, too. One that is idle is not withheld on a guess."""
+    if (loading := view.machines.loading(deployment.name)) and _costs_more(deployment, loading, tried, view, now):
+        loaded = view.machines.loaded(deployment.name)
+        reason = f"would have to be loaded, for {loading:.0f} s, and others wait who can use {loaded}"
+        return Exclusion(deployment.name, "queue", reason, when_freed=True)
     if deployment.name not in tried.awaited or not _is_late(deployment, call, tried, view, now):
         return None
     left = max(0.0, tried.leaves_at - now)
     reason = f"would answer too late for a caller who is expected to leave in {left:.0f} s, and others wait for it"
     return Exclusion(deployment.name, "queue", reason)
+
+
+def _costs_more(deployment: Deployment, loading: float, tried: Tried, view: View, now: float) -> bool:
+    """
+    Whether *loading* the model of *deployment*, and then the other again, takes the place of more calls than it serves: as
+    many as are answered in that time, as far as those who wait, or are about to, need all of it. Not where nothing is to do.
+    """
+    loaded = view.machines.loaded(deployment.name)
+    here, there = view.health.expected(deployment.name), view.health.expected(loaded)
+    if here is None or there is None or (loaded not in tried.awaited and works_from(deployment, view.prices(now), there, now) == now):
+        return False
+    saved = tried.others * max(0.0, there - here)
+    busy = min(1.0, tried.others * there / ABOUT_TO)
+    return saved < loading and 2 * loading / there * busy >= _DISPLACED
 
 
 def _fits_badly(deployment: Deployment, call: Call, view: View) -> bool:

@@ -15,8 +15,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 
 from gateway.quota.buckets import Bucket, window_start
-from gateway.request.bounds import answers_in
-from gateway.request.plan import Plan, Tried, View
+from gateway.request.plan import Plan, Tried, View, works_from
 from gateway.routing.prices import SOON, Price
 from gateway.words import Call, Deployment, Exclusion, NoCapacity
 
@@ -270,14 +269,15 @@ def supplies(chosen: Plan, call: Call, view: View, now: float) -> list[Supply]:
 def _supply(
     deployment: Deployment, reason: Exclusion, call: Call, view: View, prices: Mapping[str, Price], now: float
 ) -> Supply:
-    pace = view.health.pace(deployment.name)
-    seconds = answers_in(call, deployment, view.calibration, pace, whole=not call.streams)
-    busy = answers_in(call, deployment, view.calibration, pace, whole=True)
+    seconds = view.answers_in(call, deployment, whole=not call.streams)
+    busy = view.answers_in(call, deployment, whole=True)
     opens_at = now if reason.until is None else max(now, reason.until)
-    buckets = []
+    buckets: list[tuple[str, tuple[Starts, ...]]] = []
     for bucket in deployment.buckets:
         price = prices.get(bucket.key)
-        if bucket.window == "in-flight":
+        if bucket.window == "in-flight" and deployment.proof.kind == "local":
+            buckets.append((bucket.key, (Starts(works_from(deployment, prices, busy, now), 1.0, busy),)))
+        elif bucket.window == "in-flight":
             buckets.append((bucket.key, _slots(bucket, price, busy, now)))
         elif 0 < bucket.period <= SOON:
             buckets.append((bucket.key, (_window(bucket, price, call, opens_at),)))

@@ -28,6 +28,7 @@ from math import inf
 from msgspec import Struct
 
 from gateway.clock import Clock, Timer
+from gateway.request.plan import ABOUT_TO
 from gateway.request.prospects import Ahead, Arrivals, Waiting
 from gateway.request.ticket import Rank, Ticket
 from gateway.words import Stopping
@@ -107,6 +108,10 @@ class Queue:
         names: frozenset[str] = frozenset()
         return names.union(*{one.names for one in (*self._ready, *self._asleep())}) if self.waiting else names
 
+    def demand(self) -> float:
+        """The calls that wait, and those that will within a minute if they come as they did of late."""
+        return self.waiting + ABOUT_TO * sum(rate for _, rate in self._arrivals.rates(self._clock.now()))
+
     def ahead(self, ticket: Ticket, names: frozenset[str]) -> Ahead:
         """Those who would go before *ticket*, which waits for *names*, and could not be served elsewhere."""
         now, rank, client = self._clock.now(), ticket.rank or self._next_rank(ticket), ticket.client
@@ -121,7 +126,7 @@ class Queue:
         rates = ((count[other], rate) for other, rate in self._arrivals.rates(now) if other != client)
         coming = tuple((own - fewer, rate) for fewer, rate in rates if fewer < own)
         lines = tuple(Waiting(key, tuple(one.until for one in sorted(line))) for key, line in there.items() if line)
-        return Ahead(lines, own, coming, crowded=now <= self._crowded_at + LASTING)
+        return Ahead(lines, own, coming, self.is_crowded)
 
     def _next_rank(self, ticket: Ticket) -> Rank:
         start = max(self._virtual, self._starts.get(ticket.client, 0.0)) + 1.0
@@ -138,6 +143,11 @@ class Queue:
     def waiting_of(self, client: str) -> int:
         """How many calls of *client* wait."""
         return self._of_client[client]
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether not all could be served lately."""
+        return self._clock.now() <= self._crowded_at + LASTING
 
     @property
     def wanted(self) -> bool:

@@ -31,8 +31,8 @@ def whole(answer: Answer, engine: Engine) -> Made:
     answer.reply.close()
     _settle(answer, found.usage, answer.reply.observed, engine)
     if found.usage is not None:
-        point = _point(found.usage, answer.first_content)
-        engine.view.health.timed(answer.deployment.name, [point], answer.sent_at + answer.first_content)
+        _learn_pace(answer, [_point(found.usage, answer.first_content)], answer.sent_at + answer.first_content, engine)
+    _leave_machine(answer, engine)
     return found
 
 
@@ -81,6 +81,7 @@ async def arrivals(answer: Answer, engine: Engine) -> AsyncGenerator[list[Step],
     finally:
         answer.reply.close()
         _settle(answer, usage, answer.reply.cost, engine)
+        _leave_machine(answer, engine)
 
 
 def _settle(answer: Answer, usage: Usage | None, said: tuple[Observation, ...], engine: Engine) -> None:
@@ -118,7 +119,21 @@ def _time(answer: Answer, usage: Usage | None, engine: Engine) -> None:
     points = [Point(0.0, answer.first_content)]
     if usage is not None:
         points.append(_point(usage, now - answer.sent_at))
-    engine.view.health.timed(answer.deployment.name, points, now)
+    _learn_pace(answer, points, now, engine)
+
+
+def _learn_pace(answer: Answer, points: list[Point], now: float, engine: Engine) -> None:
+    """Learn from *points* of an answer, seconds since it was sent, how quickly its deployment answers."""
+    name, view = answer.deployment.name, engine.view
+    if answer.deployment.proof.kind == "local":
+        points = view.machines.worked(name, answer.slot.held.id, answer.sent_at, points, view.health.pace(name))
+    view.health.timed(name, points, now)
+
+
+def _leave_machine(answer: Answer, engine: Engine) -> None:
+    """A machine of one's own goes on to the next."""
+    if answer.deployment.proof.kind == "local":
+        engine.view.machines.ended(answer.deployment.name, answer.slot.held.id, engine.clock.now())
 
 
 def _point(usage: Usage, seconds: float) -> Point:

@@ -34,8 +34,8 @@ LATEST = 64
 CLIENTS = 256
 """Clients that are remembered: the latest."""
 
-LIKELY = 0.5
-"""A caller is expected to be there for as long as that part of those like it is."""
+LIKELY, SURELY = 0.5, 0.8
+"""A caller is expected to be there for as long as that part of those like it is; where not all can be served, as this part."""
 
 _DOUBT = 2.0
 
@@ -69,18 +69,18 @@ class Patience:
             state.watch(_TOPIC, list[Stay], self._hear)
             state.gather(self._gather)
 
-    def leaves_after(self, client: str, stayed: float = 0.0) -> float:
+    def leaves_after(self, client: str, stayed: float = 0.0, there: float = LIKELY) -> float:
         """
-        Seconds after which a caller of *client* is expected to leave, who has *stayed* for some already; infinity: none
-        is known to leave.
+        Seconds after which a caller of *client* is expected to leave, who has *stayed* for some already: no more than the part
+        *there* of those is left then. Infinity: none is known to leave.
         """
         if not self._curves:
             return inf
         curve = self._curves.get(_digest(client))
         if curve is None:
             return inf
-        there = min((part for seconds, part in curve if seconds <= stayed), default=1.0)
-        return next((max(FLOOR, _CAUTION * seconds) for seconds, part in curve if part <= LIKELY * there), inf)
+        now_there = min((part for seconds, part in curve if seconds <= stayed), default=1.0)
+        return next((max(FLOOR, _CAUTION * seconds) for seconds, part in curve if part <= there * now_there), inf)
 
     def stayed(self, client: str, seconds: float, now: float, *, left: bool) -> None:
         """A call of *client* that had to wait stayed for *seconds* in all, and then *left* or was told something."""
