@@ -6,13 +6,15 @@ It goes the way of ``pipeline.answer`` up to the reservation, by the same functi
 
 from __future__ import annotations
 
+from math import inf
+
 import msgspec
 from msgspec import Struct
 
-from gateway.request import rejections
 from gateway.request.engine import Engine
-from gateway.request.pipeline import first_lists, look
+from gateway.request.pipeline import expect, first_lists, foresee, in_vain, look
 from gateway.request.plan import Tried, plan
+from gateway.request.prospects import Prospect
 from gateway.routing.rank import Appraisal, Bid, appraise
 from gateway.words import Call, Candidate, Exclusion, GatewayError, UnknownModel, Wants
 
@@ -59,10 +61,25 @@ class Told(Struct, frozen=True, kw_only=True):
     retry_after: float | None
 
 
+class Expected(Struct, frozen=True, kw_only=True):
+    """
+    What the request may expect where nothing can serve it now: when it would begin (unix seconds; None: not known),
+    *behind* how many others, in how many seconds the quickest answer comes, and when its caller is expected to leave (None:
+    that is not known). *waits*: it would wait for that; else it is told at once. *said* is all of it in words.
+    """
+
+    waits: bool
+    begins_at: float | None
+    behind: int
+    answers_in: float
+    leaves_at: float | None
+    said: str
+
+
 class Explanation(Struct, frozen=True, kw_only=True):
     """
     *chosen* is the first of *ranked*, if there is one. *opens_at* (unix seconds) is when the first of those who are
-    excluded for a time could serve it.
+    excluded for a time could serve it, *expected* what the request would wait for, if it has to.
     """
 
     needs: Needs
@@ -71,6 +88,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     excluded: list[Exclusion]
     opens_at: float | None
     told: Told | None = None
+    expected: Expected | None = None
 
 
 async def explain(call: Call, engine: Engine) -> Explanation:
@@ -78,7 +96,9 @@ async def explain(call: Call, engine: Engine) -> Explanation:
     if not engine.view.catalog.complete.is_set():
         await first_lists(call, engine)
     view, now = engine.view, engine.clock.now()
-    tried, chosen = Tried(), plan(call, Tried(), view, now)
+    tried, ticket = Tried(), engine.queue.enter(call.client, call.priority, call.deadline)
+    foresee(call, tried, ticket, engine)
+    chosen = plan(call, tried, view, now)
     while chosen.ranked and not await look(chosen, call, tried, engine):
         chosen = plan(call, tried, view, now)
     bid = view.bid(call, chosen.wants, now)
@@ -92,8 +112,10 @@ async def explain(call: Call, engine: Engine) -> Explanation:
     seen |= {reason.deployment for reason in excluded}
     excluded += [Exclusion(name, "rank", "enough others are worth more") for name in by_name if name not in seen]
     told: Told | None = None
+    likely: Prospect | None = None
     if not ready:
-        error = rejections.after(call, tried, spent=False, view=view, now=now)
+        likely = expect(chosen, call, tried, ticket, engine)
+        error = in_vain(likely, chosen, call, tried, engine)
         if isinstance(error, UnknownModel):
             raise error
         told = _told(error)
@@ -108,6 +130,18 @@ async def explain(call: Call, engine: Engine) -> Explanation:
         excluded=list(dict.fromkeys(excluded)),
         opens_at=min((reason.until for reason in excluded if reason.until is not None), default=None),
         told=told,
+        expected=None if likely is None else _expected(likely, waits=ticket.can_wait(chosen.retry), now=now),
+    )
+
+
+def _expected(likely: Prospect, *, waits: bool, now: float) -> Expected:
+    return Expected(
+        waits=waits and not likely.hopeless,
+        begins_at=None if likely.begins_at == inf else likely.begins_at,
+        behind=likely.behind,
+        answers_in=likely.answers_in,
+        leaves_at=None if likely.leaves_at == inf else likely.leaves_at,
+        said=likely.said(now),
     )
 
 

@@ -56,6 +56,8 @@ async def answer(call: Call, engine: Engine, failed: Iterable[Attempt] = ()) -> 
                     continue
                 offered = chosen.full
                 if not offered:
+                    if likely.hopeless:
+                        engine.queue.crowded()
                     raise in_vain(likely, chosen, call, tried, engine)
             slot = await hold(offered, chosen, call, tried, engine, Turn(call.client, ticket.wanting))
             if slot is None:
@@ -165,7 +167,6 @@ def in_vain(likely: Prospect, chosen: Plan, call: Call, tried: Tried, engine: En
     opens = any(reason.kind in _OPENING for reason in chosen.unavailable)
     if not likely.hopeless or not opens or tried.attempts:
         return rejections.after(call, tried, spent=False, view=engine.view, now=now)
-    engine.queue.crowded()
     return refusal(likely, chosen, now)
 
 

@@ -80,7 +80,7 @@ little before its time. However small a call, many of them use up what is dear.
 ABOUT_TO = 60.0
 """Seconds within which those come who are about to wait."""
 
-_DISPLACED = 2.0
+_DISPLACED = 1.0
 """Calls in whose place no other model is loaded."""
 
 _Row = tuple[tuple[int, int], float, int, Deployment]
@@ -376,7 +376,11 @@ def _costs_more(deployment: Deployment, loading: float, tried: Tried, view: View
     """
     loaded = view.machines.loaded(deployment.name)
     here, there = view.health.expected(deployment.name), view.health.expected(loaded)
-    if here is None or there is None or (loaded not in tried.awaited and works_from(deployment, view.prices(now), there, now) == now):
+    if (
+        here is None
+        or there is None
+        or (loaded not in tried.awaited and works_from(deployment, view.prices(now), there, now) == now)
+    ):
         return False
     saved = tried.others * max(0.0, there - here)
     busy = min(1.0, tried.others * there / ABOUT_TO)
