@@ -77,7 +77,7 @@ MODELS = {
         (32, "in-flight", "in-flight", "in-flight", "model"),
     },
     ("huggingface", "Qwen/Qwen3.8-27B"): {(0.1, "dollars", "month", UTC, "account")},
-    ("ollama", "gemma4:12b"): {(4, "in-flight", "in-flight", "in-flight", "account")},
+    ("ollama", "gemma4:12b"): {(2, "in-flight", "in-flight", "in-flight", "account")},
     ("zai", "glm-4.7-flash"): {(1, "in-flight", "in-flight", "in-flight", "account")},
     ("cloudflare", "@cf/qwen/qwen3.8-27b"): {
         (10_000, "neurons", "day", UTC, "account"),
