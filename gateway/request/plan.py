@@ -39,7 +39,7 @@ from gateway.routing.health import Health
 from gateway.routing.machines import Machines
 from gateway.routing.patience import LIKELY, SURELY, Patience
 from gateway.routing.prices import Price
-from gateway.routing.rank import TYPICAL, Bid, full, price_of, score
+from gateway.routing.rank import TYPICAL, Bid, full, price_of, score, works_from
 from gateway.routing.talents import Talents
 from gateway.words import Call, Deployment, Exclusion, Wants
 from providers.failures import ContextTooLong, ProviderFailure, Superseded
@@ -125,10 +125,8 @@ class View(Struct, frozen=True):
         Seconds in which *deployment* answers the like of *call* once it begins: all of it if it is to be *whole*, else so much
         that its caller sees something; 0: that is not known. Where another model is loaded, that comes first.
         """
-        pace = self.health.pace(deployment.name)
-        return answers_in(call, deployment, self.calibration, pace, whole=whole) + self.machines.loading(
-            deployment.name
-        )
+        loading, pace = self.machines.loading(deployment.name), self.health.pace(deployment.name)
+        return loading + answers_in(call, deployment, self.calibration, pace, whole=whole)
 
 
 class Attempt(Struct, frozen=True):
@@ -345,15 +343,6 @@ def _is_late(deployment: Deployment, call: Call, tried: Tried, view: View, now: 
     if deployment.proof.kind == "local":
         begins_at = works_from(deployment, view.prices(now), view.answers_in(call, deployment, whole=True), now)
     return begins_at + view.answers_in(call, deployment, whole=not call.streams) > tried.leaves_at
-
-
-def works_from(deployment: Deployment, prices: Mapping[str, Price], busy: float, now: float) -> float:
-    """When a machine of one's own would work on what it is sent *now*, if each that it has takes it *busy* seconds."""
-    for bucket in deployment.buckets:
-        price = prices.get(bucket.key)
-        if bucket.window == "in-flight" and price is not None and price.under_way:
-            return max(now, min(price.under_way) + busy) + (len(price.under_way) - 1) * busy
-    return now
 
 
 def _left_to_others(deployment: Deployment, call: Call, tried: Tried, view: View, now: float) -> Exclusion | None:

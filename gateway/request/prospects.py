@@ -15,8 +15,9 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 
 from gateway.quota.buckets import Bucket, window_start
-from gateway.request.plan import Plan, Tried, View, works_from
+from gateway.request.plan import Plan, Tried, View
 from gateway.routing.prices import SOON, Price
+from gateway.routing.rank import works_from
 from gateway.words import Call, Deployment, Exclusion, NoCapacity
 
 LATELY = 30.0

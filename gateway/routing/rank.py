@@ -130,3 +130,12 @@ def full(deployment: str, bucket: Bucket, opens_at: float | None, in_force: floa
     if bucket.unit == "in-flight":
         return Exclusion(deployment, "quota", f"takes no more than {limit:g} requests at a time", opens_at)
     return Exclusion(deployment, "quota", f"{limit:g} {bucket.unit} a {bucket.window_name} are used", opens_at)
+
+
+def works_from(deployment: Deployment, prices: Mapping[str, Price], busy: float, now: float) -> float:
+    """When a machine of one's own would work on what it is sent *now*, if each that it has takes it *busy* seconds."""
+    for bucket in deployment.buckets:
+        price = prices.get(bucket.key)
+        if bucket.window == "in-flight" and price is not None and price.under_way:
+            return max(now, min(price.under_way) + busy) + (len(price.under_way) - 1) * busy
+    return now
