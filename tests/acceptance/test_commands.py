@@ -93,10 +93,11 @@ def test_quota_tells_of_each_account_and_lifts_a_close(others, tmp_path: Path):
 
     assert shut["account"] == "groq"
     assert shut["used"] > 999  # a refilling bucket is full, and not closed: it opens when there is room for one again
-    assert (shut["said_by"], shut["limit"]) == ("answer headers", 1000)
+    assert "on requests per day" in shut["said_by"]
+    assert shut["limit"] == 1000
     assert lifted["closed_until"] is None
     assert "qwen/qwen3.8-27b/requests/day" in shown
-    assert "count: answer headers" in shown
+    assert "count: a refusal" in shown
 
 
 def _quota(home: Path, variables: dict[str, Any], *more: str) -> list[dict[str, Any]]:

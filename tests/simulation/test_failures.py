@@ -125,6 +125,7 @@ SEEN = {
     "NotEntitled": 503,
     "ContextTooLong": 400,
     "TooLarge": 400,
+    "RefusedHere": 400,
     "Unsupported": 400,
     "ContentRefused": 400,
     "Unreachable": 503,

@@ -24,7 +24,8 @@ async def test_no_training(tmp_path):
     await gateway.look(*names)
     catalog = gateway.engine.view.catalog
     asked = ["auto", "auto:fast", "auto:smart", "auto:vision", "auto:private", "gpt-4o-mini"]
-    asked += sorted({d.model for d in catalog.deployments()}) + sorted(d.name for d in catalog.deployments())
+    chatting = [d for d in catalog.deployments() if "chat" in d.operations]
+    asked += sorted({d.model for d in chatting}) + sorted(d.name for d in chatting)
     trusted = {name for name in names if catalog.served_by(name)[0].policy.trains == "no"}
     enforcing = {name for name in names if catalog.served_by(name)[0].provider.spec.enforces_no_train}
     safe = trusted | enforcing

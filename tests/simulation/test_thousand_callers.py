@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import tracemalloc
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -69,8 +68,8 @@ async def test_each_is_served_or_told_the_truth(gateway):
     told = [task.exception() for task in everyone if task.exception() is not None]
     assert len(told) == len(everyone) - 300
     assert all(isinstance(error, NoCapacity) for error in told)
-    # They were told in the minute that served the last of them, when it was known that the next is too late.
-    assert Counter(error.retry_after for error in told if isinstance(error, NoCapacity)) == {60.0: len(told)}
+    # They were told as soon as it was known, and to come back when all who came before them are served: after three minutes.
+    assert all(120 <= (error.retry_after or 0.0) <= 190 for error in told if isinstance(error, NoCapacity))
     assert not [call for call in gateway.engine.view.catalog.deployments()[0].buckets if call.limit != A_MINUTE]
 
 

@@ -155,7 +155,7 @@ async def test_a_picture_is_seen(stage: Stage):
 
 async def test_a_model_is_called_by_its_own_name(stage: Stage):
     listed = (await stage.client.models.list()).data
-    own = [model.id for model in listed if model.to_dict().get("providers") and not model.id.startswith("auto")]
+    own = [model.id for model in listed if model.to_dict().get("features") and not model.id.startswith("auto")]
     answers = [
         await stage.client.chat.completions.with_raw_response.create(
             model=name, messages=[{"role": "user", "content": "hello there"}]

@@ -280,7 +280,7 @@ async def test_16_names_built_into_programs_are_served_and_the_answer_says_by_wh
 
 # ── 17: overflow in the words that clients match ──
 
-LONG = "word " * 900_000
+LONG = "word " * 2_500_000
 
 
 async def test_17_a_conversation_longer_than_every_context_is_told_in_the_words_that_clients_match(client):
