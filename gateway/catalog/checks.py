@@ -1,6 +1,6 @@
 """
 Questions that find out what models can really do: lists promise, answers prove. And which of them to ask next, out of what
-quota: only what nobody will have taken by its next reset. Pure.
+quota: only what no request will have taken by its next reset. Pure.
 
 ``gateway/request/checks.py`` asks them.
 """

@@ -13,7 +13,7 @@ from gateway.quota.level_cache import LevelCache, gave_back
 
 
 class Looks:
-    """What they show goes to *cache*; *freed* is called where somebody has given something back."""
+    """What they show goes to *cache*; *freed* is called where something was given back."""
 
     def __init__(self, store: Store, clock: Clock, cache: LevelCache, freed: Callable[[], None]) -> None:
         self._store, self._clock, self._cache, self._freed = store, clock, cache, freed

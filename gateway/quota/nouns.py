@@ -71,7 +71,7 @@ class Turn(Struct, frozen=True):
 
 
 NO_TURN = Turn()
-"""That of a request that nobody stands for: it is served where there is room."""
+"""That of a request without a client: it is served where there is room."""
 
 
 class Reservation(Struct):

@@ -6,7 +6,7 @@ that its source takes.
                └ no ─► under way? ─► wait ──────────┤
                           └ no ─► answer(part) ─► keep ┘  until none is missing
 
-What was made is kept at once: whoever asks again after a failure starts where this one ended.
+What was made is kept at once: a call that asks again after a failure starts where the first one ended.
 """
 
 from __future__ import annotations

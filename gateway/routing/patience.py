@@ -1,11 +1,11 @@
 """
 How long the callers of a client stay, learned from those who left while they waited, where none of them says it.
 
-Who was served, or told that nothing will come, would have stayed for longer, nobody knows for how much: such a call tells
-only that callers stay so long at least. What both together say is the estimate of Kaplan and Meier (*Nonparametric
+A caller who was served, or told that nothing will come, would have stayed for longer, and it is not known for how much: such
+a call tells only that callers stay so long at least. What both together say is the estimate of Kaplan and Meier (*Nonparametric
 estimation from incomplete observations*, JASA 1958), by the latest calls of a client. It is held back by a doubt of two
 callers who stay for ever: one who leaves teaches nothing of the others. What was seen is forgotten within an hour, so that
-nobody is turned away for long by what has changed.
+no caller is turned away for long by what has changed.
 
 It survives a restart and reaches the other replicas, under a digest of the client's name: that may be an address. All moments
 come in as arguments.
