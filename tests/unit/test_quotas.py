@@ -153,7 +153,7 @@ def test_models_of_one_account_share_what_is_the_accounts():
     ("provider", "model", "refused", "failed"),
     [
         ("openrouter", "a:free", {"minute", "day"}, {"minute", "day"}),
-        ("google", "gemini-3.5-flash", set(), {"day"}),
+        ("google", "gemini-3.5-flash", set(), {"day", "minute"}),
         ("groq", "openai/gpt-oss-120b", set(), set()),
     ],
 )
