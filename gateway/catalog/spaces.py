@@ -16,7 +16,7 @@ from msgspec import Struct
 from gateway.state.store import StateStore
 from gateway.words import Deployment
 from providers.embeddings import CONTROLS, Embeddings, EmbedRequest, likeness
-from providers.failures import OtherWeights
+from providers.failures import OtherWeights, Unsupported
 
 ALIKE = 0.98
 """Cosine. Hosts of the same weights differ by rounding: 0.999 and more; those of another model are far below."""
@@ -79,6 +79,20 @@ class Spaces:
         """Whether the vectors of *deployment* are known to fit, as it is listed now."""
         known = self._hosts.get(deployment.name)
         return known is not None and known.listing == _listing(deployment)
+
+    def controlled(self, deployment: Deployment, request: EmbedRequest) -> EmbedRequest:
+        """
+        *request* as *deployment* gets it: with the control texts, where its vectors were not compared yet.
+
+        Raises Unsupported for token numbers then, with which no text can be sent.
+        """
+        if self.compared(deployment):
+            return request
+        if not request.prompts:
+            failure = Unsupported("its vectors were not compared yet, which takes a text")
+            failure.reached = "unsent"
+            raise failure
+        return request.with_controls()
 
     def verify(self, deployment: Deployment, request: EmbedRequest, found: Embeddings) -> Embeddings:
         """

@@ -22,7 +22,7 @@ from gateway.request.stream import whole
 from gateway.state.vectors import key_of
 from gateway.words import Call
 from providers.chat import Usage
-from providers.embeddings import Embeddings, EmbedRequest, tokens_of
+from providers.embeddings import CONTROLS, Embeddings, EmbedRequest, tokens_of
 
 ANY = "auto"
 
@@ -40,6 +40,8 @@ async def embed(call: Call, request: EmbedRequest, engine: Engine) -> Served:
     wanted = dict(zip(keys, request.items, strict=True))
     known = await engine.vectors.get(wanted)
     usage, last, patience = Usage(), None, call.deadline - engine.clock.now()
+    if len(known) < len(wanted) and not request.prompts:
+        await _see_whose(call, request, model, engine)
     while missing := [key for key in wanted if key not in known]:
         ours = [key for key in missing if key not in engine.coming]
         if not ours:
@@ -53,6 +55,15 @@ async def embed(call: Call, request: EmbedRequest, engine: Engine) -> Served:
         known |= zip(ours, made.vectors, strict=False)
         usage = _sum(usage, made.usage)
     return Served(Embeddings([known[key] for key in keys], model, usage), last, model)
+
+
+async def _see_whose(call: Call, request: EmbedRequest, model: str, engine: Engine) -> None:
+    """Have a host of *model* compared by a text, unless one was: token numbers alone do not tell whose vectors they become."""
+    if not any(map(engine.spaces.compared, engine.view.catalog.spelled(model))):
+        text = EmbedRequest.of(request.view, request.fields, CONTROLS[:1])
+        whole(
+            await answer(msgspec.structs.replace(call, request=text, prompt_tokens=text.prompt_tokens), engine), engine
+        )
 
 
 async def _part(call: Call, keys: Sequence[bytes], engine: Engine) -> tuple[Answer, Embeddings]:

@@ -171,7 +171,7 @@ def _request(slot: Slot, engine: Engine) -> AnyRequest:
     """
     request = slot.request
     if isinstance(request, EmbedRequest):
-        return request if engine.spaces.compared(slot.deployment) else request.with_controls()
+        return engine.spaces.controlled(slot.deployment, request)
     if isinstance(request, Request) and engine.view.catalog.forbids_training(slot.wants):
         return msgspec.structs.replace(request, no_train=True)
     return request

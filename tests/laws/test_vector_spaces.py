@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from base64 import b64decode
 from typing import Any
 
@@ -174,6 +175,21 @@ async def test_bytes_and_numbers_are_the_same_vector(start, dimensions):
 
     assert len(b64decode(coded)) == 4 * len(given)
     assert dimensions is None or len(given) == dimensions
+
+
+async def test_token_numbers_go_only_to_a_host_whose_vectors_were_compared(start):
+    demo = await start(("nvidia",))
+
+    found = vectors(await ask(demo.base_url, [[1, 2], [3]]))
+
+    bodies = [
+        json.loads(one.body)["input"]
+        for one in demo.world.providers["nvidia"].calls
+        if one.path.endswith("/embeddings")
+    ]
+    assert len(found) == 2
+    assert all(isinstance(item, str) for item in bodies[0])
+    assert bodies[1:] == [[[1, 2], [3]]]
 
 
 async def test_ten_thousand_texts_through_strict_limits_end_in_order_without_a_refusal(start):
