@@ -93,7 +93,10 @@ class Target(Struct, frozen=True):
 
 
 class HttpRequest(Struct, frozen=True):
-    """An HTTP request to be made. With a *file* it is a form: the fields *form*, then the file, sent from where it lies."""
+    """
+    An HTTP request to be made. With a *file* it is a form: the fields *form*, then the file, sent from where it lies; or, where
+    *within* names a field, *body* is a JSON object, and the file goes into that field of it as base64.
+    """
 
     method: Literal["GET", "POST"]
     url: str
@@ -101,6 +104,7 @@ class HttpRequest(Struct, frozen=True):
     body: bytes | None = None
     form: tuple[tuple[str, str], ...] = ()
     file: Recording | None = None
+    within: str = ""
 
     def __repr__(self) -> str:  # headers hold the key
         return f"HttpRequest({self.method} {self.url})"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from base64 import b64encode
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from functools import lru_cache
@@ -19,11 +20,13 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+import msgspec
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.http_exceptions import HttpProcessingError
 
 from providers.addresses import is_near
+from providers.chat import encode
 from providers.dialect import HttpRequest
 from providers.failures import Unreachable
 from providers.observations import Headers
@@ -108,7 +111,7 @@ class HttpWire:
                 response = await self._session.request(
                     request.method,
                     request.url,
-                    data=request.body if request.file is None else _form(request.form, request.file),
+                    data=await _content(request),
                     headers=request.headers,
                     timeout=_timeout(timeouts.connect),
                     allow_redirects=False,
@@ -188,6 +191,19 @@ class _HttpIncoming:
             self._response.release()
         else:
             self._response.close()
+
+
+async def _content(request: HttpRequest) -> bytes | aiohttp.FormData | None:
+    """What is sent. A file that goes within JSON is held whole, which is read beside the loop."""
+    if request.file is None:
+        return request.body
+    if request.within:
+        return await asyncio.to_thread(_with_file, request.body or b"{}", request.within, request.file)
+    return _form(request.form, request.file)
+
+
+def _with_file(body: bytes, field: str, file: Recording) -> bytes:
+    return encode({**msgspec.json.decode(body), field: b64encode(file.path.read_bytes()).decode()})
 
 
 def _form(fields: Iterable[tuple[str, str]], file: Recording) -> aiohttp.FormData:

@@ -10,12 +10,16 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from msgspec import Struct
 
 from providers.dialect import HttpRequest, HttpResponse, OtherRequest, Target
+from providers.embeddings import EmbedRequest
+from providers.failures import TooLarge
 from providers.operations.codec import Codec
 from providers.operations.embed import GoogleEmbeddings, NvidiaEmbeddings, OllamaEmbeddings, OpenAIEmbeddings
 from providers.operations.image import CloudflareImages, OpenAIImages
 from providers.operations.rerank import CloudflareRanking, CohereRanking, NvidiaRanking
 from providers.operations.speak import GoogleSpeech, OpenAISpeech
 from providers.operations.transcribe import CloudflareTranscripts, CohereTranscripts, OpenAITranscripts
+from providers.reranking import RerankRequest
+from providers.sound import TranscribeRequest
 from providers.spec import Operation, ProviderSpec
 
 CODECS: Mapping[tuple[Operation, str], Codec] = {
@@ -37,18 +41,31 @@ CODECS: Mapping[tuple[Operation, str], Codec] = {
 
 
 class Spoken(Struct, frozen=True):
-    """An operation as one provider spells it, and where."""
+    """An operation as one provider spells it, and where; one request takes *most* items, or bytes of a recording."""
 
     codec: Codec
     at: str
+    most: int | None = None
 
     def build(self, target: Target, request: OtherRequest, headers: Mapping[str, str]) -> HttpRequest:
-        """See ``Codec.build``."""
+        """See ``Codec.build``. Raises TooLarge, too, for more than one request takes."""
+        amount = _amount(request)
+        if self.most is not None and amount > self.most:
+            raise TooLarge(f"{amount}, where one request takes {self.most} (items, or bytes of a recording)")
         return self.codec.build(target, request, self.at.replace("{model}", quote(target.model, safe="@/")), headers)
 
     def read(self, target: Target, request: OtherRequest, response: HttpResponse) -> Any:
         """See ``Codec.read``."""
         return self.codec.read(target, request, response)
+
+
+def _amount(request: OtherRequest) -> int:
+    """Of what a source takes only so much at a time: texts, documents, or bytes of a recording."""
+    if isinstance(request, EmbedRequest):
+        return len(request.items)
+    if isinstance(request, RerankRequest):
+        return len(request.view.documents)
+    return request.recording.size if isinstance(request, TranscribeRequest) else 0
 
 
 def spoken(spec: ProviderSpec, base_url: str) -> dict[Operation, Spoken]:
@@ -59,7 +76,7 @@ def spoken(spec: ProviderSpec, base_url: str) -> dict[Operation, Spoken]:
         if codec is None:
             known = ", ".join(style for kind, style in CODECS if kind == operation) or "none"
             raise ValueError(f"operation.{operation}.style: expected one of {known}, got {row.style!r}")
-        found[operation] = Spoken(codec, _at(base_url, row.at))
+        found[operation] = Spoken(codec, _at(base_url, row.at), row.most)
     return found
 
 

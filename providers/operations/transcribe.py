@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,25 +79,16 @@ class _CloudflareBody(Struct):
     result: _Result
 
 
-LONGEST = 20 * 1024 * 1024
-"""Bytes of a file that is sent within JSON, and so held whole."""
-
-
 class CloudflareTranscripts:
     """``/ai/run`` with whisper-large-v3-turbo, which takes a file as base64 within JSON (Workers AI model page, 2026-09)."""
 
     def build(self, target: Target, request: TranscribeRequest, url: str, headers: Mapping[str, str]) -> HttpRequest:  # noqa: ARG002
-        if request.recording.size > LONGEST:
-            raise f.TooLarge(f"a file of {request.recording.size} bytes, where {LONGEST} are taken")
-        body: dict[str, Any] = {
-            "audio": b64encode(request.recording.path.read_bytes()).decode(),
-            "task": "translate" if request.translates else "transcribe",
-        }
+        body: dict[str, Any] = {"task": "translate" if request.translates else "transcribe"}
         if request.view.language:
             body["language"] = request.view.language
         if request.view.prompt:
             body["initial_prompt"] = request.view.prompt
-        return HttpRequest("POST", url, dict(headers), encode(body))
+        return HttpRequest("POST", url, dict(headers), encode(body), file=request.recording, within="audio")
 
     def read(self, target: Target, request: TranscribeRequest, response: HttpResponse) -> Transcript:
         found = msgspec.json.decode(response.body, type=_CloudflareBody).result
