@@ -38,7 +38,10 @@ async def embed(call: Call, request: EmbedRequest, engine: Engine) -> Served:
     space = f"{model} {request.view.dimensions or ''} {request.view.input_type or ''}"
     keys = [key_of(space, item) for item in request.items]
     wanted = dict(zip(keys, request.items, strict=True))
-    known = await engine.vectors.get(wanted)
+    may = engine.view.catalog.fitting(
+        call.wants, engine.clock.now()
+    )  # else what was kept is not for this client, either
+    known = await engine.vectors.get(wanted) if may else {}
     usage, last, patience = Usage(), None, call.deadline - engine.clock.now()
     if len(known) < len(wanted) and not request.prompts:
         await _see_whose(call, request, model, engine)

@@ -84,6 +84,16 @@ async def test_what_was_embedded_once_costs_nothing_again(start):
     assert again.headers["x-freeway-model"] == "bge-m3"
 
 
+async def test_what_was_kept_is_not_for_those_who_may_not_ask_its_source(start):
+    demo = await start(("nvidia", "groq"))
+    await ask(demo.base_url, ["a"])
+
+    refused = await ask(demo.base_url, ["a"], provider={"only": ["groq"]})
+
+    assert refused.status_code == 400
+    assert (await ask(demo.base_url, ["a"])).headers["x-freeway-provider"] == "cache"
+
+
 async def test_one_text_that_many_ask_for_at_once_is_one_call(start):
     demo = await start(("nvidia",))
     await ask(demo.base_url, ["so that the host is known"])
