@@ -9,6 +9,7 @@ lost; for a caller who is expected to leave it does not, since what is begun too
 from __future__ import annotations
 
 import math
+from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -197,26 +198,36 @@ def starts_by(given: Iterable[Supply], moment: float, leaves_at: float = math.in
     return _shared(supply.by(min(moment, leaves_at - supply.seconds)) for supply in given)
 
 
-def _taken(given: list[Supply], ahead: Ahead, moment: float) -> float:
-    """How many starts those *ahead* take by *moment*."""
-    taken, names = 0.0, frozenset[str]()
+def _taken(given: list[Supply], ahead: Ahead, moment: float) -> int:
+    """
+    How many starts those *ahead* take by *moment*, those with the least choice first. What several lines share opens only so
+    often before each of them gives up.
+    """
+    taken: list[float] = []  # until when those would wait who take one, in order
+    names = frozenset[str]()
     for line in sorted(ahead.lines, key=lambda line: len(line.names)):
         names |= line.names
         theirs = [supply for supply in given if supply.deployment in line.names]
-        most = starts_by((supply for supply in given if supply.deployment in names), moment)
-        taken = min(taken + _served(theirs, line.until, moment), most)
-    return taken
+        together = [supply for supply in given if supply.deployment in names]
+        most = starts_by(together, moment)
+        for until in _served(theirs, line.until, moment):
+            if len(taken) >= most:
+                break
+            if until >= moment or starts_by(together, until + _SAME) > bisect_right(taken, until):
+                insort(taken, until)
+    return len(taken)
 
 
-def _served(given: list[Supply], waiting: tuple[float, ...], moment: float) -> float:
-    """How many of those *waiting*, each until a moment, take a start by *moment*: who has to give up before takes none."""
+def _served(given: list[Supply], waiting: tuple[float, ...], moment: float) -> list[float]:
+    """Those of the *waiting*, each until a moment, who take a start by *moment*: who has to give up before takes none."""
     most = starts_by(given, moment)
     if starts_by(given, min(waiting)) >= len(waiting):
-        return len(waiting)
-    served = 0
+        return list(waiting)
+    served: list[float] = []
     for until in waiting:
-        served += until >= moment or starts_by(given, until + _SAME) > served
-    return min(served, most)
+        if len(served) < most and (until >= moment or starts_by(given, until + _SAME) > len(served)):
+            served.append(until)
+    return served
 
 
 def _shared(given: Iterable[tuple[str, float]]) -> float:

@@ -214,3 +214,20 @@ def test_none_is_refused_while_there_is_room_where_nothing_fails_and_all_windows
 @given(story=stories())
 def test_none_is_refused_while_there_is_room(story, ledger_url):
     asyncio.run(judged(story, ledger_url))
+
+
+def test_who_can_choose_takes_no_start_that_those_with_less_choice_take_before_it_gives_up():
+    """Both sources open once a minute. Of those ahead three give up between the two openings that the last one may have."""
+    one_a_minute = Half(5.0, 2, 1, ())
+    callers = (
+        Caller(61.2, 2.0, ("b",)),
+        Caller(61.3, 2.0, ("a",)),
+        Caller(62.5, 75.0, ("a",)),
+        Caller(62.5, 75.0, ("b",)),
+        Caller(62.7, 75.0, ("a",)),
+        Caller(86.2, 150.0, ("a",)),
+        Caller(86.3, 150.0, ("a",)),
+        Caller(86.5, 75.0, ()),
+        Caller(86.6, 150.0, ()),
+    )
+    asyncio.run(judged(Story((one_a_minute, one_a_minute), callers), None))
