@@ -308,13 +308,14 @@ async def _hold(first: Slot, chosen: Plan, engine: Engine, *, lost: bool) -> Slo
 def _fits(deployment: Deployment, first: Slot, engine: Engine, *, lost: bool) -> bool:
     """
     A provider that hangs hangs mostly for all its models; and this is not how to find out whether one has recovered. If *first*
-    is *lost*, all fit but the last resort.
+    is *lost*, all fit but the last resort, and what the same machine of one's own would have to load besides.
     """
     if deployment is first.deployment or engine.view.health.ailing(deployment.name):
         return False
-    if lost and not deployment.last_resort:
+    same = deployment.provider.name == first.deployment.provider.name
+    if lost and not deployment.last_resort and not (same and deployment.proof.kind == "local"):
         return True
-    if deployment.provider.name == first.deployment.provider.name:
+    if same:
         return False
     now = engine.clock.now()
     price = price_of(deployment, engine.view.prices(now), now, first.call.tokens)[0]
@@ -347,7 +348,7 @@ def _with_loser(
         said = f"asked too after {silent:.1f} s of silence of {first.deployment.name}"
     if any(attempt.deployment is loser.deployment for attempt in failed):
         return begun
-    if now - asked_at >= _patience(loser, asked_at, engine):
+    if loser.deployment.proof.kind != "local" and now - asked_at >= _patience(loser, asked_at, engine):
         point = Point(float(_tokens(loser)), now - asked_at)
         engine.view.health.timed(loser.deployment.name, [point], now)
     lost = Attempt(loser.deployment, Superseded(said), took, again=True)

@@ -36,7 +36,7 @@ from gateway.request.bounds import (
 from gateway.routing.affinity import LONG, Sessions
 from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
-from gateway.routing.machines import Machines
+from gateway.routing.machines import NOT_SEEN, Machines, displaces
 from gateway.routing.patience import LIKELY, SURELY, Patience
 from gateway.routing.prices import Price
 from gateway.routing.rank import TYPICAL, Bid, full, price_of, score, works_from
@@ -80,9 +80,6 @@ little before its time. However small a call, many of them use up what is dear.
 ABOUT_TO = 60.0
 """Seconds within which those come who are about to wait."""
 
-_DISPLACED = 1.0
-"""Calls in whose place no other model is loaded."""
-
 _Row = tuple[tuple[int, int], float, int, Deployment]
 """What a deployment is ranked by: its preference, its value (less is better), its place in the list; and itself."""
 
@@ -116,9 +113,16 @@ class View(Struct, frozen=True):
         return min(call.gives_up_at, came_at + self.patience.leaves_after(call.alike, now - came_at, there))
 
     def expected(self, deployment: Deployment, tried: Tried) -> float | None:
-        """Seconds of a typical answer; where a model must be loaded, with its share of that: those who wait have theirs."""
+        """
+        Seconds of a typical answer; where a model must be loaded, with its share of that: those who wait have theirs. One that
+        was not seen yet is taken to be as quick as the one that is loaded.
+        """
         seconds, loading = self.health.expected(deployment.name), self.machines.loading(deployment.name)
-        return (seconds or 0.0) + loading / (1 + tried.others) if loading else seconds
+        if not loading:
+            return seconds
+        if seconds is None:
+            seconds = self.health.expected(self.machines.loaded(deployment.name)) or NOT_SEEN
+        return seconds + loading / (1 + tried.others)
 
     def answers_in(self, call: Call, deployment: Deployment, *, whole: bool) -> float:
         """
@@ -359,21 +363,12 @@ def _left_to_others(deployment: Deployment, call: Call, tried: Tried, view: View
 
 
 def _costs_more(deployment: Deployment, loading: float, tried: Tried, view: View, now: float) -> bool:
-    """
-    Whether *loading* the model of *deployment*, and then the other again, takes the place of more calls than it serves: as
-    many as are answered in that time, as far as those who wait, or are about to, need all of it. Not where nothing is to do.
-    """
+    """Whether *loading* the model of *deployment* costs others more than it gives. Not where nothing is to do."""
     loaded = view.machines.loaded(deployment.name)
-    here, there = view.health.expected(deployment.name), view.health.expected(loaded)
-    if (
-        here is None
-        or there is None
-        or (loaded not in tried.awaited and works_from(deployment, view.prices(now), there, now) == now)
-    ):
+    there = view.health.expected(loaded) or NOT_SEEN
+    if loaded not in tried.awaited and works_from(deployment, view.prices(now), there, now) == now:
         return False
-    saved = tried.others * max(0.0, there - here)
-    busy = min(1.0, tried.others * there / ABOUT_TO)
-    return saved < loading and 2 * loading / there * busy >= _DISPLACED
+    return displaces(loading, view.health.expected(deployment.name) or there, there, tried.others, ABOUT_TO)
 
 
 def _fits_badly(deployment: Deployment, call: Call, view: View) -> bool:

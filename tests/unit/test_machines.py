@@ -41,3 +41,21 @@ def test_an_answer_that_found_another_model_loaded_tells_how_long_loading_takes_
 
     assert machines.worked("ollama/b", "2", NOW, [Point(0.0, 31.0)], PACE) == []
     assert LOADING < machines.loading("ollama/a") < 31.0
+
+
+def test_of_the_first_answer_it_is_not_known_whether_its_model_had_to_be_loaded():
+    machines = Machines()
+    machines.sent("ollama/a", "1")
+
+    assert machines.worked("ollama/a", "1", NOW, [Point(0.0, 9.0)], PACE) == []
+    assert machines.loading("ollama/b") == LOADING
+
+
+def test_one_that_leaves_while_another_is_worked_on_loads_nothing():
+    machines = Machines()
+    machines.sent("ollama/a", "1")
+    machines.sent("ollama/b", "2")
+    machines.ended("ollama/b", "2", NOW)
+
+    assert machines.loaded("ollama/b") == "ollama/a"
+    assert machines.loading("ollama/a") == 0.0
