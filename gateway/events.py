@@ -69,6 +69,7 @@ ChangeKind = Literal[
     "vanished",
     "became paid",
     "withdrawn",
+    "readmitted",
     "capability gained",
     "capability lost",
     "limit changed",

@@ -21,7 +21,7 @@ Status = Literal["ok", "degraded", "starting", "no source"]
 
 
 class Source(Struct, kw_only=True):
-    """A provider as it stands. *problem* is why its list could not be had, if so."""
+    """A provider as it stands. *problem* is why nothing is sent to it, or why its list could not be had."""
 
     provider: str
     models: int
@@ -73,7 +73,7 @@ async def health(
         Source(
             provider=name,
             models=sum(d.provider.name == name for d in serving),
-            problem=discovery.looked.get(name),
+            problem=discovery.problem(name),
         )
         for name in discovery.names
     ]

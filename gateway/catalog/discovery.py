@@ -143,7 +143,7 @@ class Discovery:
         except ProviderFailure as failure:
             if isinstance(failure, CredentialRejected):
                 until = now + self._settings.catalog.refresh
-                self._catalog.learned.withdraw(name, until, f"key refused: {failure.message}")
+                self._catalog.learned.withdraw(name, until, f"key refused: {failure.message}", refused="key")
             self._missed(name, failure.message)
             raise
         except Exception as exc:
@@ -157,6 +157,8 @@ class Discovery:
         await self._state.flush()  # a process that is killed once it has answered by this list has not learned in vain
         self._take_in(name, kept)
         self.looked[name] = None
+        if provider.spec.list_proves_key:
+            self._catalog.learned.accept(name, now, self._tell)
         if known is not None:
             listed = [model.id for model in listing.models]
             for change in (
@@ -254,6 +256,11 @@ class Discovery:
         """What *name* said last of whether its account can be charged."""
         kept = self._kept.get(name)
         return Standing() if kept is None else kept.standing
+
+    def problem(self, name: str) -> str | None:
+        """Why nothing is sent to *name* now: it could charge, it refused the key, its list cannot be had. None: nothing is wrong."""
+        out = self._catalog.learned.out(self._clock.now()).get(name)
+        return self._shut.get(name) or (out.because if out else None) or self.looked.get(name)
 
     def shut(self, name: str) -> str | None:
         """Why nothing is sent to *name*, whose account could be charged; None: it is not shut."""

@@ -7,12 +7,15 @@ by itself, for providers change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from types import MappingProxyType
+from typing import Literal
 
 from msgspec import Struct
 
+from gateway.events import Changed, Event
 from gateway.quota.nouns import LONGEST_REASON
 from gateway.state.store import StateStore
 from gateway.words import Deployment
@@ -30,18 +33,23 @@ _OUT, _ABLE, _CONTEXTS = "withdrawn", "abilities", "contexts"
 
 _ALL = frozenset({"stream"})
 _TOGETHER = "+"  # between the names of what a deployment does not take in one request
+_SHARED = re.compile(r"(.+)@([^@/]+)")  # a name, and the fingerprint of the credential that it is out for
+
+OfKey = Literal["key", "model"]
+"""What a provider refuses to a key: everything, or one model."""
 
 
 class Withdrawal(Struct, frozen=True):
     """
     A deployment or an account is out until a moment (unix seconds). *gone*: its model is there no more; *credit*: of the account
-    only what its credit pays is out.
+    only what its credit pays is out. *refused*: it is the key that is out, and with another one it is not.
     """
 
     until: float
     because: str
     gone: bool = False
     credit: bool = False
+    refused: OfKey | None = None
 
 
 class Ability(Struct, frozen=True):
@@ -62,13 +70,14 @@ class Learned:
     """
     Withdrawals and abilities, by name. Lookups are plain dictionaries: every request makes some. Moments are arguments.
 
-    *accounts* are the fingerprints of the credentials, by account: an account is out for those gateways that have the same.
+    *accounts* are the fingerprints of the credentials, by account: an account, and what was refused to its key, is out for
+    those gateways that have the same.
     """
 
     def __init__(self, state: StateStore, accounts: Mapping[str, str] = MappingProxyType({})) -> None:
         self._state, self._accounts = state, accounts
         self._out: dict[str, Withdrawal] = {}
-        self._out_elsewhere: dict[str, Withdrawal] = {}  # accounts by another credential than ours
+        self._out_elsewhere: dict[str, Withdrawal] = {}  # by another credential than ours, under their shared names
         self._able: dict[str, dict[str, Ability]] = {}
         self._contexts: dict[str, Context] = {}
         self.revision = 0  # changes with what is known of abilities
@@ -78,15 +87,44 @@ class Learned:
 
     # ── who is out ──
 
-    def withdraw(self, name: str, until: float, because: str, *, gone: bool = False, credit: bool = False) -> None:
+    def belong(self, accounts: Mapping[str, str]) -> None:
+        """From now on the credentials have these fingerprints: what was refused to others is not refused to them."""
+        known = {self._shared(name, out): out for name, out in self._out.items()} | self._out_elsewhere
+        self._accounts = accounts
+        self._hear_out(known)
+
+    def withdraw(
+        self,
+        name: str,
+        until: float,
+        because: str,
+        *,
+        gone: bool = False,
+        credit: bool = False,
+        refused: OfKey | None = None,
+    ) -> None:
         """Take out the deployment, or all of the account, or all that the account's *credit* pays, that goes by *name*."""
-        self._out[name] = Withdrawal(until, because[:LONGEST_REASON], gone, credit)
-        self._state.set(_OUT, self._shared(name), self._out[name])
+        withdrawal = Withdrawal(until, because[:LONGEST_REASON], gone, credit, refused)
+        self._out[name] = withdrawal
+        self._state.set(_OUT, self._shared(name, withdrawal), withdrawal)
 
     def readmit(self, name: str) -> bool:
         """Let *name* in again; whether it was out."""
-        self._state.set(_OUT, self._shared(name), None)
-        return self._out.pop(name, None) is not None
+        withdrawal = self._out.pop(name, None)
+        if withdrawal is not None:
+            self._state.set(_OUT, self._shared(name, withdrawal), None)
+        return withdrawal is not None
+
+    def accept(self, account: str, now: float, tell: Callable[[Event], None]) -> None:
+        """The key of *account* was taken by its provider: if it had been refused before, that is over."""
+        if not self._out:
+            return
+        mine = (account, *(name for name in self._out if name.startswith(f"{account}/")))
+        refused = [name for name in mine if name in self._out and self._out[name].refused == "key"]
+        for name in refused:
+            self.readmit(name)
+        if refused:
+            tell(Changed("readmitted", account, "its key is taken again", now))
 
     def withdrawn(self, deployment: Deployment, now: float) -> Withdrawal | None:
         """Why *deployment* is out, if it is."""
@@ -175,17 +213,24 @@ class Learned:
     def _hear_out(self, heard: dict[str, Withdrawal]) -> None:
         self._out, self._out_elsewhere = {}, {}
         for shared, withdrawal in heard.items():
-            name, _, fingerprint = shared.partition("@")
-            if name not in self._accounts or not fingerprint:
+            found = _SHARED.fullmatch(shared)
+            fingerprint = self._fingerprint(found[1], withdrawal) if found else None
+            if found is None or fingerprint is None:
                 self._out[shared] = withdrawal
-            elif fingerprint == self._accounts[name]:
-                self._out[name] = withdrawal
+            elif found[2] == fingerprint:
+                self._out[found[1]] = withdrawal
             else:
                 self._out_elsewhere[shared] = withdrawal
 
-    def _shared(self, name: str) -> str:
+    def _fingerprint(self, name: str, withdrawal: Withdrawal) -> str | None:
+        """That of the credential which *name* is out for; None: it is out for every one."""
+        account = name.partition("/")[0] if withdrawal.refused else name
+        return self._accounts.get(account)
+
+    def _shared(self, name: str, withdrawal: Withdrawal) -> str:
         """What gateways with the same credential call *name* among themselves."""
-        return f"{name}@{self._accounts[name]}" if name in self._accounts else name
+        fingerprint = self._fingerprint(name, withdrawal)
+        return name if fingerprint is None else f"{name}@{fingerprint}"
 
     def _hear_contexts(self, heard: dict[str, Context]) -> None:
         self._contexts = heard

@@ -234,6 +234,7 @@ def _begun(found: Answer, engine: Engine) -> Answer:
     deployment, call, affinity, now = found.deployment, found.call, engine.view.affinity, engine.clock.now()
     engine.view.health.served(deployment.name, now)
     outcome.served(deployment, found.sent_at, engine)
+    engine.view.catalog.learned.accept(deployment.provider.name, now, engine.tell)
     lacking.compare(found.attempts, found.slot, engine)
     stayed = affinity.warm(call.session, now) == deployment.name
     warm_for = max(deployment.provider.spec.prompt_cache, TOOLS_FOR if "tools" in call.wants.capabilities else 0.0)

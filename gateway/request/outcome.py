@@ -11,6 +11,7 @@ from itertools import product
 from msgspec import Struct, structs
 
 from gateway.catalog.fitness import NO_TRAIN
+from gateway.catalog.learned import OfKey
 from gateway.catalog.proof import cost_told, dearer, disproof, owed
 from gateway.catalog.quarantine import quarantine
 from gateway.events import Changed, Counted, Left, ProofRead, Withdrawn
@@ -35,7 +36,7 @@ class Consequence(Struct, frozen=True):
     *cools*: seconds for which the deployment is left alone, doubled with each failure; 0: not at all. *forgives*: so many
     such failures in a row are borne with before.
     *closes_bucket*: the bucket that the provider named closes.
-    *withdraws*: seconds for which the deployment (or, if the failure is account-wide, all of the account) leaves.
+    *withdraws*: seconds for which the deployment (or, if the failure is account-wide, the account) leaves; *refused*: this key's.
     *loses_capability*: the deployment is believed no more to have the capability that the failure names.
     *again*: the same deployment may be asked for the same call, once its pause is over.
     *tells*: the request is at fault and its caller hears it at once; *last*: if every deployment that was asked says so.
@@ -45,6 +46,7 @@ class Consequence(Struct, frozen=True):
     forgives: int = 0
     closes_bucket: bool = False
     withdraws: float = 0.0
+    refused: OfKey | None = None
     loses_capability: bool = False
     again: bool = False
     tells: type[GatewayError] | None = None
@@ -58,8 +60,8 @@ CONSEQUENCES: dict[type[f.ProviderFailure], Consequence] = {
     f.WouldCost: Consequence(withdraws=DAY),
     f.OtherWeights: Consequence(withdraws=7 * DAY),
     f.ModelGone: Consequence(withdraws=DAY),
-    f.CredentialRejected: Consequence(withdraws=HOUR),
-    f.NotEntitled: Consequence(withdraws=DAY),
+    f.CredentialRejected: Consequence(withdraws=HOUR, refused="key"),
+    f.NotEntitled: Consequence(withdraws=DAY, refused="model"),
     f.CallersFault: Consequence(tells=Refused),
     f.RefusedHere: Consequence(loses_capability=True, last=Refused),
     f.ContextTooLong: Consequence(last=TooLong),
@@ -202,7 +204,7 @@ def _learn(failure: f.ProviderFailure, slot: Slot, engine: Engine, now: float) -
         if nowhere:
             engine.find_out(deployment.provider)
     if follows.withdraws:
-        _withdraw(failure, deployment, follows.withdraws, engine, now)
+        _withdraw(failure, deployment, engine, now)
     if isinstance(failure, f.ContextTooLong):
         _learn_context(failure, deployment, engine, now)
     named = failure.capability if isinstance(failure, f.Unsupported | f.RefusedHere) else None
@@ -216,19 +218,20 @@ def _learn(failure: f.ProviderFailure, slot: Slot, engine: Engine, now: float) -
         engine.tell(Changed("capability lost", deployment.name, named, now))
 
 
-def _withdraw(failure: f.ProviderFailure, deployment: Deployment, seconds: float, engine: Engine, now: float) -> None:
+def _withdraw(failure: f.ProviderFailure, deployment: Deployment, engine: Engine, now: float) -> None:
     """
-    *deployment* leaves for so many *seconds*, and all of its account if *failure* is about that. A credit that is used up
+    *deployment* leaves for a while, and all of its account if *failure* is about that. A credit that is used up
     concerns what it pays, and what was to be given away and costs something is alone in that.
     """
+    follows, gone = CONSEQUENCES[type(failure)], isinstance(failure, f.ModelGone)
     costs = isinstance(failure, f.WouldCost) and deployment.provider.spec.free.kind == "credit"
     all_of_account = failure.account_wide and not (costs and deployment.proof.kind != "credit")
-    name = deployment.provider.name if all_of_account else deployment.name
-    gone = isinstance(failure, f.ModelGone)
-    credit = costs and all_of_account
-    engine.view.catalog.learned.withdraw(name, now + seconds, failure.message, gone=gone, credit=credit)
-    alarm = isinstance(failure, f.WouldCost | f.CredentialRejected)
-    engine.tell(Withdrawn(name, failure.message, now + seconds, alarm))
+    name, credit = deployment.provider.name if all_of_account else deployment.name, costs and all_of_account
+    until = now + follows.withdraws
+    engine.view.catalog.learned.withdraw(
+        name, until, failure.message, gone=gone, credit=credit, refused=follows.refused
+    )
+    engine.tell(Withdrawn(name, failure.message, until, isinstance(failure, f.WouldCost | f.CredentialRejected)))
     engine.tell(Changed("withdrawn", name, f"{type(failure).__name__}: {failure.message[:LONGEST_REASON]}", now))
 
 
@@ -385,15 +388,12 @@ def _learn_limit(
 def _hint_siblings(bucket: Bucket, limit: float, engine: Engine, now: float) -> None:
     """A limit that was found lower than it is configured is a hint for other models of that account."""
     buckets = engine.view.catalog.buckets()
-    if any(one.scope == "account" and _shared(one) == _shared(bucket) for one in buckets):
+    mine = bucket.account, bucket.unit, bucket.window_name
+    if any(one.scope == "account" and (one.account, one.unit, one.window_name) == mine for one in buckets):
         return  # that one is theirs: of a model none is known
     for other in alike(bucket, buckets):
         if engine.learned_limits.hinted(other, limit, engine.ledger.cache, now):
             _learn_limit(other, limit, engine, now, HINTED_BY)
-
-
-def _shared(bucket: Bucket) -> tuple[str, str, str]:
-    return bucket.account, bucket.unit, bucket.window_name
 
 
 def _after(now: float, seconds: float | None) -> float | None:

@@ -12,6 +12,7 @@ import pytest
 from gateway.background import FIRST_PAUSE
 from gateway.catalog.discovery import WAKE_PAUSE
 from gateway.events import Changed
+from gateway.words import GatewayError
 from providers.client import Provider
 from providers.dialect import Listed, Listing
 from providers.failures import Unreachable
@@ -260,3 +261,20 @@ async def test_changes_and_models_that_are_gone_are_read_where_they_can_be(stage
     assert "groq/a" in {change.name for change in later.parts.history.changes()}
     assert later.parts.state.unreadable == 7
     assert (await backend.read("gone"))["of-another-version"] == b'{"format":9}'
+
+
+async def test_a_key_that_is_taken_again_serves_at_once_whoever_finds_out(stage):
+    """Its list is refused to whoever has no right key: one that comes ends what a request was told before."""
+    groq, learned = stage.world.providers["groq"], stage.catalog.learned
+    right, groq.key = groq.key, "gsk_another"
+    with pytest.raises(GatewayError):
+        await stage.gateway.answer("groq/openai/gpt-oss-20b")
+    assert "groq" in learned.out(stage.clock())
+    assert "Invalid API Key" in (stage.gateway.discovery.problem("groq") or "")
+
+    groq.key = right
+    await stage.gateway.discovery.look("groq")
+
+    assert stage.gateway.discovery.problem("groq") is None
+    await stage.gateway.answer("groq/openai/gpt-oss-20b")
+    assert [change.kind for change in stage.gateway.changed if change.name == "groq"] == ["withdrawn", "readmitted"]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.proof import prove
+from gateway.events import Changed, Event
 from gateway.request.plan import Tried, View, plan
 from gateway.request.rejections import after
 from gateway.routing.affinity import Sessions
@@ -114,6 +115,36 @@ def test_who_is_withdrawn_is_out_until_then_and_it_is_no_fault_of_the_request():
         serving(made)
     assert caught.value.retry_after == 60
     assert serving(made, now=NOW + 60) == {"groq/a"}
+
+
+def test_a_refusal_belongs_to_the_key_and_another_key_is_not_refused():
+    """What is gone or costs money is so for every key."""
+    learned = catalog(A, B).learned
+    learned.belong({"groq": "wrong"})
+    learned.withdraw("groq", NOW + 60, "key refused", refused="key")
+    learned.withdraw("groq/a", NOW + 60, "not for this account", refused="model")
+    learned.withdraw("groq/b", NOW + 60, "gone", gone=True)
+
+    learned.belong({"groq": "right"})
+    assert learned.out(NOW).keys() == {"groq/b"}
+    learned.belong({"groq": "wrong"})
+    assert learned.out(NOW).keys() == {"groq", "groq/a", "groq/b"}
+
+
+def test_a_key_that_is_taken_again_is_let_in_at_once_and_nothing_else_is():
+    learned, heard = catalog(A, B).learned, list[Event]()
+    learned.belong({"groq": "key"})
+    learned.withdraw("groq", NOW + 60, "key refused", refused="key")
+    learned.withdraw("groq/a", NOW + 60, "not for this account", refused="model")
+
+    learned.accept("groq", NOW, heard.append)
+    learned.accept("groq", NOW, heard.append)
+    assert learned.out(NOW).keys() == {"groq/a"}
+    assert heard == [Changed("readmitted", "groq", "its key is taken again", NOW)]
+
+    learned.withdraw("groq", NOW + 60, "it has cost money")
+    learned.accept("groq", NOW, heard.append)
+    assert "groq" in learned.out(NOW)
 
 
 def test_an_old_proof_proves_nothing():
