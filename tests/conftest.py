@@ -16,7 +16,6 @@ import msgspec
 import pytest
 import structlog
 
-from gateway import settings
 from gateway.catalog import database, discovery
 from gateway.catalog.names import Names
 from gateway.cli import shipped_config
@@ -24,6 +23,7 @@ from gateway.commands.demo import SIX, Demo, opened
 from gateway.events import Observer
 from gateway.quota import redis as shared
 from gateway.quota import redis_peers
+from gateway.settings import reading
 from providers.simulator.world import World
 from tests.clock import FakeClock
 
@@ -40,7 +40,7 @@ def _read_once() -> Iterator[None]:
     What each gateway reads when it starts, and no test changes, is read once: the shipped configuration, the models
     database, the certificates of the system (which are needed by nobody here, and loaded by every HTTP client).
     """
-    read, known = settings._read, dict[bytes, database.Database]()
+    read, known = reading._read, dict[bytes, database.Database]()
 
     @functools.cache
     def shipped(path: Path) -> bytes:
@@ -54,7 +54,7 @@ def _read_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            settings, "_read", lambda path: pickle.loads(shipped(path)) if CONFIG in path.parents else read(path)
+            reading, "_read", lambda path: pickle.loads(shipped(path)) if CONFIG in path.parents else read(path)
         )
         patch.setattr(discovery, "bundled", of_names)
         patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
