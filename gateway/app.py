@@ -29,6 +29,7 @@ from gateway.api import (
     responses_archive,
 )
 from gateway.api import metrics as metrics_page
+from gateway.api.admin import routes as admin
 from gateway.api.auth import Authenticator
 from gateway.api.drain import Drain
 from gateway.api.http import Host, route
@@ -215,6 +216,17 @@ class Parts(Struct, frozen=True):
         if webhook is not None:
             self.background.run("webhook", partial(webhook.tell_forever, wire, self.state))
 
+    def given(self) -> dict[str, object]:
+        """Those that handlers name."""
+        return {
+            "engine": self.engine,
+            "discovery": self.discovery,
+            "state_store": self.state,
+            "history": self.history,
+            "costs": self.costs,
+            "background": self.background,
+        }
+
     async def aclose(self) -> None:
         await self.background.stop()
         await self.engine.ledger.aclose()
@@ -283,11 +295,12 @@ def create_app(
     metrics = Metrics(__version__)
     tell = Announcer([*observers, metrics, *([webhook] if webhook is not None else [])])
     parts = make_parts(settings, clock, store, make_state(settings, clock, tell), tell, make_vectors(settings))
-    engine, discovery, background = parts.engine, parts.discovery, parts.background
+    engine, background = parts.engine, parts.background
     receipts = Receipts(settings.state_dir / RECEIPTS, clock, parts.state)
     tell.add(receipts)
     drain.on_begin(engine.queue.close)
     authenticator = Authenticator(settings, drain)
+    administration = admin.make(settings, authenticator, parts.state, clock, tell)
     host = Host(engine, authenticator, settings.server)
     archive = make_archive(settings, clock)
 
@@ -307,15 +320,13 @@ def create_app(
             yield
 
     app = Litestar(
-        _routes(host, archive),
+        [*_routes(host, archive), administration.router],
         dependencies=_given(
-            engine=engine,
             authenticator=authenticator,
             scrape=metrics_page.Scrape(engine, parts.state, metrics),
             drain=drain,
-            discovery=discovery,
-            background=background,
-            state_store=parts.state,
+            **parts.given(),
+            **administration.parts,
         ),
         exception_handlers=errors.handlers(engine.tell, PATHS, SHAPES),
         lifespan=[lifespan],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from urllib.parse import parse_qsl
 
@@ -16,6 +16,12 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 ANYBODY = Client(name="anybody", key_sha256="0" * 64)
 NETWORK = Client(name="network", key_sha256="0" * 64)
 """The programs of the networks that need no key (``[server] ollama_networks``)."""
+
+PAGE = Client(name="page", key_sha256="0" * 64)
+"""The playground of the gateway's own page, used by an admin."""
+
+PLAYGROUND = "/v1/chat/completions"
+"""Where the page needs no key."""
 
 KEY_OF_KEYLESS = b"x-freeway-key"
 """Where ``keyless`` puts the key of a program that cannot send a header."""
@@ -30,8 +36,11 @@ class Authenticator:
     ``x-goog-api-key`` and ``?key=``, or as several of them; one that is right is enough, for some programs fill the others
     with a placeholder. *network_key* is made anew for each process: it admits as NETWORK, and nobody outside knows it.
 
-    Once *drain* has begun every request is refused.
+    Once *drain* has begun every request is refused. *is_page* says of the headers of a request without a key whether it comes from
+    the gateway's own page: app.py sets it.
     """
+
+    is_page: Callable[[RawHeaders], bool] | None = None
 
     def __init__(self, settings: Settings, drain: Drain) -> None:
         self._drain = drain
@@ -49,9 +58,9 @@ class Authenticator:
         """Whether no key is configured."""
         return not self._digests
 
-    def admit(self, headers: RawHeaders, query: bytes = b"") -> Client:
+    def admit(self, headers: RawHeaders, query: bytes = b"", path: str = "") -> Client:
         """
-        The client that *headers*, or the *query* of the address, belong to.
+        The client that *headers*, or the *query* of the address, belong to, for the surface at *path*.
 
         Raises Unauthorized (no key, or a wrong one), BadRequest (a credential twice: which one was meant cannot be told)
         or Stopping.
@@ -67,6 +76,8 @@ class Authenticator:
         sent = [given.get(name, b"").strip() for name in _KEY_HEADERS] + [_bearer(given.get(b"authorization", b""))]
         keys = [key for key in (*sent, *_keys_in(query)) if key]
         if not keys:
+            if path == PLAYGROUND and self.is_page is not None and self.is_page(headers):
+                return PAGE
             raise Unauthorized("no API key: send it as 'Authorization: Bearer …' or as 'x-api-key: …'")
         client = None
         for key in keys:

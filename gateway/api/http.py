@@ -201,7 +201,7 @@ class _Exchange:
         engine, headers = self._engine, scope["headers"]
         if scope["method"] != "POST":
             raise WrongMethod(f"{scope['method']} is not possible here: POST {self._surface.expects}")
-        client = self._host.authenticator.admit(headers, scope.get("query_string", b""))
+        client = self._host.authenticator.admit(headers, scope.get("query_string", b""), self._surface.path)
         self._client = client.name
         options = options_of(headers, engine.limits, client, _caller(client, scope), self._id, self._began)
         self._traced = options.traced

@@ -7,16 +7,19 @@ rely on. A field that is not in it may be sent: what is not known here is passed
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from litestar import Response, Router, get
-from msgspec import Struct
 
 from gateway import __version__
 from gateway.api import anthropic, ollama, ollama_models, openai_completions, openai_models
 from gateway.api import gemini_request as gemini
+from gateway.api.admin import described as admin
+from gateway.api.admin.access import COOKIE
+from gateway.api.doors import LINES, SSE, Door, Json
 from gateway.api.health import Report
 from gateway.api.openai import Routing
 from gateway.api.responses_input import Ask
@@ -30,30 +33,9 @@ from providers.sound import SpeechRequest
 
 PATH = "/openapi.json"
 
-Json = dict[str, Any]
-
-SSE, LINES = "text/event-stream", "application/x-ndjson"
+_OPEN = re.compile(r"{(\w+)}")
 _TEXT: Json = {"type": "string"}
 _WHOLE: Json = {"type": "integer", "minimum": 0}
-
-
-class Door(Struct, frozen=True, kw_only=True):
-    """
-    One *method* at one *path*: what it is for, the type of its *body*, which is all of several for fields that are shared, and
-    the schema of its *answer*. *errors* names how errors are spelled, *stream* the type of an answer that comes piece by piece.
-    """
-
-    path: str
-    method: str
-    about: str
-    errors: str
-    body: tuple[Any, ...] = ()
-    answer: Json | type = {}
-    stream: str | None = None
-    media: str = "application/json"
-    form: bool = False  # the body is a form, with a file
-    codes: tuple[int, ...] = (200,)
-    keyless: bool = False
 
 
 def _object(required: Json, **more: Any) -> Json:
@@ -120,6 +102,7 @@ ERRORS: dict[str, Json] = {
     "Ollama": _object({"error": _TEXT}),
     "Gemini": _object({"error": _object({"code": _WHOLE, "message": _TEXT, "status": _TEXT})}),
 }
+ERRORS[admin.FAMILY] = ERRORS["OpenAI"]
 """How each family of addresses spells an error."""
 
 
@@ -263,7 +246,7 @@ def _look(path: str, about: str, errors: str, answer: Json | type, **more: Any) 
     return Door(path=path, method="get", about=about, errors=errors, answer=answer, **more)
 
 
-DOORS = (*_openai(), *_anthropic(), *_ollama(), *_gemini(), *_own())
+DOORS = (*_openai(), *_anthropic(), *_ollama(), *_gemini(), *_own(), *admin.DOORS)
 """Every method of every path, but for other spellings of a path and for ``HEAD``."""
 
 
@@ -289,6 +272,8 @@ def document(doors: Iterable[Door] = DOORS) -> Json:
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                "admin": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
             },
         },
     }
@@ -303,20 +288,25 @@ def _add_types(schemas: Json, family: str, types: set[type]) -> None:
 
 def _operation(door: Door) -> Json:
     answer = _schema(door.answer, door.errors)
-    content: Json = {door.media: {"schema": answer}}
+    content: Json = {door.media: {"schema": _list(answer) if door.many else answer}}
     if door.stream is not None:
         content[door.stream] = {"schema": _TEXT}
-    names = [name for name in ("response_id", "model") if f"{{{name}}}" in door.path]
     failed = {"description": "What was wrong", "content": {"application/json": {"schema": _ref(f"{door.errors}Error")}}}
     made: Json = {
         "summary": door.about,
         "operationId": f"{door.method} {door.path}",
-        "parameters": [{"name": name, "in": "path", "required": True, "schema": _TEXT} for name in names],
+        "parameters": [
+            *({"name": name, "in": "path", "required": True, "schema": _TEXT} for name in _OPEN.findall(door.path)),
+            *({"name": name, "in": "query", "schema": schema} for name, schema in door.query.items()),
+        ],
         "responses": {
-            **{str(code): {"description": door.about, "content": content} for code in door.codes},
+            **{
+                str(code): {"description": door.about, **({} if code == 204 else {"content": content})}
+                for code in door.codes
+            },
             "default": failed,
         },
-        "security": [{}] if door.keyless else [{"bearer": []}, {"key": []}],
+        "security": _security(door),
     }
     if door.body:
         bodies = [_schema(kind, door.errors) for kind in door.body]
@@ -324,6 +314,13 @@ def _operation(door: Door) -> Json:
         kind = "multipart/form-data" if door.form else "application/json"
         made["requestBody"] = {"required": True, "content": {kind: {"schema": schema}}}
     return made
+
+
+def _security(door: Door) -> list[Json]:
+    if door.keyless:
+        return [{}]
+    schemes = ("admin", "session") if door.errors == admin.FAMILY else ("bearer", "key")
+    return [{scheme: []} for scheme in schemes]
 
 
 def _schema(kind: Json | type, family: str) -> Json:

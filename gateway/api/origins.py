@@ -21,7 +21,7 @@ Receive = Callable[[], Awaitable[Any]]
 App = Callable[[Any, Receive, Send], Awaitable[None]]
 
 ANY = "*"
-_OWN_PAGES = ("/", "/admin")
+_OWN_PAGES = ("/", "/admin", "/changes.atom")
 """The page, and the API behind it: their own origin alone may call these."""
 
 _PROGRAMS = frozenset({"app", "capacitor", "tauri", "vscode-file", "vscode-webview"})
@@ -53,13 +53,13 @@ class Origins:
     def check(self, method: str, path: str, headers: dict[bytes, bytes]) -> None:
         """Raises Forbidden if a request with *headers* (those that ``_LOOKED_AT`` names) may not be looked at."""
         host, origin = _text(headers, b"host"), _text(headers, b"origin").lower()
-        if self._open_door and not is_local_name(_without_port(host)):
+        if self._open_door and not is_local_name(without_port(host)):
             raise Forbidden(
-                f"called as {_without_port(host)[:200]!r}: with no client key set this gateway answers only to local names; "
+                f"called as {without_port(host)[:200]!r}: with no client key set this gateway answers only to local names; "
                 f"set FREEWAY_API_KEY to be called by others"
             )
         if path in _OWN_PAGES or path.startswith("/admin/"):
-            self._check_own_page(method, host, origin, headers)
+            check_own_page(method, headers)
         elif origin:
             if not self.allows(origin, host):
                 raise Forbidden(
@@ -75,10 +75,6 @@ class Origins:
         if self._any or origin in self._named or _is_same(origin, host):
             return True
         return self._open_door and _is_of_this_machine(origin)
-
-    def _check_own_page(self, method: str, host: str, origin: str, headers: dict[bytes, bytes]) -> None:
-        if (origin and not _is_same(origin, host)) or (not origin and _is_foreign(method, headers, _NOT_OWN)):
-            raise Forbidden("only the gateway's own page may call this")
 
 
 class OriginCheck:
@@ -119,6 +115,18 @@ def _looked_at(raw: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     return found
 
 
+def check_own_page(method: str, headers: dict[bytes, bytes]) -> None:
+    """Raises Forbidden if another page than the gateway's own made the browser ask."""
+    host, origin = _text(headers, b"host"), _text(headers, b"origin").lower()
+    if (origin and not _is_same(origin, host)) or (not origin and _is_foreign(method, headers, _NOT_OWN)):
+        raise Forbidden("only the gateway's own page may call this")
+
+
+def is_own_origin(headers: dict[bytes, bytes]) -> bool:
+    """Whether a browser says that a page of the gateway's own address asks."""
+    return _is_same(_text(headers, b"origin").lower(), _text(headers, b"host"))
+
+
 def is_local_name(name: str) -> bool:
     """Whether *name* always means this machine, so that no other site's name can be it."""
     name = name.lower().rstrip(".")
@@ -134,7 +142,8 @@ def _text(headers: dict[bytes, bytes], name: bytes) -> str:
     return headers.get(name, b"").decode("latin-1").strip()
 
 
-def _without_port(host: str) -> str:
+def without_port(host: str) -> str:
+    """The name in a host header."""
     name, colon, port = host.rpartition(":")
     return name if colon and port.isdigit() else host
 

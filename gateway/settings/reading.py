@@ -76,6 +76,7 @@ def _settings(tables: dict[str, Any], origin: str) -> Settings:
         "useless_keys",
         "state_dir",
         "client_key",
+        "admin_key",
         "redis_url",
         "redis_namespace",
     } & tables.keys()
@@ -133,6 +134,7 @@ def _with_environment(settings: Settings, environ: Mapping[str, str], home: Path
         except ValueError as exc:
             raise BadSettings(str(exc)) from exc
     client_key = environ.get("FREEWAY_API_KEY", "").strip() or None
+    admin_key = environ.get("FREEWAY_ADMIN_KEY", "").strip() or None
     catalog = msgspec.structs.replace(
         settings.catalog, database=environ.get("MODELS_DEV_URL", settings.catalog.database).strip()
     )
@@ -157,6 +159,7 @@ def _with_environment(settings: Settings, environ: Mapping[str, str], home: Path
         useless_keys=tuple(key for one in settings.not_free for key in one.keys if environ.get(key, "").strip()),
         state_dir=Path(state) if state else default_state,
         client_key=Secret(client_key) if client_key else None,
+        admin_key=Secret(admin_key) if admin_key else None,
         redis_url=Secret(redis_url) if redis_url else None,
         redis_namespace=f"freeway:{prefix}" if prefix else "freeway",
     )

@@ -182,6 +182,7 @@ class Settings(_Part, frozen=True):
     useless_keys: tuple[str, ...] = ()  # variables that are set and hold keys of what is not free
     state_dir: Path = Path()
     client_key: str | None = None
+    admin_key: str | None = None
     redis_url: str | None = None
     redis_namespace: str = "freeway"
 
@@ -212,7 +213,7 @@ class Settings(_Part, frozen=True):
     def secrets(self) -> list[str]:
         """All that must never be seen."""
         store = [self.redis_url, urlsplit(self.redis_url).password] if self.redis_url else []
-        return [secret for secret in (*self.keys.values(), self.client_key, *store) if secret]
+        return [secret for secret in (*self.keys.values(), self.client_key, self.admin_key, *store) if secret]
 
 
 def _fingerprint(credential: str) -> str:
