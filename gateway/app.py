@@ -13,7 +13,7 @@ from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
-from gateway import __version__
+from gateway import __version__, dashboard
 from gateway.api import (
     anthropic,
     errors,
@@ -358,6 +358,7 @@ def _routes(host: Host, archive: Archive) -> list[ControllerRouterHandler]:
         health.router(),
         metrics_page.router(),
         openapi.router(),
+        dashboard.router(),
     ]
 
 

@@ -1,6 +1,6 @@
 """
 What Ollama's API tells of itself and of its models: ``/api/tags``, ``/api/show``, ``/api/ps``, ``/api/version``,
-``/api/pull`` and ``GET /``. Programs that look for an Ollama read these before they ask anything.
+``/api/pull``. Programs that look for an Ollama read these, and ``GET /`` (``gateway.dashboard``), before they ask anything.
 
 Sizes, digests and times mean nothing here; strict programs want them all the same.
 """
@@ -13,8 +13,6 @@ from typing import Any
 import msgspec
 from litestar import HttpMethod, Request, Response, Router, get, post, route
 from litestar.di import NamedDependency
-from litestar.enums import MediaType
-from litestar.exceptions import NotFoundException
 from msgspec import Struct
 
 from gateway import __version__
@@ -49,14 +47,6 @@ class Named(Struct):
 
 
 _decode_named = msgspec.json.Decoder(Named).decode
-
-
-@route("/", http_method=_READ, media_type=MediaType.TEXT)
-async def root(request: Request[Any, Any, Any]) -> str:
-    """What Ollama says to programs that look for it. People, who come with a browser, find nothing here."""
-    if "text/html" in request.headers.get("accept", ""):
-        raise NotFoundException
-    return "Ollama is running"
 
 
 @route("/api/version", http_method=_READ)
@@ -148,4 +138,4 @@ def _details() -> dict[str, Any]:
 
 def router(max_body: int) -> Router:
     """The routes; *max_body* bytes of a request are read at most."""
-    return Router("/", route_handlers=[root, version, tags, ps, show, pull], request_max_body_size=max_body)
+    return Router("/", route_handlers=[version, tags, ps, show, pull], request_max_body_size=max_body)

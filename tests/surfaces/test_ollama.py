@@ -152,10 +152,10 @@ async def test_texts_are_embedded(start):
 # ── what programs look for ──
 
 
-async def test_programs_find_an_ollama_and_browsers_do_not(client):
+async def test_programs_find_an_ollama_and_browsers_the_page(client):
     assert (await client.get("/")).text == "Ollama is running"
     assert (await client.head("/")).status_code == 200
-    assert (await client.get("/", headers={"accept": "text/html,*/*"})).status_code == 404
+    assert "<title>Freeway</title>" in (await client.get("/", headers={"accept": "text/html,*/*"})).text
     version = (await client.get("/api/version")).json()["version"]
     assert tuple(map(int, version.split("."))) >= (0, 6, 4)
 
