@@ -1,12 +1,13 @@
 // Elements made of text and of other elements. Nothing here reads markup: what a provider says stays text.
 
 const SVG = "http://www.w3.org/2000/svg";
+const KEY = Symbol("key"); // a form has its fields as properties: one of them may be called "key"
 const HANDLERS = ["onclick", "oninput", "onchange", "onsubmit", "onkeydown", "ontoggle", "onpointermove", "onpointerleave"];
 
 function made(element, properties, children) {
   for (const [name, value] of Object.entries(properties ?? {})) {
     if (value === null || value === undefined || value === false) continue;
-    if (name === "key") element.key = String(value);
+    if (name === "key") element[KEY] = String(value);
     else if (name === "style") for (const [key, one] of Object.entries(value)) element.style.setProperty(key, one);
     else if (name.startsWith("on")) element[name] = value;
     else element.setAttribute(name, value === true ? "" : String(value));
@@ -41,16 +42,16 @@ export function render(root, ...children) {
 }
 
 function arrange(parent, wanted) {
-  const keys = new Set(wanted.map((node) => node.key).filter(Boolean));
+  const keys = new Set(wanted.map((node) => node[KEY]).filter(Boolean));
   const kept = new Map();
   for (const node of [...parent.childNodes]) {
-    if (!node.key) continue;
-    if (keys.has(node.key)) kept.set(node.key, node);
+    if (!node[KEY]) continue;
+    if (keys.has(node[KEY])) kept.set(node[KEY], node);
     else node.remove();
   }
   let at = parent.firstChild;
   for (const node of wanted) {
-    const there = node.key ? kept.get(node.key) : at && !at.key ? at : null;
+    const there = node[KEY] ? kept.get(node[KEY]) : at && !at[KEY] ? at : null;
     if (!there || there.nodeName !== node.nodeName) {
       parent.insertBefore(node, at);
       continue;

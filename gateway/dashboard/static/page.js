@@ -81,6 +81,7 @@ let drawn = 0;
 function draw() {
   drawing = false;
   drawn = performance.now();
+  document.title = `${TABS.find(([id]) => id === current())[1]} · Freeway`;
   drawRail();
   render(main, ...content());
 }
@@ -200,7 +201,6 @@ addEventListener("hashchange", () => {
   if (!isIn()) return;
   tabShown().open?.();
   draw();
-  document.title = `${TABS.find(([id]) => id === current())[1]} · Freeway`;
   document.querySelector('#tabs [aria-current="page"]')?.scrollIntoView({ block: "nearest", inline: "center" });
   if (document.activeElement?.closest("#tabs") === null) main.focus();
   scrollTo(0, 0);

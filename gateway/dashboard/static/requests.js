@@ -146,7 +146,7 @@ function detail(request, asked, explain) {
     h(
       "dl",
       { class: "pairs" },
-      pair("At", moment(request.at), " ", h("span", { class: "dim" }, clockExact(request.at))),
+      pair("At", moment(request.at)),
       pair("Operation", request.operation),
       pair("Status", request.status ?? NONE),
       pair("Model", request.model ?? NONE),
