@@ -43,6 +43,7 @@ class Said:
     config: list[views.ConfigRow]
     explanation: Explanation
     admin_key: str | None = None
+    shut: str = ""
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
     listeners: list[asyncio.Queue[tuple[str, Any]]] = field(default_factory=list)
     broken: str | None = None
@@ -122,7 +123,8 @@ def _error(status: int, message: str) -> Response[Any]:
 
 def _read(said: Said, name: str, query: dict[str, str]) -> Response[Any]:
     if name == "session":
-        return Response({"signed_in": said.signed_in, "needs_key": said.admin_key is not None})
+        may = said.signed_in or (said.admin_key is None and not said.shut)
+        return Response({"signed_in": may, "needs_key": said.admin_key is not None, "said": said.shut})
     if name == "models":
         part, usable = query.get("q", "").lower(), "available" in query
         return Response([m for m in said.models if part in m.deployment.lower() and (m.available or not usable)])

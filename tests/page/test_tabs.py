@@ -293,6 +293,15 @@ async def test_with_an_admin_key_nothing_is_shown_before_it_is_given(show, said:
     assert await page.evaluate("localStorage.length + sessionStorage.length") == 0
 
 
+async def test_where_nobody_may_in_that_is_told(show, said: Said):
+    said.shut = "the page is off: set FREEWAY_ADMIN_KEY to open it"
+    page = await show("sources")
+
+    await expect(page.get_by_text(said.shut)).to_be_visible()
+    await expect(page.locator("#tabs a")).to_have_count(0)
+    assert {path for _, path, _ in said.asked} == {"session"}
+
+
 EVIL = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
 
 

@@ -13,7 +13,7 @@ export class Refused extends Error {
 export async function ask(method, path, body) {
   const response = await reach(ADMIN + path, {
     method,
-    headers: body === undefined ? {} : { "content-type": "application/json" },
+    headers: method === "GET" ? {} : { "content-type": "application/json" }, // also without a body: no form can send it
     body: body === undefined ? undefined : JSON.stringify(body),
   });
   if (response.status === 204) return null;

@@ -34,7 +34,7 @@ const made = new Map();
 
 const page = {
   overview: null,
-  session: null, // {signed_in, needs_key}
+  session: null, // {signed_in, needs_key, said}
   refused: null, // why the session could not be had
   standing: "starting",
 
@@ -89,7 +89,7 @@ function draw() {
 function content() {
   if (page.refused) return [heading("Freeway"), trouble(page.refused, enter)];
   if (!page.session) return [waiting()];
-  if (!page.session.signed_in && page.session.needs_key) return [signIn()];
+  if (!page.session.signed_in) return [page.session.needs_key ? signIn() : shut()];
   const offline =
     page.standing === "offline" &&
     h("p", { class: "note wait offline", role: "alert" }, "The gateway does not answer. What you see is the last that was known; it is asked again all the time.");
@@ -107,7 +107,7 @@ function tabShown() {
   return made.get(id);
 }
 
-const isIn = () => page.session && (page.session.signed_in || !page.session.needs_key);
+const isIn = () => page.session?.signed_in;
 
 function drawRail() {
   const links = TABS.map(([id, title]) => h("a", { href: `#${id}`, "aria-current": id === current() ? "page" : null }, title));
@@ -116,11 +116,13 @@ function drawRail() {
     document.getElementById("standing"),
     isIn() && h("p", { class: `standing-word ${page.standing}` }, STANDING[page.standing]),
     page.overview && h("p", { class: "dim" }, `Version ${page.overview.version}`, h("br"), `running for ${span(now() - page.overview.started)}`, page.overview.replicas > 1 && [h("br"), `${number(page.overview.replicas)} gateways`]),
-    page.session?.signed_in && page.session.needs_key && h("button", { type: "button", class: "link", onclick: leave }, "Sign out"),
+    isIn() && page.session.needs_key && h("button", { type: "button", class: "link", onclick: leave }, "Sign out"),
   );
 }
 
 // ── signing in ──
+
+const shut = () => h("section", { class: "sign-in", key: "shut" }, h("h1", null, "Not from here"), h("p", null, page.session.said));
 
 let wrong = null;
 
