@@ -39,6 +39,11 @@ class Surroundings(Struct, frozen=True):
     config: Path
     home: Path
 
+    @property
+    def cache(self) -> Path:
+        """The folder for what can be fetched again, one for all state folders."""
+        return Path(self.environ.get("XDG_CACHE_HOME") or self.home / ".cache") / "freeway"
+
     def settings(self, source: Path | None = None) -> Settings:
         """The settings, with the provider in the file *source* as the only one, if it is given. Raises BadSettings."""
         from gateway import settings  # noqa: PLC0415 - more than half of what starting takes, and `health` needs none
@@ -100,3 +105,9 @@ def main() -> None:
     if Path(providers.__file__ or "").parents[1] != Path(__file__).parents[1]:
         sys.exit(f"freeway: another package called 'providers' is in the way: {providers.__file__}")
     freeway()
+
+
+def gateway() -> None:
+    """The entry point ``freeway-gateway``, which `uvx freeway-gateway` runs: the same, but that it serves if nothing is said."""
+    sys.argv[1:] = sys.argv[1:] or ["serve"]
+    main()

