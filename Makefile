@@ -15,6 +15,7 @@
 # make chart-check  the chart's manifests by checkov's rules, which has an environment of its own
 # make sbom   what the gateway is made of, as sbom.json (CycloneDX)   make audit  known vulnerabilities of that
 # make image  the container image, freeway:VERSION       make release VERSION=1.2.3  one version wherever it is named
+# make dist   what a release consists of, in dist/: wheel, source distribution, chart, image of this architecture, list of parts
 # Each makes its own environment in .venv first.
 
 SHELL := /bin/sh
@@ -29,7 +30,7 @@ AUDIT := .venvs/audit/.installed
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers fuzz fuzz-api soak \
-	harvest harvest-traces outage test-clients chart-check sbom audit lock image release clean
+	harvest harvest-traces outage test-clients chart-check sbom audit lock image dist release clean
 
 run: $(RUN)
 	@$(BIN)/freeway serve
@@ -100,12 +101,15 @@ audit: $(AUDIT)
 # The lock files name versions and hashes, and no package host.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header --no-annotate
+# What Litestar and Rich want for examples in documentation, for their own command lines and for coloured code: none of it is
+# ever imported here (tests/shipping/test_image.py), and it is a third of the image.
+NOT_IN_IMAGE := faker markdown-it-py mdurl polyfactory pygments rich-click
 HERE := pyproject.toml tools/build.in --extra embedded
 lock: $(DEV)
 	$(LOCK) $(HERE) -o requirements/run.txt
 	$(LOCK) $(HERE) --group dev -o requirements/dev.txt
 	$(LOCK) $(HERE) --group dev --group bench -o requirements/bench.txt
-	$(LOCK) pyproject.toml -c requirements/run.txt -o requirements/image.txt
+	$(LOCK) pyproject.toml -c requirements/run.txt $(addprefix --no-emit-package ,$(NOT_IN_IMAGE)) -o requirements/image.txt
 	$(LOCK) --group image -c requirements/run.txt -o requirements/image-build.txt
 	$(LOCK) tools/checkov.in -o requirements/checkov.txt
 	$(LOCK) tools/audit.in -c requirements/image-build.txt -o requirements/audit.txt
@@ -114,6 +118,11 @@ NUMBER = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' gateway/__init__.py)
 image:
 	DOCKER_BUILDKIT=1 docker build $(IMAGE_ARGS) --build-arg VERSION=$(NUMBER) \
 		--build-arg REVISION=$$(git rev-parse HEAD) --tag freeway:$(NUMBER) .
+
+dist: $(DEV) image
+	rm -rf dist
+	$(BIN)/hatchling build -t wheel -t sdist -d dist
+	@$(BIN)/python -m tools.dist chart image parts --tag freeway:$(NUMBER)
 
 release: $(DEV)
 	@$(BIN)/python tools/release.py $(VERSION) $$(date -u +%F)

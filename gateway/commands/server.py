@@ -331,7 +331,6 @@ def run(app: object, listening: list[socket.socket], settings: ServerSettings, d
     )
     gc.collect()
     gc.freeze()  # what is here now stays: no collection need look at it again
-    gc.set_threshold(20_000, 50, 100)  # requests leave few cycles, and looking for them is some 5 % of their cost
     _Server(config, drain, settings.drain, connections).run(sockets=listening)
 
 

@@ -37,9 +37,9 @@ def builder() -> str:
     raise AssertionError("no docker on this machine builds with BuildKit: install docker-buildx")
 
 
-def build(tag: str) -> None:
-    """Build the image of this checkout as *tag*. What was built before is used again."""
-    docker("build", "--network", "host", "--tag", tag, str(ROOT), program=builder(), timeout=900)
+def build(tag: str, *options: str) -> None:
+    """Build the image of this checkout as *tag*. What was built before is used again, unless *options* say otherwise."""
+    docker("build", "--network", "host", *options, "--tag", tag, str(ROOT), program=builder(), timeout=900)
 
 
 def inspect(name: str, kind: str = "container") -> Any:
