@@ -30,7 +30,7 @@ AUDIT := .venvs/audit/.installed
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers fuzz fuzz-api soak \
-	harvest harvest-traces outage test-clients chart-check sbom audit lock image dist release clean
+	harvest harvest-traces outage test-clients chart-check sbom audit lock image packages dist release clean
 
 run: $(RUN)
 	@$(BIN)/freeway serve
@@ -119,9 +119,11 @@ image:
 	DOCKER_BUILDKIT=1 docker build $(IMAGE_ARGS) --build-arg VERSION=$(NUMBER) \
 		--build-arg REVISION=$$(git rev-parse HEAD) --tag freeway:$(NUMBER) .
 
-dist: $(DEV) image
+packages: $(DEV)
 	rm -rf dist
 	$(BIN)/hatchling build -t wheel -t sdist -d dist
+
+dist: packages image
 	@$(BIN)/python -m tools.dist chart image parts --tag freeway:$(NUMBER)
 
 release: $(DEV)

@@ -1,11 +1,13 @@
 """
 ``make release VERSION=1.2.3``: one version wherever it is named, and what was unreleased under its heading.
 
-Changes files alone. What comes before and after stands in docs/releasing.md.
+Changes files alone. What comes before and after stands in docs/releasing.md. ``--notes 1.2.3`` prints what is told of a release
+instead.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from collections.abc import Mapping
@@ -67,20 +69,50 @@ def released(files: Mapping[str, str], version: str, day: str) -> dict[str, str]
     return changed
 
 
+NOTES = """\
+Run it (`docker run`, Compose, Helm and others: README):
+
+```sh
+docker run -d --name freeway -p 127.0.0.1:8000:8000 -v freeway:/data -e FREEWAY_API_KEY=$(openssl rand -hex 32) {home}/freeway:{version}
+helm install freeway oci://{home}/charts/freeway --version {version}
+```
+
+Image and chart are signed: `cosign verify {home}/freeway:{version} --certificate-oidc-issuer \
+https://token.actions.githubusercontent.com --certificate-identity-regexp '/release.yml@refs/tags/v{version}$'`.
+
+"""
+
+
+def notes(changelog: str, version: str, home: str) -> str:
+    """What is told of the release of *version*, published below *home*. Raises CannotRelease."""
+    found = re.search(rf"^## {re.escape(version)} .*?\n(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL)
+    if found is None or not found[1].strip():
+        raise CannotRelease(f"{CHANGELOG} says nothing of {version}")
+    return NOTES.format(home=home, version=version) + found[1].strip() + "\n"
+
+
 def _parts(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
 def main() -> None:
-    _, version, day = sys.argv
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("version")
+    asked.add_argument("day", nargs="?", help="of the release, like 2026-01-31")
+    asked.add_argument("--notes", action="store_true", help="print what is told of the release, and change nothing")
+    asked.add_argument("--home", default="ghcr.io/OWNER", help="below which image and chart were published")
+    told = asked.parse_args()
     try:
-        changed = released(texts(ROOT), version, day)
+        if told.notes:
+            sys.stdout.write(notes((ROOT / CHANGELOG).read_text(), told.version, told.home))
+            return
+        changed = released(texts(ROOT), told.version, told.day or "")
     except CannotRelease as exc:
         sys.exit(f"not released: {exc}")
     for path, text in changed.items():
         (ROOT / path).write_text(text)
     sys.stdout.write(
-        f"Freeway {version}: {', '.join(changed)}. Look at `git diff`; docs/releasing.md says what is next.\n"
+        f"Freeway {told.version}: {', '.join(changed)}. Look at `git diff`; docs/releasing.md says what is next.\n"
     )
 
 

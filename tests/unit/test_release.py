@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway import __version__
-from tools.release import CHANGELOG, PLACES, ROOT, CannotRelease, named, released, texts
+from tools.release import CHANGELOG, PLACES, ROOT, CannotRelease, named, notes, released, texts
 
 FILES = {
     CHANGELOG: "# Changelog\n\n## Unreleased\n\n### Added\n\n- A thing.\n\n## 1.2.3 - 2026-01-01\n\n- Another.\n",
@@ -46,3 +46,12 @@ def test_nothing_new_is_no_release():
     nothing = {**FILES, CHANGELOG: FILES[CHANGELOG].replace("### Added\n\n- A thing.\n\n", "")}
     with pytest.raises(CannotRelease, match="nothing"):
         released(nothing, "1.3.0", "2026-02-01")
+
+
+def test_what_is_told_of_a_release_is_its_part_of_the_changelog():
+    told = notes(released(FILES, "1.3.0", "2026-02-01")[CHANGELOG], "1.3.0", "registry.example.com/ai")
+    assert "- A thing." in told
+    assert "- Another." not in told
+    assert "registry.example.com/ai/freeway:1.3.0" in told
+    with pytest.raises(CannotRelease, match="says nothing"):
+        notes(FILES[CHANGELOG], "1.3.0", "x")
