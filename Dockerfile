@@ -47,6 +47,7 @@ USER 65532:65532
 WORKDIR /data
 VOLUME /data
 EXPOSE 8000
+# Well is a gateway with a source to ask. One that has none yet is up, and says in its log and at /health what is missing.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
-    CMD ["freeway", "health"]
+    CMD ["freeway", "health", "--ready"]
 CMD ["freeway", "serve"]

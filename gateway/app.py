@@ -292,7 +292,7 @@ def create_app(
     """
     drain, clock, store = drain or Drain(), clock or WallClock(), store or make_store(settings)
     webhook = Webhook(settings.catalog.webhook, clock) if settings.catalog.webhook else None
-    metrics = Metrics(__version__)
+    metrics = Metrics(__version__, settings.active())
     tell = Announcer([*observers, metrics, *([webhook] if webhook is not None else [])])
     parts = make_parts(settings, clock, store, make_state(settings, clock, tell), tell, make_vectors(settings))
     engine, background = parts.engine, parts.background
@@ -323,7 +323,7 @@ def create_app(
         [*_routes(host, archive), administration.router],
         dependencies=_given(
             authenticator=authenticator,
-            scrape=metrics_page.Scrape(engine, parts.state, metrics),
+            scrape=metrics_page.Scrape(engine, parts.state, metrics, discovery, parts.costs),
             drain=drain,
             **parts.given(),
             **administration.parts,

@@ -8,15 +8,17 @@ bounded, as is that of the buckets.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import get_args
 
 import prometheus_client as prometheus
 from msgspec import Struct
 from prometheus_client import Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from gateway.events import Attempted, Changed, Ended, Event, Hedged, Withdrawn
+from gateway.events import Attempted, Changed, ChangeKind, Ended, Event, Hedged, Withdrawn
 from gateway.quota.nouns import LevelView
+from providers.failures import ProviderFailure
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -27,18 +29,33 @@ MOST_BUCKETS = 2000
 """Buckets that are shown: the fullest, if there are more."""
 
 _NOBODY = "none"
+_UNSERVED = ("no_capacity", "no_source", "interrupted", "left", "internal_error", "shutting_down")
+"""Ends of requests that are shown from the start, with none of them."""
 _LONG = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
 _SHORT = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
 
 
+class Dollars(Struct, frozen=True):
+    """Of all gateways of one store, since it is there: what was *spent*, and *saved* where the models are paid for."""
+
+    spent: float
+    saved: float
+
+
 class State(Struct, frozen=True, kw_only=True):
-    """What is not counted but looked at. *deployments* is how many each provider has, *now* is in unix seconds."""
+    """
+    What is not counted but looked at. *deployments* is how many each provider has, *reachable* whether its list could be had the
+    last time, *dollars* None until they are known; *now* is in unix seconds.
+    """
 
     now: float
     waiting: int
-    store_up: bool
+    ledger_up: bool
+    state_up: bool
     deployments: Mapping[str, int]
+    reachable: Mapping[str, bool]
     levels: Iterable[LevelView]
+    dollars: Dollars | None = None
 
 
 class _Served:
@@ -52,9 +69,12 @@ class _Served:
 
 
 class Metrics:
-    """An observer, and the page that it makes of what it heard."""
+    """
+    An observer, and the page that it makes of what it heard. What can happen at *providers* is shown from the start, at 0: of a
+    series that begins with its first event, Prometheus sees no increase.
+    """
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, providers: Iterable[str] = ()) -> None:
         prometheus.disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each, unasked for
         self._registry = registry = prometheus.CollectorRegistry()
         self.requests = Counter(
@@ -89,16 +109,30 @@ class Metrics:
         self._overhead = Histogram(
             "freeway_overhead_seconds", "The gateway's own time", buckets=_SHORT, registry=registry
         )
-        self._spent = Counter("freeway_spent_dollars", "What requests have cost", registry=registry)
-        self._saved = Counter(
-            "freeway_saved_dollars", "What they would have cost where the models are paid for", registry=registry
-        )
         self._changes = Counter("freeway_changes", "Changes of models and accounts", ["kind"], registry=registry)
         self._withdrawn = Counter("freeway_withdrawn", "Taken out of service", ["alarm"], registry=registry)
         build = prometheus.Gauge("freeway_build_info", "Which gateway this is", ["version"], registry=registry)
         build.labels(version).set(1)
         self._served: dict[tuple[str, str], _Served] = {}
         self._took_served = self._took.labels("served")
+        self._show_from_the_start(providers)
+
+    def _show_from_the_start(self, providers: Iterable[str]) -> None:
+        for outcome in _UNSERVED:
+            self.requests.labels(_NOBODY, _NOBODY, outcome)
+            self._took.labels(outcome)
+        for outcome in ("won", "lost"):
+            self._hedges.labels(outcome)
+        for kind in get_args(ChangeKind):
+            self._changes.labels(kind)
+        for alarm in ("true", "false"):
+            self._withdrawn.labels(alarm)
+        for provider in providers:
+            self.first_content.labels(provider)
+            for kind in ("prompt", "completion"):
+                self.tokens.labels(provider, kind)
+            for failure in ProviderFailure.__subclasses__():
+                self._attempts.labels(provider, failure.__name__)
 
     def __call__(self, event: Event) -> None:
         """Count *event*."""
@@ -138,8 +172,6 @@ class Metrics:
         if event.usage is not None:
             served.prompt.inc(max(0, event.usage.prompt_tokens))
             served.completion.inc(max(0, event.usage.completion_tokens))
-        self._spent.inc(max(0.0, event.dollars))
-        self._saved.inc(max(0.0, event.saved))
 
     def _bounded(self, provider: str, model: str) -> str:
         return model if (provider, model) in self._served or len(self._served) < MOST_MODELS else "other"
@@ -157,16 +189,30 @@ class _Looked(Collector):
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         state = self._state
         yield GaugeMetricFamily("freeway_waiting", "Requests that wait for capacity", value=state.waiting)
-        yield GaugeMetricFamily(
-            "freeway_store_up", "0 while the store of the ledger or of the state is lost", value=float(state.store_up)
-        )
+        store = GaugeMetricFamily("freeway_store_up", "0 while what keeps it is lost", labels=["of"])
+        store.add_metric(["ledger"], state.ledger_up)
+        store.add_metric(["state"], state.state_up)
+        yield store
+        if state.dollars is not None:
+            yield CounterMetricFamily(
+                "freeway_spent_dollars", "What requests have cost all gateways of one store", value=state.dollars.spent
+            )
+            yield CounterMetricFamily(
+                "freeway_saved_dollars", "The same where the models are paid for", value=state.dollars.saved
+            )
         deployments = GaugeMetricFamily("freeway_deployments", "Models that may serve", labels=["provider"])
-        for provider, number in state.deployments.items():
+        for provider, number in (state.deployments or {_NOBODY: 0}).items():
             deployments.add_metric([provider], number)
         yield deployments
+        reachable = GaugeMetricFamily(
+            "freeway_source_up", "Whether a provider's list could be had the last time", labels=["provider"]
+        )
+        for provider, up in (state.reachable or {_NOBODY: False}).items():
+            reachable.add_metric([provider], up)
+        yield reachable
         yield from _of_buckets(sorted(state.levels, key=_emptiness)[:MOST_BUCKETS], state.now)
 
 

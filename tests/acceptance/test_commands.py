@@ -179,9 +179,10 @@ def test_health_asks_the_gateway_that_the_environment_names(others, tmp_path: Pa
         port = origin.rpartition(":")[2]
         alive = run("health", home=tmp_path, PORT=port)
         everywhere = run("health", home=tmp_path, PORT=port, HOST="0.0.0.0")
+        ready = run("health", "--ready", home=tmp_path, PORT=port)
     dead = run("health", home=tmp_path, PORT=port)
 
-    assert (alive.returncode, everywhere.returncode, dead.returncode) == (0, 0, 1)
+    assert (alive.returncode, everywhere.returncode, ready.returncode, dead.returncode) == (0, 0, 0, 1)
     assert dead.stderr.startswith(f"Error: no gateway answers on 127.0.0.1:{port}: ")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway import __version__, settings
 from tests.shipping.conftest import KEY, PROVIDERS, simulator
 from tests.shipping.docker import ROOT, docker
 
@@ -62,12 +63,44 @@ def test_every_service_is_careful(compose: Compose):
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service.get("read_only", False) is (name != "prometheus"), name
+        assert int(service["mem_limit"]) > 0, name
         assert all(port["host_ip"] == "127.0.0.1" for port in service.get("ports", ())), name
 
 
 def test_without_a_client_key_nothing_is_started(compose: Compose, tmp_path: Path):
     shutil.copy(ROOT / ".env.example", tmp_path / ".env")
     assert "openssl rand" in compose("config", check=False)
+
+
+def test_a_full_redis_refuses_and_forgets_nothing(compose: Compose):
+    command = services(compose, "redis")["redis"]["command"]
+    assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
+    assert "--maxmemory" in command
+
+
+def test_the_example_names_every_source(tmp_path: Path):
+    """With where to get a key, if it takes one."""
+    example = (ROOT / ".env.example").read_text()
+    for name, spec in settings.load(ROOT / "config", {}, tmp_path).provider.items():
+        if name in ("embedded", "ollama"):
+            continue
+        assert f"\n{spec.key_env or 'FREEWAY_KEYLESS'}=" in example, name
+        assert spec.get_a_key in example, name
+        assert all(f"\n{variable}=" in example for variable in spec.base_url_needs.values()), name
+    assert "OLLAMA_HOST=http://host.docker.internal:11434" in example
+
+
+def test_one_variable_names_the_image(compose: Compose, tmp_path: Path):
+    assert services(compose)["gateway"]["image"] == "freeway:under-test"
+    (tmp_path / ".env").write_text("FREEWAY_API_KEY=x\n")
+    assert services(compose)["gateway"]["image"] == f"freeway:{__version__}"
+
+
+def test_prometheus_has_the_alerts(compose: Compose):
+    prometheus = services(compose, "monitoring")["prometheus"]
+    mounted = {volume["target"]: Path(volume["source"]).name for volume in prometheus["volumes"]}
+    assert mounted["/etc/prometheus/alerts.yml"] == "alerts.yml"
+    assert "alerts.yml" in (ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text()
 
 
 def test_grafana_asks_for_the_gateways_own_metrics_alone():

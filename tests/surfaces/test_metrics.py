@@ -28,11 +28,15 @@ async def test_requests_are_seen_and_so_is_what_they_took_of_the_quota(start):
     assert requests[("gpt-oss-20b", "served", "groq")] >= 1
     assert sum(number for (_, outcome, _), number in requests.items() if outcome == "served") == 2
     assert requests[("none", "model_not_found", "none")] == 1
-    assert seen["freeway_attempts_total"] == {("Busy", "google"): 1}
+    failed = {labels: number for labels, number in seen["freeway_attempts_total"].items() if number}
+    assert failed == {("Busy", "google"): 1}
     assert seen["freeway_bucket_used"][("groq", "groq/openai/gpt-oss-20b/requests/day")] > 0.9  # it refills
     assert seen["freeway_overhead_seconds_count"][()] == 2
     assert 0 < seen["freeway_overhead_seconds_sum"][()] < 1
     assert seen["freeway_deployments"][("groq",)] > 1
+    assert seen["freeway_source_up"] == {("groq",): 1, ("google",): 1, ("ollama",): 0}
+    assert seen["freeway_spent_dollars_total"] == {(): 0}
+    assert seen["freeway_saved_dollars_total"][()] > 0
     assert "no-such-model" not in answer.text
     assert "the-key" not in answer.text
 

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.events import Attempted, Changed, Ended, Hedged, Withdrawn
 from gateway.observe import metrics as m
-from gateway.observe.metrics import Metrics, State
+from gateway.observe.metrics import Dollars, Metrics, State
 from gateway.quota.nouns import LevelView
 from providers.chat import Usage
 
@@ -35,9 +35,12 @@ def level(**fields: Any) -> LevelView:
     return LevelView(**(known | fields))
 
 
-def read(metrics: Metrics, *levels: LevelView, store_up: bool = True) -> dict[str, dict[tuple[str, ...], float]]:
+def read(
+    metrics: Metrics, *levels: LevelView, store_up: bool = True, **more: Any
+) -> dict[str, dict[tuple[str, ...], float]]:
     """The page, as Prometheus reads it: the values by name, and by the values of their labels in the order of these."""
-    state = State(now=NOW, waiting=3, store_up=store_up, deployments={"groq": 2}, levels=levels)
+    known: dict[str, Any] = {"deployments": {"groq": 2}, "reachable": {"groq": True}}
+    state = State(now=NOW, waiting=3, ledger_up=store_up, state_up=True, levels=levels, **(known | more))
     return samples(metrics.page(state).decode())
 
 
@@ -59,7 +62,8 @@ def test_every_event_is_counted_under_the_names_that_dashboards_know():
     metrics(Changed("appeared", "groq/new", "", NOW))
     metrics(Withdrawn("groq", "it cost", NOW, alarm=True))
     metrics(Hedged("req_1", "groq/openai/gpt-oss-20b", "won"))
-    page = read(metrics, level())
+    page = read(metrics, level(), dollars=Dollars(0.25, 0.5))
+    page = {name: {labels: value for labels, value in found.items() if value} for name, found in page.items()}
 
     assert page["freeway_requests_total"] == {
         ("gpt-oss-20b", "served", "groq"): 1,
@@ -76,8 +80,26 @@ def test_every_event_is_counted_under_the_names_that_dashboards_know():
     assert page["freeway_withdrawn_total"] == {("true",): 1}
     assert page["freeway_hedges_total"] == {("won",): 1}
     assert page["freeway_build_info"] == {("1.2",): 1}
-    assert (page["freeway_waiting"], page["freeway_store_up"]) == ({(): 3}, {(): 1})
-    assert page["freeway_deployments"] == {("groq",): 2}
+    assert (page["freeway_waiting"], page["freeway_store_up"]) == ({(): 3}, {("ledger",): 1, ("state",): 1})
+    assert (page["freeway_deployments"], page["freeway_source_up"]) == ({("groq",): 2}, {("groq",): 1})
+
+
+def test_what_can_happen_is_shown_from_the_start_at_0():
+    """Of a series that begins with its first event, Prometheus sees no increase."""
+    page = read(Metrics("1", ["groq"]), reachable={}, deployments={})
+
+    assert page["freeway_requests_total"][("none", "no_capacity", "none")] == 0
+    assert page["freeway_attempts_total"][("RateLimited", "groq")] == 0
+    assert page["freeway_tokens_total"] == {("completion", "groq"): 0, ("prompt", "groq"): 0}
+    assert page["freeway_hedges_total"] == {("won",): 0, ("lost",): 0}
+    assert page["freeway_withdrawn_total"] == {("true",): 0, ("false",): 0}
+    assert page["freeway_changes_total"][("charged",)] == 0
+    assert page["freeway_deployments"] == page["freeway_source_up"] == {("none",): 0}
+
+
+def test_dollars_are_not_told_before_they_are_known():
+    """A counter that begins at 0 and then shows what was spent before would look like money spent now."""
+    assert "freeway_spent_dollars_total" not in read(Metrics("1"))
 
 
 def test_a_bucket_shows_what_is_left_and_a_closed_one_shows_nothing_until_it_opens():
@@ -93,14 +115,16 @@ def test_a_bucket_shows_what_is_left_and_a_closed_one_shows_nothing_until_it_ope
     assert page["freeway_bucket_limit"] == {is_open: 100, closed: 100}
     assert page["freeway_bucket_remaining"] == {is_open: 70, closed: 0}
     assert page["freeway_bucket_reset_seconds"] == {is_open: 60, closed: 90}
-    assert page["freeway_store_up"] == {(): 0}
+    assert page["freeway_store_up"] == {("ledger",): 0, ("state",): 1}
 
 
 def test_what_a_caller_says_is_no_label():
     metrics = Metrics("1")
     for number in range(50):
         metrics(ended(asked=f"made-up-{number}", client=f"client-{number}", request=f"req_{number}"))
-    page = metrics.page(State(now=NOW, waiting=0, store_up=True, deployments={}, levels=())).decode()
+    page = metrics.page(
+        State(now=NOW, waiting=0, ledger_up=True, state_up=True, deployments={}, reachable={}, levels=())
+    ).decode()
 
     assert not [word for word in ("made-up", "client-", "req_") if word in page]
 
@@ -114,7 +138,7 @@ def test_the_number_of_series_is_bounded(monkeypatch: pytest.MonkeyPatch):
     page = read(metrics, *(level(bucket=f"groq/{used}", used=used) for used in (10.0, 99.0, 20.0, 98.0)))
 
     assert page["freeway_requests_total"][("other", "served", "groq")] == 6
-    assert len(page["freeway_requests_total"]) == 4
+    assert len([labels for labels in page["freeway_requests_total"] if "served" in labels]) == 4
     assert set(page["freeway_bucket_used"].values()) == {99.0, 98.0}  # the fullest
 
 
