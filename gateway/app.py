@@ -323,7 +323,7 @@ def create_app(
         [*_routes(host, archive), administration.router],
         dependencies=_given(
             authenticator=authenticator,
-            scrape=metrics_page.Scrape(engine, parts.state, metrics, discovery, parts.costs),
+            scrape=metrics_page.Scrape(engine, parts.state, metrics, parts.discovery, parts.costs),
             drain=drain,
             **parts.given(),
             **administration.parts,
