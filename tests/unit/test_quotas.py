@@ -76,7 +76,10 @@ MODELS = {
         (40, "requests", "minute", ROLLING, "model"),
         (32, "in-flight", "in-flight", "in-flight", "model"),
     },
-    ("huggingface", "Qwen/Qwen3.8-27B"): {(0.1, "dollars", "month", UTC, "account")},
+    ("huggingface", "Qwen/Qwen3.8-27B"): {
+        (0.1, "dollars", "month", UTC, "account"),
+        (32, "in-flight", "in-flight", "in-flight", "model"),
+    },
     ("ollama", "gemma4:12b"): {(2, "in-flight", "in-flight", "in-flight", "account")},
     ("zai", "glm-4.7-flash"): {(1, "in-flight", "in-flight", "in-flight", "account")},
     ("cloudflare", "@cf/qwen/qwen3.8-27b"): {
