@@ -18,11 +18,12 @@ import providers
 from gateway import __version__
 
 if TYPE_CHECKING:
-    from gateway.settings import Settings
+    from gateway.settings import BadSettings, Configured, Settings
 
 _COMMANDS = {
     "serve": "Start the gateway with the keys and the Ollama that are found.",
     "demo": "Simulated providers, the gateway, a burst of calls: see which source serves what. Needs no key.",
+    "config": "Check what is set, and show where each value comes from.",
     "check": "Look at every provider: key, plan, models, risk of cost.",
     "models": "List every model that is free for you now.",
     "proof": "Verify the receipts: every call that left, why it was free, and what it cost.",
@@ -39,17 +40,26 @@ class Surroundings(Struct, frozen=True):
     environ: Mapping[str, str]
     config: Path
     home: Path
+    here: Path
+    flags: Mapping[str, str] = {}
 
     @property
     def cache(self) -> Path:
         """The folder for what can be fetched again, one for all state folders."""
         return Path(self.environ.get("XDG_CACHE_HOME") or self.home / ".cache") / "freeway"
 
-    def settings(self, source: Path | None = None) -> Settings:
-        """The settings, with the provider in the file *source* as the only one, if it is given. Raises BadSettings."""
+    def read(self, source: Path | None = None) -> Configured:
+        """
+        The settings, and where each comes from, with the provider in the file *source* as the only one, if it is given. Raises
+        BadSettings.
+        """
         from gateway import settings  # noqa: PLC0415 - more than half of what starting takes, and `health` needs none
 
-        return settings.load(self.config, self.environ, self.home, source)
+        return settings.read(self.config, self.environ, self.home, here=self.here, source=source, flags=self.flags)
+
+    def settings(self, source: Path | None = None) -> Settings:
+        """The settings alone, as ``read`` finds them."""
+        return self.read(source).settings
 
 
 class Commands(click.Group):
@@ -74,7 +84,7 @@ class Commands(click.Group):
             from gateway.settings import BadSettings  # noqa: PLC0415 - see Surroundings.settings
 
             if isinstance(exc, BadSettings):
-                raise click.ClickException(str(exc)) from exc
+                raise click.ClickException(_told(exc)) from exc
             raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -82,17 +92,23 @@ class Commands(click.Group):
             formatter.write_dl(list(_COMMANDS.items()))
 
 
+def _told(exc: BadSettings) -> str:
+    """One mistake in a sentence, several as a list."""
+    if len(exc.mistakes) == 1:
+        return str(exc)
+    return "\n".join((f"{len(exc.mistakes)} mistakes in what is set:", *(f"  {one}" for one in exc.mistakes)))
+
+
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Keys come from the environment: OPENROUTER_API_KEY, GEMINI_API_KEY, GROQ_API_KEY, NVIDIA_API_KEY, HF_TOKEN. "
-    "`freeway check` says where to get them.",
+    epilog="Keys come from the environment, or from keys.env (`freeway config check` says where). `freeway check` names the pages that make them.",
 )
 @click.version_option(__version__, prog_name="freeway")
 @click.pass_context
 def freeway(ctx: click.Context) -> None:
     """Freeway: one OpenAI-compatible API in front of every free source of language models."""
-    ctx.obj = Surroundings(os.environ, shipped_config(), Path.home())
+    ctx.obj = Surroundings(os.environ, shipped_config(), Path.home(), Path.cwd())
 
 
 def shipped_config() -> Path:

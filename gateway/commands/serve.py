@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import socket
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ from gateway.cli import Surroundings
 from gateway.commands import server as http
 from gateway.observe import log
 from gateway.observe.outlet import Outlet, hold_standard_files
-from gateway.settings import EMBEDDED, Settings
+from gateway.settings import EMBEDDED, Settings, exposed
 from providers.addresses import ollama_address
 from providers.client import Prepare
 from providers.dialect import Account
@@ -77,35 +76,13 @@ def starting(server: embedded.EmbeddedServer, settings: Settings) -> Prepare:
     return prepare
 
 
-SHORTEST_KEY = 16
-"""Characters of a client key where others can reach the gateway: fewer can be guessed."""
-
-
 def _refuse_open_door(settings: Settings) -> None:
-    server, key = settings.server, settings.client_key
-    places = [(f"HOST={server.host}", server.host)]
-    if server.ollama:
-        places.append((f"[server] ollama = {server.ollama!r}", server.ollama_address()[0]))
-    open_to_others = [place for place, host in places if not _is_loopback(host)]
-    if not open_to_others:
-        return
-    if key is None and not settings.client:
+    places = exposed(settings.server)
+    if places and settings.client_key is None and not settings.client:
         raise click.ClickException(
-            f"{open_to_others[0]} can be reached by others, and no client key is set, so anybody could use your keys. Set "
+            f"{places[0]} can be reached by others, and no client key is set, so anybody could use your keys. Set "
             f"FREEWAY_API_KEY to a long random text, or make a key with `freeway key`."
         )
-    if key is not None and len(key) < SHORTEST_KEY:
-        raise click.ClickException(
-            f"{open_to_others[0]} can be reached by others, and FREEWAY_API_KEY has only {len(key)} characters, which can be "
-            f"guessed. Set it to {SHORTEST_KEY} or more, for example to what `openssl rand -hex 32` prints."
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 async def _ollama_answers(settings: Settings) -> bool:

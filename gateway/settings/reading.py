@@ -1,58 +1,124 @@
 """
-Settings are read once: the shipped ``config/``, then a file of one's own, then the environment.
+Settings are read: the shipped ``config/``, then ``config.toml``, ``keys.env``, a working folder's ``.env``, the environment, and
+what was said on the command line. All mistakes are told at once.
 
 Nothing here looks at the machine: files and environment come in as arguments.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
+from msgspec import Struct
 
-from gateway.quota import configured as quotas
-from gateway.settings.values import BadSettings, Secret, Server, Settings, Virtual
-from providers import dialects
-from providers.located import located
-from providers.spec import ProviderSpec
+from gateway.settings.files import Keys, Toml, read_toml, read_variables
+from gateway.settings.sense import exposed, meant_provider, resolved, senseless
+from gateway.settings.shape import Fault, misshapen, path_of
+from gateway.settings.values import OF_ENVIRONMENT, SHORTEST_KEY, BadSettings, Mistake, Settings
+from gateway.settings.variables import (
+    ADMIN_KEY,
+    CLIENT_KEY,
+    ENVIRONMENT,
+    Layer,
+    Layers,
+    layer_at_home,
+    layer_of_folder,
+    strangers,
+    with_variables,
+)
 
-T = TypeVar("T")
+FOLDER, CONFIG_FILE, KEYS_FILE = "freeway", "config.toml", "keys.env"
 
 _SHIPPED = ("gateway.toml", "aliases.toml", "models.toml", "not_free.toml")
 _NAMES = "names.toml"
 
-_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/\s?#@*]+", re.IGNORECASE)
-_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+class Configured(Struct, frozen=True, kw_only=True):
+    """
+    The *settings*, and where each comes from that is not as it was shipped: *origins* by the key (``server.port``) or by the
+    variable. *files* are those that are read, were they there; *notes* are for who asks whether all is well.
+    """
+
+    settings: Settings
+    origins: Mapping[str, str]
+    files: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def keys_file(self) -> Path:
+        """Where keys are kept."""
+        return self.files[1]
 
 
 def load(config: Path, environ: Mapping[str, str], home: Path, source: Path | None = None) -> Settings:
+    """The settings alone, as ``read`` finds them without a working folder. Raises BadSettings."""
+    return read(config, environ, home, source=source).settings
+
+
+def folder_of(environ: Mapping[str, str], home: Path) -> Path:
+    """The folder that holds a person's own configuration."""
+    return (Path(environ["XDG_CONFIG_HOME"]) if environ.get("XDG_CONFIG_HOME") else home / ".config") / FOLDER
+
+
+def read(
+    config: Path,
+    environ: Mapping[str, str],
+    home: Path,
+    *,
+    here: Path | None = None,
+    source: Path | None = None,
+    flags: Mapping[str, str] | None = None,
+) -> Configured:
     """
-    Read the shipped *config* folder, the file that ``FREEWAY_CONFIG`` names, and *environ*. The provider in *source* is then the
-    only one. Raises BadSettings.
+    The shipped *config* folder and what lies over it: the folder ``freeway`` in that of *environ*, or in *home*; the ``.env`` of
+    the folder *here*; *environ*; *flags*, which are variables, too. The provider in the file *source* is then the only one.
+
+    Raises BadSettings with all mistakes that there are.
     """
+    folder = folder_of(environ, home)
+    named = environ.get("FREEWAY_CONFIG", "").strip()
+    own = Path(named) if named else folder / CONFIG_FILE
+    tables, files = _shipped(config), [read_toml(own) if named or own.exists() else Toml(own)]
+    _merge(tables, files[0].tables)
+    if source is not None:
+        files.insert(0, _as_provider(read_toml(source), source.stem))
+        tables["provider"] = dict(files[0].tables["provider"])
+    mistakes = [mistake for file in files for mistake in file.mistakes]
+    settings = _settings(tables, files, mistakes)
+
+    at_home, notes = read_variables(folder / KEYS_FILE), list[str]()
+    layers = [Layer(ENVIRONMENT, environ), layer_at_home(at_home, settings, mistakes)]
+    if flags:
+        layers.insert(0, Layer("flag", flags))
+    if here is not None:
+        layers.insert(-1, layer_of_folder(read_variables(here / ".env"), settings, notes))
+    settings, origins = with_variables(settings, Layers(layers), environ, home, mistakes)
+    mistakes.extend(_too_short(settings, origins))
+    if mistakes:
+        raise BadSettings(*sorted(mistakes, key=_place))
+    notes.extend(strangers(environ, settings))
+    notes.extend(_too_open(at_home.path))
+    told = {path_of(keys): f"{file.path.name}:{line}" for file in files for keys, line in _leaves(file)}
+    watched = (own, at_home.path, *([here / ".env"] if here is not None else []))
+    return Configured(settings=settings, origins=told | origins, files=watched, notes=tuple(notes))
+
+
+def _shipped(config: Path) -> dict[str, Any]:
     tables: dict[str, Any] = {"provider": {}}
     for name in _SHIPPED:
         _merge(tables, _read(config / name))
     tables["names"] = _read(config / _NAMES)
     for path in sorted((config / "providers").glob("*.toml")):
         tables["provider"][path.stem] = _read(path)
-    shipped = _settings(tables, str(config))
-    own = environ.get("FREEWAY_CONFIG")
-    if own:
-        _merge(tables, _read(Path(own)))
-        shipped = _settings(tables, own)
-    if source is not None:
-        tables["provider"] = {source.stem: _read(source)}
-        shipped = _settings(tables, str(source))
-    return _with_environment(shipped, environ, home)
+    return tables
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """A file that is shipped: whoever broke it hears of one mistake."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as exc:
@@ -64,118 +130,115 @@ def _read(path: Path) -> dict[str, Any]:
 def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
     """Tables are merged key by key; everything else, lists too, is replaced."""
     for key, value in more.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
+        if isinstance(value, dict):
+            under = into[key] if isinstance(into.get(key), dict) else {}
+            into[key] = under
+            _merge(under, value)
         else:
-            into[key] = value
+            into[key] = list(value) if isinstance(value, list) else value
 
 
-def _settings(tables: dict[str, Any], origin: str) -> Settings:
-    only_environment = {
-        "keys",
-        "useless_keys",
-        "state_dir",
-        "client_key",
-        "admin_key",
-        "redis_url",
-        "redis_namespace",
-    } & tables.keys()
-    if only_environment:
-        raise BadSettings(f"{origin}: {min(only_environment)}: is set by the environment, not in a file")
-    for name, table in tables["provider"].items():
-        if isinstance(table, dict):
-            table["name"] = name
-        _converted(table, ProviderSpec, origin, f"provider.{name}")
-    for name, table in tables.get("virtual", {}).items():
-        _converted(table, Virtual, origin, f'virtual."{name}"')
-    found = _converted(tables, Settings, origin)
+def _as_provider(file: Toml, name: str) -> Toml:
+    """*file*, which describes one provider, as if it were a table of the settings."""
+    at: Keys = ("provider", name)
+    lines = {at: 1} | {(*at, *keys): line for keys, line in file.lines.items()}
+    return Toml(file.path, {"provider": {name: file.tables}}, lines, file.mistakes)
+
+
+def _settings(tables: dict[str, Any], files: list[Toml], mistakes: list[Mistake]) -> Settings:
+    """*tables* as settings, without what is wrong with them, which is added to *mistakes*."""
     try:
-        for spec in found.provider.values():
-            quotas.verify(spec)
-            dialects.verify(spec)
-        _check_server(found.server)
-    except ValueError as exc:
-        raise BadSettings(f"{origin}: {exc}") from exc
-    return found
+        found = msgspec.convert(tables, Settings)
+    except msgspec.ValidationError:
+        found = _without_faults(tables, files, mistakes)
+    for name in OF_ENVIRONMENT:
+        if name in tables:
+            fault = Fault(
+                (name,), "is set by the environment, not in a file", "docs/configuration.md names the variable"
+            )
+            mistakes.append(_placed(fault, files))
+    named = {name: msgspec.structs.replace(spec, name=name) for name, spec in found.provider.items()}
+    found = msgspec.structs.replace(found, provider=named)
+    nonsense = [*senseless(found)]
+    mistakes.extend(_placed(fault, files) for fault in nonsense)
+    return found if nonsense else msgspec.structs.replace(found, alias=resolved(found.alias))
 
 
-def _check_server(server: Server) -> None:
-    for origin in server.origins:
-        if origin != "*" and not _ORIGIN.fullmatch(origin):
-            raise ValueError(f"server.origins: expected an origin like https://chat.example:8443, or *, got {origin!r}")
-    for network in server.ollama_networks:
+def _without_faults(tables: dict[str, Any], files: list[Toml], mistakes: list[Mistake]) -> Settings:
+    faults = [*misshapen(tables, Settings)]
+    mistakes.extend(_placed(fault, files) for fault in _gathered(faults, tables))
+    while faults:  # what is left out may leave a table without what it needs
+        for fault in sorted(faults, key=lambda fault: [str(key).zfill(9) for key in fault.keys], reverse=True):
+            _leave_out(tables, fault.keys)
+        faults = [*misshapen(tables, Settings)]
+    return msgspec.convert(tables, Settings)
+
+
+def _gathered(faults: list[Fault], tables: Mapping[str, Any]) -> Iterator[Fault]:
+    """*faults*, of which those of a provider that lacks what it needs are one."""
+    incomplete: dict[Keys, list[str]] = {}
+    for fault in faults:
+        if fault.what.startswith("missing key ") and len(fault.keys) == 2 and fault.keys[0] == "provider":
+            incomplete.setdefault(fault.keys, []).append(fault.what.removeprefix("missing key "))
+        else:
+            yield fault
+    for keys, missing in incomplete.items():
+        others = [name for name in tables["provider"] if ("provider", name) not in incomplete]
+        yield Fault(keys, f"missing keys {', '.join(missing)}", meant_provider(str(keys[1]), others))
+
+
+def _leave_out(tables: Any, keys: Keys) -> None:
+    for key in keys[:-1]:
         try:
-            ipaddress.ip_network(network)
-        except ValueError as exc:
-            raise ValueError(f"server.ollama_networks: expected networks like 192.168.1.0/24: {exc}") from exc
-    if server.ollama:
-        server.ollama_address()
+            tables = tables[key]
+        except (KeyError, IndexError, TypeError):
+            return
+    if isinstance(tables, dict):
+        tables.pop(keys[-1], None)
+    elif isinstance(tables, list) and isinstance(keys[-1], int) and keys[-1] < len(tables):
+        del tables[keys[-1]]
 
 
-def _converted(table: Any, kind: type[T], origin: str, below: str = "") -> T:
-    """*table*, which stands *below* a key of *origin*, as a *kind*; raises BadSettings naming file and key."""
-    try:
-        return msgspec.convert(table, kind)
-    except msgspec.ValidationError as exc:
-        what, _, where = str(exc).partition(" - at `$")
-        key = f"{below}{where.rstrip('`')}".lstrip(".")
-        raise BadSettings(f"{origin}: {key or 'top level'}: {what[:1].lower()}{what[1:]}") from exc
+def _placed(fault: Fault, files: list[Toml]) -> Mistake:
+    """*fault* with its place: in the file that says most of the way to it."""
+
+    def says(file: Toml) -> int:
+        return next((end for end in range(len(fault.keys), 0, -1) if fault.keys[:end] in file.lines), 0)
+
+    return Mistake(max(files, key=says).where(fault.keys), path_of(fault.keys), fault.what, fault.remedy)
 
 
-def _with_environment(settings: Settings, environ: Mapping[str, str], home: Path) -> Settings:
-    keys, providers = {}, {}
-    for name, spec in settings.provider.items():
-        variables = (spec.key_env, *spec.key_env_also) if spec.key_env else ()
-        found = next((variable for variable in variables if environ.get(variable, "").strip()), None)
-        if found is not None:
-            keys[name] = Secret(_plain(environ[found].strip(), found))
-        try:
-            providers[name] = located(spec, environ)
-        except ValueError as exc:
-            raise BadSettings(str(exc)) from exc
-    client_key = environ.get("FREEWAY_API_KEY", "").strip() or None
-    admin_key = environ.get("FREEWAY_ADMIN_KEY", "").strip() or None
-    catalog = msgspec.structs.replace(
-        settings.catalog, database=environ.get("MODELS_DEV_URL", settings.catalog.database).strip()
-    )
-    redis_url = environ.get("FREEWAY_REDIS_URL", "").strip()
-    prefix = environ.get("FREEWAY_REDIS_PREFIX", "").strip()
-    if prefix and not _PREFIX.fullmatch(prefix):
-        raise BadSettings(f"FREEWAY_REDIS_PREFIX: expected letters, digits, '-', '_' and '.', got {prefix!r}")
-    state = environ.get("FREEWAY_STATE_DIR")
-    data_home = environ.get("XDG_DATA_HOME")
-    default_state = (Path(data_home) if data_home else home / ".local" / "share") / "freeway"
-    server = msgspec.structs.replace(
-        settings.server,
-        host=environ.get("HOST") or settings.server.host,
-        port=_port(environ.get("PORT")) if environ.get("PORT") else settings.server.port,
-    )
-    return msgspec.structs.replace(
-        settings,
-        server=server,
-        catalog=catalog,
-        provider=providers,
-        keys=keys,
-        useless_keys=tuple(key for one in settings.not_free for key in one.keys if environ.get(key, "").strip()),
-        state_dir=Path(state) if state else default_state,
-        client_key=Secret(client_key) if client_key else None,
-        admin_key=Secret(admin_key) if admin_key else None,
-        redis_url=Secret(redis_url) if redis_url else None,
-        redis_namespace=f"freeway:{prefix}" if prefix else "freeway",
-    )
+def _place(mistake: Mistake) -> tuple[str, int]:
+    """File and line, to sort by."""
+    file, _, line = mistake.where.rpartition(":")
+    return (file, int(line)) if line.isdigit() else (mistake.where, 0)
 
 
-def _plain(key: str, variable: str | None) -> str:
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise BadSettings(f"{variable}: a key has only printable ASCII characters and no blanks")
-    return key
+def _leaves(file: Toml) -> Iterator[tuple[Keys, int]]:
+    """Each key of *file* that has a value, and its line. A list is one value."""
+
+    def below(table: Mapping[str, Any], keys: Keys) -> Iterator[tuple[Keys, int]]:
+        for name, value in table.items():
+            here = (*keys, name)
+            if isinstance(value, dict):
+                yield from below(value, here)
+            elif here in file.lines:
+                yield here, file.lines[here]
+
+    yield from below(file.tables, ())
 
 
-def _port(text: str | None) -> int:
-    try:
-        port = int(text or "")
-    except ValueError:
-        port = -1
-    if not 0 <= port <= 65535:
-        raise BadSettings(f"PORT: expected a number from 0 to 65535, got {text!r}")
-    return port
+def _too_short(settings: Settings, origins: Mapping[str, str]) -> Iterator[Mistake]:
+    """Keys that can be guessed, where others can reach the gateway."""
+    places = exposed(settings.server)
+    for name, key in ((CLIENT_KEY, settings.client_key), (ADMIN_KEY, settings.admin_key)):
+        if places and key is not None and len(key) < SHORTEST_KEY:
+            what = f"has only {len(key)} characters, which can be guessed, and {places[0]} can be reached by others"
+            remedy = f"set it to {SHORTEST_KEY} or more, for example to what `openssl rand -hex 32` prints"
+            yield Mistake(origins.get(name, ENVIRONMENT), name, what, remedy)
+
+
+def _too_open(keys: Path) -> Iterator[str]:
+    """What to say of a file of keys that others on this machine may read."""
+    if keys.exists() and keys.stat().st_mode & 0o077:
+        yield f"{keys}: others on this machine may read it: chmod 600 {keys}"

@@ -17,14 +17,44 @@ EMBEDDED = "embedded"
 """The provider that is the small model on this machine."""
 
 
+AUTO = "auto"
+"""The name that stands for every model."""
+
 PRIORITIES = {"low": -1, "normal": 0, "high": 1}
 
 Hedge = Literal["off", "plentiful", "always"]
 """Which second source may be asked, too: none, one whose quota would not be missed, any."""
 
 
+SHORTEST_KEY = 16
+"""Characters of a key where others can reach the gateway: fewer can be guessed."""
+
+CAPABILITIES = (
+    *("tools", "vision", "audio", "video_url", "file", "image_url", "json_object", "json_schema", "reasoning"),
+    *("stream", "logprobs", "n", "fill_in_the_middle"),
+)
+"""What a request may need of a model: the names that ``needs`` and ``capabilities`` take."""
+
+
+class Mistake(Struct, frozen=True):
+    """*where* (``config.toml:12``, ``environment``) is *what* wrong with *key*, and the *remedy*."""
+
+    where: str
+    key: str
+    what: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        told = f"{self.where}: {self.key}: {self.what}" if self.key else f"{self.where}: {self.what}"
+        return f"{told} — {self.remedy}" if self.remedy else told
+
+
 class BadSettings(ValueError):
-    """Says which file or variable, which key, and what was expected."""
+    """Says which file or variable, which key, and what was expected: of all *mistakes* where several were looked for."""
+
+    def __init__(self, *mistakes: Mistake | str) -> None:
+        super().__init__("\n".join(map(str, mistakes)))
+        self.mistakes = mistakes
 
 
 class Secret(str):
@@ -48,8 +78,8 @@ class _Part(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Server(_Part, frozen=True):
     """Where the gateway listens and what it takes."""
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    host: str = "127.0.0.1"  # the address to listen on; on any but this machine's own a client key is required
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8000  # 0: any that is free
     max_body: Count = 20 * 1024 * 1024  # bytes of a request
     max_upload: Count = 100 * 1024 * 1024  # bytes of a recording
     keep_alive: Seconds = 10.0  # silence after which a stream gets a comment line
@@ -72,7 +102,7 @@ class Server(_Part, frozen=True):
 class Requests(_Part, frozen=True):
     """How far one request may go."""
 
-    max_attempts: Count = 5
+    max_attempts: Count = 5  # sources that are asked before a request is given up
     max_wait: Seconds = 30.0  # seconds that a request waits for capacity, unless its caller says otherwise
     max_waiting: Count = 1000  # requests that may wait at once
     output_tokens: Count = 1024  # reserved for an answer whose length the caller did not bound
@@ -115,14 +145,14 @@ class LedgerSettings(_Part, frozen=True):
 class Embedded(_Part, frozen=True):
     """The small model on this machine. ``auto``: only if there is no other source."""
 
-    enabled: Literal["auto", "on", "off"] = "auto"
+    enabled: Literal["auto", "on", "off"] = "auto"  # whether it serves
 
 
 class Client(_Part, frozen=True):
     """One that may call: a name for the log and the SHA-256 of the key, as ``freeway key`` prints them."""
 
-    name: str
-    key_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    name: str  # what the log and the metrics call it
+    key_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]  # of its key, in hexadecimal digits
     priority: Literal["low", "normal", "high"] = "normal"  # of those who wait, who goes first
     no_train: bool = False  # nothing of theirs goes to a source that trains on prompts, or may
     models: tuple[str, ...] = ()  # patterns of canonical names that they may use; none: all
@@ -136,17 +166,17 @@ class Virtual(_Part, frozen=True):
     needs: tuple[str, ...] = ()  # capabilities
     models: tuple[str, ...] = ()  # patterns of canonical names; none: all
     context: int = 0  # tokens at least
-    prefer: Literal["balance", "quality", "speed"] = "balance"
-    no_train: bool = False
+    prefer: Literal["balance", "quality", "speed"] = "balance"  # what ranks them
+    no_train: bool = False  # nothing goes to a source that trains on prompts, or may
 
 
 class ModelQuality(_Part, frozen=True):
     """How good models are, between 0 and 1. The first row with a pattern that fits the canonical name counts."""
 
-    models: tuple[str, ...]
-    quality: Annotated[float, Meta(ge=0, le=1)]
+    models: tuple[str, ...]  # patterns of canonical names
+    quality: Annotated[float, Meta(ge=0, le=1)]  # 0: useless, 1: the best there is
     paid: tuple[float, float] | None = None  # dollars for a million tokens in and out, where it is paid for
-    source: str = ""
+    source: str = ""  # who says so, and when
 
 
 class NotFree(_Part, frozen=True):
@@ -157,6 +187,10 @@ class NotFree(_Part, frozen=True):
     why: str
     source: str
     keys: tuple[str, ...] = ()
+
+
+OF_ENVIRONMENT = (*("keys", "useless_keys", "state_dir", "client_key", "admin_key", "redis_url", "redis_namespace"),)
+"""Fields of the settings that only variables set, and no file of tables."""
 
 
 class Settings(_Part, frozen=True):

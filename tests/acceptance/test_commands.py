@@ -435,7 +435,7 @@ def test_check_tries_a_file_of_ones_own_and_says_what_it_does_not_know(others, t
     assert "OpenRouter" not in found.stdout
     assert "promised" in found.stdout
     assert odd.returncode == 1
-    assert "acme.toml: provider.acme" in odd.stderr
+    assert "acme.toml:4: provider.acme.dcos: unknown key `dcos` — did you mean `docs`?" in odd.stderr
 
 
 # ── receipts ──
@@ -522,3 +522,29 @@ def _simulated(world: World) -> Iterator[dict[str, Any]]:
     finally:
         done.set()
         thread.join(10)
+
+
+# ── config ──
+
+
+def test_config_check_tells_all_mistakes_and_config_show_where_each_value_is_from(tmp_path: Path):
+    folder = tmp_path / ".config" / "freeway"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text('[server]\nprot = 1\n[requests]\nhedge = "of"\n')
+    checked, asked = run("config", "check", home=tmp_path), run("config", "check", "--json", home=tmp_path)
+    served = run("serve", home=tmp_path)
+    (folder / "config.toml").write_text("[requests]\nmax_wait = 5.0\n")
+    (folder / "keys.env").write_text("GROQ_API_KEY=gsk_secret\n")
+    shown, well = run("config", "show", "--json", home=tmp_path, PORT="0"), run("config", "check", home=tmp_path)
+
+    assert (checked.returncode, asked.returncode, served.returncode, well.returncode) == (1, 1, 1, 0)
+    assert [line.partition(": ")[0][-13:] for line in checked.stdout.splitlines()] == ["config.toml:2", "config.toml:4"]
+    assert [one["remedy"] for one in json.loads(asked.stdout)["mistakes"]] == [
+        "did you mean `port`?",
+        "did you mean `off`?",
+    ]
+    assert "2 mistakes" in served.stderr
+    rows = {row["key"]: (row["value"], row["source"]) for row in json.loads(shown.stdout)}
+    assert rows["requests.max_wait"] == ("5.0", "config.toml:2")
+    assert rows["GROQ_API_KEY"] == ('"***"', "keys.env:1")
+    assert rows["server.port"] == ("0", "environment")

@@ -53,11 +53,11 @@ def test_a_provider_of_ones_own_needs_only_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("own", "told"),
     [
-        ("[server]\nport = 'http'", ["own.toml", "server.port", "expected `int`"]),
-        ("[server]\nprot = 1", ["own.toml", "server", "unknown field `prot`"]),
+        ("[server]\nport = 'http'", ["own.toml", "server.port", "expected a whole number, got 'http'"]),
+        ("[server]\nprot = 1", ["own.toml", "server", "unknown key `prot`", "did you mean `port`?"]),
         ("[server", ["own.toml", "is not TOML"]),
-        ("[provider.groq]\nquotas = []", ["own.toml", "provider", "unknown field `quotas`"]),
-        ("[provider.acme]\ntitle = 'A'", ["own.toml", "provider", "missing required field"]),
+        ("[provider.groq]\nquotas = []", ["own.toml", "provider", "unknown key `quotas`", "did you mean `quota`?"]),
+        ("[provider.acme]\ntitle = 'A'", ["own.toml", "provider", "missing keys `base_url`, `free`, `docs`"]),
         ("keys = {groq = 'x'}", ["own.toml", "keys", "environment"]),
         ("[[client]]\nname = 'a'\nkey_sha256 = 'no'", ["own.toml", "client", "regex"]),
         ("[provider.groq]\nquota = [{limit = 'twenty'}]", ["groq", "'twenty'", "20/minute"]),
