@@ -48,6 +48,7 @@ from gateway.catalog.catalog import Catalog
 from gateway.catalog.changes import History
 from gateway.catalog.discovery import Discovery
 from gateway.catalog.spaces import Spaces
+from gateway.catalog.standing import Sources
 from gateway.clock import Clock, WallClock
 from gateway.events import Announcer, Event, Observer, StoreChanged
 from gateway.observe.metrics import Metrics
@@ -202,6 +203,7 @@ class Parts(Struct, frozen=True):
     history: History
     costs: Costs
     background: Background
+    sources: Sources
 
     async def open(self, providers: Mapping[str, Provider]) -> None:
         """Recall what is known, of *providers* too: a restart answers at once."""
@@ -225,6 +227,7 @@ class Parts(Struct, frozen=True):
             "history": self.history,
             "costs": self.costs,
             "background": self.background,
+            "sources": self.sources,
         }
 
     async def aclose(self) -> None:
@@ -274,7 +277,7 @@ def make_parts(
         vectors=vectors or NoVectors(),
         fetch=ImageFetcher().fetch if fetches else None,
     )
-    return Parts(engine, discovery, state, history, costs, background)
+    return Parts(engine, discovery, state, history, costs, background, Sources(settings, catalog, discovery, health))
 
 
 def create_app(

@@ -11,7 +11,7 @@ from msgspec import Struct
 from gateway import __version__
 from gateway.api.drain import Drain
 from gateway.background import Background, FailingLoop
-from gateway.catalog.discovery import Discovery
+from gateway.catalog.standing import Sources, SourceState
 from gateway.quota.ledger import Condition
 from gateway.request.engine import Engine
 from gateway.state.store import StateStore
@@ -21,9 +21,10 @@ Status = Literal["ok", "degraded", "starting", "no source"]
 
 
 class Source(Struct, kw_only=True):
-    """A provider as it stands. *problem* is why nothing is sent to it, or why its list could not be had."""
+    """A provider as it stands, and how many of its models serve. *problem* is what to know about that, if there is something."""
 
     provider: str
+    state: SourceState
     models: int
     problem: str | None
 
@@ -62,32 +63,38 @@ async def readiness(engine: NamedDependency[Engine], drain: NamedDependency[Drai
 @get("/health")
 async def health(
     engine: NamedDependency[Engine],
-    discovery: NamedDependency[Discovery],
+    sources: NamedDependency[Sources],
     background: NamedDependency[Background],
     state_store: NamedDependency[StateStore],
 ) -> Report:
     """Every source, whether it can be used, how the quota ledger and the state fare, and which background loops fail."""
-    serving = _serving(engine)
-    starting = any(name not in discovery.looked for name in discovery.names)
-    sources = [
-        Source(
-            provider=name,
-            models=sum(d.provider.name == name for d in serving),
-            problem=discovery.problem(name),
-        )
-        for name in discovery.names
-    ]
+    return report_of(engine, sources, background, state_store)
+
+
+def report_of(engine: Engine, sources: Sources, background: Background, state: StateStore) -> Report:
+    """How the gateway fares now."""
+    now = engine.clock.now()
+    found = {name: (sources.judgement(name, now), len(sources.serving(name, now))) for name in sources.asked()}
+    starting = any(judgement.state == "starting" for judgement, _ in found.values())
     ledger, failing = engine.ledger.condition(), background.failing()
-    degraded = ledger.lost is not None or state_store.lost is not None or any(loop.dying for loop in failing)
+    degraded = ledger.lost is not None or state.lost is not None or any(loop.dying for loop in failing)
     well: Literal["ok", "degraded"] = "degraded" if degraded else "ok"
     return Report(
-        status=well if serving else "starting" if starting else "no source",
+        status=well if _serving(engine) else "starting" if starting else "no source",
         version=__version__,
         ledger=ledger,
-        sources=sources,
+        sources=[
+            Source(
+                provider=name,
+                state=judgement.state,
+                models=models,
+                problem=None if judgement.state == "starting" else judgement.reason or None,
+            )
+            for name, (judgement, models) in found.items()
+        ],
         failing_loops=failing,
-        unreadable_entries=state_store.unreadable,
-        state_lost=state_store.lost,
+        unreadable_entries=state.unreadable,
+        state_lost=state.lost,
     )
 
 

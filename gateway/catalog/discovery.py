@@ -257,10 +257,10 @@ class Discovery:
         kept = self._kept.get(name)
         return Standing() if kept is None else kept.standing
 
-    def problem(self, name: str) -> str | None:
-        """Why nothing is sent to *name* now: it could charge, it refused the key, its list cannot be had. None: nothing is wrong."""
-        out = self._catalog.learned.out(self._clock.now()).get(name)
-        return self._shut.get(name) or (out.because if out else None) or self.looked.get(name)
+    def looked_at(self, name: str) -> float | None:
+        """When the list that is used of *name* was read (unix seconds); None: none was."""
+        kept = self._kept.get(name)
+        return None if kept is None else kept.at
 
     def shut(self, name: str) -> str | None:
         """Why nothing is sent to *name*, whose account could be charged; None: it is not shut."""

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.catalog.proof import Certainty, certainty, cost_told
+from gateway.catalog.standing import prompts_of
 from gateway.cli import Surroundings
 from gateway.commands.inside import Inside, opened
 from gateway.events import Leaving
@@ -27,7 +28,7 @@ from providers.chat import ChatRequest, Message, decode_fields, encode
 from providers.dialect import Listing, Request
 from providers.embedded import server as embedded
 from providers.failures import ProviderFailure
-from providers.spec import DataPolicy, ProviderSpec
+from providers.spec import ProviderSpec
 
 console = Console()
 _PROMPT, _OUTPUT = 20, 16  # tokens of the question, and of its answer at most
@@ -61,7 +62,7 @@ def command(around: Surroundings, ask: bool, source: Path | None) -> None:
 
 
 async def _check(settings: Settings, ask: bool) -> bool:
-    table = Table("provider", "key", "free models", "costs nothing", "prompts", "what to know", header_style="bold")
+    table = Table("provider", "state", "free models", "costs nothing", "prompts", "what to know", header_style="bold")
     async with opened(settings) as inside:
         with Console(stderr=True).status(f"asking {', '.join(inside.providers) or 'no provider'} …"):
             found = await inside.look_everywhere()
@@ -103,26 +104,19 @@ class Row(Struct, frozen=True, kw_only=True):
 def _row(inside: Inside, spec: ProviderSpec, found: Listing | ProviderFailure | None, problem: str | None) -> Row:
     """The account at *spec*, whose list was *found*, and which had a *problem* with a question, if it was asked one."""
     name = spec.name
-    row = Row(name=name, title=spec.title, state="", prompts=_policy(spec.data_policy))
+    judgement = inside.parts.sources.judgement(name, inside.clock.now())
+    row = Row(name=name, title=spec.title, state=judgement.state, prompts=prompts_of(spec.data_policy))
     if found is None:
-        return replace(row, state=spec.how_to_have(), remarks=(spec.free.because, spec.free.terms, spec.get_a_key))
-    row = replace(row, sure=certainty(spec, inside.parts.discovery.standing(name)))
-    if isinstance(found, ProviderFailure):
-        told = f"{type(found).__name__}: {found.message}"
-        row = replace(row, state="problem", remarks=(told,), bad=name in inside.settings.keys)
-    else:
-        models = sum(d.provider.name == name for d in inside.catalog.deployments())
-        state = "set" if name in inside.settings.keys else "none needed"
-        remarks = (spec.free.because, spec.free.terms, *found.remarks)
-        row = replace(row, state=state, models=str(models), remarks=remarks)
+        return replace(row, remarks=(judgement.remedy, spec.free.because, spec.free.terms))
+    models = len(inside.parts.sources.serving(name, inside.clock.now()))
+    remarks = (spec.free.because, spec.free.terms, *(found.remarks if isinstance(found, Listing) else ()))
+    row = replace(row, sure=certainty(spec, inside.parts.discovery.standing(name)), models=str(models), remarks=remarks)
+    if judgement.reason:
+        row = replace(row, remarks=(judgement.reason, judgement.remedy, *row.remarks))
+    if judgement.state != "on":
+        row = replace(row, bad=judgement.state == "shut" or name in inside.settings.keys)
     if problem:
-        row = replace(row, state="problem", remarks=(*row.remarks, problem), bad=True)
-    withdrawal = inside.catalog.learned.out(inside.clock.now()).get(name)
-    if withdrawal is not None:
-        told = f"{withdrawal.because} (`freeway models --readmit {name}` lets it in again)"
-        row = replace(row, state="out", remarks=(told, *row.remarks), bad=True)
-    if shut := inside.parts.discovery.shut(name):
-        row = replace(row, state="off", remarks=(shut, *row.remarks), bad=True)
+        row = replace(row, state="problem", remarks=(problem, *row.remarks), bad=True)
     return row
 
 
@@ -132,13 +126,6 @@ def _gap(deployment: Deployment) -> str:
     if not deployment.capabilities:
         unknown.append("capabilities (tools, vision, …: a [[models]] row, or capabilities for all)")
     return f"{deployment.name}: not known: {', '.join(unknown)}" if unknown else ""
-
-
-def _policy(policy: DataPolicy) -> str:
-    """What happens to prompts, for people."""
-    trains = {"yes": "train models", "no": "train nothing", "unknown": "may train models"}[policy.trains]
-    kept = {"yes": "kept", "no": "not kept", "unknown": ""}[policy.retains]
-    return "\n".join(filter(None, (trains, kept, policy.region if policy.region != "unknown" else "")))
 
 
 def _bill(costs: Sequence[Spending], rows: Mapping[str, Row]) -> str:

@@ -282,7 +282,7 @@ def test_check_tells_what_is_there_and_fails_for_a_key_that_is_refused(others, t
     assert "OpenRouter" in good.stdout
     assert "MISTRAL_API_KEY" in good.stdout
     assert bad.returncode == 1
-    assert "CredentialRejected" in bad.stdout
+    assert "key refused" in bad.stdout
     assert "gsk_wrong" not in bad.stdout + bad.stderr
 
 

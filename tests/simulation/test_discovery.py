@@ -270,11 +270,12 @@ async def test_a_key_that_is_taken_again_serves_at_once_whoever_finds_out(stage)
     with pytest.raises(GatewayError):
         await stage.gateway.answer("groq/openai/gpt-oss-20b")
     assert "groq" in learned.out(stage.clock())
-    assert "Invalid API Key" in (stage.gateway.discovery.problem("groq") or "")
+    judgement = stage.gateway.parts.sources.judgement("groq", stage.clock())
+    assert (judgement.state, "Invalid API Key" in judgement.reason) == ("key refused", True)
 
     groq.key = right
     await stage.gateway.discovery.look("groq")
 
-    assert stage.gateway.discovery.problem("groq") is None
+    assert stage.gateway.parts.sources.judgement("groq", stage.clock()).state == "on"
     await stage.gateway.answer("groq/openai/gpt-oss-20b")
     assert [change.kind for change in stage.gateway.changed if change.name == "groq"] == ["withdrawn", "readmitted"]
