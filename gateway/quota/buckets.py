@@ -129,8 +129,8 @@ def roll(bucket: Bucket, level: Level, now: float) -> None:
                     left = 0.0
                 level.used, level.since = left, now
         case "rolling":
-            if level.slots and _leaves(bucket, level.slots[0][0]) <= now:
-                level.slots = [slot for slot in level.slots if _leaves(bucket, slot[0]) > now]
+            if level.slots and leaves_at(bucket, level.slots[0][0]) <= now:
+                level.slots = [slot for slot in level.slots if leaves_at(bucket, slot[0]) > now]
         case "in-flight":
             if level.leases:
                 level.leases = [lease for lease in level.leases if lease[1] > now]
@@ -170,7 +170,7 @@ def opens_at(bucket: Bucket, level: Level, amount: float, now: float, withheld: 
             for number, debited in level.slots:
                 excess -= debited
                 if excess <= _EPSILON:
-                    return max(earliest, _leaves(bucket, number))
+                    return max(earliest, leaves_at(bucket, number))
             return max(earliest, now + bucket.period)
         case "in-flight":
             return earliest if earliest > now else WHEN_FREED
@@ -271,7 +271,7 @@ def refilled_at(bucket: Bucket, level: Level, now: float) -> float:
         case "refill":
             return max(now, level.since) + level.used * bucket.period / (limit_of(bucket, level, now) or _EPSILON)
         case "rolling":
-            return _leaves(bucket, level.slots[-1][0]) if level.slots else now
+            return leaves_at(bucket, level.slots[-1][0]) if level.slots else now
         case "in-flight":
             return max([until for _, until in level.leases], default=now)
 
@@ -349,7 +349,7 @@ def _slot(bucket: Bucket) -> float:
     return bucket.period / SLOTS
 
 
-def _leaves(bucket: Bucket, number: float) -> float:
+def leaves_at(bucket: Bucket, number: float) -> float:
     """When slot *number* of a rolling window has left it."""
     return (number + 1) * _slot(bucket) + bucket.period + REFILL_LAG
 
