@@ -303,7 +303,7 @@ def create_app(
     tell.add(receipts)
     drain.on_begin(engine.queue.close)
     authenticator = Authenticator(settings, drain)
-    administration = admin.make(settings, authenticator, parts.state, clock, tell)
+    administration = admin.make(settings, authenticator, parts, tell)
     host = Host(engine, authenticator, settings.server)
     archive = make_archive(settings, clock)
 

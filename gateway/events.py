@@ -11,6 +11,16 @@ from msgspec import Struct
 from providers.chat import Usage
 
 
+class Began(Struct, frozen=True):
+    """A request of *client* was understood, and is about to be served: it *asked* for a model. An ``Ended`` follows."""
+
+    request: str
+    client: str
+    asked: str
+    operation: str
+    at: float  # unix seconds, when it came
+
+
 class Attempted(Struct, frozen=True):
     """A provider failed a request. *failure* is the class's name."""
 
@@ -53,6 +63,7 @@ class Ended(Struct, frozen=True, kw_only=True):
     overhead: float | None = None
     saved: float = 0.0
     passed_over: int = 0  # better places that had no room when the serving one was reserved
+    at: float = 0.0  # unix seconds, when it was over
 
 
 class Withdrawn(Struct, frozen=True):
@@ -167,9 +178,10 @@ class Counted(Struct, frozen=True, kw_only=True):
 
 
 class Leaving(Struct, frozen=True):
-    """A call is about to leave for *deployment*; a ``Left`` follows, whatever comes of it."""
+    """A call is about to leave for *deployment*; a ``Left`` follows, whatever comes of it. *request* is the id of its request."""
 
     deployment: str
+    request: str = ""
 
 
 class ProofRead(Struct, frozen=True):
@@ -210,7 +222,8 @@ class Bug(Struct, frozen=True):
 
 
 Event = (
-    Attempted
+    Began
+    | Attempted
     | Bug
     | Counted
     | Leaving

@@ -33,7 +33,7 @@ from gateway.api.form import Form, read_form
 from gateway.api.options import Options, options_of
 from gateway.api.trace import trace
 from gateway.clock import Clock
-from gateway.events import Ended
+from gateway.events import Began, Ended
 from gateway.request.engine import Answer, Engine
 from gateway.request.pipeline import answer
 from gateway.request.resume import StreamSession
@@ -208,6 +208,7 @@ class _Exchange:
         call = await self._understood(receive, headers, options.at(scope))
         if isinstance(call, Call):
             self._call, self._asked = call, call.wants.models[0]
+            engine.tell(Began(self._id, client.name, self._asked, call.wants.operation, self._began))
         return call
 
     async def _understood(self, receive: Receive, headers: RawHeaders, options: Options) -> Call | Ready:
@@ -325,6 +326,7 @@ class _Exchange:
                 overhead=found.overhead(self._began, now) if found else None,
                 saved=(found.deployment.saves(usage) or 0.0) if found and usage else 0.0,
                 passed_over=found.passed_over if found else 0,
+                at=now,
             )
         )
 

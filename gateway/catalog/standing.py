@@ -13,6 +13,7 @@ from msgspec import Struct
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.discovery import Discovery
 from gateway.catalog.learned import Withdrawal
+from gateway.catalog.proof import Certainty, certainty
 from gateway.routing.health import Health
 from gateway.settings import EMBEDDED, Settings
 from gateway.words import Deployment
@@ -142,6 +143,14 @@ class Sources:
 
     def has_key(self, name: str) -> bool:
         return name in self._settings.keys
+
+    def sure(self, name: str) -> Certainty:
+        """How far it is known that the account at *name* costs nothing."""
+        return certainty(self._settings.provider[name], self._discovery.standing(name))
+
+    def read_at(self, name: str) -> float | None:
+        """When the list that is used of *name* was read (unix seconds); None: none was."""
+        return self._discovery.looked_at(name)
 
     def judgement(self, name: str, now: float) -> Judgement:
         """How the source *name* stands *now*."""

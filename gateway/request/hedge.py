@@ -193,7 +193,7 @@ async def _as_taken(slot: Slot, tried: Tried, engine: Engine) -> tuple[AnyReques
 async def _attempt(slot: Slot, asked: Asked, tried: Tried, engine: Engine) -> Answer | None:
     """Ask the deployment of *slot*: its answer once it has begun, or None if it failed, and that is reported."""
     deployment, call, health, sent_at = slot.deployment, slot.call, engine.view.health, asked.at
-    engine.tell(Leaving(deployment.name))
+    engine.tell(Leaving(deployment.name, slot.call.id))
     first_content = 0.0
     overdue = engine.clock.call_later(asked.overdue_in, lambda: health.overdue(asked, engine.clock.now()))
     try:

@@ -96,22 +96,18 @@ class Audited(ASGIMiddleware):
     scopes = (ScopeType.HTTP,)
 
     async def handle(self, scope: Any, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        status = 500
 
         async def send_on(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                await self._write(scope, message["status"])  # before: who hears of it can read it there
                 message = {**message, "headers": [*message["headers"], *_KEPT_FROM_PAGES]}
             await send(message)
 
-        try:
-            await next_app(scope, receive, send_on)
-        finally:
-            if scope["method"] not in READS or status in (401, 403, 429):
-                await self._write(scope, status)
+        await next_app(scope, receive, send_on)
 
     async def _write(self, scope: Any, status: int) -> None:
+        if scope["method"] in READS and status not in (401, 403, 429):
+            return
         done = Done(
             at=self._clock.now(),
             peer=(scope.get("client") or ("",))[0],

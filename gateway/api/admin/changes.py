@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from gateway.api.admin.views import Change
 from gateway.catalog.changes import History
@@ -28,7 +28,7 @@ def views(changes: Iterable[Changed]) -> list[Change]:
 
 @get("/changes")
 async def changes(
-    history: NamedDependency[History], limit: Annotated[int, Parameter(ge=1, le=1000)] = 100
+    history: NamedDependency[History], limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100
 ) -> list[Change]:
     """The last *limit* changes."""
     return views(history.changes()[:limit])

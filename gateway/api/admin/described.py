@@ -6,8 +6,14 @@ from typing import Any
 
 from gateway.api.admin.access import SessionView, SignIn
 from gateway.api.admin.changes import ATOM
-from gateway.api.admin.views import Change
+from gateway.api.admin.models import Readmission
+from gateway.api.admin.sources import Opening
+from gateway.api.admin.views import Change, Model, Overview, Source
 from gateway.api.doors import Door, Json
+from gateway.api.openai import Routing
+from gateway.quota.nouns import LevelView
+from gateway.request.explain import Explanation
+from providers.chat import ChatRequest
 
 FAMILY = "Admin"
 """What its types are called after, and how its errors are spelled: as OpenAI does."""
@@ -35,6 +41,21 @@ DOORS = (
     _look("/session", "Whether one is signed in", SessionView, keyless=True),
     _do("/session", "Sign in with the admin key", body=(SignIn,), keyless=True),
     _do("/session", "Sign out", method="delete", keyless=True),
+    _look("/overview", "What is left today, and what to do next", Overview),
+    _look("/sources", "How every source stands", Source, many=True),
+    _look("/sources/{name}", "How one stands", Source),
+    _do("/sources/{name}/refresh", "Ask it for its list now", Source),
+    _do("/sources/{name}/readmit", "Let it in again", Source),
+    _do("/buckets/open", "Lift the close of a bucket", LevelView, body=(Opening,)),
+    _look(
+        "/models",
+        "What each model can do, and why it does not serve",
+        Model,
+        many=True,
+        query={"q": {"type": "string", "maxLength": 200}, "available": {"type": "boolean"}},
+    ),
+    _do("/models/readmit", "Let a model or an account in again", body=(Readmission,)),
+    _do("/explain", "What would serve a conversation, and why", Explanation, body=(ChatRequest, Routing)),
     _look(
         "/changes", "What appeared, vanished or became paid", Change, many=True, query={"limit": _whole(1, 1000, 100)}
     ),

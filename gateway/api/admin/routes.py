@@ -6,8 +6,7 @@ One module here is one subject. It has its handlers in ``HANDLERS``, whose parts
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from litestar import Router
 from litestar.connection import ASGIConnection
@@ -16,12 +15,17 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 
 from gateway.api.admin import access as signing_in
-from gateway.api.admin import changes
+from gateway.api.admin import changes, explaining, models, overview, sources
 from gateway.api.admin.access import Access
 from gateway.api.admin.audit import Audited, AuditLog
+from gateway.api.admin.overview import Desk
 from gateway.api.auth import Authenticator
-from gateway.clock import Clock
-from gateway.events import Event
+from gateway.background import Background
+from gateway.catalog.standing import Sources
+from gateway.events import Announcer
+from gateway.observe.recent import Recent
+from gateway.observe.usage import Costs
+from gateway.request.engine import Engine
 from gateway.settings import Settings
 from gateway.state.store import StateStore
 
@@ -30,7 +34,14 @@ PREFIX = "/admin/v1"
 LONGEST_BODY = 1_000_000
 """Bytes of a request."""
 
-HANDLERS = (*signing_in.HANDLERS, *changes.HANDLERS)
+HANDLERS = (
+    *signing_in.HANDLERS,
+    *overview.HANDLERS,
+    *sources.HANDLERS,
+    *models.HANDLERS,
+    *changes.HANDLERS,
+    *explaining.HANDLERS,
+)
 
 
 class Administration(Struct, frozen=True):
@@ -40,14 +51,38 @@ class Administration(Struct, frozen=True):
     parts: dict[str, object]
 
 
-def make(
-    settings: Settings, authenticator: Authenticator, state: StateStore, clock: Clock, tell: Callable[[Event], None]
-) -> Administration:
-    """The admin API of a gateway with *settings*; its own page is admitted by *authenticator*."""
-    access = Access(settings, authenticator, state, clock)
+class Gateway(Protocol):
+    """The parts of a gateway that are looked at."""
+
+    @property
+    def engine(self) -> Engine: ...
+    @property
+    def sources(self) -> Sources: ...
+    @property
+    def background(self) -> Background: ...
+    @property
+    def state(self) -> StateStore: ...
+    @property
+    def costs(self) -> Costs: ...
+
+
+def make(settings: Settings, authenticator: Authenticator, gateway: Gateway, tell: Announcer) -> Administration:
+    """The admin API of *gateway*, which has *settings*; its own page is admitted by *authenticator*."""
+    clock, recent = gateway.engine.clock, Recent()
+    tell.add(recent)
+    access = Access(settings, authenticator, gateway.state, clock)
     authenticator.is_page = access.is_page
+    desk = Desk(
+        engine=gateway.engine,
+        sources=gateway.sources,
+        background=gateway.background,
+        state=gateway.state,
+        costs=gateway.costs,
+        recent=recent,
+        started=clock.now(),
+    )
     audited = Audited(AuditLog(settings.state_dir, settings.secrets()), clock, tell)
-    return Administration(_router(access, audited), {"access": access})
+    return Administration(_router(access, audited), {"access": access, "desk": desk, "recent": recent})
 
 
 def _router(access: Access, audited: Audited) -> Router:

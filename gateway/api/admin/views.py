@@ -10,13 +10,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from gateway.catalog.standing import SourceState
 from gateway.quota.nouns import LevelView
-
-SourceState = Literal["on", "starting", "no key", "key refused", "shut", "failing", "off"]
-"""
-``on``: it serves. ``starting``: its list was not had yet. ``no key``: it needs one. ``key refused``: the provider takes this key
-not. ``shut``: a call could cost, or did. ``failing``: its list cannot be had, or all its models cool down. ``off``: by configuration.
-"""
 
 
 class Left(Struct, frozen=True, kw_only=True):

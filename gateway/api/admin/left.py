@@ -1,0 +1,108 @@
+"""What is left today, by capability: the forecast of every kind of request, in words."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from gateway.api.admin.views import Left
+from gateway.catalog.catalog import AUTO
+from gateway.quota.forecast import Forecast, Supply, forecast
+from gateway.quota.nouns import Cost
+from gateway.request.engine import Engine
+from gateway.words import Deployment, Wants
+
+PROMPT, ANSWER = 1500, 500
+"""Tokens of a request of typical size: what is asked in a chat, with some of what was said before."""
+
+_SECONDS_OF_SOUND = 60.0
+_ALWAYS = ("chat", "tools", "vision", "private")
+"""What is told also where no source has it. Others have a row as far as a source has them."""
+
+_TALENTS = ("tools", "vision", "audio", "reasoning")
+_NAMES = {
+    "embed": "embeddings",
+    "rerank": "rankings",
+    "transcribe": "transcription",
+    "speak": "speech",
+    "image": "images",
+}
+_PRIVATE = Wants(models=(AUTO,), no_train=True)
+
+
+def left_today(engine: Engine) -> list[Left]:
+    """How much is left of everything, by the levels that this process has seen."""
+    cache = engine.ledger.cache
+    now = engine.clock.now() + cache.ahead
+    levels = {key: level for key, (_, level) in {**cache.levels, **cache.parts}.items()}
+    supplies = _supplies(engine)
+    titles = {d.provider.name: d.provider.spec.title for d in engine.view.catalog.deployments()}
+    local = {d.provider.name for d in engine.view.catalog.deployments() if d.proof.kind == "local"}
+    rows = []
+    for capability, offered in supplies.items():
+        found = forecast(offered, levels, now)
+        here = bool(local.intersection(found.beyond))
+        more = [titles[name] for name in found.beyond if name not in local]
+        rows.append(
+            Left(
+                capability=capability,
+                answers=None if here else found.answers,
+                until=None if found.until is None else found.until - cache.ahead,
+                said=said(found, offered=bool(offered), here=here, more=more),
+            )
+        )
+    return rows
+
+
+def _supplies(engine: Engine) -> Mapping[str, list[Supply]]:
+    """The deployments that may be asked, by what they can do. The last resort counts for nothing: it is no quota that is left."""
+    catalog, now = engine.view.catalog, engine.clock.now()
+    found: dict[str, list[Supply]] = defaultdict(list, {name: [] for name in _ALWAYS})
+    for d in catalog.deployments():
+        if d.last_resort or not catalog.serves(d, now):
+            continue
+        if "chat" in d.operations:
+            supply = Supply(d.provider.name, d.buckets, d.cost(PROMPT, ANSWER))
+            able = catalog.learned.capabilities(d, now)
+            for name in ("chat", *(talent for talent in _TALENTS if talent in able)):
+                found[name].append(supply)
+            if catalog.meets(d, _PRIVATE, now):
+                found["private"].append(supply)
+        for operation in d.operations - {"chat"}:
+            found[_NAMES[operation]].append(Supply(d.provider.name, d.buckets, _cost(d, operation)))
+    return found
+
+
+def _cost(d: Deployment, operation: str) -> Cost:
+    """What one request of *operation* takes: a text to embed, a minute of sound, a picture."""
+    tokens = d.cost(ANSWER, 0)
+    seconds = _SECONDS_OF_SOUND if operation == "transcribe" else 0.0
+    neurons = tokens.neurons + d.neurons_each + d.neurons_a_minute * seconds / 60
+    return Cost(tokens.prompt, 0.0, tokens.dollars, seconds, neurons)
+
+
+def said(found: Forecast, *, offered: bool, here: bool = False, more: list[str] | None = None) -> str:
+    """*found* in words. *here*: a machine of one's own answers, too; *more* are sources of which no limit is known."""
+    if not offered:
+        return "no source"
+    until = f"until {moment(found.until)}" if found.until is not None else "in a day"
+    number = about(found.answers) if found.answers else "none"
+    beyond = f"more from {' and '.join(more)}, which tell of no limit" if more else ""
+    if here:
+        elsewhere = f"; elsewhere {number} {until}" if found.answers else ""
+        return f"without bound on this machine{elsewhere}"
+    if not found.answers and beyond:
+        return f"some {beyond.removeprefix('more ')}"
+    return f"{number} {until}" + (f", and {beyond}" if beyond else "")
+
+
+def about(answers: int) -> str:
+    """So many, as far as that says something: three digits."""
+    digits = max(0, len(str(answers)) - 3)
+    return f"about {round(answers, -digits):,} answers".replace(",", " ")
+
+
+def moment(at: float) -> str:
+    """A moment of today or tomorrow by the clock on this machine's wall."""
+    return f"{datetime.fromtimestamp(at, UTC).astimezone():%H:%M %Z}".strip()
