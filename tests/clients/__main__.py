@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.clients.installed import NotToBeHad
-from tests.clients.programs import PROGRAMS, Program, perform
+from tests.clients.programs import CONNECTED, PROGRAMS, Program, perform
 from tests.clients.stage import SCENARIOS, staged, timed
 
 
@@ -18,7 +18,8 @@ def main(wanted: Sequence[str]) -> int:
     """
     scenarios = [name for name in SCENARIOS if name in wanted] or list(SCENARIOS)
     names = set(wanted) - set(SCENARIOS)
-    chosen = [program for program in PROGRAMS if not names or any(name in program.name for name in names)]
+    every = [*PROGRAMS, *(program for program in CONNECTED if program not in PROGRAMS)]
+    chosen = [program for program in every if not names or any(name in program.name for name in names)]
     print(f"{'program':<14}{'version':<11}{'door':<11}" + "".join(f"{name:>10}" for name in scenarios), flush=True)
     wrong: list[str] = []
     for program in chosen:
@@ -29,6 +30,9 @@ def main(wanted: Sequence[str]) -> int:
             print(f"  not run: {exc}", flush=True)
             continue
         for name in scenarios:
+            if not program.plays(name):
+                print(f"{'-':>10}", end="", flush=True)
+                continue
             took, found = run(program, name)
             wrong += [f"{program.name}, {program.door}, {name}: {found}"] if found else []
             print(f"{'FAILED' if found else f'{took:.1f} s':>10}", end="", flush=True)

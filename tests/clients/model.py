@@ -32,7 +32,8 @@ _WHOLE_FILES = "*file listing*"
 
 _WRITERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "write": lambda path: {"filePath": str(path), "content": TEXT},  # OpenCode
-    "Write": lambda path: {"file_path": str(path), "content": TEXT},  # Claude Code
+    "Write": lambda path: {"file_path": str(path), "filepath": str(path), "content": TEXT},  # Claude Code; Continue
+    "editor": lambda path: {"path": str(path), "new_text": TEXT},  # Cline
     "write_file": lambda path: {"file_path": str(path), "content": TEXT},  # Gemini CLI, Qwen Code, and our own
     "exec_command": lambda path: {"cmd": f"echo freeway > {path}"},  # Codex
 }
@@ -82,7 +83,10 @@ class Worker:
             return Saying(calls=[(reader, _READERS[reader](self._project / f"notes{results + 1}.txt"))])
         if not any("hello.txt" in turn.text for turn in view.turns if not turn.is_result):
             return Saying(READ_ALL)
-        return Saying(calls=[(writer, _WRITERS[writer](self._project / "hello.txt"))])
+        arguments, known = _WRITERS[writer](self._project / "hello.txt"), view.tools[writer].get("properties", {})
+        return Saying(
+            calls=[(writer, {name: value for name, value in arguments.items() if name in known or not known})]
+        )
 
 
 def _wants_a_summary(last: Turn) -> bool:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from msgspec import Struct
 
+from tests.acceptance.process import run
 from tests.clients import model
 from tests.clients.installed import NotToBeHad, Package
 from tests.clients.page import ADDRESS, snippets
@@ -28,6 +29,7 @@ class Program(Struct, frozen=True, kw_only=True):
 
     *find* gives what is run, or raises NotToBeHad; *arguments* come after it, and then what is asked of it. *quiet* are
     variables that keep it from the network: its models, plugins and updates. *overflow* has it outgrow its source.
+    `freeway connect` knows it as *connect*; empty: it does not.
     """
 
     name: str
@@ -41,12 +43,23 @@ class Program(Struct, frozen=True, kw_only=True):
     quiet: Words = NONE
     overflow: Callable[[Program, Stage], str]
     script: Path | None = None  # of our own, for what is a library
+    connect: str = ""
+
+    def plays(self, scenario: str) -> bool:
+        """Whether there is something to try: what the page says, or what `freeway connect` writes."""
+        return bool(self.connect if scenario == "connect" else self.section)
 
     def set_up(self, stage: Stage, told: Words = NONE) -> dict[str, str]:
         """What the page says is written; gives the variables."""
         self.prepare(stage)
         words = {ADDRESS: stage.origin, **self.told, **told}
         return snippets(self.section).write(stage.home, stage.project, words) | dict(self.quiet)
+
+    def connected(self, stage: Stage) -> dict[str, str]:
+        """What `freeway connect` writes is there, and nothing else; gives the variables."""
+        done = run("connect", self.connect, "--gateway", stage.origin, home=stage.home)
+        assert done.returncode == 0, done.stderr
+        return dict(self.quiet)
 
     def ask(self, stage: Stage, variables: Words, prompt: str = model.TASK, *more: str) -> Said:
         own = [self.script] if self.script else []
@@ -59,8 +72,29 @@ def perform(program: Program, scenario: str, stage: Stage) -> str:
     """*program* does its task in *scenario*; what was wrong about it, or nothing."""
     if scenario == "overflow":
         return program.overflow(program, stage)
+    if scenario == "connect":
+        return does_its_task_and_is_undone(program, stage)
     said = program.ask(stage, program.set_up(stage))
     return finished(stage, said)
+
+
+def does_its_task_and_is_undone(program: Program, stage: Stage) -> str:
+    """*program* does its task with what `freeway connect` wrote alone, which one undo takes back."""
+    program.prepare(stage)
+    before = set(_files(stage.home))
+    variables = program.connected(stage)
+    ours = set(_files(stage.home)) - before
+    wrong = finished(stage, program.ask(stage, variables))
+    undone = run("connect", program.connect, "--undo", "--force", home=stage.home)
+    if undone.returncode:
+        return f"{wrong}; it was not undone: {undone.stderr}"
+    left = ours & set(_files(stage.home))
+    return f"{wrong}; it is still there: {sorted(left)}" if left else wrong
+
+
+def _files(home: Path) -> list[Path]:
+    """All files of *home* but our own."""
+    return [path for path in home.rglob("*") if path.is_file() and ".local/share/freeway" not in str(path)]
 
 
 def finished(stage: Stage, said: Said) -> str:
@@ -130,11 +164,12 @@ def _all_notes(stage: Stage) -> Path:
 # ── the programs ──
 
 
-def _opencode(npm: str, door: str) -> Program:
+def _opencode(npm: str, door: str, connect: str = "") -> Program:
     package = Package("npm", "opencode-ai", "node_modules/opencode-*/bin/opencode")
     return Program(
         name="OpenCode",
         door=door,
+        connect=connect,
         section="OpenCode",
         find=package.path,
         version=package.version,
@@ -161,6 +196,8 @@ def _without_plugins(stage: Stage) -> None:
 _CLAUDE = Package("npm", "@anthropic-ai/claude-code", "node_modules/@anthropic-ai/claude-code-*/claude")
 _CODEX = Package("npm", "@openai/codex", "node_modules/@openai/codex-*/vendor/*/bin/codex")
 _QWEN = Package("npm", "@qwen-code/qwen-code", "node_modules/.bin/qwen")
+_CONTINUE = Package("npm", "@continuedev/cli", "node_modules/.bin/cn")
+_CLINE = Package("npm", "cline", "node_modules/@cline/cli-*/bin/cline")
 _GEMINI = Package("npm", "@google/gemini-cli", "node_modules/.bin/gemini")
 _AIDER = Package("pypi", "aider-chat", "bin/aider")
 _LLM = Package("pypi", "llm", "bin/llm")
@@ -186,11 +223,12 @@ def _java() -> Path:
 
 
 PROGRAMS: tuple[Program, ...] = (
-    _opencode("@ai-sdk/openai-compatible", "chat"),
+    _opencode("@ai-sdk/openai-compatible", "chat", "opencode"),
     _opencode("@ai-sdk/openai", "responses"),
     _opencode("@ai-sdk/anthropic", "messages"),
     Program(
         name="Claude Code",
+        connect="claude-code",
         door="messages",
         section="Claude Code",
         find=_CLAUDE.path,
@@ -201,6 +239,7 @@ PROGRAMS: tuple[Program, ...] = (
     ),
     Program(
         name="Codex",
+        connect="codex",
         door="responses",
         section="Codex",
         find=_CODEX.path,
@@ -210,6 +249,7 @@ PROGRAMS: tuple[Program, ...] = (
     ),
     Program(
         name="Qwen Code",
+        connect="qwen-code",
         door="chat",
         section="Qwen Code",
         find=_QWEN.path,
@@ -228,6 +268,7 @@ PROGRAMS: tuple[Program, ...] = (
     ),
     Program(
         name="aider",
+        connect="aider",
         door="chat",
         section="aider",
         find=_AIDER.path,
@@ -238,6 +279,7 @@ PROGRAMS: tuple[Program, ...] = (
     ),
     Program(
         name="llm",
+        connect="llm",
         door="chat",
         section="llm",
         find=_LLM.path,
@@ -266,3 +308,30 @@ PROGRAMS: tuple[Program, ...] = (
         script=HERE / "Client.java",
     ),
 )
+
+CONNECTED: tuple[Program, ...] = (
+    *(program for program in PROGRAMS if program.connect),
+    Program(
+        name="Continue",
+        connect="continue",
+        door="chat",
+        section="",
+        find=_CONTINUE.path,
+        version=_CONTINUE.version,
+        arguments=("--auto", "-p"),
+        quiet={"CONTINUE_TELEMETRY_ENABLED": "0", "CONTINUE_CLI_AUTO_UPDATED": "true"},
+        overflow=compacts,
+    ),
+    Program(
+        name="Cline",
+        connect="cline",
+        door="chat",
+        section="",
+        find=_CLINE.path,
+        version=_CLINE.version,
+        arguments=(),
+        quiet={"CLINE_NO_AUTO_UPDATE": "1", "CLINE_TELEMETRY_DISABLED": "1"},
+        overflow=compacts,
+    ),
+)
+"""Those that `freeway connect` sets up and that can be installed here."""

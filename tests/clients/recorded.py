@@ -196,6 +196,13 @@ async def _in_chat(client: httpx.AsyncClient, asked: dict[str, Any], headers: di
     raise AssertionError("it called its tool for ever")
 
 
+async def chat_with_tools(base: str, key: str, name: str) -> Written:
+    """What a program does that was told *base*, *key* and the model's *name*, and speaks chat completions."""
+    async with httpx.AsyncClient(base_url=base.removesuffix("/v1"), timeout=60) as client:
+        asked = {"model": name, "stream": True, "tools": [_TOOL], "stream_options": {"include_usage": True}}
+        return await _in_chat(client, asked, {"authorization": f"Bearer {key}"})
+
+
 async def _put_together(lines: AsyncIterator[str]) -> tuple[str, dict[int, dict[str, Any]]]:
     text, calls, last, usage = "", dict[int, dict[str, Any]](), "", None
     async for line in lines:

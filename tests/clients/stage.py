@@ -146,11 +146,13 @@ SCENARIOS: dict[str, Scenario] = {
     "ollama": Scenario(("ollama",)),
     "overflow": Scenario(("openrouter",), small, _FREE_OF_QUOTA, reads=True),
     "wait": Scenario(("openrouter",), crowded, "[server]\nkeep_alive = 0.5\n"),
+    "connect": Scenario(SIX),
     "429": Scenario(("openrouter",), crowded, "[requests]\nmax_wait = 0.0\n"),
 }
 """
 A task at six sources, at Gemini's API alone, at Ollama's alone; a conversation that outgrows every source; sources that
-are full for a few seconds, where the gateway waits and keeps the stream alive, and where it says when to come back.
+are full for a few seconds, where the gateway waits and keeps the stream alive, and where it says when to come back. In
+"connect" a program has what `freeway connect` wrote and nothing else.
 """
 
 
