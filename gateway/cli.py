@@ -7,7 +7,6 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from msgspec import Struct
 
 import providers
 from gateway import __version__
+from gateway import shipped_config as shipped_config
 
 if TYPE_CHECKING:
     from gateway.settings import BadSettings, Configured, Settings
@@ -110,12 +110,6 @@ def _told(exc: BadSettings) -> str:
 def freeway(ctx: click.Context) -> None:
     """Freeway: one OpenAI-compatible API in front of every free source of language models."""
     ctx.obj = Surroundings(os.environ, shipped_config(), Path.home(), Path.cwd())
-
-
-def shipped_config() -> Path:
-    """``config/``, from a wheel and from a checkout alike."""
-    packaged = Path(str(files("gateway") / "_config"))
-    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "config"
 
 
 def main() -> None:

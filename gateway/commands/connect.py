@@ -18,7 +18,7 @@ from gateway.cli import Surroundings
 from gateway.commands.running import Failed, KeyRefused, address, said
 from gateway.programs import written
 from gateway.programs.merge import CannotMerge
-from gateway.programs.program import File, Program, Target, programs, view
+from gateway.programs.program import File, Program, Target, near, programs, view
 
 
 class _Listed(Struct):
@@ -61,9 +61,7 @@ def command(
             click.echo(f"{name:<{width}}  {one.title}" + ("" if one.file else " (steps to do by hand)"))
         return
     if program not in known:
-        near = difflib.get_close_matches(program, known, n=1, cutoff=0.4)
-        more = f"; did you mean {near[0]}?" if near else f". There are {', '.join(known)}"
-        raise click.BadParameter(f"no program is called {program!r} here{more}", param_hint="PROGRAM")
+        raise click.BadParameter(f"no program is called {program!r} here{near(program, known)}", param_hint="PROGRAM")
     folder = _state_dir(around) / "connect" / program
     if undo:
         _undo(folder, known[program], force=force)

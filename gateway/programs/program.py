@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,12 @@ def programs(config: Path) -> dict[str, Program]:
         path.stem: msgspec.toml.decode(path.read_bytes(), type=Program)
         for path in sorted((config / "programs").glob("*.toml"))
     }
+
+
+def near(name: str, known: Collection[str]) -> str:
+    """What to say after that there is no program *name*: the nearest one, or all that there are."""
+    found = get_close_matches(name, known, n=1, cutoff=0.4)
+    return f"; did you mean {found[0]}?" if found else f". There are {', '.join(known)}"
 
 
 def view(name: str, program: Program, target: Target) -> ConnectView:

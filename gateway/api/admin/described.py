@@ -8,7 +8,7 @@ from gateway.api.admin.access import SessionView, SignIn
 from gateway.api.admin.changes import ATOM
 from gateway.api.admin.models import Readmission
 from gateway.api.admin.sources import Opening
-from gateway.api.admin.views import Change, Model, Overview, Source
+from gateway.api.admin.views import Change, ConnectView, Model, Overview, Source
 from gateway.api.doors import Door, Json
 from gateway.api.openai import Routing
 from gateway.quota.nouns import LevelView
@@ -37,6 +37,8 @@ def _whole(least: int, most: int, default: int) -> Json:
     return {"type": "integer", "minimum": least, "maximum": most, "default": default}
 
 
+_TEXT: Json = {"type": "string"}
+
 DOORS = (
     _look("/session", "Whether one is signed in", SessionView, keyless=True),
     _do("/session", "Sign in with the admin key", body=(SignIn,), keyless=True),
@@ -59,6 +61,10 @@ DOORS = (
     _look(
         "/changes", "What appeared, vanished or became paid", Change, many=True, query={"limit": _whole(1, 1000, 100)}
     ),
+    _look(
+        "/connect", "How client programs are pointed at this gateway", ConnectView, many=True, query={"model": _TEXT}
+    ),
+    _look("/connect/{program}", "How one of them is", ConnectView, query={"model": _TEXT}),
     Door(
         path="/changes.atom",
         method="get",

@@ -15,7 +15,7 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 
 from gateway.api.admin import access as signing_in
-from gateway.api.admin import changes, explaining, models, overview, sources
+from gateway.api.admin import changes, connect, explaining, models, overview, sources
 from gateway.api.admin.access import Access
 from gateway.api.admin.audit import Audited, AuditLog
 from gateway.api.admin.overview import Desk
@@ -41,6 +41,7 @@ HANDLERS = (
     *models.HANDLERS,
     *changes.HANDLERS,
     *explaining.HANDLERS,
+    *connect.HANDLERS,
 )
 
 
