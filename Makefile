@@ -1,5 +1,5 @@
 # make run    start the gateway on 127.0.0.1:8000 with whatever keys and Ollama are found
-# make demo   simulated providers, the gateway, a few hundred calls, a table of which source served what
+# make demo   simulated providers, the gateway, and a policy that does not count beside it
 # make test   everything that needs no container engine        make test-all   that, too
 # make check  lint, types, architecture                        make bench      the costs, beside peers (bench-ledger: of
 #                                                              quotas alone, bench-catalog: of finding who may serve,

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _COMMANDS = {
     "serve": "Start the gateway with the keys and the Ollama that are found.",
-    "demo": "Simulated providers, the gateway, a burst of calls: see which source serves what. Needs no key.",
     "config": "Check what is set, and show where each value comes from.",
+    "demo": "Simulated providers, the gateway, and a policy that does not count beside it. Needs no key.",
     "check": "Look at every provider: key, plan, models, risk of cost.",
     "models": "List every model that is free for you now.",
     "proof": "Verify the receipts: every call that left, why it was free, and what it cost.",

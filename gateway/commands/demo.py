@@ -1,32 +1,31 @@
-"""``freeway demo``: simulated providers, the real gateway before them, a burst of calls, and which source served what."""
+"""
+``freeway demo``: simulated providers and the real gateway before them, in two acts. A burst of calls on a bad afternoon; then the
+end of a day, beside a policy that does not count.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import click
 import httpx
-import uvicorn
-from msgspec import Struct
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from gateway import settings as s
-from gateway.app import create_app
 from gateway.cli import Surroundings
-from gateway.clock import Clock
-from gateway.events import Attempted, Ended, Event, Observer
-from providers.simulator.server import listening, serve
+from gateway.commands.demo_day import day_end, told
+from gateway.commands.demo_world import SIX as SIX
+from gateway.commands.demo_world import Demo as Demo
+from gateway.commands.demo_world import opened as opened
 from providers.simulator.world import World
 
 console = Console(highlight=False)
-SIX = ("openrouter", "google", "groq", "nvidia", "huggingface", "ollama")
+NEXT = "make a free one, at https://console.groq.com/keys say.\n  export GROQ_API_KEY=…\n  freeway serve"
 _TOOL = {
     "type": "function",
     "function": {
@@ -34,36 +33,6 @@ _TOOL = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
-
-
-class Watcher:
-    """An observer that counts."""
-
-    def __init__(self) -> None:
-        self.served: Counter[tuple[str, str]] = Counter()
-        self.outcomes: Counter[str] = Counter()
-        self.failures: Counter[str] = Counter()
-        self.avoided = 0
-        self.dollars = 0.0
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Ended):
-            self.outcomes[event.outcome] += 1
-            self.avoided += event.passed_over
-            self.dollars += event.dollars
-            if event.deployment:
-                provider, _, model = event.deployment.partition("/")
-                self.served[(provider, model)] += 1
-        elif isinstance(event, Attempted):
-            self.failures[event.failure] += 1
-
-
-class Demo(Struct, frozen=True):
-    """A running gateway before running simulators."""
-
-    world: World
-    watcher: Watcher
-    base_url: str
 
 
 @click.command("demo")
@@ -74,57 +43,23 @@ def command(around: Surroundings, calls: int, at_once: int) -> None:
     """
     See the gateway at work without any key.
 
-    Starts simulations of the six providers on this machine, each with its wire format, its quotas and its failures, and
-    the gateway before them; makes a burst of calls; shows which source served what.
+    Starts simulations of six providers on this machine, each with its wire format, its quotas and its failures, and the
+    gateway before them. First a burst of calls while providers fail; then the last minutes of a day in fast time, beside a
+    policy that asks without counting. Ends with what to do to have the same with keys of your own.
     """
     asyncio.run(_demo(around, calls, at_once))
 
 
 async def _demo(around: Surroundings, calls: int, at_once: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        async with opened(around.config, Path(folder), World(names=SIX)) as demo:
+        console.print("[bold]A bad afternoon.[/] Six providers, some of which fail now and then.")
+        async with opened(around.config, Path(folder) / "afternoon", World(names=SIX)) as demo:
             _misbehave(demo.world)
             statuses = await _burst(demo, calls, at_once)
             _report(demo, statuses)
-
-
-@asynccontextmanager
-async def opened(
-    config: Path,
-    folder: Path,
-    world: World,
-    *,
-    clock: Clock | None = None,
-    environ: Mapping[str, str] | None = None,
-    observers: Sequence[Observer] = (),
-) -> AsyncIterator[Demo]:
-    """The simulators and the gateway on free ports of this machine, with state in *folder*, ready to be called."""
-    async with serve(world) as origin:
-        watcher = Watcher()
-        settings = s.load(
-            config,
-            {**world.environment(origin), "FREEWAY_STATE_DIR": str(folder), "MODELS_DEV_URL": "", **(environ or {})},
-            folder,
-        )
-        app = create_app(settings, clock=clock, observers=[watcher, *observers])
-        async with listening(uvicorn.Config(app, lifespan="on", ws="none", log_level="warning")) as base_url:
-            await _ready(base_url, set(world.providers))
-            yield Demo(world, watcher, base_url)
-
-
-async def _ready(base_url: str, names: set[str]) -> None:
-    """Return when every source was looked at, and *names* have models; raises ClickException if that never comes."""
-    async with httpx.AsyncClient(base_url=base_url) as client:
-        for _ in range(400):
-            try:
-                sources = (await client.get("/health")).json()["sources"]
-            except httpx.TransportError:
-                sources = []
-            heard_of_all = all(source["models"] or source["problem"] for source in sources)
-            if heard_of_all and names <= {source["provider"] for source in sources if source["models"]}:
-                return
-            await asyncio.sleep(0.025)
-    raise click.ClickException(f"the simulated providers did not all answer: {sources}")
+        console.print("\n[bold]The end of a day[/] (UTC) in fast time: more calls than any one source allows.")
+        told(await day_end(around.config, Path(folder) / "day"), console)
+    console.print("\n[bold]Now with your key:[/] " + NEXT)
 
 
 def _misbehave(world: World) -> None:
@@ -174,7 +109,8 @@ def _body(number: int) -> dict[str, object]:
 
 
 def _report(demo: Demo, statuses: Counter[int]) -> None:
-    table = Table("served by", "model", "answers", header_style="bold")
+    table = Table("served by", "model", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("answers", justify="right")
     for (provider, model), answers in sorted(demo.watcher.served.items(), key=lambda item: (item[0][0], -item[1])):
         table.add_row(provider, model, str(answers))
     console.print(table)

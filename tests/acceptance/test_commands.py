@@ -350,6 +350,8 @@ def test_demo_shows_who_served_what_and_that_it_cost_nothing(tmp_path: Path):
     assert "Cost: 0.000000 dollars" in shown.stdout
     assert "Answers: 120 x 200" in shown.stdout
     assert "Refusals avoided" in shown.stdout
+    assert "390 without counting, 0 through freeway" in shown.stdout
+    assert "Now with your key" in shown.stdout
 
 
 @pytest.mark.parametrize("command", ["", "serve", "demo", "check", "models", "proof", "quota", "chat", "key"])
