@@ -69,6 +69,7 @@ from gateway.routing.health import Health
 from gateway.routing.patience import Patience
 from gateway.routing.prices import Prices
 from gateway.settings import BadSettings, Server, Settings
+from gateway.state.clients import KeptClients
 from gateway.state.private_files import private_file
 from gateway.state.sqlite import SqliteState
 from gateway.state.store import StateBackend, StateFailure, StateStore
@@ -302,7 +303,9 @@ def create_app(
     receipts = Receipts(settings.state_dir / RECEIPTS, clock, parts.state)
     tell.add(receipts)
     drain.on_begin(engine.queue.close)
-    authenticator = Authenticator(settings, drain)
+    authenticator = Authenticator(settings, drain, clock)
+    clients = KeptClients(parts.state, clock, lambda: authenticator.declared)
+    clients.watch(authenticator.keep)
     administration = admin.make(settings, authenticator, parts, tell)
     host = Host(engine, authenticator, settings.server)
     archive = make_archive(settings, clock)
@@ -341,7 +344,7 @@ def create_app(
 
 def _guarded(app: Litestar, server: Server, authenticator: Authenticator) -> Litestar:
     """*app* behind what looks at every request before routing: what is no path of ours is covered, too."""
-    app.asgi_handler = OriginCheck(app.asgi_handler, Origins(server.origins, open_door=authenticator.open))
+    app.asgi_handler = OriginCheck(app.asgi_handler, Origins(server.origins, open_door=lambda: authenticator.open))
     if server.path_keys or server.ollama_networks:
         app.asgi_handler = Keyless(app.asgi_handler, server, authenticator.network_key)
     return app

@@ -40,15 +40,18 @@ _LOOKED_AT = frozenset(
 
 class Origins:
     """
-    Decides whether a page may call. *open_door*: no client key is set, so that only what comes from this machine is
+    Decides whether a page may call. *open_door* says whether no client key is set, so that only what comes from this machine is
     trusted: it must call a local name, and a page must be of this machine, or of one of *named*. With keys set any page may
     call (it needs a key), unless *named* narrows that.
     """
 
-    def __init__(self, named: Sequence[str], *, open_door: bool) -> None:
+    def __init__(self, named: Sequence[str], *, open_door: Callable[[], bool]) -> None:
         self._named = frozenset(origin.lower() for origin in named)
-        self._open_door = open_door
-        self._any = ANY in self._named or (not open_door and not self._named)
+        self._is_open = open_door
+
+    @property
+    def _open_door(self) -> bool:
+        return self._is_open()
 
     def check(self, method: str, path: str, headers: dict[bytes, bytes]) -> None:
         """Raises Forbidden if a request with *headers* (those that ``_LOOKED_AT`` names) may not be looked at."""
@@ -72,7 +75,8 @@ class Origins:
 
     def allows(self, origin: str, host: str) -> bool:
         """Whether pages of *origin* may call the API surfaces under the name *host*."""
-        if self._any or origin in self._named or _is_same(origin, host):
+        any_may = ANY in self._named or (not self._named and not self._open_door)
+        if any_may or origin in self._named or _is_same(origin, host):
             return True
         return self._open_door and _is_of_this_machine(origin)
 

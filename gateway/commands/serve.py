@@ -19,6 +19,7 @@ from gateway.api.drain import Drain
 from gateway.app import create_app
 from gateway.cli import Surroundings
 from gateway.commands import server as http
+from gateway.commands.clients import any_kept
 from gateway.observe import log
 from gateway.observe.outlet import Outlet, hold_standard_files
 from gateway.settings import EMBEDDED, Settings, exposed
@@ -40,7 +41,7 @@ def command(around: Surroundings, json_log: bool) -> None:
     Start the gateway with the keys and the Ollama that are found.
 
     Listens on 127.0.0.1:8000 unless HOST and PORT say otherwise. On an address that others can reach it needs a client
-    key: set FREEWAY_API_KEY, or make keys with `freeway key`.
+    key: set FREEWAY_API_KEY, or make keys with `freeway clients add`.
     """
     hold_standard_files()
     settings = around.settings()
@@ -78,10 +79,10 @@ def starting(server: embedded.EmbeddedServer, settings: Settings) -> Prepare:
 
 def _refuse_open_door(settings: Settings) -> None:
     places = exposed(settings.server)
-    if places and settings.client_key is None and not settings.client:
+    if places and settings.client_key is None and not settings.client and not asyncio.run(any_kept(settings)):
         raise click.ClickException(
             f"{places[0]} can be reached by others, and no client key is set, so anybody could use your keys. Set "
-            f"FREEWAY_API_KEY to a long random text, or make a key with `freeway key`."
+            f"FREEWAY_API_KEY to a long random text, or make a key with `freeway clients add NAME`."
         )
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
+from gateway.clients import verify as verify_client
 from gateway.quota import configured as quotas
 from gateway.settings.files import Keys
 from gateway.settings.shape import Fault, nearest, suggestion
@@ -103,10 +104,14 @@ def _of_clients(settings: Settings) -> Iterator[Fault]:
             what = f"is called {client.name!r} as is client[{first}]"
             yield Fault((*keys, "name"), what, "give each client a name of its own")
         if (first := digests.setdefault(client.key_sha256, number)) != number:
-            told = "make another with `freeway key`"
+            told = "make another with `freeway clients add`"
             yield Fault((*keys, "key_sha256"), f"is the key of client[{first}], too", told)
         if client.name in reserved:
             yield Fault((*keys, "name"), f"{client.name!r} is what the gateway itself calls one", "choose another name")
+        try:
+            verify_client(client)
+        except ValueError as exc:
+            yield Fault(keys, str(exc), "docs/clients.md explains every key")
         yield from _of_providers(client, keys, settings)
 
 

@@ -23,7 +23,7 @@ _KINDS = {
     "int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "array": "a list", "object": "a table",
     "null": "nothing",
 }  # fmt: skip
-_REMEDIES = {"key_sha256": "`freeway key` prints one"}
+_REMEDIES = {"key_sha256": "`printf %s KEY | sha256sum` prints it"}
 _MANY = 14  # names that are listed at most
 
 

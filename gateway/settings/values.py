@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from msgspec import Meta, Struct
 
 from gateway.catalog.names import Names
+from gateway.clients import PRIORITIES as PRIORITIES
+from gateway.clients import Client as Client
 from providers.addresses import listening_address
 from providers.spec import Operation, ProviderSpec
 
@@ -19,8 +21,6 @@ EMBEDDED = "embedded"
 
 AUTO = "auto"
 """The name that stands for every model."""
-
-PRIORITIES = {"low": -1, "normal": 0, "high": 1}
 
 Hedge = Literal["off", "plentiful", "always"]
 """Which second source may be asked, too: none, one whose quota would not be missed, any."""
@@ -148,18 +148,6 @@ class Embedded(_Part, frozen=True):
     enabled: Literal["auto", "on", "off"] = "auto"  # whether it serves
 
 
-class Client(_Part, frozen=True):
-    """One that may call: a name for the log and the SHA-256 of the key, as ``freeway key`` prints them."""
-
-    name: str  # what the log and the metrics call it
-    key_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]  # of its key, in hexadecimal digits
-    priority: Literal["low", "normal", "high"] = "normal"  # of those who wait, who goes first
-    no_train: bool = False  # nothing of theirs goes to a source that trains on prompts, or may
-    models: tuple[str, ...] = ()  # patterns of canonical names that they may use; none: all
-    providers: tuple[str, ...] = ()  # patterns of providers that may serve them; none: all
-    max_wait: Seconds | None = None  # seconds that a request of theirs may wait for capacity at most
-
-
 class Virtual(_Part, frozen=True):
     """A name that stands for many models: those that fit, ranked by what is preferred."""
 
@@ -226,6 +214,12 @@ class Settings(_Part, frozen=True):
         the key. Where none is needed, the gateways of one namespace are the account.
         """
         return {name: _fingerprint(self.keys.get(name, f"{self.redis_namespace} {name}")) for name in self.provider}
+
+    def clients(self) -> tuple[Client, ...]:
+        """Those that are declared: of the file, and the one of ``FREEWAY_API_KEY``."""
+        if not self.client_key:
+            return self.client
+        return (*self.client, Client(name="default", key_sha256=sha256(self.client_key.encode()).hexdigest()))
 
     def offering(self) -> dict[Operation, list[str]]:
         """The titles of the providers that could be asked for each operation beside chat, were they configured."""

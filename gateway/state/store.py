@@ -133,6 +133,10 @@ class StateStore:
         """How many entries could not be read when they were last looked at."""
         return sum(map(len, self._unreadable.values()))
 
+    def unread(self, topic: str) -> frozenset[str]:
+        """The keys of the entries of *topic* that could not be read when they were last looked at."""
+        return frozenset(self._unreadable[topic])
+
     async def flush(self) -> None:
         """Send what is unsent now, if the backend is there, rather than soon."""
         async with self._exchanging:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -325,22 +324,64 @@ def test_chat_without_a_gateway_says_what_to_start(tmp_path: Path):
     assert "freeway serve" in asked.stderr
 
 
-def test_a_key_that_is_made_opens_the_door(others, tmp_path: Path):
-    made = run("key", "alice", home=tmp_path).stdout
-    key = next(line.strip() for line in made.splitlines() if line.strip().startswith("fw-"))
-    own = tmp_path / "own.toml"
-    own.write_text(made[made.index("[[client]]") :])
-    with serving(tmp_path, FREEWAY_CONFIG=str(own), **others[1]) as (origin, _, log):
+def key_in(said: str) -> str:
+    return next(line.strip() for line in said.splitlines() if line.strip().startswith("fw-"))
+
+
+def test_a_key_that_is_made_is_taken_by_the_gateway_that_runs_until_it_is_revoked(others, tmp_path: Path):
+    key = key_in(
+        run("clients", "add", "alice", "--limit", "20/minute", "--expires", "2099-06-30", home=tmp_path).stdout
+    )
+    with serving(tmp_path, **others[1]) as (origin, _, log):
+        hers = {"authorization": f"Bearer {key}"}
         without = httpx.get(f"{origin}/v1/models")
-        with_it = httpx.post(
-            f"{origin}/v1/chat/completions", json=ASK, headers={"authorization": f"Bearer {key}"}, timeout=20
-        )
+        with_it = httpx.post(f"{origin}/v1/chat/completions", json=ASK, headers=hers, timeout=20)
+        listed = run("clients", "list", home=tmp_path).stdout
+        other = key_in(run("clients", "rotate", "alice", home=tmp_path).stdout)
+        theirs = {"authorization": f"Bearer {other}"}
+        await_status(401, f"{origin}/v1/models", hers)
+        rotated = httpx.get(f"{origin}/v1/models", headers=theirs)
+        assert run("clients", "revoke", "alice", home=tmp_path).returncode == 0
+        await_status(401, f"{origin}/v1/models", theirs)
+        revoked = httpx.get(f"{origin}/v1/models", headers=theirs).json()["error"]["message"]
+        nobody = httpx.get(f"{origin}/v1/models")
     said = log.read_text()
 
-    assert sha256(key.encode()).hexdigest() in own.read_text()
-    assert (without.status_code, with_it.status_code) == (401, 200)
+    assert (without.status_code, with_it.status_code, rotated.status_code, nobody.status_code) == (401, 200, 200, 401)
+    assert listed == "alice  20/minute; until 2099-07-01 00:00 UTC\n"
+    assert "'alice' was revoked" in revoked
     assert '"client":"alice"' in said
-    assert key not in said
+    for secret in (key, other):
+        assert secret not in said
+        assert not [file for file in tmp_path.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()]
+
+
+def await_status(status: int, url: str, headers: dict[str, str]) -> None:
+    """Until the gateway has heard of what was changed beside it."""
+    until = time.monotonic() + 20
+    while httpx.get(url, headers=headers).status_code != status:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["add", "default"], "'default' is no name for a client"),
+        (["add", "a/b"], "'a/b' is no name for a client"),
+        (["add", "bob", "--limit", "20/fortnight"], "limit '20/fortnight': expected e.g. '20/minute'"),
+        (["add", "bob", "--limit", "2/day", "--limit", "3/day"], "limit '3/day': there is another for the same day"),
+        (["add", "bob", "--wait", "60", "--max-wait", "30"], "wait: 60 s are more than max_wait, which is 30 s"),
+        (["limit", "bob", "3/minute"], "no client 'bob' is kept here"),
+        (["revoke", "bob"], "no client 'bob' is kept here"),
+    ],
+)
+def test_what_is_wrong_about_a_client_is_told_in_one_sentence(arguments, told, tmp_path: Path):
+    done = run("clients", *arguments, home=tmp_path)
+
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_demo_shows_who_served_what_and_that_it_cost_nothing(tmp_path: Path):
@@ -354,7 +395,7 @@ def test_demo_shows_who_served_what_and_that_it_cost_nothing(tmp_path: Path):
     assert "Now with your key" in shown.stdout
 
 
-@pytest.mark.parametrize("command", ["", "serve", "demo", "check", "models", "proof", "quota", "chat", "key"])
+@pytest.mark.parametrize("command", ["", "serve", "demo", "check", "models", "proof", "quota", "chat", "clients"])
 def test_help_is_there(command: str, tmp_path: Path):
     shown = run(*[command] if command else [], "--help", home=tmp_path, start=typed)
 

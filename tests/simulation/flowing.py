@@ -124,7 +124,7 @@ class Caller:
     """Calls a gateway's chat completions without a server."""
 
     def __init__(self, gateway: Inside) -> None:
-        host = Host(gateway.engine, Authenticator(gateway.settings, Drain()), gateway.settings.server)
+        host = Host(gateway.engine, Authenticator(gateway.settings, Drain(), gateway.clock), gateway.settings.server)
         self._handle = route(ChatCompletions, host).fn
 
     async def ask(

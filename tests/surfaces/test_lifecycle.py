@@ -357,7 +357,7 @@ async def opened(tmp_path, clock) -> tuple[Inside, Any]:
 
 
 def handler(inside: Inside, kind: Kind, drain: Drain | None = None) -> Any:
-    authenticator = Authenticator(inside.settings, drain or Drain())
+    authenticator = Authenticator(inside.settings, drain or Drain(), inside.clock)
     return route(kind.surface, Host(inside.engine, authenticator, inside.settings.server)).fn
 
 

@@ -12,6 +12,7 @@ from gateway.api.auth import ANYBODY, Authenticator
 from gateway.api.drain import Drain
 from gateway.settings import Client
 from gateway.words import BadRequest, Stopping, Unauthorized
+from tests.clock import FakeClock
 from tests.conftest import CONFIG
 
 HERS = Client(name="her", key_sha256=sha256(b"fw-hers").hexdigest())
@@ -19,7 +20,7 @@ HERS = Client(name="her", key_sha256=sha256(b"fw-hers").hexdigest())
 
 def authenticator(key: str = "", *clients: Client, drain: Drain | None = None) -> Authenticator:
     settings = s.load(CONFIG, {"FREEWAY_API_KEY": key} if key else {}, CONFIG)
-    return Authenticator(structs.replace(settings, client=list(clients)), drain or Drain())
+    return Authenticator(structs.replace(settings, client=list(clients)), drain or Drain(), FakeClock())
 
 
 def admitted(by: Authenticator, *headers: tuple[str, str]) -> str:

@@ -12,6 +12,7 @@ from gateway.api.drain import Drain
 from gateway.api.keyless import Keyless
 from gateway.settings import Server
 from gateway.words import Unauthorized
+from tests.clock import FakeClock
 from tests.conftest import CONFIG
 
 HOME = Server(ollama="127.0.0.1:11434", ollama_networks=("192.168.1.0/24", "fd00::/8"))
@@ -20,7 +21,7 @@ OPEN = Server(path_keys=True)
 
 async def admitted(server: Server, path: str, peer: str = "192.168.1.7", port: int = 8000, **headers: Any) -> str:
     """The name of the client that a request comes from, and the path that is seen; "401" if it is refused."""
-    by = Authenticator(s.load(CONFIG, {"FREEWAY_API_KEY": "fw"}, CONFIG), Drain())
+    by = Authenticator(s.load(CONFIG, {"FREEWAY_API_KEY": "fw"}, CONFIG), Drain(), FakeClock())
     seen: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -85,7 +86,10 @@ async def test_a_client_of_a_named_network_that_sends_its_key_is_known_by_it():
 
 
 async def test_what_stands_for_the_networks_cannot_be_guessed():
-    made = {Authenticator(s.load(CONFIG, {"FREEWAY_API_KEY": "fw"}, CONFIG), Drain()).network_key for _ in range(3)}
+    made = {
+        Authenticator(s.load(CONFIG, {"FREEWAY_API_KEY": "fw"}, CONFIG), Drain(), FakeClock()).network_key
+        for _ in range(3)
+    }
 
     assert len(made) == 3
     assert min(map(len, made)) >= 43

@@ -21,7 +21,7 @@ async def reached(scope: Any, receive: Any, send: Any) -> None:
 
 
 def client(*named: str, open_door: bool) -> httpx.AsyncClient:
-    app = OriginCheck(reached, Origins(named, open_door=open_door))
+    app = OriginCheck(reached, Origins(named, open_door=lambda: open_door))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8000")
 
 
@@ -164,6 +164,6 @@ async def test_of_two_hosts_or_origins_none_overrides_the_other(name):
 
     headers = [(b"host", b"localhost"), (name, b"http://localhost"), (name, b"evil.example")]
     scope = {"type": "http", "method": "GET", "path": "/v1/models", "headers": headers}
-    await OriginCheck(reached, Origins((), open_door=True))(scope, None, send)  # type: ignore[arg-type]
+    await OriginCheck(reached, Origins((), open_door=lambda: True))(scope, None, send)  # type: ignore[arg-type]
 
     assert heard[0]["status"] == 400
