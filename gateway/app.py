@@ -55,6 +55,8 @@ from gateway.observe.metrics import Metrics
 from gateway.observe.receipts import Receipts
 from gateway.observe.usage import Costs
 from gateway.observe.webhook import Webhook
+from gateway.quota.buckets import Bucket
+from gateway.quota.clients import Allowances
 from gateway.quota.exchange import Store, StoreFailure
 from gateway.quota.ledger import Condition, Ledger
 from gateway.quota.sqlite import EmbeddedStore
@@ -203,6 +205,7 @@ class Parts(Struct, frozen=True):
     state: StateStore
     history: History
     costs: Costs
+    allowances: Allowances
     background: Background
     sources: Sources
 
@@ -259,7 +262,12 @@ def make_parts(
     queue = Queue(clock, settings.requests.max_waiting)
     catalog = Catalog(settings, state, queue.freed)
     replicas = settings.ledger.replicas
-    ledger = Ledger(store, clock, buckets=catalog.buckets, replicas=replicas, tell=tell_condition, freed=queue.freed)
+
+    def buckets() -> Sequence[Bucket]:
+        return [*catalog.buckets(), *allowances.buckets()]
+
+    ledger = Ledger(store, clock, buckets=buckets, replicas=replicas, tell=tell_condition, freed=queue.freed)
+    allowances = Allowances(ledger, clock, settings.redis_namespace)
     prices = Prices(ledger.cache, catalog.buckets)
     discovery = Discovery(catalog, ledger, settings, state=state, clock=clock, tell=tell)
     background, health = Background(clock, tell), Health(state, secrets.token_hex(4), queue.freed)
@@ -278,7 +286,8 @@ def make_parts(
         vectors=vectors or NoVectors(),
         fetch=ImageFetcher().fetch if fetches else None,
     )
-    return Parts(engine, discovery, state, history, costs, background, Sources(settings, catalog, discovery, health))
+    sources = Sources(settings, catalog, discovery, health)
+    return Parts(engine, discovery, state, history, costs, allowances, background, sources)
 
 
 def create_app(
@@ -307,7 +316,7 @@ def create_app(
     clients = KeptClients(parts.state, clock, lambda: authenticator.declared)
     clients.watch(authenticator.keep)
     administration = admin.make(settings, authenticator, parts, tell)
-    host = Host(engine, authenticator, settings.server)
+    host = Host(engine, authenticator, settings.server, parts.allowances)
     archive = make_archive(settings, clock)
 
     @asynccontextmanager

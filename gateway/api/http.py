@@ -25,20 +25,21 @@ from litestar.handlers import ASGIRouteHandler
 from litestar.types import ASGIApp
 from msgspec import Struct
 
-from gateway.api import errors
-from gateway.api.auth import ANYBODY, NETWORK, Authenticator, RawHeaders
+from gateway.api import client_limits, errors
+from gateway.api.auth import Authenticator, RawHeaders
 from gateway.api.body import Left, read_body
 from gateway.api.connection import KeptAlive, Receive, while_connected
 from gateway.api.form import Form, read_form
-from gateway.api.options import Options, options_of
+from gateway.api.options import Options, caller_of, options_of
 from gateway.api.trace import trace
 from gateway.clock import Clock
 from gateway.events import Began, Ended
+from gateway.quota.clients import Allowance, Allowances
 from gateway.request.engine import Answer, Engine
 from gateway.request.pipeline import answer
 from gateway.request.resume import StreamSession
 from gateway.request.whole import in_one_piece
-from gateway.settings import Client, Server
+from gateway.settings import Server
 from gateway.words import Broken, Call, GatewayError, Internal, Stopping, WrongMethod
 from providers.chat import Step, Usage
 from providers.failures import Interrupted
@@ -106,6 +107,7 @@ class Host(Struct, frozen=True):
     engine: Engine
     authenticator: Authenticator
     server: Server
+    allowances: Allowances
 
 
 def route(
@@ -166,6 +168,7 @@ class _Exchange:
         self._call: Call | None = None
         self._answer: Answer | None = None
         self._form: Form | None = None
+        self._allowance: Allowance | None = None
         self._traced = self._over = False
 
     async def serve(self, scope: Any, receive: Receive) -> None:
@@ -203,12 +206,14 @@ class _Exchange:
             raise WrongMethod(f"{scope['method']} is not possible here: POST {self._surface.expects}")
         client = self._host.authenticator.admit(headers, scope.get("query_string", b""), self._surface.path)
         self._client = client.name
-        options = options_of(headers, engine.limits, client, _caller(client, scope), self._id, self._began)
+        options = options_of(headers, engine.limits, client, caller_of(client, scope), self._id, self._began)
         self._traced = options.traced
         call = await self._understood(receive, headers, options.at(scope))
         if isinstance(call, Call):
             self._call, self._asked = call, call.wants.models[0]
             engine.tell(Began(self._id, client.name, self._asked, call.wants.operation, self._began))
+            self._allowance = await client_limits.take(self._host.allowances, client, call)
+            self._response.more = self._allowance.headers if self._allowance is not None else {}
         return call
 
     async def _understood(self, receive: Receive, headers: RawHeaders, options: Options) -> Call | Ready:
@@ -274,7 +279,7 @@ class _Exchange:
             if not self._response.ended:
                 await self._response.send(self._surface.render_broken(error), last=True)
             return
-        headers = errors.headers(error)
+        headers = {**errors.headers(error), **client_limits.headers_of(error)}
         if self._traced:
             headers["x-freeway-trace"] = trace((), error.excluded)
         await self._response.whole(error.status, headers, self._surface.render_error(error))
@@ -308,6 +313,8 @@ class _Exchange:
             return
         self._over = True
         found, now = self._answer, self._engine.clock.now()
+        if self._allowance is not None:
+            client_limits.end(self._allowance, usage, failed=found is None and outcome not in ("served", "left"))
         self._engine.tell(
             Ended(
                 request=self._id,
@@ -335,12 +342,6 @@ _KEPT = {"x-freeway-provider": "cache", "x-freeway-attempts": "0"}
 """Of an answer that was made before: no source was asked."""
 
 
-def _caller(client: Client, scope: Any) -> str:
-    """The name under which it waits: the client's, or, where it has no key, the address that it calls from."""
-    peer = scope.get("client")
-    return f"{client.name} {peer[0]}" if client in (ANYBODY, NETWORK) and peer else client.name
-
-
 # ── the connection ──
 
 
@@ -349,6 +350,7 @@ class _Response:
 
     def __init__(self, surface: Surface, send: Send, request: str) -> None:
         self._surface, self._send, self._request = surface, send, request
+        self.more: Mapping[str, str] = {}  # headers of every answer
         self.started = self.ended = False
         self._busy, self._quiet = False, True
 
@@ -372,7 +374,10 @@ class _Response:
         self._busy = False
 
     async def _head(self, status: int, headers: Mapping[str, str]) -> None:
-        raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        raw = [
+            (name.encode(), value.encode("latin-1", "replace"))
+            for name, value in (*headers.items(), *self.more.items())
+        ]
         raw += [(name, self._request.encode()) for name in _REQUEST_ID]
         self._busy = True
         await self._send({"type": "http.response.start", "status": status, "headers": raw})

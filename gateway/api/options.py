@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.api.auth import RawHeaders
-from gateway.settings import PRIORITIES, Client, Requests
+from gateway.api.auth import ANYBODY, NETWORK, RawHeaders
+from gateway.clients import PRIORITIES, Client
+from gateway.settings import Requests
 from gateway.words import BadRequest
 
 _LONGEST_WAIT = 3600.0
@@ -107,6 +108,12 @@ def options_of(
         says_wait=says_wait,
         gives_up_at=now + gives_up_in,
     )
+
+
+def caller_of(client: Client, scope: Any) -> str:
+    """The name under which it waits: the client's, or, where it has no key, the address that it calls from."""
+    peer = scope.get("client")
+    return f"{client.name} {peer[0]}" if client in (ANYBODY, NETWORK) and peer else client.name
 
 
 def _max_wait(value: bytes) -> float:

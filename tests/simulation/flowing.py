@@ -124,7 +124,8 @@ class Caller:
     """Calls a gateway's chat completions without a server."""
 
     def __init__(self, gateway: Inside) -> None:
-        host = Host(gateway.engine, Authenticator(gateway.settings, Drain(), gateway.clock), gateway.settings.server)
+        authenticator = Authenticator(gateway.settings, Drain(), gateway.clock)
+        host = Host(gateway.engine, authenticator, gateway.settings.server, gateway.parts.allowances)
         self._handle = route(ChatCompletions, host).fn
 
     async def ask(
