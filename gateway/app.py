@@ -54,6 +54,7 @@ from gateway.events import Announcer, Event, Observer, StoreChanged
 from gateway.observe.metrics import Metrics
 from gateway.observe.receipts import Receipts
 from gateway.observe.usage import Costs
+from gateway.observe.use import Use
 from gateway.observe.webhook import Webhook
 from gateway.quota.buckets import Bucket
 from gateway.quota.clients import Allowances
@@ -205,6 +206,7 @@ class Parts(Struct, frozen=True):
     state: StateStore
     history: History
     costs: Costs
+    use: Use
     allowances: Allowances
     background: Background
     sources: Sources
@@ -218,6 +220,7 @@ class Parts(Struct, frozen=True):
     def serve(self, wire: Wire, webhook: Webhook | None, checks_a_day: int) -> None:
         """Start all that runs beside requests and needs *wire*: stop ``background`` before that goes."""
         self.discovery.serve(self.background, wire)
+        self.background.run("use", self.use.tend)
         CapabilityChecker(self.engine, self.state, checks_a_day).serve(self.background, list(self.discovery.names))
         if webhook is not None:
             self.background.run("webhook", partial(webhook.tell_forever, wire, self.state))
@@ -253,8 +256,9 @@ def make_parts(
     state = StateStore(backend, clock, tell)
     history = History(state)
     costs = Costs(state)
-    tell.add(history)
-    tell.add(costs)
+    use = Use(state, clock)
+    for observer in (history, costs, use):
+        tell.add(observer)
 
     def tell_condition(condition: Condition) -> None:
         tell(StoreChanged(condition.store, condition.lost, condition.replicas, condition.set_aside))
@@ -287,7 +291,7 @@ def make_parts(
         fetch=ImageFetcher().fetch if fetches else None,
     )
     sources = Sources(settings, catalog, discovery, health)
-    return Parts(engine, discovery, state, history, costs, allowances, background, sources)
+    return Parts(engine, discovery, state, history, costs, use, allowances, background, sources)
 
 
 def create_app(

@@ -31,6 +31,7 @@ _COMMANDS = {
     "health": "Ask a running gateway whether it lives, for health checks.",
     "chat": "Ask a running gateway from the terminal.",
     "connect": "Point a client program (OpenCode, Claude Code, aider, …) at the gateway, and take that back.",
+    "usage": "What was used, by client, model, provider or day.",
     "clients": "Who may call: make, list, limit, rotate and revoke the keys of clients.",
 }
 

@@ -1,4 +1,4 @@
-"""``GET /metrics``, for Prometheus. As open as health: it has no secret and no caller's name in it."""
+"""``GET /metrics``, for Prometheus. As open as health: it has no secret in it, but the names of the clients."""
 
 from __future__ import annotations
 

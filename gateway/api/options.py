@@ -14,7 +14,7 @@ from gateway.settings import Requests
 from gateway.words import BadRequest
 
 _LONGEST_WAIT = 3600.0
-"""Seconds that a caller may ask us to wait at most."""
+"""Seconds that a caller may ask us to wait at most, unless its client has another bound."""
 
 _MAX_WAIT, _PRIORITY = b"x-freeway-max-wait", b"x-freeway-priority"
 _TIMEOUTS = {b"x-stainless-read-timeout", b"x-stainless-timeout"}
@@ -68,13 +68,15 @@ def options_of(
     headers: RawHeaders, defaults: Requests, client: Client, caller: str, request: str, now: float
 ) -> Options:
     """
-    What *headers* of *client* say, else *defaults*, for the request with the id *request* that came *now*; a priority never
-    above the client's own, nor a longer wait.
+    What *headers* say, else what *client* is allowed, else *defaults*, for the request with the id *request* that came *now*; a
+    priority never above the client's own, nor a longer wait.
 
     Raises BadRequest, naming the header.
     """
-    max_wait, priority = defaults.max_wait, PRIORITIES[client.priority]
-    session, says_wait, gives_up_in = "", False, math.inf
+    longest = max(_LONGEST_WAIT, client.wait or 0.0) if client.max_wait is None else client.max_wait
+    priority = PRIORITIES[client.priority]
+    max_wait, says_wait = (defaults.max_wait, False) if client.wait is None else (client.wait, True)
+    session, gives_up_in = "", math.inf
     truths = {_SUBSTITUTE: defaults.substitute, _RESUME: defaults.resume, _TRACE: False}
     for name, value in headers:
         if name == _MAX_WAIT:
@@ -90,14 +92,12 @@ def options_of(
             if asked is None:
                 raise BadRequest("x-freeway-priority: expected low, normal or high", param="x-freeway-priority")
             priority = min(priority, asked)
-    if client.max_wait is not None:
-        max_wait = min(max_wait, client.max_wait)
     return Options(
         id=request,
         now=now,
         client=client,
         caller=caller,
-        deadline=now + max_wait,
+        deadline=now + min(max_wait, longest),
         priority=priority,
         substitute=truths[_SUBSTITUTE],
         resume=truths[_RESUME],
@@ -118,7 +118,7 @@ def caller_of(client: Client, scope: Any) -> str:
 
 def _max_wait(value: bytes) -> float:
     try:
-        return min(max(0.0, float(value)), _LONGEST_WAIT)
+        return max(0.0, float(value))
     except ValueError as exc:
         raise BadRequest("x-freeway-max-wait: expected seconds", param="x-freeway-max-wait") from exc
 

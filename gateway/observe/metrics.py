@@ -2,7 +2,7 @@
 What Prometheus reads: events are counted as they come, levels are handed in when it asks.
 
 Nothing that a caller makes up becomes a label: models are named as the catalog names what served, and their number is
-bounded, as is that of the buckets.
+bounded, as is that of the buckets and of the clients, who have the names that the configuration or an admin gave them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 MOST_MODELS = 500
 """Pairs of provider and model that are told apart; those that come later are ``other``."""
+
+MOST_CLIENTS = 100
+"""Clients that are told apart; those that come later are ``other``."""
 
 MOST_BUCKETS = 2000
 """Buckets that are shown: the fullest, if there are more."""
@@ -66,6 +69,16 @@ class _Served:
         self.first_content = metrics.first_content.labels(provider)
         self.prompt = metrics.tokens.labels(provider, "prompt")
         self.completion = metrics.tokens.labels(provider, "completion")
+
+
+class _OfClient:
+    """The series of one client, looked up once."""
+
+    def __init__(self, metrics: Metrics, name: str) -> None:
+        self.name = name
+        self.served = metrics.client_requests.labels(name, "served")
+        self.prompt = metrics.client_tokens.labels(name, "prompt")
+        self.completion = metrics.client_tokens.labels(name, "completion")
 
 
 class Metrics:
@@ -111,9 +124,16 @@ class Metrics:
         )
         self._changes = Counter("freeway_changes", "Changes of models and accounts", ["kind"], registry=registry)
         self._withdrawn = Counter("freeway_withdrawn", "Taken out of service", ["alarm"], registry=registry)
+        self.client_requests = Counter(
+            "freeway_client_requests", "Requests by client", ["client", "outcome"], registry=registry
+        )
+        self.client_tokens = Counter(
+            "freeway_client_tokens", "As providers count them, by client", ["client", "kind"], registry=registry
+        )
         build = prometheus.Gauge("freeway_build_info", "Which gateway this is", ["version"], registry=registry)
         build.labels(version).set(1)
         self._served: dict[tuple[str, str], _Served] = {}
+        self._clients: dict[str, _OfClient] = {}
         self._took_served = self._took.labels("served")
         self._show_from_the_start(providers)
 
@@ -149,6 +169,7 @@ class Metrics:
                 self._withdrawn.labels(str(event.alarm).lower()).inc()
 
     def _ended(self, event: Ended) -> None:
+        self._of_client(event)
         self._waited.observe(event.waited)
         if event.overhead is not None:
             self._overhead.observe(event.overhead)
@@ -172,6 +193,21 @@ class Metrics:
         if event.usage is not None:
             served.prompt.inc(max(0, event.usage.prompt_tokens))
             served.completion.inc(max(0, event.usage.completion_tokens))
+
+    def _of_client(self, event: Ended) -> None:
+        if event.client == "?":  # it has no key, or a wrong one
+            return
+        series = self._clients.get(event.client)
+        if series is None:
+            client = event.client if len(self._clients) < MOST_CLIENTS else "other"
+            series = self._clients.setdefault(client, _OfClient(self, client))
+        if event.outcome == "served":
+            series.served.inc()
+        else:
+            self.client_requests.labels(series.name, "left" if event.outcome == "left" else "failed").inc()
+        if event.usage is not None:
+            series.prompt.inc(max(0, event.usage.prompt_tokens))
+            series.completion.inc(max(0, event.usage.completion_tokens))
 
     def _bounded(self, provider: str, model: str) -> str:
         return model if (provider, model) in self._served or len(self._served) < MOST_MODELS else "other"

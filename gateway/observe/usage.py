@@ -52,7 +52,8 @@ class Costs:
 
     async def report(self) -> list[Spending]:
         """All there is, the latest month first. Raises StateFailure."""
-        return _costs(await self._state.counters())
+        (counters,) = await self._state.counters("")
+        return _costs(counters)
 
 
 def _costs(counters: Mapping[str, float]) -> list[Spending]:

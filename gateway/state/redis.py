@@ -33,7 +33,7 @@ class RedisState:
     def __init__(self, client: Any, namespace: str = "freeway") -> None:
         self._client = client
         self._prefix = f"{namespace}:{{state}}:"
-        self._counters, self._revisions = f"{self._prefix}counters", f"{self._prefix}revisions"
+        self._groups, self._revisions = f"{self._prefix}groups", f"{self._prefix}revisions"
 
     async def write(self, topic: str, entries: Mapping[str, bytes | None]) -> None:
         gone = [key for key, value in entries.items() if value is None]
@@ -59,25 +59,37 @@ class RedisState:
         found = await self._soon(lambda: self._client.hgetall(self._revisions))
         return {topic.decode(errors="replace"): number.decode(errors="replace") for topic, number in found.items()}
 
-    async def count(self, amounts: Mapping[str, float]) -> None:
+    async def count(self, amounts: Mapping[str, float], group: str = "") -> None:
+        key = self._counters(group)
+
         async def run() -> None:
             pipe = self._client.pipeline(transaction=True)
+            pipe.hset(self._groups, group, b"")
             for counter, amount in amounts.items():
-                pipe.hincrbyfloat(self._counters, counter, amount)
-            answers = await pipe.execute(raise_on_error=False)
+                pipe.hincrbyfloat(key, counter, amount)
+            _, *answers = await pipe.execute(raise_on_error=False)
             odd = [counter for counter, answer in zip(amounts, answers, strict=True) if isinstance(answer, Exception)]
             if len(odd) == len(amounts):
                 raise answers[0]
             for counter in odd:  # its value is no number; the others have been counted and must not be again
-                await self._client.hset(self._counters, counter, amounts[counter])
+                await self._client.hset(key, counter, amounts[counter])
 
-        await self._soon(run, counters=list(amounts))
+        await self._soon(run, group=group, counters=list(amounts))
 
-    async def counters(self) -> dict[str, float]:
-        found = await self._soon(lambda: self._client.hgetall(self._counters))
+    async def counters(self, group: str = "") -> dict[str, float]:
+        found = await self._soon(lambda: self._client.hgetall(self._counters(group)), group=group)
         return {
             key.decode(errors="replace"): number for key, text in found.items() if (number := _number(text)) is not None
         }
+
+    async def forget_counters(self, first: str, last: str) -> None:
+        async def run() -> None:
+            groups = await self._client.hgetall(self._groups)
+            for name in [name for name in groups if first.encode() <= name < last.encode()]:
+                await self._client.delete(self._counters(name.decode(errors="replace")))
+                await self._client.hdel(self._groups, name)
+
+        await self._soon(run)
 
     async def claim(self, what: str, seconds: float) -> bool:
         key, milliseconds = f"{self._prefix}claim:{what}", max(1, round(seconds * 1000))
@@ -97,22 +109,27 @@ class RedisState:
     def _entries(self, topic: str) -> str:
         return f"{self._prefix}entries:{topic}"
 
-    async def _soon(self, run: Callable[[], Awaitable[_T]], topic: str = "", counters: Sequence[str] = ()) -> _T:
+    def _counters(self, group: str) -> str:
+        return f"{self._prefix}counters:{group}" if group else f"{self._prefix}counters"
+
+    async def _soon(
+        self, run: Callable[[], Awaitable[_T]], topic: str = "", group: str = "", counters: Sequence[str] = ()
+    ) -> _T:
         """What comes of *run*, within the patience; what Redis refuses is tried once more without odd values."""
         try:
             async with asyncio.timeout(_PATIENCE):
                 try:
                     return await run()
                 except ResponseError:
-                    await self._set_aside(topic, counters)
+                    await self._set_aside(topic, group, counters)
                     return await run()
         except TimeoutError as exc:
             raise StateFailure(f"no answer within {_PATIENCE:g} s") from exc
         except FAILURES as exc:
             raise StateFailure(f"{type(exc).__name__}: {exc}") from exc
 
-    async def _set_aside(self, topic: str, counters: Sequence[str]) -> None:
-        for key in (self._entries(topic), self._counters, self._revisions):
+    async def _set_aside(self, topic: str, group: str, counters: Sequence[str]) -> None:
+        for key in (self._entries(topic), self._counters(group), self._revisions, self._groups):
             if await self._client.type(key) not in (b"hash", b"none"):
                 await self._client.rename(key, f"{key}:aside")
                 await self._client.expire(f"{key}:aside", _ASIDE_FOR)
@@ -120,8 +137,8 @@ class RedisState:
         if revision is not None and not revision.isdigit():
             await self._client.hdel(self._revisions, topic)
         for counter in counters:
-            if _number(await self._client.hget(self._counters, counter) or b"0") is None:
-                await self._client.hdel(self._counters, counter)
+            if _number(await self._client.hget(self._counters(group), counter) or b"0") is None:
+                await self._client.hdel(self._counters(group), counter)
 
 
 def _number(text: bytes) -> float | None:

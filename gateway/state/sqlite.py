@@ -36,10 +36,16 @@ MIGRATIONS = (
     ALTER TABLE topic RENAME COLUMN edition TO revision;
     INSERT OR IGNORE INTO topic VALUES ('', random());
     """,  # the topic '' names the file: see BACKEND
+    """
+    ALTER TABLE counter RENAME TO ungrouped;
+    CREATE TABLE counter (kind TEXT, name TEXT, amount REAL NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
+    INSERT INTO counter SELECT '', name, amount FROM ungrouped;
+    DROP TABLE ungrouped;
+    """,  # kind: the group of a counter
 )
 """What brings a file from one schema version (``PRAGMA user_version``, from 0) to the next."""
 
-_COUNT = "INSERT INTO counter VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET amount = amount + excluded.amount"
+_COUNT = "INSERT INTO counter VALUES (?, ?, ?) ON CONFLICT (kind, name) DO UPDATE SET amount = amount + excluded.amount"
 _CHANGED = "INSERT INTO topic VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET revision = revision + 1"
 _CLAIM = (
     "INSERT INTO claim VALUES (?, ?) ON CONFLICT (what) DO UPDATE SET until = excluded.until "
@@ -92,15 +98,22 @@ class SqliteState:
     async def revisions(self) -> dict[str, str]:
         return await self._do(lambda db: dict(db.execute("SELECT name, CAST(revision AS TEXT) FROM topic")))
 
-    async def count(self, amounts: Mapping[str, float]) -> None:
+    async def count(self, amounts: Mapping[str, float], group: str = "") -> None:
         def work(db: sqlite3.Connection) -> None:
             with _transaction(db):
-                db.executemany(_COUNT, list(amounts.items()))
+                db.executemany(_COUNT, [(group, name, amount) for name, amount in amounts.items()])
 
         await self._do(work)
 
-    async def counters(self) -> dict[str, float]:
-        return await self._do(lambda db: dict(db.execute("SELECT name, amount FROM counter")))
+    async def counters(self, group: str = "") -> dict[str, float]:
+        return await self._do(lambda db: dict(db.execute("SELECT name, amount FROM counter WHERE kind = ?", (group,))))
+
+    async def forget_counters(self, first: str, last: str) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            with _transaction(db):
+                db.execute("DELETE FROM counter WHERE kind >= ? AND kind < ?", (first, last))
+
+        await self._do(work)
 
     async def claim(self, what: str, seconds: float) -> bool:
         now = self._clock.now()

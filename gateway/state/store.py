@@ -4,7 +4,7 @@ things cost. It survives restarts and reaches every replica.
 
 A *topic* holds small entries by key. They are few (bounded by the number of models), change seldom, and are read as a
 whole; the process that sets one has it at once, the others within a second or so. Beside them stand *counters*, which
-only grow. An entry that cannot be read, as another version wrote it or something damaged it, is left out and left alone.
+only grow, in groups that are forgotten as a whole. An entry that cannot be read, as another version wrote it or something damaged it, is left out and left alone.
 
 Losing the backend loses nothing that is known here: what was set meanwhile is sent when it is back.
 """
@@ -58,11 +58,14 @@ class StateBackend(Protocol):
         Under ``BACKEND`` a text that is another one once the backend has forgotten everything.
         """
 
-    async def count(self, amounts: Mapping[str, float]) -> None:
-        """Add to counters, all or none."""
+    async def count(self, amounts: Mapping[str, float], group: str = "") -> None:
+        """Add to counters of *group*, all or none."""
 
-    async def counters(self) -> dict[str, float]:
-        """All counters."""
+    async def counters(self, group: str = "") -> dict[str, float]:
+        """All counters of *group*."""
+
+    async def forget_counters(self, first: str, last: str) -> None:
+        """Forget the groups whose names stand between *first* and *last*, which is not among them."""
 
     async def claim(self, what: str, seconds: float) -> bool:
         """Whether *what* is ours for so long: true for one caller at a time."""
@@ -79,7 +82,7 @@ class StateStore:
         self._watchers: dict[str, Callable[[], None]] = {}
         self._known: dict[str, dict[str, bytes]] = defaultdict(dict)
         self._unsent: dict[str, dict[str, bytes | None]] = defaultdict(dict)
-        self._uncounted: dict[str, float] = defaultdict(float)
+        self._uncounted: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self._unreadable: dict[str, set[str]] = defaultdict(set)
         self._gatherers: list[Gatherer] = []
         self._gathered_at = clock.now()
@@ -143,14 +146,18 @@ class StateStore:
             with suppress(StateFailure):
                 await self._send()
 
-    def count(self, counter: str, amount: float) -> None:
-        """Add to a counter."""
-        self._uncounted[counter] += amount
+    def count(self, counter: str, amount: float, group: str = "") -> None:
+        """Add to a counter of *group*."""
+        self._uncounted[group][counter] += amount
 
-    async def counters(self) -> dict[str, float]:
-        """All counters, of everybody. Raises StateFailure."""
+    async def counters(self, *groups: str) -> list[dict[str, float]]:
+        """All counters of each of *groups*, of everybody. Raises StateFailure."""
         await self.exchange()
-        return await self._backend.counters()
+        return [await self._backend.counters(group) for group in groups]
+
+    async def forget_counters(self, first: str, last: str) -> None:
+        """Forget the groups whose names stand between *first* and *last*, which is not among them. Raises StateFailure."""
+        await self._backend.forget_counters(first, last)
 
     async def claim(self, what: str, seconds: float) -> bool:
         """Whether *what* is ours for so long. Without a backend everybody has to help themselves."""
@@ -266,13 +273,13 @@ class StateStore:
             except BaseException:
                 self._unsent[topic] = {**sending, **self._unsent.get(topic, {})}
                 raise
-        if self._uncounted:
-            counting, self._uncounted = self._uncounted, defaultdict(float)
+        for group in list(self._uncounted):
+            counting = self._uncounted.pop(group)
             try:
-                await self._backend.count(counting)
+                await self._backend.count(counting, group)
             except BaseException:
                 for counter, amount in counting.items():
-                    self._uncounted[counter] += amount
+                    self._uncounted[group][counter] += amount
                 raise
 
     def _call(self, watcher: Callable[[], None]) -> None:

@@ -346,7 +346,10 @@ def test_a_key_that_is_made_is_taken_by_the_gateway_that_runs_until_it_is_revoke
         revoked = httpx.get(f"{origin}/v1/models", headers=theirs).json()["error"]["message"]
         nobody = httpx.get(f"{origin}/v1/models")
     said = log.read_text()
+    used = run("usage", "--by", "client", home=tmp_path).stdout.splitlines()
 
+    assert used[0].split()[:3] == ["client", "requests", "failed"]
+    assert used[1].split()[:3] == ["alice", "1", "0"]
     assert (without.status_code, with_it.status_code, rotated.status_code, nobody.status_code) == (401, 200, 200, 401)
     assert listed == "alice  20/minute; until 2099-07-01 00:00 UTC\n"
     assert "'alice' was revoked" in revoked
@@ -395,7 +398,9 @@ def test_demo_shows_who_served_what_and_that_it_cost_nothing(tmp_path: Path):
     assert "Now with your key" in shown.stdout
 
 
-@pytest.mark.parametrize("command", ["", "serve", "demo", "check", "models", "proof", "quota", "chat", "clients"])
+@pytest.mark.parametrize(
+    "command", ["", "serve", "demo", "check", "models", "proof", "quota", "chat", "clients", "usage"]
+)
 def test_help_is_there(command: str, tmp_path: Path):
     shown = run(*[command] if command else [], "--help", home=tmp_path, start=typed)
 

@@ -242,7 +242,9 @@ async def test_the_documented_acl_suffices(tmp_path):
             state.count("counter", 1.5)
             await state.exchange()
             state.set("topic", "key", None)
-            assert await state.counters() == {"counter": 1.5}
+            state.count("counter", 2.5, "use 2026-11-27")
+            assert await state.counters("", "use 2026-11-27") == [{"counter": 1.5}, {"counter": 2.5}]
+            await state.forget_counters("use ", "use 2026-11-28")
             assert await state.claim("x", 60)
             assert not await state.claim("x", 60)
             assert ledger.condition().lost is None

@@ -144,7 +144,7 @@ async def test_odd_values_of_the_state_are_set_aside_and_the_rest_goes_on(redis_
     for key in keys:
         await client.delete(key)
         await client.rpush(key, "x")
-    await client.hset(state._counters, mapping={"odd": "x", "good": "2"})
+    await client.hset(state._counters(""), mapping={"odd": "x", "good": "2"})
 
     await state.write("topic", {"a": b"1", "b": None})
     await state.count({"odd": 1.5, "good": 1.5})

@@ -154,7 +154,22 @@ async def test_counters_are_of_everybody(backends, clock):
         other.count("spent", 0.2)
     await one.exchange()
 
-    assert await other.counters() == {"spent": pytest.approx(3.0)}
+    assert await other.counters("") == [{"spent": pytest.approx(3.0)}]
+
+
+async def test_groups_of_counters_are_told_apart_and_forgotten_as_a_whole(backends, clock):
+    one, other = (StateStore(backend, clock) for backend in backends)
+    one.count("a", 1.0)
+    for day in ("use 2026-11-26", "use 2026-11-27", "use 2026-11-28"):
+        one.count("a", 2.0, day)
+        other.count("a", 3.0, day)
+    await one.exchange()
+    assert await other.counters("", "use 2026-11-27", "use none") == [{"a": 1.0}, {"a": 5.0}, {}]
+
+    await other.forget_counters("use ", "use 2026-11-28")
+
+    found = await one.counters("", "use 2026-11-26", "use 2026-11-27", "use 2026-11-28")
+    assert found == [{"a": 1.0}, {}, {}, {"a": 5.0}]
 
 
 async def test_a_claim_is_one_callers_until_it_ends(backends, clock):
@@ -188,7 +203,7 @@ async def test_what_was_noted_while_the_backend_was_away_is_told_later(backends,
     other.watch("topic", Any, lambda _: None)
     await other.exchange()
     assert other.entries("topic", Any) == {"a": 2, "b": 3, "c": 4}
-    assert await other.counters() == {"spent": 1.0}
+    assert await other.counters("") == [{"spent": 1.0}]
 
 
 async def test_a_backend_that_is_lost_is_told_once_and_so_is_its_return(backends, clock):
@@ -560,7 +575,7 @@ async def test_a_file_of_the_first_version_is_read_and_what_it_knew_is_known(tmp
         learned = Learned(store)
         await store.exchange()
         assert learned.out(clock()) == {"groq/a": Withdrawal(1e12, "gone", gone=True)}
-        assert await store.counters() == {"2026-11|groq|a|requests": 3.0}
+        assert await store.counters("") == [{"2026-11|groq|a|requests": 3.0}]
         await store.aclose()
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)

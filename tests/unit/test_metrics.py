@@ -121,12 +121,33 @@ def test_a_bucket_shows_what_is_left_and_a_closed_one_shows_nothing_until_it_ope
 def test_what_a_caller_says_is_no_label():
     metrics = Metrics("1")
     for number in range(50):
-        metrics(ended(asked=f"made-up-{number}", client=f"client-{number}", request=f"req_{number}"))
+        metrics(
+            ended(
+                asked=f"made-up-{number}", client="?", status=401, outcome="x", deployment=None, request=f"req_{number}"
+            )
+        )
     page = metrics.page(
         State(now=NOW, waiting=0, ledger_up=True, state_up=True, deployments={}, reachable={}, levels=())
     ).decode()
 
-    assert not [word for word in ("made-up", "client-", "req_") if word in page]
+    assert not [word for word in ("made-up", "req_", 'client="') if word in page]
+
+
+def test_clients_are_told_apart_up_to_a_bound(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(m, "MOST_CLIENTS", 2)
+    metrics = Metrics("1")
+    for name in ("alice", "bob", "carol", "dave"):
+        metrics(ended(client=name))
+        metrics(ended(client=name, outcome="no_capacity", status=429, deployment=None, model=None, usage=None))
+    page = read(metrics)
+
+    of = page["freeway_client_requests_total"]
+    assert of == {
+        (name, outcome): number
+        for name, number in (("alice", 1), ("bob", 1), ("other", 2))
+        for outcome in ("served", "failed")
+    }
+    assert page["freeway_client_tokens_total"]["other", "completion"] == 14
 
 
 def test_the_number_of_series_is_bounded(monkeypatch: pytest.MonkeyPatch):

@@ -85,3 +85,29 @@ def test_a_clients_key_bounds_what_it_may_ask_for():
     assert (wants.allowed_models, wants.allowed_providers) == (("a*",), ("groq",))
     assert options(client, (b"x-freeway-max-wait", b"60")).deadline == 5
     assert options(client, (b"x-freeway-max-wait", b"2")).deadline == 2
+
+
+@pytest.mark.parametrize(
+    ("allowed", "header", "waits"),
+    [
+        ({}, None, 30),
+        ({}, b"7200", 3600),
+        ({"wait": 600}, None, 600),
+        ({"wait": 600}, b"7200", 3600),
+        ({"wait": 7200}, None, 7200),
+        ({"wait": 7200}, b"9000", 7200),
+        ({"max_wait": 5}, None, 5),
+        ({"max_wait": 86_400}, None, 30),
+        ({"max_wait": 86_400}, b"50000", 50_000),
+        ({"wait": 600, "max_wait": 7200}, b"9000", 7200),
+        ({"wait": 600, "max_wait": 7200}, b"2", 2),
+    ],
+)
+def test_a_client_waits_as_long_as_it_says_else_as_its_key_says_and_never_longer_than_that_allows(
+    allowed, header, waits
+):
+    client = Client(name="c", key_sha256="0" * 64, **allowed)
+    found = options(client, *([(b"x-freeway-max-wait", header)] if header else []))
+
+    assert found.deadline == waits
+    assert found.says_wait == (header is not None or "wait" in allowed)

@@ -1,0 +1,190 @@
+"""
+What clients used: requests, tokens and what they would have cost, by client, provider, model and day (UTC).
+
+Counters of all gateways of one store, in a group for each day, which is forgotten after KEPT days; and, of clients alone, in a group
+for each hour. Nothing that a caller makes up is a name here: a request that no source served has none of a model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Literal
+
+from msgspec import Struct
+
+from gateway.clock import Clock
+from gateway.events import Ended, Event
+from gateway.state.store import StateFailure, StateStore
+
+KEPT = 90
+"""Days."""
+
+By = Literal["client", "model", "provider", "day"]
+
+EVERY = 10.0
+"""Seconds between two looks at what was used today, at other gateways too."""
+
+_DAY, _HOUR = 86_400.0, 3600.0
+_KEPT_HOURS = 25
+_BETWEEN = "\x1f"
+_SEEN_EVERY = 30.0
+"""Seconds within which it is not told again that a client was seen."""
+
+_TOPIC = "clients seen"
+
+
+class UseRow(Struct, kw_only=True):
+    """What was used by one *name*. *failed* are those of the *requests* that came to nothing or broke off."""
+
+    name: str
+    requests: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    saved: float = 0.0
+
+
+class Lately(Struct, frozen=True):
+    """Requests and tokens of a client in the last 24 hours, and when it last asked (unix seconds)."""
+
+    requests: int = 0
+    tokens: int = 0
+    last_seen: float | None = None
+
+
+class Use:
+    """An observer that adds up, for all gateways of *state*. *today* is (client, provider) → requests, tokens."""
+
+    def __init__(self, state: StateStore, clock: Clock) -> None:
+        self._state, self._clock = state, clock
+        self.today: dict[tuple[str, str], tuple[float, float]] = {}
+        self.seen: dict[str, float] = {}
+        self._told: dict[str, float] = {}
+        self._pruned = ""
+        self._groups = (math.inf, "", "")  # when the hour began, and the groups of the day and of the hour
+        state.watch(_TOPIC, float, self._hear)
+        state.gather(self._tell_seen)
+
+    def __call__(self, event: Event) -> None:
+        """Count *event*, if it is the end of a request of somebody."""
+        if not isinstance(event, Ended) or event.client == "?":
+            return
+        now, usage, failed = self._clock.now(), event.usage, event.status >= 400 and event.outcome != "left"
+        provider = event.deployment.partition("/")[0] if event.deployment else ""
+        prompt, output = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
+        amounts = {"requests": 1, "failed": failed, "prompt": prompt, "output": output, "saved": event.saved}
+        day, hour = self._at(now)
+        where = _BETWEEN.join((event.client, provider, event.model or ""))
+        for what, amount in amounts.items():
+            if amount > 0:
+                self._state.count(f"{where}{_BETWEEN}{what}", float(amount), day)
+        self._state.count(f"{event.client}{_BETWEEN}requests", 1.0, hour)
+        if prompt + output > 0:
+            self._state.count(f"{event.client}{_BETWEEN}tokens", float(prompt + output), hour)
+        requests, tokens = self.today.get((event.client, provider), (0.0, 0.0))
+        self.today[event.client, provider] = (requests + 1, tokens + prompt + output)
+        self.seen[event.client] = now
+
+    def _at(self, now: float) -> tuple[str, str]:
+        """The groups of the day and of the hour, which are spelled once an hour."""
+        began, day, hour = self._groups
+        if not began <= now < began + _HOUR:
+            day, hour = _day(now), _hour(now)
+            self._groups = (now // _HOUR * _HOUR, day, hour)
+        return day, hour
+
+    async def rows(self, by: By, days: int) -> list[UseRow]:
+        """What was used on the last *days*, today included, by what *by* says: the most first, days the latest first. Raises StateFailure."""
+        now, rows = self._clock.now(), dict[str, UseRow]()
+        groups = [_day(now - _DAY * ago) for ago in range(min(days, KEPT))]
+        for group, counters in zip(groups, await self._state.counters(*groups), strict=True):
+            for counter, amount in counters.items():
+                client, provider, model, what = _parts(counter, 4)
+                name = {"client": client, "provider": provider, "model": model, "day": group.partition(" ")[2]}[by]
+                _add(rows.setdefault(name, UseRow(name=name)), what, amount)
+        if by == "day":
+            return sorted(rows.values(), key=lambda row: row.name, reverse=True)
+        return sorted(rows.values(), key=lambda row: (-row.requests, row.name))
+
+    async def lately(self) -> Mapping[str, Lately]:
+        """Of each client what it used in the last 24 hours, to the hour. Raises StateFailure."""
+        now = self._clock.now()
+        found: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        for counters in await self._state.counters(*(_hour(now - _HOUR * ago) for ago in range(24))):
+            for counter, amount in counters.items():
+                client, what = _parts(counter, 2)
+                found[client][what] += amount
+        names = found.keys() | self.seen.keys()
+        return {
+            name: Lately(round(found[name]["requests"]), round(found[name]["tokens"]), self.seen.get(name))
+            for name in names
+        }
+
+    async def tend(self) -> None:
+        """The background loop: know what is used today everywhere, and forget what is too old."""
+        while True:
+            with suppress(StateFailure):  # what is known here has to do
+                await self.look()
+            await self._clock.sleep(EVERY)
+
+    async def look(self) -> None:
+        """See what all gateways used today; once a day, forget. Raises StateFailure."""
+        now = self._clock.now()
+        (counters,) = await self._state.counters(_day(now))
+        today: dict[tuple[str, str], tuple[float, float]] = {}
+        for counter, amount in counters.items():
+            client, provider, _, what = _parts(counter, 4)
+            requests, tokens = today.get((client, provider), (0.0, 0.0))
+            if what == "requests":
+                requests += amount
+            elif what in ("prompt", "output"):
+                tokens += amount
+            today[client, provider] = (requests, tokens)
+        self.today = today
+        if self._pruned != _day(now):
+            await self._state.forget_counters("use ", _day(now - KEPT * _DAY + _DAY))
+            await self._state.forget_counters("hour ", _hour(now - _KEPT_HOURS * _HOUR))
+            self._pruned = _day(now)
+
+    def _tell_seen(self, _: float) -> None:
+        for client, at in self.seen.items():
+            if at > self._told.get(client, 0.0) + _SEEN_EVERY:
+                self._told[client] = at
+                self._state.set(_TOPIC, client, at)
+
+    def _hear(self, seen: Mapping[str, float]) -> None:
+        for client, at in seen.items():
+            self.seen[client] = max(at, self.seen.get(client, 0.0))
+            self._told[client] = max(at, self._told.get(client, 0.0))
+
+
+def _day(now: float) -> str:
+    return f"use {datetime.fromtimestamp(now, UTC):%Y-%m-%d}"
+
+
+def _hour(now: float) -> str:
+    return f"hour {datetime.fromtimestamp(now, UTC):%Y-%m-%dT%H}"
+
+
+def _parts(counter: str, count: int) -> Iterable[str]:
+    """The parts of a counter's name; what another version may have written has empty ones."""
+    parts = counter.split(_BETWEEN)
+    return parts if len(parts) == count else [""] * count
+
+
+def _add(row: UseRow, what: str, amount: float) -> None:
+    match what:
+        case "requests":
+            row.requests += round(amount)
+        case "failed":
+            row.failed += round(amount)
+        case "prompt":
+            row.prompt_tokens += round(amount)
+        case "output":
+            row.output_tokens += round(amount)
+        case "saved":
+            row.saved += amount
