@@ -43,6 +43,7 @@ from gateway.api.openai_responses import Responses
 from gateway.api.origins import OriginCheck, Origins
 from gateway.api.responses_archive import Archive
 from gateway.api.responses_store import SqliteResponses
+from gateway.api.shares import Shares
 from gateway.background import Background
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.changes import History
@@ -320,7 +321,8 @@ def create_app(
     clients = KeptClients(parts.state, clock, lambda: authenticator.declared)
     clients.watch(authenticator.keep)
     administration = admin.make(settings, authenticator, parts, tell)
-    host = Host(engine, authenticator, settings.server, parts.allowances)
+    shares = Shares(parts.use, engine.view.catalog, engine.ledger, clock)
+    host = Host(engine, authenticator, settings.server, parts.allowances, shares)
     archive = make_archive(settings, clock)
 
     @asynccontextmanager

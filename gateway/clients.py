@@ -11,7 +11,9 @@ import limits
 from msgspec import Meta, Struct
 
 Priority = Literal["low", "normal", "high"]
-PRIORITIES: dict[str, int] = {"low": -1, "normal": 0, "high": 1}
+PRIORITIES: dict[str, int] = {"low": -2, "normal": 0, "high": 2}
+BEYOND_SHARE = 1
+"""By how much the priority of a client is below the normal one, or its own, while it is beyond its share."""
 
 _Seconds = Annotated[float, Meta(ge=0)]
 

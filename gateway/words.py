@@ -70,8 +70,7 @@ class Call(Struct, frozen=True, kw_only=True):
     """
     One request of a client, as a surface understood it. It travels whole, and nothing of it changes on the way.
 
-    Tokens are upper estimates. *deadline* (unix seconds) is when the caller stops waiting for an attempt to start,
-    *gives_up_at* when it stops waiting for an answer, if it says so.
+    Tokens are upper estimates. *deadline* (unix seconds) is when the caller stops waiting for an attempt to start.
     """
 
     id: str
@@ -81,12 +80,13 @@ class Call(Struct, frozen=True, kw_only=True):
     output_tokens: int  # expected of the answer, unless its model is known to say more
     media_tokens: int = 0  # those of *prompt_tokens* that stand for images and sound
     deadline: float
-    gives_up_at: float = math.inf
+    gives_up_at: float = math.inf  # when its caller stops waiting for an answer, if it says so
     says_wait: bool = False  # the deadline is its caller's own
     client: str = ""  # the name under which it waits: those who share it share a place in the queue
     priority: int = 0  # a higher one goes first
     session: str = ""  # the conversation that it continues
     chore: bool = False  # a program's own small request, such as for a title: nothing scarce is spent on it
+    sparing: frozenset[str] = frozenset()  # of what its client has used its share: providers, provider/model
     in_turn: bool = False  # it hands on what a tool said, or a signature that one model reads: its turn is not over
     hides_reasoning: bool = False  # its caller does not see what a model thinks before it says something
     resume: bool = False  # another deployment may continue a streamed answer that broke

@@ -50,8 +50,10 @@ async def take(allowances: Allowances, client: Client, call: Call) -> Allowance 
         raise OverLimit(client, over) from over
 
 
-def end(allowance: Allowance, usage: Usage | None, *, failed: bool) -> None:
+def end(allowance: Allowance | None, usage: Usage | None, *, failed: bool) -> None:
     """The request is over; *failed*: before any answer began, so that it is not counted."""
+    if allowance is None:
+        return
     if failed:
         allowance.give_back()
     elif usage is None:

@@ -31,6 +31,7 @@ from gateway.api.body import Left, read_body
 from gateway.api.connection import KeptAlive, Receive, while_connected
 from gateway.api.form import Form, read_form
 from gateway.api.options import Options, caller_of, options_of
+from gateway.api.shares import Shares
 from gateway.api.trace import trace
 from gateway.clock import Clock
 from gateway.events import Began, Ended
@@ -108,6 +109,7 @@ class Host(Struct, frozen=True):
     authenticator: Authenticator
     server: Server
     allowances: Allowances
+    shares: Shares
 
 
 def route(
@@ -207,6 +209,7 @@ class _Exchange:
         client = self._host.authenticator.admit(headers, scope.get("query_string", b""), self._surface.path)
         self._client = client.name
         options = options_of(headers, engine.limits, client, caller_of(client, scope), self._id, self._began)
+        options = self._host.shares.applied(options)
         self._traced = options.traced
         call = await self._understood(receive, headers, options.at(scope))
         if isinstance(call, Call):
@@ -313,8 +316,7 @@ class _Exchange:
             return
         self._over = True
         found, now = self._answer, self._engine.clock.now()
-        if self._allowance is not None:
-            client_limits.end(self._allowance, usage, failed=found is None and outcome not in ("served", "left"))
+        client_limits.end(self._allowance, usage, failed=found is None and outcome not in ("served", "left"))
         self._engine.tell(
             Ended(
                 request=self._id,

@@ -187,6 +187,7 @@ def other_call(request: OtherRequest, routing: Routing, options: Options) -> Cal
         says_wait=options.says_wait,
         client=options.caller,
         priority=options.priority,
+        sparing=options.sparing,
         session=options.client.name,
         traced=options.traced,
     )
@@ -244,6 +245,7 @@ def chat_call(
         says_wait=options.says_wait,
         client=options.caller,
         priority=options.priority,
+        sparing=options.sparing,
         session=session_of(options.client.name, given, view.messages),
         in_turn=in_turn(view.messages),
         hides_reasoning=hides_reasoning or _leaves_reasoning_out(fields),

@@ -34,7 +34,7 @@ class Options(Struct, frozen=True, kw_only=True):
     answer says in a header what was passed over. *says_wait*: the deadline is the caller's own word. At *gives_up_at* it
     stops waiting for the head of an answer, if it says so. *session* is what the caller calls the conversation;
     *output_tokens* are reserved for an answer that the caller does not bound. *chores* are words by which a program's own
-    small requests are known. *address* is what the path says where a route leaves it open,
+    small requests are known. *sparing* is of what the client has used its share: providers and ``provider/model``. *address* is what the path says where a route leaves it open,
     *query* what follows it.
     """
 
@@ -50,6 +50,7 @@ class Options(Struct, frozen=True, kw_only=True):
     session: str
     output_tokens: int
     chores: tuple[str, ...] = ()
+    sparing: frozenset[str] = frozenset()
     says_wait: bool = False
     gives_up_at: float = math.inf
     address: str = ""

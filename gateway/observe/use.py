@@ -57,11 +57,11 @@ class Lately(Struct, frozen=True):
 
 
 class Use:
-    """An observer that adds up, for all gateways of *state*. *today* is (client, provider) → requests, tokens."""
+    """An observer that adds up, for all gateways of *state*. *today* is, by client, what it used of each provider and model: requests, tokens."""
 
     def __init__(self, state: StateStore, clock: Clock) -> None:
         self._state, self._clock = state, clock
-        self.today: dict[tuple[str, str], tuple[float, float]] = {}
+        self.today: dict[str, dict[tuple[str, str], tuple[float, float]]] = {}
         self.seen: dict[str, float] = {}
         self._told: dict[str, float] = {}
         self._pruned = ""
@@ -85,8 +85,9 @@ class Use:
         self._state.count(f"{event.client}{_BETWEEN}requests", 1.0, hour)
         if prompt + output > 0:
             self._state.count(f"{event.client}{_BETWEEN}tokens", float(prompt + output), hour)
-        requests, tokens = self.today.get((event.client, provider), (0.0, 0.0))
-        self.today[event.client, provider] = (requests + 1, tokens + prompt + output)
+        here = self.today.setdefault(event.client, {})
+        requests, tokens = here.get((provider, event.model or ""), (0.0, 0.0))
+        here[provider, event.model or ""] = (requests + 1, tokens + prompt + output)
         self.seen[event.client] = now
 
     def _at(self, now: float) -> tuple[str, str]:
@@ -135,15 +136,16 @@ class Use:
         """See what all gateways used today; once a day, forget. Raises StateFailure."""
         now = self._clock.now()
         (counters,) = await self._state.counters(_day(now))
-        today: dict[tuple[str, str], tuple[float, float]] = {}
+        today: dict[str, dict[tuple[str, str], tuple[float, float]]] = {}
         for counter, amount in counters.items():
-            client, provider, _, what = _parts(counter, 4)
-            requests, tokens = today.get((client, provider), (0.0, 0.0))
+            client, provider, model, what = _parts(counter, 4)
+            here = today.setdefault(client, {})
+            requests, tokens = here.get((provider, model), (0.0, 0.0))
             if what == "requests":
                 requests += amount
             elif what in ("prompt", "output"):
                 tokens += amount
-            today[client, provider] = (requests, tokens)
+            here[provider, model] = (requests, tokens)
         self.today = today
         if self._pruned != _day(now):
             await self._state.forget_counters("use ", _day(now - KEPT * _DAY + _DAY))

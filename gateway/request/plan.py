@@ -102,7 +102,7 @@ class View(Struct, frozen=True):
         prefer = "speed" if call.chore else wants.prefer or self.catalog.prefers(wants.models[0])
         warm = self.affinity.warm(call.session, now) if call.prompt_tokens >= LONG or call.in_turn else ""
         last_ways = self.talents.last_ways(self.catalog.deployments(), self.prices(now), now)
-        return Bid(prefer, call.tokens, warm, wants.capabilities, last_ways, call.chore)
+        return Bid(prefer, call.tokens, warm, wants.capabilities, last_ways, call.chore, call.sparing)
 
     def leaves_at(self, call: Call, came_at: float, now: float, *, crowded: bool) -> float:
         """

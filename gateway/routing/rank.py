@@ -31,7 +31,7 @@ _LAST_WAY = 0.4
 
 _SCARCE = 0.5
 _FEW = 100.0
-"""What a deployment of hardly any requests a day is worth less to a chore, and of how many it is worth less by half of that."""
+"""What a deployment of hardly any requests a day is worth less to a chore, or beyond a share, and of how many it is worth less by half of that."""
 
 _EXPECTED = math.log1p(1.5)  # as if 1.5 seconds had been measured, where nothing was
 _SPEED_WEIGHT = {"balance": 0.1, "quality": 0.02, "speed": 0.5}
@@ -41,7 +41,7 @@ class Bid(Struct, frozen=True):
     """
     What a call brings to the ranking: what it prefers, its size in tokens, and the name of the deployment that has the
     beginning of its conversation in a cache (*warm*), if any; the capabilities that it *needs*, and which buckets are the
-    last ways to others. A *chore* is no use of what is scarce.
+    last ways to others. A *chore* is no use of what is scarce, and nor is a call that is *sparing* there.
     """
 
     prefer: Preference = "balance"
@@ -50,6 +50,7 @@ class Bid(Struct, frozen=True):
     needs: frozenset[str] = frozenset()
     last_ways: LastWays = {}
     chore: bool = False
+    sparing: frozenset[str] = frozenset()
 
 
 class Appraisal(Struct, frozen=True):
@@ -74,9 +75,14 @@ def score(candidate: Candidate, price: float, seconds: float | None, bid: Bid) -
     value = candidate.fitness - _SPEED_WEIGHT[bid.prefer] * slow - price
     if bid.last_ways and unneeded(candidate.deployment, bid.needs, bid.last_ways):
         value -= _LAST_WAY
-    if bid.chore:
+    if bid.chore or (bid.sparing and _is_spared(candidate.deployment, bid.sparing)):
         value -= _SCARCE / (1 + candidate.deployment.a_day / _FEW)
     return value + _WARM if candidate.deployment.name == bid.warm else value
+
+
+def _is_spared(deployment: Deployment, sparing: frozenset[str]) -> bool:
+    provider = deployment.provider.name
+    return provider in sparing or f"{provider}/{deployment.model}" in sparing
 
 
 def appraise(

@@ -116,13 +116,13 @@ async def test_what_is_used_today_is_known_at_once_here_and_soon_elsewhere(repli
     (one_state, clock), (other_state, _) = replicas
     one, other = Use(one_state, clock), Use(other_state, clock)
     one(ended())
-    assert one.today["alice", "groq"] == (1, 15)
+    assert one.today["alice"]["groq", "gpt-oss"] == (1, 15)
     await one.look()
     await other.look()
     other(ended())
 
-    assert one.today == {("alice", "groq"): (1, 15)}
-    assert other.today == {("alice", "groq"): (2, 30)}
+    assert one.today == {"alice": {("groq", "gpt-oss"): (1, 15)}}
+    assert other.today == {"alice": {("groq", "gpt-oss"): (2, 30)}}
 
 
 async def test_a_crash_loses_no_more_than_what_was_not_exchanged(tmp_path, clock):

@@ -125,7 +125,7 @@ class Caller:
 
     def __init__(self, gateway: Inside) -> None:
         authenticator = Authenticator(gateway.settings, Drain(), gateway.clock)
-        host = Host(gateway.engine, authenticator, gateway.settings.server, gateway.parts.allowances)
+        host = Host(gateway.engine, authenticator, gateway.settings.server, gateway.parts.allowances, gateway.shares)
         self._handle = route(ChatCompletions, host).fn
 
     async def ask(

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway import settings as s
+from gateway.api.shares import Shares
 from gateway.app import make_parts, make_providers
 from gateway.events import Announcer, Attempted, Changed, Ended, Event
 from gateway.quota.exchange import Store
@@ -109,6 +110,7 @@ class Inside:
         self.parts = make_parts(settings, clock, store, state, Announcer([self._hear]))
         self.engine, self.discovery = self.parts.engine, self.parts.discovery
         self.ledger = self.engine.ledger
+        self.shares = Shares(self.parts.use, self.engine.view.catalog, self.ledger, clock)
         providers = {
             name: provider
             for name, provider in make_providers(settings, wire or InProcess(world), {}).items()

@@ -358,7 +358,9 @@ async def opened(tmp_path, clock) -> tuple[Inside, Any]:
 
 def handler(inside: Inside, kind: Kind, drain: Drain | None = None) -> Any:
     authenticator = Authenticator(inside.settings, drain or Drain(), inside.clock)
-    return route(kind.surface, Host(inside.engine, authenticator, inside.settings.server, inside.parts.allowances)).fn
+    return route(
+        kind.surface, Host(inside.engine, authenticator, inside.settings.server, inside.parts.allowances, inside.shares)
+    ).fn
 
 
 async def test_a_whole_answer_leaves_as_one_head_and_one_body_in_one_turn_of_the_loop(tmp_path, clock, kind):
