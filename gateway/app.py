@@ -20,6 +20,7 @@ from gateway.api import (
     explain,
     gemini,
     health,
+    key,
     ollama,
     ollama_models,
     openai_audio,
@@ -30,6 +31,7 @@ from gateway.api import (
 )
 from gateway.api import metrics as metrics_page
 from gateway.api.admin import routes as admin
+from gateway.api.admin.clients import ClientDesk
 from gateway.api.auth import Authenticator
 from gateway.api.drain import Drain
 from gateway.api.http import Host, route
@@ -106,7 +108,7 @@ SURFACES = (
 )
 PATHS = (
     *(surface.path for surface in SURFACES),
-    *(Responses.path, openai_models.PATH, explain.PATH, *ollama_models.PATHS, gemini.PREFIXES[0]),
+    *(Responses.path, openai_models.PATH, explain.PATH, key.PATH, *ollama_models.PATHS, gemini.PREFIXES[0]),
 )
 """Those that a client with a slightly wrong address may have meant."""
 
@@ -234,6 +236,7 @@ class Parts(Struct, frozen=True):
             "state_store": self.state,
             "history": self.history,
             "costs": self.costs,
+            "use": self.use,
             "background": self.background,
             "sources": self.sources,
         }
@@ -295,6 +298,17 @@ def make_parts(
     return Parts(engine, discovery, state, history, costs, use, allowances, background, sources)
 
 
+def make_host(settings: Settings, parts: Parts, drain: Drain) -> tuple[Host, ClientDesk]:
+    """What requests are served with, and what knows the clients that may send them."""
+    engine, clock = parts.engine, parts.engine.clock
+    authenticator = Authenticator(settings, drain, clock)
+    kept = KeptClients(parts.state, clock, lambda: authenticator.declared)
+    kept.watch(authenticator.keep)
+    shares = Shares(parts.use, engine.view.catalog, engine.ledger, clock)
+    host = Host(engine, authenticator, settings.server, parts.allowances, shares)
+    return host, ClientDesk(kept, authenticator, parts.allowances, parts.use, parts.state)
+
+
 def create_app(
     settings: Settings,
     *,
@@ -317,12 +331,9 @@ def create_app(
     receipts = Receipts(settings.state_dir / RECEIPTS, clock, parts.state)
     tell.add(receipts)
     drain.on_begin(engine.queue.close)
-    authenticator = Authenticator(settings, drain, clock)
-    clients = KeptClients(parts.state, clock, lambda: authenticator.declared)
-    clients.watch(authenticator.keep)
+    host, clients = make_host(settings, parts, drain)
+    authenticator = host.authenticator
     administration = admin.make(settings, authenticator, parts, tell)
-    shares = Shares(parts.use, engine.view.catalog, engine.ledger, clock)
-    host = Host(engine, authenticator, settings.server, parts.allowances, shares)
     archive = make_archive(settings, clock)
 
     @asynccontextmanager
@@ -346,6 +357,7 @@ def create_app(
             authenticator=authenticator,
             scrape=metrics_page.Scrape(engine, parts.state, metrics, parts.discovery, parts.costs),
             drain=drain,
+            clients=clients,
             **parts.given(),
             **administration.parts,
         ),
@@ -376,6 +388,7 @@ def _routes(host: Host, archive: Archive) -> list[ControllerRouterHandler]:
         ollama_models.router(host.server.max_body),
         gemini.router(host),
         explain.router(openai_chat.parse, host.server.max_body),
+        key.router(),
         health.router(),
         metrics_page.router(),
         openapi.router(),

@@ -15,7 +15,7 @@ import msgspec
 from litestar import Response, Router, get
 
 from gateway import __version__
-from gateway.api import anthropic, ollama, ollama_models, openai_completions, openai_models
+from gateway.api import anthropic, key, ollama, ollama_models, openai_completions, openai_models
 from gateway.api import gemini_request as gemini
 from gateway.api.admin import described as admin
 from gateway.api.admin.access import COOKIE
@@ -141,6 +141,7 @@ def _openai() -> list[Door]:
         _look(f"{one}/input_items", "What a response answers", "OpenAI", _ITEMS),
         _look(models[0], "What can be asked for", "OpenAI", _MODELS),
         _look(models[1], "One of them", "OpenAI", openai_models.Entry),
+        _look(key.PATH, "What the key is good for, and was used for", "OpenAI", key.Key),
     ]
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from gateway.api.admin.access import SessionView, SignIn
 from gateway.api.admin.changes import ATOM
+from gateway.api.admin.clients import ClientChange, NewClient
 from gateway.api.admin.models import Readmission
 from gateway.api.admin.sources import Opening
-from gateway.api.admin.views import Change, ConnectView, Model, Overview, Source
+from gateway.api.admin.views import Change, ClientView, ConnectView, Model, NewKey, Overview, Source, UsageRow
 from gateway.api.doors import Door, Json
 from gateway.api.openai import Routing
 from gateway.quota.nouns import LevelView
@@ -65,6 +66,18 @@ DOORS = (
         "/connect", "How client programs are pointed at this gateway", ConnectView, many=True, query={"model": _TEXT}
     ),
     _look("/connect/{program}", "How one of them is", ConnectView, query={"model": _TEXT}),
+    _look("/clients", "Who may call, and how much", ClientView, many=True),
+    _do("/clients", "Make a client and its key", NewKey, body=(NewClient,)),
+    _do("/clients/{name}", "Change what a client may do", ClientView, method="patch", body=(ClientChange,)),
+    _do("/clients/{name}", "Take a client's key away", method="delete"),
+    _do("/clients/{name}/rotate", "Give a client another key", NewKey),
+    _look(
+        "/usage",
+        "What was used",
+        UsageRow,
+        many=True,
+        query={"by": {"enum": ["client", "model", "provider", "day"], "default": "client"}, "days": _whole(1, 90, 7)},
+    ),
     Door(
         path="/changes.atom",
         method="get",

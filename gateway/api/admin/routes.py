@@ -15,7 +15,7 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 
 from gateway.api.admin import access as signing_in
-from gateway.api.admin import changes, connect, explaining, models, overview, sources
+from gateway.api.admin import changes, clients, connect, explaining, models, overview, sources, usage
 from gateway.api.admin.access import Access
 from gateway.api.admin.audit import Audited, AuditLog
 from gateway.api.admin.overview import Desk
@@ -42,6 +42,8 @@ HANDLERS = (
     *changes.HANDLERS,
     *explaining.HANDLERS,
     *connect.HANDLERS,
+    *clients.HANDLERS,
+    *usage.HANDLERS,
 )
 
 
