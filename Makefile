@@ -13,6 +13,7 @@
 # make test-clients  OpenCode, Claude Code, Codex and others do a task through the gateway, or CLIENTS_ARGS="Codex overflow"
 # make outage  the attacks on gateways that share a Redis, in a table: what was taken over quota, beside its bound
 # make chart-check  the chart's manifests by checkov's rules, which has an environment of its own
+# make docs   the documentation as a site, in .site/; a broken link is an error
 # make alerts  the chart's alert rules, for a Prometheus without Kubernetes
 # make sbom   what the gateway is made of, as sbom.json (CycloneDX)   make audit  known vulnerabilities of that
 # make image  the container image, freeway:VERSION       make release VERSION=1.2.3  one version wherever it is named
@@ -31,7 +32,7 @@ AUDIT := .venvs/audit/.installed
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers fuzz fuzz-api soak \
-	harvest harvest-traces outage test-clients alerts chart-check sbom audit lock image packages dist release clean
+	harvest harvest-traces outage test-clients docs alerts chart-check sbom audit lock image packages dist release clean
 
 run: $(RUN)
 	@$(BIN)/freeway serve
@@ -90,6 +91,9 @@ test-clients: $(DEV)
 
 alerts: $(DEV)
 	@$(BIN)/python -m tools.alerts
+
+docs: $(DEV)
+	@$(BIN)/mkdocs build --strict
 
 chart-check: $(DEV) $(CHECKOV)
 	@rm -rf .venvs/manifests && $(BIN)/python -m tests.chart .venvs/manifests

@@ -16,7 +16,7 @@ pytest.importorskip("mkdocs", reason="MkDocs is not installed: make docs install
 
 
 def build(into: Path, tree: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(into)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(into)]
     return subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=120, check=False)
 
 
