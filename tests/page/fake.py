@@ -324,7 +324,7 @@ def _model(deployment: str, **more: Any) -> views.Model:
     provider, _, name = deployment.partition("/")
     ordinary: dict[str, Any] = {
         "operations": ["chat"],
-        "capabilities": ["json", "tools"],
+        "capabilities": ["json_object", "stream", "tools"],
         "context": 131_072,
         "max_output": 32_768,
         "trains": "no",
@@ -343,7 +343,7 @@ def _model(deployment: str, **more: Any) -> views.Model:
 
 def _models() -> list[views.Model]:
     return [
-        _model("groq/openai/gpt-oss-120b", capabilities=["json", "reasoning", "schema", "tools"]),
+        _model("groq/openai/gpt-oss-120b", capabilities=["json_object", "json_schema", "reasoning", "stream", "tools"]),
         _model(
             "openrouter/google/gemma-4-31b-it:free",
             capabilities=["tools", "vision"],
@@ -353,7 +353,7 @@ def _models() -> list[views.Model]:
         ),
         _model(
             "google/gemini-3.8-flash",
-            capabilities=["audio", "json", "reasoning", "tools", "vision"],
+            capabilities=["audio", "json_object", "reasoning", "tools", "vision"],
             context=1_048_576,
             trains="yes",
             available=False,

@@ -319,6 +319,7 @@ async def test_what_a_provider_says_stays_text(show, said: Said):
             deployment=f"evil/{EVIL}",
             model=EVIL,
             capabilities=[EVIL],
+            operations=[EVIL],
             available=False,
             why_not=EVIL,
             free=msgspec.structs.replace(PROVEN, because=EVIL, source="javascript:alert(3)"),

@@ -3,7 +3,7 @@
 import { get, post, query } from "./api.js";
 import { away, h } from "./dom.js";
 import { ago, plural, short, whenOpen } from "./format.js";
-import { Asked, empty, heading, pair, shown, state, tag, training } from "./parts.js";
+import { Asked, empty, freeWords, heading, pair, shown, state, tag, training } from "./parts.js";
 
 const AT_ONCE = 100;
 const TYPING = 180;
@@ -70,6 +70,14 @@ export function models(page) {
   };
 }
 
+const SAID = { tools: "tools", vision: "pictures", audio: "sound", reasoning: "reasoning", json_schema: "schemas", file: "files" };
+
+/** What one would choose a model for; the rest is told when it is opened. */
+const tagsOf = (model) => [
+  ...(model.operations.includes("chat") ? Object.keys(SAID).filter((one) => model.capabilities.includes(one)).map((one) => SAID[one]) : []),
+  ...model.operations.filter((one) => one !== "chat"),
+];
+
 function row(model, open, toggle, readmit) {
   return h(
     "li",
@@ -78,7 +86,7 @@ function row(model, open, toggle, readmit) {
       "button",
       { type: "button", class: "row-head", "aria-expanded": String(open), onclick: () => toggle(model) },
       h("span", { class: "route" }, h("b", null, model.model), " ", h("span", { class: "dim" }, model.provider)),
-      h("span", { class: "tags" }, model.capabilities.slice(0, 5).map((one) => tag(one)), model.operations.filter((one) => one !== "chat").map((one) => tag(one))),
+      h("span", { class: "tags" }, tagsOf(model).map((one) => tag(one))),
       h("span", { class: "figures" }, model.context === null ? "" : h("span", null, short(model.context), h("span", { class: "unseen" }, " tokens of context"))),
       model.available ? state("usable", "good") : state(model.opens_at ? `opens ${whenOpen(model.opens_at)}` : "not now", "wait"),
     ),
@@ -95,7 +103,7 @@ function row(model, open, toggle, readmit) {
           pair("Context", short(model.context)),
           pair("Longest answer", short(model.max_output)),
           pair("Prompts", training(model.trains)),
-          pair(`Free: ${model.free.level}`, model.free.because, model.free.source && [" (", away(model.free.source), ")"], model.free.since && h("span", { class: "dim" }, `, read ${ago(model.free.since)}`)),
+          pair(freeWords(model.free), model.free.because, model.free.source && [" (", away(model.free.source), ")"], model.free.since && h("span", { class: "dim" }, `, read ${ago(model.free.since)}`)),
         ),
         !model.available && h("button", { type: "button", class: "quiet", onclick: () => readmit(model) }, "Let it in again"),
       ),

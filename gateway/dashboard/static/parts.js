@@ -59,6 +59,13 @@ export const state = (word, well) => h("span", { class: `state ${well}` }, word)
 
 export const tag = (text, kind = "") => h("span", { class: `tag ${kind}` }, text);
 
+const FREE = { proven: "proven to be free", promised: "promised to be free", "not knowable": "free, as far as can be known" };
+
+export const freeWords = (free) => FREE[free.level] ?? free.level;
+
+/** So much of a unit, as one counts it: a part of a request is one. */
+const counted = (value, unit) => (value === null || unit === "dollars" ? number(value) : number(Math.ceil(value - 1e-6)));
+
 const TRAINS = { yes: ["trains on prompts", "wait"], no: ["never trains", "good"], unknown: ["may train", "wait"] };
 
 export function training(trains) {
@@ -91,7 +98,7 @@ export function bar(level, now, open) {
       "div",
       { class: "limit-words" },
       h("span", { class: "limit-name" }, model && h("b", null, model), model && " ", text),
-      h("span", { class: "limit-count" }, `${number(level.used)} of ${number(level.limit)}`),
+      h("span", { class: "limit-count" }, `${counted(level.used, level.unit)} of ${number(level.limit)}`),
     ),
     h(
       "div",
@@ -102,7 +109,7 @@ export function bar(level, now, open) {
         "aria-valuemin": 0,
         "aria-valuemax": level.limit ?? 0,
         "aria-valuenow": Math.min(level.used, level.limit ?? level.used),
-        "aria-valuetext": `${number(level.used)} of ${number(level.limit)} used`,
+        "aria-valuetext": `${counted(level.used, level.unit)} of ${number(level.limit)} used`,
       },
       h("i", { style: { width: `${(share * 100).toFixed(1)}%` } }),
     ),
@@ -113,7 +120,7 @@ export function bar(level, now, open) {
           `Closed until ${moment(level.closed_until)}${level.closed_because ? `: ${level.closed_because}` : ""}. `,
           open && h("button", { type: "button", class: "link", onclick: () => open(level) }, "Open it now"),
         )
-      : resets && h("p", { class: "limit-note" }, left === null ? resets : `${number(left)} left, ${resets}`),
+      : resets && h("p", { class: "limit-note" }, left === null ? resets : `${level.unit === "dollars" ? number(left) : number(Math.floor(left + 1e-6))} left, ${resets}`),
   );
 }
 

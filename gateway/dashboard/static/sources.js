@@ -3,10 +3,11 @@
 import { ask, get, post, segment } from "./api.js";
 import { away, h } from "./dom.js";
 import { ago, plural } from "./format.js";
-import { Asked, bar, empty, field, form, heading, pair, shown, state, training } from "./parts.js";
+import { Asked, bar, empty, field, form, freeWords, heading, pair, shown, state, training } from "./parts.js";
 
 export const WELL = { on: "good", starting: "wait", "no key": "", "key refused": "bad", shut: "bad", failing: "bad", off: "" };
 const ORDER = ["key refused", "shut", "failing", "starting", "on", "no key", "off"];
+const IDLE = new Set(["no key", "off"]);
 const SHOWN = 4;
 
 export function sources(page) {
@@ -48,6 +49,15 @@ export function sources(page) {
     page.draw();
   };
 
+  const cards = (list) =>
+    h(
+      "div",
+      { class: "cards" },
+      [...list].sort((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state) || a.title.localeCompare(b.title)).map((source) =>
+        card(source, { act, open, key, forget, toggle, now: page.overview?.now ?? 0, typing: typing === source.name, tried: tried.get(source.name) }),
+      ),
+    );
+
   return {
     open: () => all.again(),
     heard: (name, value) => name === "source" && (all.value?.some((one) => one.name === value.name) ? replace(value) : all.value && all.again()),
@@ -56,20 +66,17 @@ export function sources(page) {
       shown(all, (list) =>
         list.length === 0
           ? empty("No source is configured.", "Every source that is shipped is switched off in the configuration.")
-          : h(
-              "div",
-              { class: "cards" },
-              [...list].sort((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state) || a.title.localeCompare(b.title)).map((source) =>
-                card(source, { act, open, key, forget, toggle, now: page.overview?.now ?? 0, typing: typing === source.name, tried: tried.get(source.name) }),
-              ),
-            ),
+          : [cards(list.filter((one) => !IDLE.has(one.state))), list.some((one) => IDLE.has(one.state)) && [h("h2", null, "Not in use"), cards(list.filter((one) => IDLE.has(one.state)))]],
       ),
     ],
   };
 }
 
 function card(source, doing) {
-  const fullest = [...source.buckets].sort((a, b) => urgency(b, doing.now) - urgency(a, doing.now));
+  const all = [...source.buckets].sort((a, b) => urgency(b, doing.now) - urgency(a, doing.now));
+  const fullest = all.filter((one) => urgency(one, doing.now) > 0.011).slice(0, SHOWN);
+  const others = all.filter((one) => !fullest.includes(one));
+  const idle = IDLE.has(source.state);
   const keyed = source.key !== "none needed";
   return h(
     "article",
@@ -77,18 +84,18 @@ function card(source, doing) {
     h("header", null, h("h2", null, source.title), state(source.state, WELL[source.state] ?? "")),
     source.reason && h("p", { class: "reason" }, source.reason),
     source.remedy && h("p", { class: "remedy" }, h("b", null, "What to do: "), source.remedy),
-    fullest.length > 0 && h("ul", { class: "limits" }, fullest.slice(0, SHOWN).map((one) => bar(one, doing.now, doing.open))),
-    fullest.length > SHOWN &&
+    fullest.length > 0 && h("ul", { class: "limits" }, fullest.map((one) => bar(one, doing.now, doing.open))),
+    others.length > 0 &&
       h(
         "details",
         null,
-        h("summary", null, `${plural(fullest.length - SHOWN, "further limit")}`),
-        h("ul", { class: "limits" }, fullest.slice(SHOWN).map((one) => bar(one, doing.now, doing.open))),
+        h("summary", null, fullest.length ? plural(others.length, "further limit") : `${plural(others.length, "limit")}, nothing used yet`),
+        h("ul", { class: "limits" }, others.map((one) => bar(one, doing.now, doing.open))),
       ),
     h(
       "details",
       { class: "facts" },
-      h("summary", null, source.models ? `${plural(source.models, "model")}, ` : "No models, ", source.free ? `${source.free.level} to be free ` : "", training(source.trains)),
+      h("summary", null, source.models ? `${plural(source.models, "model")}, ` : "", source.free ? `${freeWords(source.free)} ` : "", training(source.trains)),
       h(
         "dl",
         null,
@@ -103,10 +110,10 @@ function card(source, doing) {
     h(
       "footer",
       null,
-      button("Refresh", source, () => doing.act(source, "refresh", `${source.title} was asked for its list.`)),
+      !idle && button("Refresh", source, () => doing.act(source, "refresh", `${source.title} was asked for its list.`)),
       (source.state === "shut" || source.state === "failing" || source.state === "key refused") &&
         button("Let in again", source, () => doing.act(source, "readmit", `${source.title} is let in again.`)),
-      keyed && button(doing.typing ? "Close" : "New key", source, () => doing.toggle(source)),
+      keyed && button(doing.typing ? "Close" : source.key === "set" ? "New key" : "Put in a key", source, () => doing.toggle(source)),
       doing.typing && source.key_from === "keys.env" && button("Forget the stored key", source, () => doing.forget(source)),
     ),
   );

@@ -11,6 +11,7 @@ const WINDOWS = [
   [24, "24 hours"],
   [168, "7 days"],
 ];
+const FEWEST = 24; // points of a plot, where there are so many
 const OFTEN = 60; // seconds after which the plots are asked for again
 const WORDS = {
   chat: "answers",
@@ -49,11 +50,12 @@ export function today(page) {
 function sentence(overview) {
   const chat = overview.left.find((one) => one.capability === "chat");
   const until = chat?.until ? ` until ${moment(chat.until)}` : " today";
-  const title = !chat || chat.answers === 0 ? ["No answers ", h("b", null, "left"), until] : chat.answers === null ? ["Answers ", h("b", null, "without end"), ", from a machine of your own"] : ["About ", h("b", null, number(chat.answers)), ` more answers${until}`];
+  const title = !chat || chat.answers === 0 ? ["No answers ", h("b", null, "left"), until] : chat.answers === null ? ["Answers ", h("b", null, "without end")] : ["About ", h("b", null, number(chat.answers)), ` more answers${until}`];
   return h(
     "header",
     { class: "hero" },
     h("h1", null, title),
+    chat?.answers === null && h("p", { class: "hero-said" }, chat.said),
     h(
       "p",
       { class: "hero-line" },
@@ -76,7 +78,7 @@ function tiles(overview) {
   return h(
     "dl",
     { class: "tiles" },
-    others.map((one) => tile(WORDS[one.capability] ?? one.capability, one.answers === null ? "no end" : number(one.answers), one.until && `until ${moment(one.until)}`)),
+    others.map((one) => tile(WORDS[one.capability] ?? one.capability, one.answers === null ? "no end" : number(one.answers), one.answers === null ? one.said : one.until && `until ${moment(one.until)}`)),
     tile("being served", number(overview.live), overview.waiting ? `${number(overview.waiting)} waiting` : "nobody waits"),
   );
 }
@@ -98,10 +100,15 @@ function plots(series, hours, choose) {
       ),
     ),
     shown(series, ({ points, seconds: step }) =>
-      points.length === 0 ? h("p", { class: "dim" }, "Nothing has happened yet.") : figures(points, step),
+      points.some(active) ? figures(lately(points), step) : h("p", { class: "dim" }, "Nothing has happened yet."),
     ),
   );
 }
+
+const active = (point) => point.refused > 0 || point.retried > 0 || point.waiters > 0 || [point.served, point.used, point.lost].some((one) => Object.keys(one).length > 0);
+
+/** From a little before the first thing that happened: a gateway that was just started has no long past. */
+const lately = (points) => points.slice(Math.max(0, Math.min(points.findIndex(active) - 2, points.length - FEWEST)));
 
 function figures(points, step) {
   const sum = (of) => points.reduce((total, point) => total + of(point), 0);
