@@ -44,7 +44,7 @@ async def made(demo, name: str = "alice", **fields: Any) -> str:
 
 async def test_a_client_is_made_used_shown_changed_and_revoked(start, tmp_path):
     demo = await gateway(start)
-    allowed = {
+    allowed: dict[str, Any] = {
         "limits": ["2/day", "5000 tokens/day"], "wait": 600, "max_wait": 3600, "share": 0.5, "expires": 2e9,
         "no_train": False, "models": ["gpt-*"], "providers": ["groq"], "priority": "high",
     }  # fmt: skip
@@ -107,7 +107,9 @@ async def test_a_client_is_made_used_shown_changed_and_revoked(start, tmp_path):
         ("GET", "/usage?days=0", None, 400, ""),
     ],
 )
-async def test_what_is_wrong_is_told_and_changes_nothing(start, tmp_path, method, path, body, status, said):
+async def test_what_is_wrong_is_told_and_changes_nothing(  # noqa: PLR0917 - the parts of a case
+    start, tmp_path, method, path, body, status, said
+):
     own = tmp_path / "own.toml"
     own.write_text(f'[[client]]\nname = "declared"\nkey_sha256 = "{"0" * 64}"\n')
     demo = await gateway(start, FREEWAY_CONFIG=str(own))

@@ -53,7 +53,7 @@ async def test_what_was_learned_is_still_known(left: Path):
     heard: dict[str, dict[str, object]] = {}
     store.watch("lists", dict, heard.update)
     await store.exchange()
-    counters = await store.counters()
+    (counters,) = await store.counters("")
     await store.aclose()
 
     assert {"google", "groq", "huggingface", "nvidia", "openrouter"} <= heard.keys()

@@ -160,9 +160,7 @@ async def change(
 
 
 @post("/clients/{name:str}/rotate", status_code=200)
-async def rotate(
-    request: Request[Any, Any, Any], clients: NamedDependency[ClientDesk], name: FromPath[str]
-) -> NewKey:
+async def rotate(request: Request[Any, Any, Any], clients: NamedDependency[ClientDesk], name: FromPath[str]) -> NewKey:
     """Give a client another key; the one it had is not taken any more."""
     with _told():
         key = clients.kept.rotate(name)
@@ -172,9 +170,7 @@ async def rotate(
 
 
 @delete("/clients/{name:str}", status_code=204)
-async def revoke(
-    request: Request[Any, Any, Any], clients: NamedDependency[ClientDesk], name: FromPath[str]
-) -> None:
+async def revoke(request: Request[Any, Any, Any], clients: NamedDependency[ClientDesk], name: FromPath[str]) -> None:
     """Take a client's key away."""
     with _told():
         clients.kept.revoke(name)
