@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from litestar import get
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import FromQuery, QueryParameter
 
 from gateway.api.admin.views import UsageRow
 from gateway.observe.use import KEPT, By, Use
@@ -23,7 +23,7 @@ class StateAway(GatewayError):
 
 @get("/usage")
 async def usage(
-    use: NamedDependency[Use], by: By = "client", days: Annotated[int, Parameter(ge=1, le=KEPT)] = 7
+    use: NamedDependency[Use], by: FromQuery[By] = "client", days: Annotated[int, QueryParameter(ge=1, le=KEPT)] = 7
 ) -> list[UsageRow]:
     """What was used on the last *days*, today (UTC) included: the most first, days the latest first."""
     try:
