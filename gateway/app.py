@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from types import MappingProxyType
 
 from litestar import Litestar
 from litestar.di import Provide
@@ -44,7 +44,6 @@ from gateway.api.openai_rerank import Rerank, RerankV2
 from gateway.api.openai_responses import Responses
 from gateway.api.origins import OriginCheck, Origins
 from gateway.api.responses_archive import Archive
-from gateway.api.responses_store import SqliteResponses
 from gateway.api.shares import Shares
 from gateway.background import Background
 from gateway.catalog.catalog import Catalog
@@ -53,7 +52,7 @@ from gateway.catalog.discovery import Discovery
 from gateway.catalog.spaces import Spaces
 from gateway.catalog.standing import Sources
 from gateway.clock import Clock, WallClock
-from gateway.events import Announcer, Event, Observer, StoreChanged
+from gateway.events import Announcer, Observer, StoreChanged
 from gateway.observe.metrics import Metrics
 from gateway.observe.receipts import Receipts
 from gateway.observe.usage import Costs
@@ -61,9 +60,9 @@ from gateway.observe.use import Use
 from gateway.observe.webhook import Webhook
 from gateway.quota.buckets import Bucket
 from gateway.quota.clients import Allowances
-from gateway.quota.exchange import Store, StoreFailure
+from gateway.quota.exchange import Store
 from gateway.quota.ledger import Condition, Ledger
-from gateway.quota.sqlite import EmbeddedStore
+from gateway.reload import Reload
 from gateway.request.checks import CapabilityChecker
 from gateway.request.engine import Engine
 from gateway.request.plan import View
@@ -74,12 +73,11 @@ from gateway.routing.calibration import Calibration
 from gateway.routing.health import Health
 from gateway.routing.patience import Patience
 from gateway.routing.prices import Prices
-from gateway.settings import BadSettings, Server, Settings
+from gateway.settings import Configured, Server, Settings
 from gateway.state.clients import KeptClients
-from gateway.state.private_files import private_file
-from gateway.state.sqlite import SqliteState
-from gateway.state.store import StateBackend, StateFailure, StateStore
-from gateway.state.vectors import NoVectors, SqliteVectors, Vectors, bytes_of
+from gateway.state.store import StateBackend, StateStore
+from gateway.state.vectors import NoVectors, Vectors
+from gateway.stores import make_archive, make_state, make_store, make_vectors
 from gateway.words import TooLong
 from providers.client import Prepare, Provider
 from providers.dialect import Account
@@ -87,9 +85,6 @@ from providers.fetching import ImageFetcher
 from providers.wire import HttpWire, Wire
 
 USER_AGENT = f"Freeway/{__version__}"
-
-STATE_FILE = "memory.sqlite"
-"""In the state folder. The first version called it so, and what it learned goes on being known."""
 
 RECEIPTS = "receipts"
 """The folder in the state folder."""
@@ -121,84 +116,19 @@ SHAPES: Mapping[str, errors.Render] = {
 """How a family of addresses, by what they begin with, spells the errors of routes that are not there."""
 
 
-def make_providers(settings: Settings, wire: Wire, prepare: Mapping[str, Prepare]) -> dict[str, Provider]:
-    """Every provider that can be asked. *prepare* holds what some need before their first call."""
-    return {
-        name: Provider(Account(spec, spec.base_url, settings.keys.get(name)), wire, prepare.get(name))
-        for name, spec in settings.active().items()
-    }
-
-
-def make_store(settings: Settings) -> Store:
+def make_providers(
+    settings: Settings, wire: Wire, prepare: Mapping[str, Prepare], known: Mapping[str, Provider] = MappingProxyType({})
+) -> dict[str, Provider]:
     """
-    Where the ledger keeps its levels: Redis if an address is set, else a file.
-
-    Raises BadSettings if the address is none, or the file cannot be used.
+    Every provider that can be asked. *prepare* holds what some need before their first call; of those that are *known* each stays
+    that is what it was.
     """
-    if settings.redis_url is None:
-        path = settings.state_dir / "ledger.sqlite"
-        try:
-            private_file(path)
-            return EmbeddedStore(path)
-        except (OSError, StoreFailure) as exc:
-            raise BadSettings(f"FREEWAY_STATE_DIR: {exc}") from exc
-    from gateway.quota.redis import open_store  # noqa: PLC0415 - a tenth of a second, for those who have Redis
-
-    try:
-        return open_store(settings.redis_url, settings.accounts(), settings.redis_namespace)
-    except ValueError as exc:
-        raise BadSettings(f"FREEWAY_REDIS_URL: {exc}") from exc
-
-
-def make_state(settings: Settings, clock: Clock, tell: Callable[[Event], None]) -> StateBackend:
-    """
-    What remembers everything else: the same Redis, or another file. *tell* hears of one that was damaged.
-
-    Raises BadSettings if the file cannot be used.
-    """
-    if settings.redis_url is None:
-        try:
-            return SqliteState(settings.state_dir / STATE_FILE, clock, tell)
-        except StateFailure as exc:
-            raise BadSettings(f"FREEWAY_STATE_DIR: {exc}") from exc
-    from gateway.redis_client import connect  # noqa: PLC0415 - see make_store
-    from gateway.state.redis import RedisState  # noqa: PLC0415
-
-    return RedisState(connect(settings.redis_url)[0], settings.redis_namespace)
-
-
-def make_vectors(settings: Settings) -> Vectors:
-    """
-    What keeps vectors that were made, if any are kept.
-
-    Raises BadSettings if the file cannot be used.
-    """
-    size = bytes_of(settings.cache.embeddings) if settings.cache.embeddings else 0
-    if not size:
-        return NoVectors()
-    try:
-        return SqliteVectors(settings.state_dir / "vectors.sqlite", size)
-    except (OSError, sqlite3.Error) as exc:
-        raise BadSettings(f"FREEWAY_STATE_DIR: {exc}") from exc
-
-
-def make_archive(settings: Settings, clock: Clock) -> Archive:
-    """
-    What keeps responses, if any are kept: in the same Redis, or in a third file.
-
-    Raises BadSettings if the file cannot be used.
-    """
-    if not settings.responses.store:
-        return Archive(None, settings)
-    if settings.redis_url is None:
-        try:
-            return Archive(SqliteResponses(settings.state_dir / "responses.sqlite", clock), settings)
-        except (OSError, sqlite3.Error) as exc:
-            raise BadSettings(f"FREEWAY_STATE_DIR: {exc}") from exc
-    from gateway.api.responses_redis import RedisResponses  # noqa: PLC0415 - see make_store
-    from gateway.redis_client import connect  # noqa: PLC0415
-
-    return Archive(RedisResponses(connect(settings.redis_url)[0]), settings)
+    found = {}
+    for name, spec in settings.active().items():
+        account, before = Account(spec, spec.base_url, settings.keys.get(name)), known.get(name)
+        stays = before is not None and before.account == account
+        found[name] = before if before is not None and stays else Provider(account, wire, prepare.get(name))
+    return found
 
 
 class Parts(Struct, frozen=True):
@@ -213,6 +143,15 @@ class Parts(Struct, frozen=True):
     allowances: Allowances
     background: Background
     sources: Sources
+    checker: CapabilityChecker
+
+    def adopt(self, settings: Settings, providers: Mapping[str, Provider]) -> None:
+        """From now on *settings* hold, and *providers* can be asked. What has begun goes on as it began."""
+        self.engine.view.catalog.adopt(settings)
+        self.discovery.adopt(settings, providers)
+        self.engine.adopt(settings)
+        self.sources.adopt(settings)
+        self.checker.serve(self.background, list(providers))
 
     async def open(self, providers: Mapping[str, Provider]) -> None:
         """Recall what is known, of *providers* too: a restart answers at once."""
@@ -220,11 +159,11 @@ class Parts(Struct, frozen=True):
         await self.state.tried.wait()
         self.discovery.know(providers)
 
-    def serve(self, wire: Wire, webhook: Webhook | None, checks_a_day: int) -> None:
+    def serve(self, wire: Wire, webhook: Webhook | None) -> None:
         """Start all that runs beside requests and needs *wire*: stop ``background`` before that goes."""
         self.discovery.serve(self.background, wire)
         self.background.run("use", self.use.tend)
-        CapabilityChecker(self.engine, self.state, checks_a_day).serve(self.background, list(self.discovery.names))
+        self.checker.serve(self.background, list(self.discovery.names))
         if webhook is not None:
             self.background.run("webhook", partial(webhook.tell_forever, wire, self.state))
 
@@ -294,8 +233,9 @@ def make_parts(
         vectors=vectors or NoVectors(),
         fetch=ImageFetcher().fetch if fetches else None,
     )
+    checker = CapabilityChecker(engine, state, settings.catalog.probes)
     sources = Sources(settings, catalog, discovery, health)
-    return Parts(engine, discovery, state, history, costs, use, allowances, background, sources)
+    return Parts(engine, discovery, state, history, costs, use, allowances, background, sources, checker)
 
 
 def make_host(settings: Settings, parts: Parts, drain: Drain) -> tuple[Host, ClientDesk]:
@@ -309,7 +249,7 @@ def make_host(settings: Settings, parts: Parts, drain: Drain) -> tuple[Host, Cli
     return host, ClientDesk(kept, authenticator, parts.allowances, parts.use, parts.state)
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - what tests put in the place of the real thing
     settings: Settings,
     *,
     clock: Clock | None = None,
@@ -317,11 +257,13 @@ def create_app(
     observers: Sequence[Observer] = (),
     prepare: Mapping[str, Prepare] | None = None,
     drain: Drain | None = None,
+    reload: Reload | None = None,
 ) -> Litestar:
     """
     The application. Parts that are not given are the real ones; they are opened and closed with it. Once *drain* begins
-    it takes on nothing new.
+    it takes on nothing new; what *reload* finds to be set anew it takes in.
     """
+    reload = reload or Reload(Configured(settings=settings, origins={}, files=()))
     drain, clock, store = drain or Drain(), clock or WallClock(), store or make_store(settings)
     webhook = Webhook(settings.catalog.webhook, clock) if settings.catalog.webhook else None
     metrics = Metrics(__version__, settings.active())
@@ -335,43 +277,49 @@ def create_app(
     authenticator = host.authenticator
     administration = admin.make(settings, authenticator, parts, tell)
     archive = make_archive(settings, clock)
+    reload.add(lambda found: _belong(found, store, authenticator), archive.adopt)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(archive.aclose)
-            stack.push_async_callback(parts.aclose)
-            stack.push_async_callback(receipts.aclose)
+            for closed in (archive.aclose, parts.aclose, receipts.aclose):
+                stack.push_async_callback(closed)
             await engine.ledger.serve()
             stack.push_async_callback(drain.end)
             wire = await stack.enter_async_context(HttpWire(user_agent=USER_AGENT))
-            await parts.open(make_providers(settings, wire, prepare or {}))
+            providers = partial(make_providers, wire=wire, prepare=prepare or {})
+            await parts.open(providers(settings))
+            reload.add(lambda found: parts.adopt(found, providers(found, known=parts.discovery.providers)))
             stack.push_async_callback(background.stop)  # before the wire goes
-            parts.serve(wire, webhook, settings.catalog.probes)
+            parts.serve(wire, webhook)
             background.run("receipts", receipts.write_forever)
+            reload.serve(background, clock, tell)
             yield
 
+    scrape = metrics_page.Scrape(engine, parts.state, metrics, parts.discovery, parts.costs)
+    given = {"authenticator": authenticator, "scrape": scrape, "drain": drain, "reload": reload, "clients": clients}
     app = Litestar(
         [*_routes(host, archive), administration.router],
-        dependencies=_given(
-            authenticator=authenticator,
-            scrape=metrics_page.Scrape(engine, parts.state, metrics, parts.discovery, parts.costs),
-            drain=drain,
-            clients=clients,
-            **parts.given(),
-            **administration.parts,
-        ),
+        dependencies=_provided(given | parts.given() | administration.parts),
         exception_handlers=errors.handlers(engine.tell, PATHS, SHAPES),
         lifespan=[lifespan],
         openapi_config=None,
         logging_config=None,
     )
-    return _guarded(app, settings.server, authenticator)
+    return _guarded(app, settings.server, authenticator, reload)
 
 
-def _guarded(app: Litestar, server: Server, authenticator: Authenticator) -> Litestar:
+def _belong(settings: Settings, store: Store, authenticator: Authenticator) -> None:
+    """From now on the keys of providers and of clients are those of *settings*."""
+    store.belong(settings.accounts())
+    authenticator.declare(settings.clients())
+
+
+def _guarded(app: Litestar, server: Server, authenticator: Authenticator, reload: Reload) -> Litestar:
     """*app* behind what looks at every request before routing: what is no path of ours is covered, too."""
-    app.asgi_handler = OriginCheck(app.asgi_handler, Origins(server.origins, open_door=lambda: authenticator.open))
+    origins = Origins(server.origins, open_door=lambda: authenticator.open)
+    reload.add(lambda found: origins.adopt(found.server.origins))
+    app.asgi_handler = OriginCheck(app.asgi_handler, origins)
     if server.path_keys or server.ollama_networks:
         app.asgi_handler = Keyless(app.asgi_handler, server, authenticator.network_key)
     return app
@@ -396,7 +344,7 @@ def _routes(host: Host, archive: Archive) -> list[ControllerRouterHandler]:
     ]
 
 
-def _given(**parts: object) -> dict[str, Provide]:
+def _provided(parts: Mapping[str, object]) -> dict[str, Provide]:
     """*parts* for handlers that name them."""
 
     def always(part: object) -> Provide:

@@ -63,9 +63,13 @@ class Background:
 
         Raises ValueError if a loop of this name runs already.
         """
-        if name in self._tasks and not self._tasks[name].done():
+        if self.runs(name):
             raise ValueError(f"a loop named {name!r} runs already")
         self._tasks[name] = asyncio.create_task(self._supervise(name, loop), name=name)
+
+    def runs(self, name: str) -> bool:
+        """Whether a loop of this name runs."""
+        return name in self._tasks and not self._tasks[name].done()
 
     async def stop(self) -> None:
         """Cancel the loops, the youngest first, and wait for the end of each."""

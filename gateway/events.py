@@ -106,6 +106,19 @@ class Changed(Struct, frozen=True):
         return f"{int(self.at / _SAME_WITHIN)} {self.kind} {self.name} {self.detail}"[:300]
 
 
+class Reloaded(Struct, frozen=True):
+    """Settings were taken in: the keys that are set otherwise *now*, and those that count with the next start."""
+
+    now: tuple[str, ...]
+    later: tuple[str, ...]
+
+
+class ReloadRefused(Struct, frozen=True):
+    """What is set now has *mistakes*: everything stays as it was."""
+
+    mistakes: tuple[str, ...]
+
+
 class Discovered(Struct, frozen=True):
     """A provider's list was read, with so many free models, or could not be had."""
 
@@ -238,6 +251,8 @@ Event = (
     | LoopFailed
     | EntriesUnreadable
     | StateSetAside
+    | Reloaded
+    | ReloadRefused
 )
 Observer = Callable[[Event], None]
 

@@ -35,7 +35,7 @@ class Report(Struct, kw_only=True):
     failing. *state_lost* is why gateways do not hear of each other's cooldowns, lists and withdrawals.
 
     *failing_loops* failed lately and were started again. *unreadable_entries* of the state are left out: another version
-    wrote them, or something damaged them.
+    wrote them, or something damaged them. *missing* is what stands between a gateway that can serve nothing and its first answer.
     """
 
     status: Status
@@ -45,6 +45,7 @@ class Report(Struct, kw_only=True):
     failing_loops: list[FailingLoop]
     unreadable_entries: int
     state_lost: str | None
+    missing: list[str]
 
 
 @get("/health/liveness")
@@ -54,10 +55,14 @@ async def liveness() -> dict[str, str]:
 
 
 @get("/health/readiness")
-async def readiness(engine: NamedDependency[Engine], drain: NamedDependency[Drain]) -> Response[dict[str, str]]:
-    """Whether a request would be taken, and could be answered by anybody."""
+async def readiness(
+    engine: NamedDependency[Engine], drain: NamedDependency[Drain], sources: NamedDependency[Sources]
+) -> Response[dict[str, str | list[str]]]:
+    """Whether a request would be taken, and could be answered by anybody; if not, what is missing."""
     status = "shutting down" if drain.begun else "ok" if _serving(engine) else "no source yet"
-    return Response({"status": status}, status_code=200 if status == "ok" else 503)
+    if status != "no source yet":
+        return Response({"status": status}, status_code=200 if status == "ok" else 503)
+    return Response({"status": status, "missing": sources.missing(engine.clock.now())}, status_code=503)
 
 
 @get("/health")
@@ -95,6 +100,7 @@ def report_of(engine: Engine, sources: Sources, background: Background, state: S
         failing_loops=failing,
         unreadable_entries=state.unreadable,
         state_lost=state.lost,
+        missing=[] if _serving(engine) else sources.missing(now),
     )
 
 

@@ -15,9 +15,9 @@ from msgspec import Struct
 from gateway.api import errors
 from gateway.api.options import Options
 from gateway.api.spellings import harmless, respelled
-from gateway.catalog.catalog import AUTO
 from gateway.request.call import BYTES_PER_TOKEN, capabilities_of, is_chore, media_tokens, parameters_of, text_tokens
 from gateway.routing.affinity import in_turn, session_of
+from gateway.settings import AUTO
 from gateway.words import BadRequest, Call, GatewayError, Wants
 from providers.chat import ChatRequest, Fields, decode_fields, decode_request
 from providers.dialect import FILLS, OtherRequest, Request

@@ -46,8 +46,12 @@ class Origins:
     """
 
     def __init__(self, named: Sequence[str], *, open_door: Callable[[], bool]) -> None:
-        self._named = frozenset(origin.lower() for origin in named)
+        self.adopt(named)
         self._is_open = open_door
+
+    def adopt(self, named: Sequence[str]) -> None:
+        """From now on *named* are the pages that may call."""
+        self._named = frozenset(origin.lower() for origin in named)
 
     @property
     def _open_door(self) -> bool:

@@ -69,6 +69,10 @@ class Archive:
 
     def __init__(self, store: ResponseStore | None, settings: Settings) -> None:
         self._store = store
+        self.adopt(settings)
+
+    def adopt(self, settings: Settings) -> None:
+        """From now on names are private as *settings* say."""
         private = {name for name, virtual in settings.virtual.items() if virtual.no_train}
         aliases = {
             name

@@ -11,10 +11,10 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from gateway.catalog.fitness import fitness, matches, outgrows_credit, unfit, untaken
-from gateway.catalog.learned import BEGINS_IN_THOUGHT, LEAST_CONTEXT, Learned
+from gateway.catalog.learned import LEAST_CONTEXT, Learned
 from gateway.catalog.substitutes import Profile, nearest
 from gateway.quota.buckets import Bucket
-from gateway.settings import Settings, Virtual
+from gateway.settings import AUTO, SET_A_KEY, Settings, Virtual
 from gateway.state.store import StateStore
 from gateway.words import (
     Call,
@@ -27,8 +27,8 @@ from gateway.words import (
     UnknownModel,
     Wants,
 )
+from providers.client import Provider
 
-AUTO = "auto"
 _GONE = "gone"
 _MOST_WANTS = 512
 """Kinds of request whose deployments are remembered."""
@@ -45,19 +45,14 @@ class Catalog:
 
     def __init__(self, settings: Settings, state: StateStore, freed: Callable[[], None] = lambda: None) -> None:
         self._freed = freed
-        self._specs, self._aliases = settings.provider, settings.alias
-        self._names = settings.names
-        self._virtual = {AUTO: Virtual(), **settings.virtual}
         self._state = state
         self._by_provider: dict[str, tuple[Deployment, ...]] = {}
         self._listed: dict[str, tuple[Deployment, ...]] = {}  # as they were before anything was learned
         self._all: tuple[Deployment, ...] = ()
-        self._patterns = tuple(settings.pattern.items())
         self._by_name: dict[str, list[Deployment]] = {}
         self._spelled: dict[str, set[str]] = {}  # how providers spell them: the models that it may mean
         self._aliased_by: dict[str, str] = {}  # names that a pattern was found for, or none: ""
         self._not_free: dict[str, str] = {}
-        self._paid = {name: source for source in settings.not_free for name in source.names}
         self._buckets: list[Bucket] = []
         self._fitting: dict[Wants, tuple[Candidate, ...]] = {}
         self._fitting_at = 0
@@ -66,13 +61,30 @@ class Catalog:
         self.revision = 0  # another one whenever a list is replaced
         self.learned = Learned(state, settings.accounts())
         self.complete = asyncio.Event()
+        self.adopt(settings)
         state.watch(_GONE, Profile, self._hear_gone)
+
+    def adopt(self, settings: Settings) -> None:
+        """From now on names mean what *settings* say, and accounts are those of their keys. The lists stay."""
+        self._specs, self._aliases, self._names = settings.provider, settings.alias, settings.names
+        self._virtual, self._patterns = {AUTO: Virtual(), **settings.virtual}, tuple(settings.pattern.items())
+        self._paid = {name: source for source in settings.not_free for name in source.names}
+        self.learned.belong(settings.accounts())
+        self._aliased_by.clear()
+        self._fitting.clear()
+        self.revision += 1
+        self._freed()
+
+    def asks(self, provider: Provider) -> bool:
+        """Whether *provider* is the one that is asked now: another takes its place once its key or its address is another."""
+        return any(d.provider is provider for d in self._by_provider.get(provider.name, ())[:1])
 
     # ── what is there ──
 
     def await_lists(self, providers: Iterable[str]) -> None:
         """From now until *providers* were all heard of, the catalog is not *complete*."""
         self._awaited = set(providers)
+        (self.complete.clear if self._awaited else self.complete.set)()
 
     def heard_of(self, provider: str) -> None:
         """Its list is here, or cannot be had."""
@@ -86,7 +98,7 @@ class Catalog:
         before = {d.model for d in self._by_provider.get(provider, ())}
         served = self._by_name
         self._listed[provider] = tuple(deployments)
-        self._by_provider[provider] = tuple(self._as_learned(d, now) for d in self._listed[provider])
+        self._by_provider[provider] = tuple(self.learned.applied(d, now) for d in self._listed[provider])
         self._all = tuple(d for found in self._by_provider.values() for d in found)
         by_name: dict[str, list[Deployment]] = {}
         spelled: dict[str, set[str]] = {}
@@ -104,15 +116,6 @@ class Catalog:
             self._miss(Profile.of((d for d in served[model] if d.model == model), now))
         self.heard_of(provider)
         self._freed()
-
-    def _as_learned(self, deployment: Deployment, now: float) -> Deployment:
-        """*deployment* with the context that it told itself, and as its answers were seen to begin."""
-        context, target = self.learned.context(deployment, now), deployment.target
-        if self.learned.known(deployment.name, BEGINS_IN_THOUGHT, now) and not target.opens_in_reasoning:
-            target = msgspec.structs.replace(target, opens_in_reasoning=True)
-        if context == deployment.context and target is deployment.target:
-            return deployment
-        return msgspec.structs.replace(deployment, context=context, target=target)
 
     def shorten(self, deployment: Deployment, tokens: int, now: float) -> bool:
         """*deployment* says that it holds no more than so many *tokens*: whether that is news."""
@@ -375,7 +378,7 @@ class Catalog:
         asked = ", ".join(repr(name) for name in wants.models)
         for name in (one for model in wants.models for one in self._aliased(model)):
             if name in self._virtual:
-                return NoSource("no source is there: `freeway check` says which keys are missing or refused")
+                return NoSource(f"no source is there yet: {SET_A_KEY}; `freeway check` says which keys are refused")
             owner, _, rest = name.partition("/")
             spec = self._specs.get(owner)
             priced = self._not_free.get(name) or (self._not_free.get(rest) if spec is not None else None)

@@ -80,6 +80,7 @@ class Discovery:
         self._catalog, self._ledger, self._settings = catalog, ledger, settings
         self._state, self._database = state, bundled(settings.names)
         self._providers: Mapping[str, Provider] = {}
+        self._background: Background | None = None
         self._clock, self._tell = clock, tell
         self._kept: dict[str, KeptList] = {}
         self._woken: dict[str, asyncio.Event] = {}
@@ -94,6 +95,26 @@ class Discovery:
         self._woken = {name: asyncio.Event() for name in providers}
         self._recall(self._state.entries(_LISTS, KeptList))
 
+    def adopt(self, settings: Settings, providers: Mapping[str, Provider]) -> None:
+        """
+        From now on *settings* hold, and *providers* can be asked. One that is not the same object as before has another key or
+        address: what was read with the old one is forgotten, and its list is asked for at once.
+        """
+        before, self._settings, self._providers = self._providers, settings, providers
+        remembered, keys = self._state.entries(_LISTS, KeptList), settings.accounts()
+        for name in before.keys() | providers.keys():
+            if before.get(name) is not providers.get(name):
+                for known in (self._kept, self._shut, self.looked):
+                    known.pop(name, None)
+                self._catalog.swap(name, (), self._clock.now())
+                self._woken.setdefault(name, asyncio.Event()).set()
+                if name in providers and name in remembered and remembered[name].key == keys[name]:
+                    self._kept[name] = remembered[name]
+        for name, kept in list(self._kept.items()):
+            self._take_in(name, kept)
+        self._run_loops()
+        self._catalog.await_lists(name for name in providers if name not in self.looked)
+
     def _recall(self, heard: Mapping[str, KeptList]) -> None:
         now = self._clock.now()
         for name in self._providers:
@@ -106,6 +127,11 @@ class Discovery:
                 self._state.set(_LISTS, name, known)
 
     @property
+    def providers(self) -> Mapping[str, Provider]:
+        """Those that can be asked, by name."""
+        return self._providers
+
+    @property
     def names(self) -> Iterable[str]:
         """The providers that can be asked."""
         return self._providers.keys()
@@ -113,10 +139,16 @@ class Discovery:
     def serve(self, background: Background, wire: Wire) -> None:
         """Look at every list now and from time to time; at the models database once a day."""
         self._catalog.await_lists(self._providers)
-        for name in self._providers:
-            background.run(f"model list of {name}", partial(self._look_forever, name))
+        self._background = background
+        self._run_loops()
         if url := self._settings.catalog.database:
             background.run("models database", partial(self._read_forever, url, wire))
+
+    def _run_loops(self) -> None:
+        """Have a loop for each provider that has none. Those of others end by themselves."""
+        for name in self._providers:
+            if self._background is not None and not self._background.runs(loop := f"model list of {name}"):
+                self._background.run(loop, partial(self._look_forever, name))
 
     def wake(self, provider: str) -> None:
         """
@@ -141,6 +173,8 @@ class Discovery:
         try:
             listing = _sound(await provider.discover())
         except ProviderFailure as failure:
+            if self._providers.get(name) is not provider:  # what its old key is told is no news
+                raise
             if isinstance(failure, CredentialRejected):
                 until = now + self._settings.catalog.refresh
                 self._catalog.learned.withdraw(name, until, f"key refused: {failure.message}", refused="key")
@@ -149,6 +183,8 @@ class Discovery:
         except Exception as exc:
             self._missed(name, f"its list could not be read ({type(exc).__name__}; the log says more)")
             raise
+        if self._providers.get(name) is not provider:
+            return listing
         limits = {f"{said.unit}/{said.window}": said.limit for said in listing.observed if said.limit is not None}
         known, before = self._kept.get(name), self._by_name(name)
         standing, key = _last_word(known, listing), self._settings.accounts()[name]
@@ -194,7 +230,8 @@ class Discovery:
 
     async def _look_forever(self, name: str) -> None:
         retry = _FIRST_RETRY
-        while True:
+        while name in self._providers:
+            asked = self._providers[name]
             try:
                 await self.look(name)
                 wait, retry = self._settings.catalog.refresh, _FIRST_RETRY
@@ -203,7 +240,10 @@ class Discovery:
             finally:
                 self._looked_at[name] = self._clock.now()
                 self._woken[name].clear()
-            await self._rest(name, wait)
+            if self._providers.get(name) is asked:
+                await self._rest(name, wait)
+            else:
+                retry = _FIRST_RETRY
 
     async def _rest(self, name: str, seconds: float) -> None:
         """Return after some *seconds*, or when the loop is woken."""

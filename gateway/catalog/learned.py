@@ -13,6 +13,7 @@ from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 from gateway.events import Changed, Event
@@ -190,6 +191,15 @@ class Learned:
         if said is None or now >= said.until:
             return deployment.context
         return min(said.tokens, deployment.context or said.tokens)
+
+    def applied(self, deployment: Deployment, now: float) -> Deployment:
+        """*deployment* with the context that it told itself, and as its answers were seen to begin."""
+        context, target = self.context(deployment, now), deployment.target
+        if self.known(deployment.name, BEGINS_IN_THOUGHT, now) and not target.opens_in_reasoning:
+            target = msgspec.structs.replace(target, opens_in_reasoning=True)
+        if context == deployment.context and target is deployment.target:
+            return deployment
+        return msgspec.structs.replace(deployment, context=context, target=target)
 
     def sweep(self, now: float) -> None:
         """Forget what has ended."""

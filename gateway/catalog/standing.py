@@ -15,7 +15,7 @@ from gateway.catalog.discovery import Discovery
 from gateway.catalog.learned import Withdrawal
 from gateway.catalog.proof import Certainty, certainty
 from gateway.routing.health import Health
-from gateway.settings import EMBEDDED, Settings
+from gateway.settings import EMBEDDED, SET_A_KEY, Settings
 from gateway.words import Deployment
 from providers.spec import DataPolicy, ProviderSpec
 
@@ -87,6 +87,8 @@ def _failing(known: Known) -> Judgement:
         return Judgement(
             "failing", "nothing proves any more that its models are free", "its list is read again by itself"
         )
+    if known.spec.dialect == "ollama" and known.spec.keyless:
+        return Judgement("failing", "it has no model yet", "`ollama pull llama3.2` brings one")
     return Judgement("failing", "its list has no model that is free", f"see {known.spec.docs}")
 
 
@@ -128,6 +130,23 @@ class Sources:
 
     def __init__(self, settings: Settings, catalog: Catalog, discovery: Discovery, health: Health) -> None:
         self._settings, self._catalog, self._discovery, self._health = settings, catalog, discovery, health
+
+    def adopt(self, settings: Settings) -> None:
+        """From now on *settings* hold."""
+        self._settings = settings
+
+    def missing(self, now: float) -> list[str]:
+        """What stands between a gateway that can serve nothing and its first answer, the most useful first."""
+        settings = self._settings
+        easiest = [spec.key_env for spec in settings.provider.values() if spec.key_env and not spec.base_url_needs]
+        some_key = f"{SET_A_KEY} (or set one of {', '.join(filter(None, easiest))}; it is taken up while this runs)"
+        found = [] if settings.keys else [some_key]
+        for name in (*settings.keys, *(name for name in self.asked() if name not in settings.keys)):
+            judgement = self.judgement(name, now)
+            if judgement.state not in ("on", "starting"):
+                told = "; ".join(filter(None, (judgement.reason, judgement.remedy)))
+                found.append(f"{settings.provider[name].title}: {told}")
+        return found
 
     def asked(self) -> list[str]:
         """Those that can be asked."""

@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from gateway.app import make_state
 from gateway.cli import Surroundings
 from gateway.clients import PRIORITIES, Client
 from gateway.clock import WallClock
 from gateway.settings import Settings
 from gateway.state.clients import KeptClients
 from gateway.state.store import StateFailure, StateStore
+from gateway.stores import make_state
 
 T = TypeVar("T")
 

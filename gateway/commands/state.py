@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway import __version__
-from gateway.app import RECEIPTS, STATE_FILE, make_parts, make_providers, make_state, make_store
+from gateway.app import RECEIPTS, make_parts, make_providers
 from gateway.cli import Surroundings
 from gateway.clock import WallClock
 from gateway.events import Announcer
@@ -27,6 +27,7 @@ from gateway.settings import Settings
 from gateway.state.moving import Moved, move
 from gateway.state.private_files import private_file, private_folder
 from gateway.state.store import StateFailure
+from gateway.stores import STATE_FILE, make_state, make_store
 from providers.wire import HttpWire
 
 LEDGER, RESPONSES = "ledger.sqlite", "responses.sqlite"

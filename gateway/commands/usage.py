@@ -9,12 +9,12 @@ import click
 import msgspec
 from rich.console import Console
 
-from gateway.app import make_state
 from gateway.cli import Surroundings
 from gateway.clock import WallClock
 from gateway.observe.use import KEPT, By, Use, UseRow
 from gateway.settings import Settings
 from gateway.state.store import StateFailure, StateStore
+from gateway.stores import make_state
 
 _HEADINGS = ("requests", "failed", "tokens in", "tokens out", "saved")
 _LEAST_NAME = 12

@@ -21,6 +21,8 @@ from gateway.events import (
     Event,
     Hedged,
     LoopFailed,
+    Reloaded,
+    ReloadRefused,
     StateChanged,
     StateSetAside,
     StoreChanged,
@@ -34,12 +36,14 @@ def configure(*, json: bool, secrets: Iterable[str] = (), out: Outlet | None = N
     Write to *out*, or to standard error: readable on a terminal, one JSON object a line elsewhere. Of what is written, every
     one of *secrets* is blotted out, wherever it comes from. With *out* given, libraries write there, too.
     """
+    _hidden.clear()
+    hide(secrets)
     renderer = structlog.processors.JSONRenderer(_encoded) if json else structlog.dev.ConsoleRenderer()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _Blotter(secrets),
+            _Blotter(),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -54,16 +58,21 @@ def _encoded(line: Any, **_: Any) -> str:
     return msgspec.json.encode(line).decode()
 
 
+_hidden: set[str] = set()
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """From now on blot out these *secrets*, too; those that are not used any more stay hidden."""
+    _hidden.update(secret for secret in secrets if secret)
+
+
 class _Blotter:
     """The last step before a line is written."""
-
-    def __init__(self, secrets: Iterable[str]) -> None:
-        self._secrets = tuple(secret for secret in secrets if secret)
 
     def __call__(self, _: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         for name, value in line.items():
             if isinstance(value, str):
-                for secret in self._secrets:
+                for secret in _hidden:
                     if secret in value:
                         value = value.replace(secret, "***")  # noqa: PLW2901
                 line[name] = value
@@ -112,6 +121,12 @@ class LogObserver:
 
     def _of_sources(self, event: Event) -> None:
         match event:
+            case Reloaded():
+                more = {"with_the_next_start": ", ".join(event.later)} if event.later else {}
+                self._log.info("settings taken in", changed=", ".join(event.now), **more)
+            case ReloadRefused():
+                for mistake in event.mistakes:
+                    self._log.error("settings not taken in", mistake=mistake)
             case Withdrawn():
                 write = self._log.error if event.alarm else self._log.warning
                 write("withdrawn", name=event.name, because=event.because[:200], until=event.until)

@@ -9,7 +9,7 @@ exchange with its store at a time: what comes meanwhile goes with the next.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -161,6 +161,9 @@ class Store(Protocol):
 
     async def heartbeat(self, name: str, now: float) -> Heartbeat:
         """Say that *name* lives, and hear of the others."""
+
+    def belong(self, accounts: Mapping[str, str]) -> None:
+        """From now on the credentials of *accounts* have these fingerprints: levels that others share are kept under them."""
 
     async def sign_off(self, name: str) -> None:
         """Say that *name* ends: its part need not be left alone."""

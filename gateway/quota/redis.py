@@ -10,7 +10,6 @@ so one whose answer was lost can be repeated, or found out about, and a store th
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gateway.quota import redis_peers
-from gateway.quota.buckets import WHEN_FREED, Bucket, Level, roll
+from gateway.quota.buckets import Bucket, Level, roll
 from gateway.quota.exchange import (
     Ask,
     AskResult,
@@ -47,6 +46,7 @@ from gateway.quota.redis_levels import (
     changed_key,
     fingerprint,
     level_in,
+    opens_at,
     process_key,
     unwrapped,
 )
@@ -74,8 +74,6 @@ _encode = msgspec.msgpack.Encoder().encode
 
 _DONE, _ELSEWHEN, _FORGOT, _LATE = 0, -2, -3, -4
 """What became of a call; see redis.lua."""
-
-_NEVER, _FREED = -1.0, -2.0
 
 
 class _Reply(Struct, array_like=True):
@@ -253,7 +251,7 @@ class SharedStore:
         for (index, _), (placed, refused) in zip(asks, reply.answers, strict=True):
             answer = result.answers[index]
             answer.place = placed
-            answer.refusals += [(asked[key - 1].bucket, _opens(opens, reply.now)) for key, opens in refused]
+            answer.refusals += [(asked[key - 1].bucket, opens_at(opens, reply.now)) for key, opens in refused]
         for key, value in reply.levels:
             levels, _ = self._read(asked[key - 1].key, unwrapped(value), reply.calls[1], reply.now)
             result.levels += levels
@@ -368,6 +366,10 @@ class SharedStore:
         self._trips.append(time.monotonic() - sent_at)
         return beat
 
+    def belong(self, accounts: Mapping[str, str]) -> None:
+        self._names.belong(accounts)
+        self._peers.belong(accounts)
+
     async def sign_off(self, name: str) -> None:
         await self._peers.sign_off(name)
 
@@ -383,12 +385,6 @@ def _decoded(answer: bytes) -> _Reply:
         return _decode(answer)
     except msgspec.DecodeError as exc:
         raise StoreFailure(f"an answer cannot be read: {exc}") from exc
-
-
-def _opens(opens_in: float, now: float) -> float:
-    if opens_in == _NEVER:
-        return math.inf
-    return WHEN_FREED if opens_in == _FREED else now + opens_in
 
 
 def open_store(url: str, accounts: Mapping[str, str] = MappingProxyType({}), namespace: str = "freeway") -> SharedStore:

@@ -10,7 +10,7 @@ from hashlib import blake2s
 import msgspec
 from msgspec import Raw, Struct
 
-from gateway.quota.buckets import Bucket, Level, calendar_window
+from gateway.quota.buckets import WHEN_FREED, Bucket, Level, calendar_window
 from gateway.quota.operations import Operation, Restore
 
 FORMAT = 3
@@ -39,6 +39,11 @@ class Names:
         self._accounts = accounts
         self._asked: dict[str, Asked] = {}
         self._called: dict[str, dict[str, Bucket]] = {}
+
+    def belong(self, accounts: Mapping[str, str]) -> None:
+        """From now on the credentials have these fingerprints: levels are those of others."""
+        self._accounts = accounts
+        self._asked.clear()
 
     def asked(self, bucket: Bucket, now: float) -> Asked:
         """How the script is asked for *bucket*."""
@@ -181,3 +186,13 @@ def changed_key(tag: str) -> str:
 def batched(keys: list[str], size: int) -> list[list[str]]:
     """*keys*, so many at a time."""
     return [keys[first : first + size] for first in range(0, len(keys), size)]
+
+
+_NEVER, _FREED = -1.0, -2.0
+
+
+def opens_at(opens_in: float, now: float) -> float:
+    """The moment at which a bucket opens that refused *now*, as redis.lua tells it."""
+    if opens_in == _NEVER:
+        return math.inf
+    return WHEN_FREED if opens_in == _FREED else now + opens_in

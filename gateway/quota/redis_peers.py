@@ -36,8 +36,12 @@ class RedisPeers:
 
     def __init__(self, client: Client, name: str, channel: str, accounts: Mapping[str, str]) -> None:
         self._client, self._name, self._channel = client, name, channel
-        self._ours = ",".join(sorted(set(accounts.values())))
+        self.belong(accounts)
         self._heartbeat, self._sign_off = Script(_HEARTBEAT), Script(_SIGN_OFF)
+
+    def belong(self, accounts: Mapping[str, str]) -> None:
+        """From now on the credentials have these fingerprints."""
+        self._ours = ",".join(sorted(set(accounts.values())))
 
     async def heartbeat(self, name: str, now: float | None) -> Heartbeat:
         """Say that *name* lives, at *now* or by the clock of Redis, with connections made; and hear of the others."""

@@ -116,6 +116,9 @@ class EmbeddedStore:
     async def heartbeat(self, _: str, __: float) -> Heartbeat:
         return await self._run(self._write_nothing)
 
+    def belong(self, _: Mapping[str, str]) -> None:
+        """Nobody else has them."""
+
     async def sign_off(self, _: str) -> None:
         pass
 

@@ -38,10 +38,10 @@ class CapabilityChecker:
         self._engine, self._state, self._a_day = engine, state, min(a_day, MOST_A_DAY)
 
     def serve(self, background: Background, providers: list[str]) -> None:
-        """Check each of *providers* as often as is wanted."""
-        if self._a_day:
-            for name in providers:
-                background.run(f"capability checks of {name}", partial(self._check_forever, name))
+        """Check each of *providers* as often as is wanted, those that are checked already too."""
+        for name in providers if self._a_day else ():
+            if not background.runs(loop := f"capability checks of {name}"):
+                background.run(loop, partial(self._check_forever, name))
 
     async def _check_forever(self, provider: str) -> None:
         while True:

@@ -15,7 +15,7 @@ from gateway.quota.nouns import Reservation
 from gateway.request.plan import Attempt, View, Wait
 from gateway.request.queue import Queue
 from gateway.routing.limits import LearnedLimits
-from gateway.settings import Requests
+from gateway.settings import Requests, Settings
 from gateway.state.vectors import Vectors
 from gateway.words import Call, Deployment, Exclusion, Wants
 from providers.client import Made, Provider, Reply
@@ -24,9 +24,9 @@ from providers.fetching import Fetch
 from providers.spec import Operation
 
 
-class Engine(Struct, frozen=True):
+class Engine(Struct):
     """
-    Built once, in app.py. *refresh* has a provider's list read now, by name; *find_out* has it asked whether it answers at
+    Built once, in app.py; what settings say of requests is taken anew with ``adopt``. *refresh* has a provider's list read now, by name; *find_out* has it asked whether it answers at
     all. *fetch* has an image by its address; None: none is fetched.
     """
 
@@ -44,6 +44,11 @@ class Engine(Struct, frozen=True):
     learned_limits: LearnedLimits = field(default_factory=LearnedLimits)
     fetch: Fetch | None = None
     coming: dict[bytes, asyncio.Future[dict[bytes, bytes]]] = field(default_factory=dict)  # vectors that are being made
+
+    def adopt(self, settings: Settings) -> None:
+        """From now on requests go as far as *settings* say."""
+        self.limits, self.offering = settings.requests, settings.offering()
+        self.queue.resize(settings.requests.max_waiting)
 
 
 class Slot(Struct, frozen=True):

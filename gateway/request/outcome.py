@@ -203,7 +203,7 @@ def _learn(failure: f.ProviderFailure, slot: Slot, engine: Engine, now: float) -
         engine.view.health.failed(name, failure.message, follows.cools, now, until)
         if nowhere:
             engine.find_out(deployment.provider)
-    if follows.withdraws:
+    if follows.withdraws and not (follows.refused and not engine.view.catalog.asks(deployment.provider)):
         _withdraw(failure, deployment, engine, now)
     if isinstance(failure, f.ContextTooLong):
         _learn_context(failure, deployment, engine, now)

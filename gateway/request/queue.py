@@ -144,6 +144,10 @@ class Queue:
         """How many calls of *client* wait."""
         return self._of_client[client]
 
+    def resize(self, places: int) -> None:
+        """From now on so many calls may wait at once; those that wait already go on."""
+        self._places = places
+
     @property
     def is_crowded(self) -> bool:
         """Whether not all could be served lately."""

@@ -9,6 +9,7 @@ from gateway.settings.values import AUTO as AUTO
 from gateway.settings.values import CAPABILITIES as CAPABILITIES
 from gateway.settings.values import EMBEDDED as EMBEDDED
 from gateway.settings.values import PRIORITIES as PRIORITIES
+from gateway.settings.values import SET_A_KEY as SET_A_KEY
 from gateway.settings.values import SHORTEST_KEY as SHORTEST_KEY
 from gateway.settings.values import BadSettings as BadSettings
 from gateway.settings.values import CacheSettings as CacheSettings

@@ -26,6 +26,9 @@ Hedge = Literal["off", "plentiful", "always"]
 """Which second source may be asked, too: none, one whose quota would not be missed, any."""
 
 
+SET_A_KEY = "set a free key: freeway setup"
+"""The one thing to do where there is no key."""
+
 SHORTEST_KEY = 16
 """Characters of a key where others can reach the gateway: fewer can be guessed."""
 

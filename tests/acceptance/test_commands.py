@@ -596,3 +596,27 @@ def test_config_check_tells_all_mistakes_and_config_show_where_each_value_is_fro
     assert rows["requests.max_wait"] == ("5.0", "config.toml:2")
     assert rows["GROQ_API_KEY"] == ('"***"', "keys.env:1")
     assert rows["server.port"] == ("0", "environment")
+
+
+def test_a_start_without_any_key_stays_up_and_takes_one_up_on_sighup(others, tmp_path: Path):
+    """Live at once, not ready, and saying what to do; the key is set while it runs, as is a mistake, which changes nothing."""
+    world, variables = others
+    keys = world.keys()
+    folder = tmp_path / ".config" / "freeway"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text('[embedded]\nenabled = "off"\n')
+    nowhere = {name: value for name, value in variables.items() if value not in keys.values() and name != "OLLAMA_HOST"}
+    with serving(tmp_path, OLLAMA_HOST="127.0.0.1:9", **nowhere) as (origin, process, log):
+        ready = httpx.get(f"{origin}/health/readiness")
+        assert ready.status_code == 503
+        assert httpx.get(f"{origin}/health/liveness").status_code == 200
+        assert "freeway setup" in written(log, "has no source yet")
+
+        (folder / "keys.env").write_text(f"GROQ_API_KEY={keys['groq']}\n")
+        process.send_signal(signal.SIGHUP)
+        _until(lambda: httpx.get(f"{origin}/health/readiness").status_code == 200)
+        assert httpx.post(f"{origin}/v1/chat/completions", json=ASK, timeout=20).status_code == 200
+        (folder / "config.toml").write_text("[server]\nprot = 1\n")
+        assert "server.prot" in written(log, "server.prot")
+        assert httpx.post(f"{origin}/v1/chat/completions", json=ASK, timeout=20).status_code == 200
+        assert keys["groq"] not in log.read_text()

@@ -13,8 +13,8 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway import settings as s
-from gateway.app import make_store
 from gateway.events import Event, StateChanged, StoreChanged
+from gateway.stores import make_store
 from tests import containers
 from tests.clock import eventually
 from tests.conftest import CONFIG

@@ -41,6 +41,11 @@ A table is merged key by key, a list is replaced. A byte order mark and Windows'
 
 `freeway config check` tells all mistakes at once, each with its file and line and what would be right. `freeway config show`
 names what is set otherwise than it was shipped, and where it comes from (`--all`: everything; `--json`). Keys are never shown.
+
+A gateway that runs takes in what changes in these files within a second, and on SIGHUP: keys, clients, sources, names, limits of
+requests. Requests that have begun go on as they began. A file with mistakes changes nothing, and the log tells each. With the next
+start only count `[server]` but for `origins`, `[responses]`, `[cache]`, `[ledger]`, `catalog.webhook`, `catalog.database`,
+`catalog.probes`, and the variables of Redis, of the state folder and of the admin key; the log names those that were changed.
 """
 
 LISTS: dict[str, tuple[str, type[msgspec.Struct]]] = {

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from gateway.api.admin.views import Left
-from gateway.catalog.catalog import AUTO
 from gateway.quota.forecast import Forecast, Supply, forecast
 from gateway.quota.nouns import Cost
 from gateway.request.engine import Engine
+from gateway.settings import AUTO
 from gateway.words import Deployment, Wants
 
 PROMPT, ANSWER = 1500, 500
