@@ -276,6 +276,7 @@ def create_app(  # noqa: PLR0913 - what tests put in the place of the real thing
     host, clients = make_host(settings, parts, drain)
     authenticator = host.authenticator
     administration = admin.make(settings, authenticator, parts, tell)
+    drain.on_begin(administration.feed.close)
     archive = make_archive(settings, clock)
     reload.add(lambda found: _belong(found, store, authenticator), archive.adopt)
 
@@ -294,6 +295,7 @@ def create_app(  # noqa: PLR0913 - what tests put in the place of the real thing
             parts.serve(wire, webhook)
             background.run("receipts", receipts.write_forever)
             reload.serve(background, clock, tell)
+            administration.serve(background)
             yield
 
     scrape = metrics_page.Scrape(engine, parts.state, metrics, parts.discovery, parts.costs)

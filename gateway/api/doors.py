@@ -31,3 +31,4 @@ class Door(Struct, frozen=True, kw_only=True):
     form: bool = False  # the body is a form, with a file
     codes: tuple[int, ...] = (200,)
     keyless: bool = False
+    endless: bool = False  # a stream that does not end by itself

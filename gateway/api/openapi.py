@@ -309,6 +309,8 @@ def _operation(door: Door) -> Json:
         },
         "security": _security(door),
     }
+    if door.endless:
+        made["x-endless"] = True
     if door.body:
         bodies = [_schema(kind, door.errors) for kind in door.body]
         schema = bodies[0] if len(bodies) == 1 else {"allOf": bodies}

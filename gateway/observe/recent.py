@@ -6,8 +6,7 @@ An observer on the way of every request, so it does little: some fields are set,
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from msgspec import Struct, field
 
@@ -49,9 +48,8 @@ class Recent:
 
     def __init__(self, kept: int = KEPT) -> None:
         self._live: dict[str, Seen] = {}
-        self._over: dict[str, Seen] = {}
-        self._order: deque[str] = deque()
-        self._kept = kept
+        self._over: dict[str, Seen] = {}  # in the order in which they were over
+        self.kept = kept
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -86,12 +84,9 @@ class Recent:
         """The request with that id, if it is remembered."""
         return self._live.get(request) or self._over.get(request)
 
-    def latest(self) -> Iterator[Seen]:
-        """The latest first: those that are being served, then those that are over."""
-        yield from reversed(tuple(self._live.values()))
-        for name in reversed(tuple(self._order)):
-            if (found := self._over.get(name)) is not None:
-                yield found
+    def all(self) -> list[Seen]:
+        """Every request that is remembered, in no order that says anything."""
+        return [*self._over.values(), *self._live.values()]
 
     def _end(self, event: Ended) -> None:
         found = self._live.pop(event.request, None)
@@ -103,6 +98,5 @@ class Recent:
         if event.usage is not None:
             found.prompt_tokens, found.output_tokens = event.usage.prompt_tokens, event.usage.completion_tokens
         self._over[event.request] = found
-        self._order.append(event.request)
-        if len(self._order) > self._kept:
-            self._over.pop(self._order.popleft(), None)
+        if len(self._over) > self.kept:
+            del self._over[next(iter(self._over))]

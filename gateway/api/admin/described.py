@@ -8,9 +8,21 @@ from gateway.api.admin.access import SessionView, SignIn
 from gateway.api.admin.changes import ATOM
 from gateway.api.admin.clients import ClientChange, NewClient
 from gateway.api.admin.models import Readmission
+from gateway.api.admin.plots import MOST_HOURS
 from gateway.api.admin.sources import Opening
-from gateway.api.admin.views import Change, ClientView, ConnectView, Model, NewKey, Overview, Source, UsageRow
-from gateway.api.doors import Door, Json
+from gateway.api.admin.views import (
+    Change,
+    ClientView,
+    ConnectView,
+    Model,
+    NewKey,
+    Overview,
+    RequestView,
+    Series,
+    Source,
+    UsageRow,
+)
+from gateway.api.doors import SSE, Door, Json
 from gateway.api.openai import Routing
 from gateway.quota.nouns import LevelView
 from gateway.request.explain import Explanation
@@ -59,6 +71,26 @@ DOORS = (
     ),
     _do("/models/readmit", "Let a model or an account in again", body=(Readmission,)),
     _do("/explain", "What would serve a conversation, and why", Explanation, body=(ChatRequest, Routing)),
+    _look(
+        "/requests",
+        "The last requests, never with a prompt",
+        RequestView,
+        many=True,
+        query={
+            "limit": _whole(1, 1000, 100),
+            "before": {"type": "number"},
+            "client": {"type": "string"},
+            "provider": {"type": "string"},
+        },
+    ),
+    _look("/requests/{request_id}", "One of them", RequestView),
+    _look("/events", "What happens, as it happens", {"type": "string"}, media=SSE, endless=True),
+    _look(
+        "/series",
+        "What happened, in points of five minutes",
+        Series,
+        query={"hours": {"type": "number", "exclusiveMinimum": 0, "maximum": MOST_HOURS, "default": 24}},
+    ),
     _look(
         "/changes", "What appeared, vanished or became paid", Change, many=True, query={"limit": _whole(1, 1000, 100)}
     ),

@@ -6,6 +6,7 @@ One module here is one subject. It has its handlers in ``HANDLERS``, whose parts
 
 from __future__ import annotations
 
+from secrets import token_hex
 from typing import Any, Protocol
 
 from litestar import Router
@@ -15,15 +16,30 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 
 from gateway.api.admin import access as signing_in
-from gateway.api.admin import changes, clients, connect, explaining, models, overview, sources, usage
+from gateway.api.admin import (
+    changes,
+    clients,
+    connect,
+    explaining,
+    live,
+    models,
+    overview,
+    plots,
+    requests,
+    sources,
+    usage,
+)
 from gateway.api.admin.access import Access
 from gateway.api.admin.audit import Audited, AuditLog
+from gateway.api.admin.live import Feed
 from gateway.api.admin.overview import Desk
+from gateway.api.admin.plots import Calendar
 from gateway.api.auth import Authenticator
-from gateway.background import Background
+from gateway.background import Background, LoopFunction
 from gateway.catalog.standing import Sources
 from gateway.events import Announcer
 from gateway.observe.recent import Recent
+from gateway.observe.series import Series
 from gateway.observe.usage import Costs
 from gateway.request.engine import Engine
 from gateway.settings import Settings
@@ -39,6 +55,9 @@ HANDLERS = (
     *overview.HANDLERS,
     *sources.HANDLERS,
     *models.HANDLERS,
+    *requests.HANDLERS,
+    *live.HANDLERS,
+    *plots.HANDLERS,
     *changes.HANDLERS,
     *explaining.HANDLERS,
     *connect.HANDLERS,
@@ -48,10 +67,17 @@ HANDLERS = (
 
 
 class Administration(Struct, frozen=True):
-    """The admin API: its routes, and the parts that its handlers name."""
+    """The admin API: its routes, the parts that its handlers name, and what runs beside them."""
 
     router: Router
     parts: dict[str, object]
+    feed: Feed
+    loops: dict[str, LoopFunction]
+
+    def serve(self, background: Background) -> None:
+        """Start what runs beside requests."""
+        for name, loop in self.loops.items():
+            background.run(name, loop)
 
 
 class Gateway(Protocol):
@@ -71,8 +97,7 @@ class Gateway(Protocol):
 
 def make(settings: Settings, authenticator: Authenticator, gateway: Gateway, tell: Announcer) -> Administration:
     """The admin API of *gateway*, which has *settings*; its own page is admitted by *authenticator*."""
-    clock, recent = gateway.engine.clock, Recent()
-    tell.add(recent)
+    clock, catalog, recent = gateway.engine.clock, gateway.engine.view.catalog, Recent()
     access = Access(settings, authenticator, gateway.state, clock)
     authenticator.is_page = access.is_page
     desk = Desk(
@@ -84,8 +109,20 @@ def make(settings: Settings, authenticator: Authenticator, gateway: Gateway, tel
         recent=recent,
         started=clock.now(),
     )
+    feed, counted = Feed(desk), Series(gateway.state, clock, token_hex(4), Calendar(catalog).keys)
+    for observer in (recent, counted, feed):
+        tell.add(observer)
     audited = Audited(AuditLog(settings.state_dir, settings.secrets()), clock, tell)
-    return Administration(_router(access, audited), {"access": access, "desk": desk, "recent": recent})
+    return Administration(
+        _router(access, audited),
+        {"access": access, "desk": desk, "recent": recent, "feed": feed, "counted": counted},
+        feed,
+        {
+            "admin events": feed.tell_forever,
+            "series": counted.write_forever,
+            "quota at resets": plots.Resets(gateway.engine, counted).watch_forever,
+        },
+    )
 
 
 def _router(access: Access, audited: Audited) -> Router:
