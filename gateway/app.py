@@ -11,7 +11,7 @@ from types import MappingProxyType
 from litestar import Litestar
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway import __version__, dashboard
 from gateway.api import (
@@ -168,17 +168,8 @@ class Parts(Struct, frozen=True):
             self.background.run("webhook", partial(webhook.tell_forever, wire, self.state))
 
     def given(self) -> dict[str, object]:
-        """Those that handlers name."""
-        return {
-            "engine": self.engine,
-            "discovery": self.discovery,
-            "state_store": self.state,
-            "history": self.history,
-            "costs": self.costs,
-            "use": self.use,
-            "background": self.background,
-            "sources": self.sources,
-        }
+        """Those that handlers name; ``state`` is a word of Litestar's."""
+        return {"state_store" if name == "state" else name: part for name, part in structs.asdict(self).items()}
 
     async def aclose(self) -> None:
         await self.background.stop()

@@ -123,8 +123,7 @@ def route(
     The route of *surface*, each of whose requests *make* makes if that takes more than the class. Errors *told_in_stream*
     are the last event of a stream that was asked for even if nothing of it was sent.
     """
-    answers = serving(surface, host, make, told_in_stream=told_in_stream)
-    return asgi(spellings(surface.path), copy_scope=False)(answers)
+    return asgi(spellings(surface.path), copy_scope=False)(serving(surface, host, make, told_in_stream=told_in_stream))
 
 
 def serving(
@@ -303,8 +302,7 @@ class _Exchange:
         if self._traced:
             left_out = self._engine.view.catalog.exclusions(found.call, found.slot.wants, self._engine.clock.now())
             skipped = [*found.slot.skipped, *(reason for _, reason in left_out)]
-            mended, stayed = found.reply.mended, found.stayed
-            made_up = found.made_up
+            mended, stayed, made_up = found.reply.mended, found.stayed, found.made_up
             headers["x-freeway-trace"] = trace(
                 found.attempts, skipped, found.waits, mended=mended, stayed=stayed, made_up=made_up
             )
