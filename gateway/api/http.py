@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from itertools import count
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -28,12 +28,11 @@ from msgspec import Struct
 from gateway.api import client_limits, errors
 from gateway.api.auth import Authenticator, RawHeaders
 from gateway.api.body import Left, read_body
-from gateway.api.connection import KeptAlive, Receive, while_connected
+from gateway.api.connection import Outgoing, Receive, Send, while_connected
 from gateway.api.form import Form, read_form
 from gateway.api.options import Options, caller_of, options_of
 from gateway.api.shares import Shares
 from gateway.api.trace import trace
-from gateway.clock import Clock
 from gateway.events import Began, Ended
 from gateway.quota.clients import Allowance, Allowances
 from gateway.request.engine import Answer, Engine
@@ -44,8 +43,6 @@ from gateway.settings import Server
 from gateway.words import Broken, Call, GatewayError, Internal, Stopping, WrongMethod
 from providers.chat import Step, Usage
 from providers.failures import Interrupted
-
-Send = Callable[[Any], Awaitable[None]]
 
 
 class Ready(Struct, frozen=True):
@@ -164,7 +161,7 @@ class _Exchange:
         self._surface, self._host, self._engine = surface, host, host.engine
         self._told_in_stream = told_in_stream
         self._id, self._began = request, host.engine.clock.now()
-        self._response = _Response(surface, send, request)
+        self._response = Outgoing(surface, send, request)
         self._client = self._asked = "?"
         self._call: Call | None = None
         self._answer: Answer | None = None
@@ -340,61 +337,3 @@ class _Exchange:
 
 _KEPT = {"x-freeway-provider": "cache", "x-freeway-attempts": "0"}
 """Of an answer that was made before: no source was asked."""
-
-
-# ── the connection ──
-
-
-class _Response:
-    """Our side of the connection: a response is begun once, and a stream is never silent for long."""
-
-    def __init__(self, surface: Surface, send: Send, request: str) -> None:
-        self._surface, self._send, self._request = surface, send, request
-        self.more: Mapping[str, str] = {}  # headers of every answer
-        self.started = self.ended = False
-        self._busy, self._quiet = False, True
-
-    async def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Head and body, in the same turn of the loop."""
-        self.started = self.ended = True
-        await self._head(status, {"content-type": "application/json", **headers, "content-length": str(len(body))})
-        await self._send({"type": "http.response.body", "body": body})
-
-    async def start(self, status: int, headers: Mapping[str, str]) -> None:
-        """The head of a stream."""
-        self.started = True
-        await self._head(status, {"content-type": self._surface.stream_type, **_UNBUFFERED, **headers})
-
-    async def send(self, data: bytes, *, last: bool = False) -> None:
-        """Whole events of a stream that has begun, or begins so."""
-        if not self.started:
-            await self.start(200, {})
-        self.ended, self._quiet, self._busy = last, False, True
-        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
-        self._busy = False
-
-    async def _head(self, status: int, headers: Mapping[str, str]) -> None:
-        raw = [
-            (name.encode(), value.encode("latin-1", "replace"))
-            for name, value in (*headers.items(), *self.more.items())
-        ]
-        raw += [(name, self._request.encode()) for name in _REQUEST_ID]
-        self._busy = True
-        await self._send({"type": "http.response.start", "status": status, "headers": raw})
-        self._busy = False
-
-    def kept_alive(self, silence: float, clock: Clock) -> KeptAlive:
-        """A context in which a comment goes out after each *silence* seconds on *clock* in which nothing was sent."""
-        return KeptAlive(self.comment, silence, clock)
-
-    async def comment(self) -> None:
-        """Say nothing, unless something was said lately, or is being said to a caller who does not read."""
-        if self._quiet and not self._busy and not self.ended:
-            await self.send(self._surface.comment)
-        self._quiet = True
-
-
-_REQUEST_ID = (b"x-request-id", b"request-id")
-"""The second is Anthropic's, whose package shows it in its errors."""
-
-_UNBUFFERED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
