@@ -18,8 +18,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from gateway.api.drain import Drain
 from gateway.app import create_app
 from gateway.cli import Surroundings
+from gateway.clock import WallClock
 from gateway.commands import server as http
 from gateway.commands.clients import any_kept
+from gateway.events import Observer
 from gateway.observe import log
 from gateway.observe.outlet import Outlet, hold_standard_files
 from gateway.reload import Reload
@@ -76,7 +78,8 @@ def command(around: Surroundings, host: str | None, port: int | None, json_log: 
         return msgspec.structs.replace(found, settings=settings)
 
     reload = Reload(msgspec.structs.replace(configured, settings=settings), reread)
-    app = create_app(settings, observers=[log.LogObserver()], prepare=prepare, drain=drain, reload=reload)
+    observers = [log.LogObserver(), *_traces(around)]
+    app = create_app(settings, observers=observers, prepare=prepare, drain=drain, reload=reload)
     sources = [spec.title for name, spec in settings.active().items() if name != "ollama" or ollama]
     greeting = Console(file=cast("TextIO", out), highlight=False, force_terminal=terminal)
     _greet(greeting, settings, listening[0].getsockname()[1], ", ".join(sources))
@@ -93,6 +96,24 @@ def starting(server: embedded.EmbeddedServer, settings: Settings) -> Prepare:
         return Account(settings.provider[EMBEDDED], await server.start(), server.key)
 
     return prepare
+
+
+OTEL = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+"""The variables that say where OpenTelemetry is to be told; its library reads all others of its own itself."""
+
+
+def _traces(around: Surroundings) -> list[Observer]:
+    """What tells OpenTelemetry of requests, if an endpoint is set and the library is there."""
+    if not any(around.environ.get(name) for name in OTEL):
+        return []
+    try:
+        from gateway.observe import otel  # noqa: PLC0415 - an optional extra, and slow to import
+    except ImportError:
+        console.print(
+            f"{OTEL[0]} is set, but nothing is told: install freeway-gateway[otel]", style="yellow", markup=False
+        )
+        return []
+    return [otel.Traces(otel.provider(around.environ), WallClock())]
 
 
 def _refuse_open_door(settings: Settings) -> None:
