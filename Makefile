@@ -15,6 +15,7 @@
 # make chart-check  the chart's manifests by checkov's rules, which has an environment of its own
 # make docs   the documentation as a site, in .site/; a broken link is an error
 # make alerts  the chart's alert rules, for a Prometheus without Kubernetes
+# make chart-schema  what the chart's value config may hold, from the gateway's own settings
 # make sbom   what the gateway is made of, as sbom.json (CycloneDX)   make audit  known vulnerabilities of that
 # make image  the container image, freeway:VERSION       make release VERSION=1.2.3  one version wherever it is named
 # make dist   what a release consists of, in dist/: wheel, source distribution, chart, image of this architecture, list of parts
@@ -32,7 +33,8 @@ AUDIT := .venvs/audit/.installed
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers fuzz fuzz-api soak \
-	harvest harvest-traces outage test-clients docs alerts chart-check sbom audit lock image packages dist release clean
+	harvest harvest-traces outage test-clients docs alerts chart-schema chart-check sbom audit lock image packages dist \
+	release clean
 
 run: $(RUN)
 	@$(BIN)/freeway serve
@@ -94,6 +96,9 @@ alerts: $(DEV)
 
 docs: $(DEV)
 	@$(BIN)/mkdocs build --strict
+
+chart-schema: $(DEV)
+	@$(BIN)/python -m tools.chart_schema
 
 chart-check: $(DEV) $(CHECKOV)
 	@rm -rf .venvs/manifests && $(BIN)/python -m tests.chart .venvs/manifests

@@ -6,10 +6,11 @@ import asyncio
 import sqlite3
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -20,11 +21,12 @@ from gateway.app import RECEIPTS, make_parts, make_providers
 from gateway.cli import Surroundings
 from gateway.clock import WallClock
 from gateway.events import Announcer
+from gateway.quota.buckets import Bucket, Level
 from gateway.quota.exchange import Store, StoreFailure
 from gateway.quota.operations import Entry, Restore
 from gateway.quota.process_lock import ProcessLock
 from gateway.settings import Settings
-from gateway.state.moving import Moved, move
+from gateway.state.moving import Moved, move, moved_at, note_move
 from gateway.state.private_files import private_file, private_folder
 from gateway.state.store import StateFailure
 from gateway.stores import STATE_FILE, make_state, make_store
@@ -37,6 +39,8 @@ _DATABASES = (STATE_FILE, RESPONSES, LEDGER)
 _ABOUT = "about.json"
 _LEVELS_AT_ONCE = 200
 _TRIES = 3
+
+_T = TypeVar("_T")
 
 
 class About(Struct, frozen=True):
@@ -101,8 +105,7 @@ def restore(around: Surroundings, file: Path, replace: bool) -> None:
             _put_in_place(folder, settings.state_dir, replace=replace)
         else:
             _moved(_of_one_machine(settings, folder), settings)
-    when = f"{datetime.fromtimestamp(about.at, UTC):%Y-%m-%d %H:%M} UTC"
-    click.echo(f"Restored what Freeway {about.freeway} had at {when}.")
+    click.echo(f"Restored what Freeway {about.freeway} had at {_when(about.at)}.")
 
 
 @command.command("migrate")
@@ -113,8 +116,8 @@ def migrate(around: Surroundings, source: str, target: str) -> None:
     """
     Take the ledger and what was learned from SOURCE to TARGET: `sqlite` is FREEWAY_STATE_DIR, `redis` is FREEWAY_REDIS_URL.
 
-    Twice is as good as once: what TARGET has counted itself since then stays counted. Stop the gateways of SOURCE before. Kept
-    responses, which last a day, and receipts stay where they are.
+    Twice is as good as once: what TARGET has counted itself since then stays counted, and a SOURCE that nobody used since it was
+    moved is left alone. Stop the gateways of SOURCE before. Kept responses, which last a day, and receipts stay where they are.
     """
     settings = around.settings()
     if settings.redis_url is None:
@@ -122,7 +125,12 @@ def migrate(around: Surroundings, source: str, target: str) -> None:
     if source == target:
         raise click.ClickException(f"{source} is where it is already")
     files = _of_one_machine(settings, settings.state_dir)
-    levels, moved = _moved(files, settings) if source == "sqlite" else _moved(settings, files)
+    of, to = (files, settings) if source == "sqlite" else (settings, files)
+    if (since := _with_stores(_unused_since(of, target))) is not None:
+        click.echo(f"{source} was moved to {target} at {_when(since)} and not used since: nothing is to do.")
+        return
+    levels, moved = _moved(of, to)
+    _with_stores(_note(of, target))
     click.echo(
         f"{levels} levels, {moved.entries} entries and {moved.counters} counters are in {target}. Nothing was taken away."
     )
@@ -137,10 +145,33 @@ def _of_one_machine(settings: Settings, folder: Path) -> Settings:
 
 
 def _moved(source: Settings, target: Settings) -> tuple[int, Moved]:
+    return _with_stores(_move(source, target))
+
+
+def _with_stores(work: Coroutine[Any, Any, _T]) -> _T:
     try:
-        return asyncio.run(_move(source, target))
+        return asyncio.run(work)
     except (StoreFailure, StateFailure) as exc:
         raise click.ClickException(f"a store cannot be reached: {exc}") from exc
+
+
+async def _unused_since(source: Settings, target: str) -> float | None:
+    """When *source* was moved to *target*, if nothing was debited there since."""
+    backend = make_state(source, WallClock(), lambda _: None)
+    try:
+        at = await moved_at(backend, target)
+    finally:
+        await backend.aclose()
+    used = at and max((level.last for _, level in await _levels(source)), default=0.0)
+    return at if at and used <= at else None
+
+
+async def _note(source: Settings, target: str) -> None:
+    backend = make_state(source, WallClock(), lambda _: None)
+    try:
+        await note_move(backend, target, WallClock().now())
+    finally:
+        await backend.aclose()
 
 
 async def _move(source: Settings, target: Settings) -> tuple[int, Moved]:
@@ -151,7 +182,12 @@ async def _move(source: Settings, target: Settings) -> tuple[int, Moved]:
     finally:
         await theirs.aclose()
         await ours.aclose()
-    found = await _levels(source)
+    found = [
+        Entry(
+            bucket, Restore(msgspec.structs.replace(level, leases=[], open=0))
+        )  # what is in flight ends in its own store
+        for bucket, level in await _levels(source)
+    ]
     store = make_store(target)
     try:
         for first in range(0, len(found), _LEVELS_AT_ONCE):
@@ -161,8 +197,8 @@ async def _move(source: Settings, target: Settings) -> tuple[int, Moved]:
     return len(found), moved
 
 
-async def _levels(settings: Settings) -> list[Entry]:
-    """What is counted of every bucket that is known there. Calls in flight are not: their gateway has ended or will end them."""
+async def _levels(settings: Settings) -> list[tuple[Bucket, Level]]:
+    """What is counted of every bucket that is known there."""
     clock, tell = WallClock(), Announcer(())
     parts = make_parts(settings, clock, store := make_store(settings), make_state(settings, clock, tell), tell)
     try:
@@ -171,11 +207,7 @@ async def _levels(settings: Settings) -> list[Entry]:
         result = await store.exchange([], [], parts.engine.view.catalog.buckets(), clock.now(), lambda _: 0.0)
     finally:
         await parts.aclose()
-    return [
-        Entry(bucket, Restore(msgspec.structs.replace(level, leases=[], open=0)))
-        for bucket, level in result.levels
-        if level is not None
-    ]
+    return [(bucket, level) for bucket, level in result.levels if level is not None]
 
 
 async def _exchanged(store: Store, entries: list[Entry], clock: WallClock) -> None:
@@ -188,6 +220,10 @@ async def _exchanged(store: Store, entries: list[Entry], clock: WallClock) -> No
                 raise
         else:
             return
+
+
+def _when(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 # ── files ──

@@ -111,13 +111,18 @@ def test_ledger_and_knowledge_go_to_redis_once_and_come_back(others, tmp_path: P
             moved = run("state", "migrate", "sqlite", "redis", home=home, **shared)
             assert moved.returncode == 0, moved.stderr
             assert used(home, **shared) == before
+        assert "nothing is to do" in moved.stdout
         asked(home, 2, **shared)
         after = used(home, **shared)
         copied = run("state", "backup", str(tmp_path / "copy.zip"), home=home, **shared)
         returned = run("state", "migrate", "redis", "sqlite", home=home, **shared)
-    assert copied.returncode == returned.returncode == 0, copied.stderr + returned.stderr
-    assert after[OTHER_DAY] == before[OTHER_DAY] + 2
-    assert used(home, **variables) == after
+        assert copied.returncode == returned.returncode == 0, copied.stderr + returned.stderr
+        assert after[OTHER_DAY] == before[OTHER_DAY] + 2
+        assert used(home, **variables) == after
+        asked(home, 1, **variables)
+        again = run("state", "migrate", "sqlite", "redis", home=home, **shared)
+        assert "levels" in again.stdout, again.stderr
+        assert used(home, **shared)[OTHER_DAY] > after[OTHER_DAY]
     assert run("state", "restore", str(tmp_path / "copy.zip"), home=back, **variables).returncode == 0
     assert used(back, **variables) == after
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +13,9 @@ import helm_python as helm
 import yaml
 
 CHART = Path(__file__).parents[2] / "charts" / "freeway"
+
+EXAMPLES = sorted((CHART / "examples").glob("*.yaml"))
+"""Values files that are ready to use; each is a combination like those below."""
 
 Manifest = dict[str, Any]
 Values = dict[str, Any]
@@ -65,6 +70,18 @@ MATRIX: dict[str, Values] = {
             "hostnames": ["llm.example.com"],
         },
     },
+    "a ledger to take over": {"replicas": 2, "redis": _BUNDLED, "persistence": {"migrateFrom": "fw-freeway"}},
+    "more beside it": {
+        "extraEnvFrom": [{"secretRef": {"name": "more-keys"}}],
+        "extraContainers": [
+            {"name": "beside", "image": "registry.example.com/beside:1", "securityContext": {"runAsNonRoot": True}}
+        ],
+        "extraVolumes": [{"name": "certs", "configMap": {"name": "certs"}}],
+        "extraVolumeMounts": [{"name": "certs", "mountPath": "/etc/certs", "readOnly": True}],
+        "service": {"type": "LoadBalancer", "loadBalancerIP": "192.0.2.10"},
+        "check": {"enabled": False},
+    },
+    "a volume of one pod": {"persistence": {"accessModes": ["ReadWriteOncePod"]}},
     "no network policy": {"networkPolicy": {"enabled": False}},
     "few may call": {
         "networkPolicy": {
@@ -103,10 +120,22 @@ MATRIX: dict[str, Values] = {
 }
 
 
+MATRIX |= {f"the example {path.stem}": yaml.safe_load(path.read_text()) for path in EXAMPLES}
+
+
 @lru_cache
 def chart() -> helm.Chart:
     """The chart, read once: nothing that is tested changes it."""
     return helm.Chart.load(str(CHART))
+
+
+@lru_cache
+def open_chart() -> helm.Chart:
+    """The chart without its schema, for values that no gateway knows."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copytree(CHART, Path(folder) / CHART.name))
+        (copy / "values.schema.json").unlink()
+        return helm.Chart.load(str(copy))
 
 
 def texts(values: Values) -> dict[str, str]:
@@ -143,7 +172,7 @@ def pods(found: tuple[Manifest, ...]) -> Iterator[tuple[dict[str, Any], dict[str
     for one in found:
         if one["kind"] == "Pod":
             yield one["metadata"], one["spec"]
-        elif one["kind"] in ("Deployment", "StatefulSet"):
+        elif one["kind"] in ("Deployment", "StatefulSet", "Job"):
             yield one["spec"]["template"]["metadata"], one["spec"]["template"]["spec"]
 
 

@@ -63,7 +63,7 @@ def test_the_chart_passes_helms_own_lint(name: str) -> None:
 def test_all_kinds_are_made_by_some_combination() -> None:
     made = {manifest["kind"] for name in MATRIX for manifest in manifests(name)}
     assert made == {
-        "ConfigMap", "Deployment", "HTTPRoute", "HorizontalPodAutoscaler", "Ingress", "NetworkPolicy",
+        "ConfigMap", "Deployment", "HTTPRoute", "HorizontalPodAutoscaler", "Ingress", "Job", "NetworkPolicy",
         "PersistentVolumeClaim", "Pod", "PodDisruptionBudget", "PrometheusRule", "Secret", "Service",
         "ServiceAccount", "ServiceMonitor", "StatefulSet",
     }  # fmt: skip

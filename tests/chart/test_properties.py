@@ -53,6 +53,8 @@ def test_every_container_is_restricted(name: str) -> None:
         assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
         assert not any("hostPath" in volume for volume in pod.get("volumes", []))
         for container in [*pod["containers"], *pod.get("initContainers", [])]:
+            if container["name"] == "beside":  # the user's own
+                continue
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
@@ -78,7 +80,7 @@ def test_every_selector_finds_its_pods_and_no_others(name: str) -> None:
         if selector is None:
             continue
         last = one["metadata"]["name"].rpartition("-")[2]
-        owner = last if last in ("redis", "test") else "gateway"
+        owner = last if last in ("redis", "test", "check", "migrate") else "gateway"
         assert [which for which, those in labels.items() if _within(selector(spec), those)] == [owner]
 
 
@@ -110,15 +112,20 @@ def test_every_volume_and_secret_that_is_named_is_there(name: str) -> None:
     ones_own = {
         ("Secret", "my-keys"),
         ("Secret", "my-redis"),
+        ("Secret", "more-keys"),
+        ("Secret", "freeway-keys"),
+        ("ConfigMap", "certs"),
         ("PersistentVolumeClaim", "mine"),
+        ("PersistentVolumeClaim", "fw-freeway"),  # kept from before
         ("ServiceAccount", "robot"),
     }
     for _, pod in pods(found):
-        assert ("ServiceAccount", pod["serviceAccountName"]) in there | ones_own
+        if pod.get("restartPolicy") != "Never":  # what runs before the release is there has no account of it
+            assert ("ServiceAccount", pod["serviceAccountName"]) in there | ones_own
         volumes = {volume["name"] for volume in pod.get("volumes", [])} | {"data"}
         for volume in pod.get("volumes", []):
             if "configMap" in volume:
-                assert ("ConfigMap", volume["configMap"]["name"]) in there
+                assert ("ConfigMap", volume["configMap"]["name"]) in there | ones_own
             if "persistentVolumeClaim" in volume:
                 assert ("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]) in there | ones_own
         for container in pod["containers"]:
@@ -134,16 +141,26 @@ def _secrets(container: dict[str, Any]) -> set[str]:
 
 
 @_every
-def test_one_file_has_one_writer(name: str) -> None:
-    """With the embedded store the old gateway leaves before the new one comes; with Redis there is always one."""
+def test_gateways_that_overlap_count_together(name: str) -> None:
+    """
+    With a Redis, or a volume that both can have, the old gateway goes once the new one is ready: they count together. Else it
+    leaves before the new one comes.
+    """
     found = manifests(name)
     spec = of_kind(found, "Deployment")[0]["spec"]
     shared = any(one["name"] == "FREEWAY_REDIS_URL" for one in gateway(found)["containers"][0]["env"])
     if shared:
         assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
         assert not of_kind(found, "PersistentVolumeClaim")
-    else:
+        assert "affinity" not in gateway(found) or name == "a place of its own"
+    elif name in ("no volume", "a volume of a class", "a volume of one pod"):
         assert spec["strategy"] == {"type": "Recreate"}
+    else:
+        assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+        (same,) = gateway(found)["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        assert same["topologyKey"] == "kubernetes.io/hostname"
+        assert same["labelSelector"]["matchLabels"] == spec["selector"]["matchLabels"]
+    if not shared:
         assert spec["replicas"] == 1
     if of_kind(found, "HorizontalPodAutoscaler"):
         assert "replicas" not in spec
@@ -193,8 +210,49 @@ def test_bundled_redis_writes_to_disk_asks_for_a_password_and_listens_to_gateway
     assert secret["url"] == f"redis://:{secret['password']}@{redis['serviceName']}:6379/0"
     policy = next(one for one in of_kind(found, "NetworkPolicy") if one["metadata"]["name"].endswith("-redis"))["spec"]
     assert policy["egress"] == []
-    (source,) = policy["ingress"][0]["from"]
-    assert source["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "gateway"
+    components = [
+        one["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for one in policy["ingress"][0]["from"]
+    ]
+    assert components == ["gateway", "migrate"]
+
+
+@_every
+def test_the_ledgers_volume_outlives_the_release_and_a_move_to_redis(name: str) -> None:
+    for claim in of_kind(manifests(name), "PersistentVolumeClaim"):
+        assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_a_ledger_is_taken_over_into_redis_after_an_upgrade() -> None:
+    (job,) = (
+        one
+        for one in of_kind(manifests("a ledger to take over"), "Job")
+        if one["metadata"]["name"].endswith("-migrate")
+    )
+    pod = job["spec"]["template"]["spec"]
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-upgrade"
+    assert pod["containers"][0]["command"] == ["freeway", "state", "migrate", "sqlite", "redis"]
+    assert {"name": "state", "persistentVolumeClaim": {"claimName": "fw-freeway"}} in pod["volumes"]
+    assert any(one["name"] == "FREEWAY_REDIS_URL" for one in pod["containers"][0]["env"])
+    others = [one for name in MATRIX if name != "a ledger to take over" for one in of_kind(manifests(name), "Job")]
+    assert not [one for one in others if one["metadata"]["name"].endswith("-migrate")]
+
+
+@_every
+def test_the_new_configuration_is_read_before_anything_is_replaced(name: str) -> None:
+    """By a pod of the new image, with the file that the new gateway will have."""
+    found = manifests(name)
+    if name == "more beside it":
+        assert not of_kind(found, "Job")
+        return
+    job = next(one for one in of_kind(found, "Job") if one["metadata"]["name"].endswith("-check"))
+    files = {one["metadata"]["name"]: one for one in of_kind(found, "ConfigMap")}
+    checked = files[job["metadata"]["name"]]
+    for one in (job, checked):
+        assert one["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    assert checked["data"] == files[job["metadata"]["name"].removesuffix("-check")]["data"]
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == gateway(found)["containers"][0]["image"]
+    assert job["spec"]["backoffLimit"] == 0
 
 
 def test_streams_are_not_buffered_and_not_cut() -> None:
@@ -206,7 +264,8 @@ def test_streams_are_not_buffered_and_not_cut() -> None:
 
 
 def test_helms_test_may_call_where_few_may() -> None:
-    policy = of_kind(manifests("few may call"), "NetworkPolicy")[0]["spec"]
+    policies = {one["metadata"]["name"]: one["spec"] for one in of_kind(manifests("few may call"), "NetworkPolicy")}
+    policy = policies["fw-freeway"]
     test = of_kind(manifests("few may call"), "Pod")[0]["metadata"]
     assert test["annotations"]["helm.sh/hook"] == "test"
     peers = [peer["podSelector"]["matchLabels"] for peer in policy["ingress"][0]["from"] if "podSelector" in peer]

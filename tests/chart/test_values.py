@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import tomllib
 from functools import lru_cache
@@ -12,7 +13,8 @@ import helm_python as helm
 import pytest
 
 from gateway.settings import Settings, load
-from tests.chart.rendering import MATRIX, Values, chart, documents, gateway, manifests, of_kind, texts
+from tests.chart.rendering import MATRIX, Values, chart, documents, gateway, manifests, of_kind, open_chart, texts
+from tools.chart_schema import KEYS, SCHEMA, keys, schema
 
 _CONFIG = Path(__file__).parents[2] / "config"
 
@@ -24,8 +26,11 @@ def _merged(values: Values) -> Values:
 
 
 _REFUSED: dict[str, Values] = {
-    "several replicas without Redis": {"replicas": 2},
-    "autoscaling without Redis": {"autoscaling": {"enabled": True}},
+    "a typo in the gateway's own file": {"config": {"requests": {"max_wiat": 3}}},
+    "a typo in a table's name": {"config": {"request": {"max_wait": 3}}},
+    "a word for a number": {"config": {"requests": {"max_wait": "long"}}},
+    "a typo in a provider": {"config": {"provider": {"groq": {"enabeld": False}}}},
+    "a client without a key": {"config": {"client": [{"name": "alice"}]}},
     "two Redis": {"redis": {"url": "redis://a", "bundled": {"enabled": True}}},
     "Redis twice named": {"redis": {"url": "redis://a", "existingSecret": {"name": "b"}}},
     "no replica": {"replicas": 0},
@@ -57,6 +62,47 @@ _REFUSED: dict[str, Values] = {
 def test_what_cannot_work_is_refused(name: str) -> None:
     with pytest.raises(helm.HelmValuesError):
         chart().validate_schema(_merged(_REFUSED[name]))
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"replicas": 3}, "3 gateways are wanted and no Redis is named"),
+        ({"autoscaling": {"enabled": True}}, "6 gateways are wanted and no Redis is named"),
+        (
+            {"autoscaling": {"enabled": True, "minReplicas": 9, "maxReplicas": 3}, "redis": {"url": "redis://a"}},
+            "minReplicas is 9 and maxReplicas 3",
+        ),
+        (
+            {"image": {"repository": "registry.example.com:5000/me/freeway:1.2"}},
+            "set image.repository=registry.example.com:5000/me/freeway and image.tag=1.2",
+        ),
+        ({"secret": {"keys": {"GROK_API_KEY": "x"}}}, "secret.keys.GROK_API_KEY is a variable of no source"),
+    ],
+)
+def test_what_needs_an_explanation_is_refused_in_one_plain_sentence(values: Values, sentence: str) -> None:
+    chart().validate_schema(_merged(values))
+    with pytest.raises(helm.HelmRenderError, match=sentence):
+        texts(values)
+
+
+def test_the_key_of_a_provider_of_ones_own_is_taken() -> None:
+    own = {"acme": {"title": "Acme", "base_url": "https://acme.example/v1", "key_env": "ACME_API_KEY"}}
+    assert texts({"config": {"provider": own}, "secret": {"keys": {"ACME_API_KEY": "x"}}})
+
+
+def test_schema_and_keys_are_those_of_the_gateway() -> None:
+    """``make chart-schema`` writes them."""
+    assert json.loads(SCHEMA.read_text()) == schema()
+    assert KEYS.read_text() == keys()
+
+
+def test_a_partial_table_is_a_file_that_the_gateway_reads() -> None:
+    """What the schema takes of a shipped provider, the gateway takes, too."""
+    values: Values = {"config": {"provider": {"groq": {"enabled": False}}}}
+    config = of_kind(tuple(documents(texts(values))), "ConfigMap")
+    (file,) = (one["data"]["freeway.toml"] for one in config if one["metadata"]["name"] == "fw-freeway")
+    assert not _loaded(file, ()).provider["groq"].enabled
 
 
 @pytest.mark.parametrize("name", MATRIX)
@@ -101,7 +147,8 @@ def test_every_value_is_in_the_schema_and_every_table_of_the_schema_is_closed() 
 )
 def test_a_value_is_the_same_in_the_gateways_file(value: Any) -> None:
     """Helm knows one kind of number; the gateway tells counts from others."""
-    config = of_kind(tuple(documents(texts({"config": {"more": {'odd "key".x': value}}}))), "ConfigMap")[0]
+    made = open_chart().render({"config": {"more": {'odd "key".x': value}}}, name="fw", namespace="ai")
+    config = of_kind(tuple(documents(made)), "ConfigMap")[0]
     read = tomllib.loads(config["data"]["freeway.toml"])["more"]['odd "key".x']
     assert read == value
     assert type(read) is type(value)

@@ -30,6 +30,16 @@ app.kubernetes.io/component: redis
 app.kubernetes.io/component: test
 {{- end }}
 
+{{- define "freeway.checkSelector" -}}
+{{ include "freeway.instance" . }}
+app.kubernetes.io/component: check
+{{- end }}
+
+{{- define "freeway.migrateSelector" -}}
+{{ include "freeway.instance" . }}
+app.kubernetes.io/component: migrate
+{{- end }}
+
 {{- define "freeway.labels" -}}
 {{ include "freeway.instance" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
@@ -96,4 +106,58 @@ seccompProfile: {type: RuntimeDefault}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "freeway.redisAddress" -}}
+- name: FREEWAY_REDIS_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ .Values.redis.existingSecret.name | default (printf "%s-redis" (include "freeway.fullname" .)) }}
+      key: {{ .Values.redis.existingSecret.name | empty | ternary "url" .Values.redis.existingSecret.key }}
+{{- end }}
+
+{{/* What pods that do one thing and end have in common with the gateway's. The account of the release may not be there yet. */}}
+{{- define "freeway.jobPod" -}}
+restartPolicy: Never
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext: {{- include "freeway.podSecurity" .Values.runAs | nindent 2 }}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "freeway.jobContainer" -}}
+image: {{ include "freeway.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext: {{- include "freeway.containerSecurity" . | nindent 2 }}
+resources:
+  requests: {cpu: 50m, memory: 96Mi}
+  limits: {cpu: "1", memory: 256Mi}
+{{- end }}
+
+{{/* The way to Redis, as rules of a NetworkPolicy. */}}
+{{- define "freeway.toRedis" -}}
+{{- if include "freeway.redisOutside" . }}
+- ports:
+    {{- range .Values.networkPolicy.redisPorts }}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+{{- else if .Values.redis.bundled.enabled }}
+- to:
+    - podSelector:
+        matchLabels: {{- include "freeway.redisSelector" . | nindent 10 }}
+  ports: [{port: 6379, protocol: TCP}]
+{{- end }}
+{{- end }}
+
+{{/* Whether the old gateway of an upgrade may still run while the new one starts: both on one node, on one volume. */}}
+{{- define "freeway.overlaps" -}}
+{{- if and .Values.persistence.enabled (not (has "ReadWriteOncePod" .Values.persistence.accessModes)) }}true{{ end }}
 {{- end }}

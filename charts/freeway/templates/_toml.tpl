@@ -1,3 +1,12 @@
+{{/* The gateway's own file: `config`, and what the chart sets. */}}
+{{- define "freeway.file" -}}
+{{- $own := dict
+  "server" (dict "drain" .Values.drain)
+  "ledger" (dict "replicas" (include "freeway.most" . | int))
+  "embedded" (dict "enabled" "off") }}
+{{- include "freeway.toml" (mustMergeOverwrite (deepCopy .Values.config) $own) }}
+{{- end }}
+
 {{/*
 Values as TOML. Helm's own toToml writes 3 as 3.0 and 1048576 as 1.048576e+06, since Helm knows one kind of number, and
 the gateway takes neither for a count. A string of JSON is a string of TOML.
