@@ -43,10 +43,11 @@ async def move(source: StateBackend, target: StateBackend) -> Moved:
         if entries:
             await target.write(topic, dict(entries))
         moved.entries += len(entries)
-    ours, theirs = await source.counters(), await target.counters()
-    missing = {name: amount - theirs.get(name, 0.0) for name, amount in ours.items()}
-    missing = {name: amount for name, amount in missing.items() if amount > 0}
-    if missing:
-        await target.count(missing)
-    moved.counters = len(ours)
+    for group in await source.counter_groups():
+        ours, theirs = await source.counters(group), await target.counters(group)
+        missing = {name: amount - theirs.get(name, 0.0) for name, amount in ours.items()}
+        missing = {name: amount for name, amount in missing.items() if amount > 0}
+        if missing:
+            await target.count(missing, group)
+        moved.counters += len(ours)
     return moved

@@ -82,6 +82,11 @@ class RedisState:
             key.decode(errors="replace"): number for key, text in found.items() if (number := _number(text)) is not None
         }
 
+    async def counter_groups(self) -> list[str]:
+        """An earlier version did not write down that there is the group without a name."""
+        found = await self._soon(lambda: self._client.hgetall(self._groups))
+        return sorted({"", *(name.decode(errors="replace") for name in found)})
+
     async def forget_counters(self, first: str, last: str) -> None:
         async def run() -> None:
             groups = await self._client.hgetall(self._groups)

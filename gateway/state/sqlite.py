@@ -108,6 +108,9 @@ class SqliteState:
     async def counters(self, group: str = "") -> dict[str, float]:
         return await self._do(lambda db: dict(db.execute("SELECT name, amount FROM counter WHERE kind = ?", (group,))))
 
+    async def counter_groups(self) -> list[str]:
+        return await self._do(lambda db: [kind for (kind,) in db.execute("SELECT DISTINCT kind FROM counter")])
+
     async def forget_counters(self, first: str, last: str) -> None:
         def work(db: sqlite3.Connection) -> None:
             with _transaction(db):

@@ -64,6 +64,9 @@ class StateBackend(Protocol):
     async def counters(self, group: str = "") -> dict[str, float]:
         """All counters of *group*."""
 
+    async def counter_groups(self) -> list[str]:
+        """The groups that have counters."""
+
     async def forget_counters(self, first: str, last: str) -> None:
         """Forget the groups whose names stand between *first* and *last*, which is not among them."""
 

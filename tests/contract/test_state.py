@@ -20,6 +20,7 @@ from gateway.catalog.learned import Learned, Withdrawal
 from gateway.events import EntriesUnreadable, Event, StateChanged, StateSetAside
 from gateway.routing.health import FORGET_AFTER, LONGEST, MOST_REPLICAS, PACE_FOR, Health
 from gateway.routing.latency import Point
+from gateway.state.moving import move
 from gateway.state.redis import RedisState
 from gateway.state.sqlite import MIGRATIONS, SqliteState
 from gateway.state.store import EVERY, GATHER_EVERY, StateBackend, StateFailure, StateStore
@@ -165,11 +166,23 @@ async def test_groups_of_counters_are_told_apart_and_forgotten_as_a_whole(backen
         other.count("a", 3.0, day)
     await one.exchange()
     assert await other.counters("", "use 2026-11-27", "use none") == [{"a": 1.0}, {"a": 5.0}, {}]
+    assert sorted(await backends[1].counter_groups()) == ["", "use 2026-11-26", "use 2026-11-27", "use 2026-11-28"]
 
     await other.forget_counters("use ", "use 2026-11-28")
 
     found = await one.counters("", "use 2026-11-26", "use 2026-11-27", "use 2026-11-28")
     assert found == [{"a": 1.0}, {}, {}, {"a": 5.0}]
+
+
+async def test_what_is_moved_has_every_group_of_counters_once_however_often_it_is_moved(backends, clock):
+    moved = SqliteState(None, clock)
+    await backends[0].count({"a": 1.0})
+    await backends[0].count({"a": 2.0, "b": 3.0}, "use 2026-11-27")
+    for _ in range(2):
+        assert (await move(backends[0], moved)).counters == 3
+
+    assert await moved.counters() == {"a": 1.0}
+    assert await moved.counters("use 2026-11-27") == {"a": 2.0, "b": 3.0}
 
 
 async def test_a_claim_is_one_callers_until_it_ends(backends, clock):
