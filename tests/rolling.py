@@ -72,7 +72,9 @@ class Witness:
             return await self._streamed(request)
         choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-        return web.json_response({"id": "1", "object": "chat.completion", "created": 1, "model": "echo", "choices": [choice], "usage": usage})
+        return web.json_response(
+            {"id": "1", "object": "chat.completion", "created": 1, "model": "echo", "choices": [choice], "usage": usage}
+        )
 
     async def _streamed(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
@@ -138,8 +140,7 @@ class Site:
         for port in self.ports:
             process = self._processes[port]
             process.terminate()
-            while process.poll() is None:
-                await asyncio.sleep(0.02)
+            await asyncio.to_thread(process.wait)
             self.start(port)
             await self.ready(port)
             told.restarts += 1
@@ -163,12 +164,16 @@ def nginx(folder: Path, ports: list[int]) -> Iterator[str]:
     example, changed = re.subn(r"listen 80;", f"listen 127.0.0.1:{port};", example)
     assert changed == 1
     (folder / "freeway.conf").write_text(example)
-    temporary = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    temporary = "".join(
+        f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
     (folder / "nginx.conf").write_text(
         f"daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{ worker_connections 512; }}\n"
         f"http {{ access_log off; {temporary} include {folder}/freeway.conf; }}\n"
     )
-    process = subprocess.Popen([program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")])
+    process = subprocess.Popen(
+        [program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
+    )
     try:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:

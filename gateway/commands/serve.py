@@ -78,7 +78,7 @@ def command(around: Surroundings, host: str | None, port: int | None, json_log: 
         return msgspec.structs.replace(found, settings=settings)
 
     reload = Reload(msgspec.structs.replace(configured, settings=settings), reread)
-    observers = [log.LogObserver(), *_traces(around)]
+    observers: list[Observer] = [log.LogObserver(), *_traces(around)]
     app = create_app(settings, observers=observers, prepare=prepare, drain=drain, reload=reload)
     sources = [spec.title for name, spec in settings.active().items() if name != "ollama" or ollama]
     greeting = Console(file=cast("TextIO", out), highlight=False, force_terminal=terminal)

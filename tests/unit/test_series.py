@@ -121,7 +121,7 @@ async def test_after_seven_days_it_is_forgotten_by_who_counted_and_by_who_comes_
 async def test_what_quotas_have_left_when_they_are_reset_is_lost(process, clock):
     """Shared quotas count once, and those that flow back or count something else not at all."""
     series, state = process("a")
-    day = {"window": "calendar", "calendar": "day", "window_name": "day"}
+    day: dict[str, Any] = {"window": "calendar", "calendar": "day", "window_name": "day"}
     shared = Bucket(key="google/*/requests/day", account="google", unit="requests", limit=50, **day)
     own = [Bucket(key=f"google/{n}/requests/day", account="google", unit="requests", limit=20, **day) for n in "ab"]
     flows = Bucket(key="groq/a/requests/day", unit="requests", limit=9, window="refill", period=86_400.0)
