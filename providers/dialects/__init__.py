@@ -25,6 +25,7 @@ _OURS = {
     "nvidia": "providers.dialects.nvidia:Nvidia",
     "huggingface": "providers.dialects.huggingface:HuggingFace",
     "ollama": "providers.dialects.ollama.dialect:Ollama",
+    "embedded": "providers.dialects.embedded:Embedded",
 }
 
 

@@ -16,6 +16,7 @@ import pytest
 from gateway.settings import EMBEDDED
 from providers.embedded import package_index
 from providers.embedded import weights as embedded
+from providers.loops import until_loop
 from tests.acceptance.process import run, serving
 from tests.conftest import CONFIG, ROOT
 
@@ -129,3 +130,13 @@ def test_it_ends_with_the_gateway_even_if_that_is_killed(gateway):
     gateway[1].wait(10)
 
     assert gone(child)
+
+
+@pytest.mark.parametrize("question", ["What is the capital of France?", "How do I boil an egg?"])
+def test_everyday_questions_that_ended_in_a_loop_are_answered(gateway, question):
+    told = ask(gateway, messages=[{"role": "user", "content": question}], max_tokens=None).json()
+
+    text = told["choices"][0]["message"]["content"]
+    assert text.strip()
+    assert until_loop(text) == text
+    assert told["usage"]["completion_tokens"] <= 512
