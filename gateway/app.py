@@ -49,6 +49,7 @@ from gateway.background import Background
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.changes import History
 from gateway.catalog.discovery import Discovery
+from gateway.catalog.first_seen import FirstSeen
 from gateway.catalog.spaces import Spaces
 from gateway.catalog.standing import Sources
 from gateway.clock import Clock, WallClock
@@ -140,6 +141,7 @@ class Parts(Struct, frozen=True):
     history: History
     costs: Costs
     use: Use
+    first_seen: FirstSeen
     allowances: Allowances
     background: Background
     sources: Sources
@@ -226,7 +228,8 @@ def make_parts(
     )
     checker = CapabilityChecker(engine, state, settings.catalog.probes)
     sources = Sources(settings, catalog, discovery, health)
-    return Parts(engine, discovery, state, history, costs, use, allowances, background, sources, checker)
+    seen = FirstSeen(state, clock)
+    return Parts(engine, discovery, state, history, costs, use, seen, allowances, background, sources, checker)
 
 
 def make_host(settings: Settings, parts: Parts, drain: Drain) -> tuple[Host, ClientDesk]:
@@ -292,7 +295,7 @@ def create_app(  # noqa: PLR0913 - what tests put in the place of the real thing
     scrape = metrics_page.Scrape(engine, parts.state, metrics, parts.discovery, parts.costs)
     given = {"authenticator": authenticator, "scrape": scrape, "drain": drain, "reload": reload, "clients": clients}
     app = Litestar(
-        [*_routes(host, archive), administration.router],
+        [*_routes(host, archive, parts.first_seen), administration.router],
         dependencies=_provided(given | parts.given() | administration.parts),
         exception_handlers=errors.handlers(engine.tell, PATHS, SHAPES),
         lifespan=[lifespan],
@@ -318,14 +321,14 @@ def _guarded(app: Litestar, server: Server, authenticator: Authenticator, reload
     return app
 
 
-def _routes(host: Host, archive: Archive) -> list[ControllerRouterHandler]:
-    """Every address that is answered. *archive* keeps responses."""
+def _routes(host: Host, archive: Archive, first_seen: FirstSeen) -> list[ControllerRouterHandler]:
+    """Every address that is answered. *archive* keeps responses, *first_seen* since when models are known."""
     clock = host.engine.clock
     return [
         *(route(surface, host) for surface in SURFACES),
         route(Responses, host, partial(Responses, archive, clock), told_in_stream=(TooLong,)),
         responses_archive.router(archive),
-        openai_models.router(openai_models.ModelList(host.engine.view.catalog, clock)),
+        openai_models.router(openai_models.ModelLists(host.engine.view.catalog, clock, first_seen)),
         ollama_models.router(host.server.max_body),
         gemini.router(host),
         explain.router(openai_chat.parse, host.server.max_body),

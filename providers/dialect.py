@@ -137,6 +137,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     parameters: float | None = None  # how many the model has, in billions
     family: str | None = None  # what it was made from
     runs_at: str | None = None
+    released: str | None = None  # the day: 2026-05-21
     ends_at: float | None = None  # when it may be taken away, in unix seconds
 
 

@@ -7,6 +7,7 @@ Lists are written by hand and by many hands; sizes come as text, lists as null, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from providers import failures as f
@@ -14,6 +15,7 @@ from providers.dialect import Listed
 
 _LONGEST_ID = 300
 _MOST_TOKENS = 10**9
+_FIRST_MODELS, _LAST_MODELS = 1_500_000_000, 4_000_000_000  # unix seconds
 
 
 def read_entries(found: object, read: Callable[[dict[str, Any]], Listed | None]) -> tuple[tuple[Listed, ...], int]:
@@ -64,6 +66,13 @@ def tokens_of(value: object) -> int | None:
 def first_tokens_of(*values: object) -> int | None:
     """The first of *values* that is a number of tokens."""
     return next((tokens for tokens in map(tokens_of, values) if tokens is not None), None)
+
+
+def day_of(seconds: object) -> str | None:
+    """The day of a moment in unix seconds, as ``2026-05-21``; None for anything else, and for years without such models."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int) or not _FIRST_MODELS <= seconds < _LAST_MODELS:
+        return None
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
 
 
 def strings_of(value: object) -> tuple[str, ...]:

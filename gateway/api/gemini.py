@@ -305,8 +305,9 @@ async def models(
     request: Request[Any, Any, Any], engine: NamedDependency[Engine], authenticator: NamedDependency[Authenticator]
 ) -> dict[str, list[dict[str, Any]]]:
     """Every model that can be asked for now."""
-    authenticator.admit(request.scope["headers"], request.scope["query_string"])
-    return {"models": [_entry(name, abilities_of(served)) for name, served in all_served(engine).items() if served]}
+    client = authenticator.admit(request.scope["headers"], request.scope["query_string"])
+    served_now = all_served(engine, client)
+    return {"models": [_entry(name, abilities_of(served)) for name, served in served_now.items() if served]}
 
 
 @route(PREFIXES[0] + "/{model:path}", http_method=_READ)
@@ -317,9 +318,9 @@ async def model(
     model: FromPath[str],
 ) -> dict[str, Any]:
     """One of them."""
-    authenticator.admit(request.scope["headers"], request.scope["query_string"])
+    client = authenticator.admit(request.scope["headers"], request.scope["query_string"])
     name = model.removeprefix("/")
-    served = serving_as(name, engine)
+    served = serving_as(name, engine, client)
     if not served:
         raise UnknownModel(f"models/{name} is not found", param="model")
     return _entry(name, abilities_of(served))

@@ -13,6 +13,8 @@ from msgspec import Struct
 
 from gateway.api.openai import Routing, chat_call, chat_fields, decoded, embed_call, routing_of
 from gateway.api.options import Options
+from gateway.catalog.fitness import barred
+from gateway.clients import Client
 from gateway.request.engine import Engine
 from gateway.words import Call, Deployment, Wants
 from providers.chat import Chunk, Fields, Step, decode_fields, encode, raw
@@ -194,18 +196,26 @@ _KINDS: tuple[Operation, ...] = ("chat", "embed")
 """What the surfaces that are not OpenAI's have models for."""
 
 
-def serving_as(name: str, engine: Engine) -> list[Deployment]:
-    """The deployments that serve *name* now, whichever kind of name it is; none: the name is unknown."""
+def serving_as(name: str, engine: Engine, client: Client) -> list[Deployment]:
+    """The deployments that serve *name* to *client* now, whichever kind of name it is; none: the name is unknown."""
     catalog, now = engine.view.catalog, engine.clock.now()
-    found = [one.deployment for kind in _KINDS for one in catalog.fitting(Wants(models=(name,), operation=kind), now)]
+    allowed = Wants(
+        models=(name,),
+        allowed_models=client.models,
+        allowed_providers=client.providers,
+        no_train=client.no_train,
+    )
+    kinds = [msgspec.structs.replace(allowed, operation=kind) for kind in _KINDS]
+    found = [one.deployment for wants in kinds for one in catalog.fitting(wants, now)]
     return [d for d in found if d.proof.fresh(now) and catalog.learned.withdrawn(d, now) is None]
 
 
-def all_served(engine: Engine) -> dict[str, list[Deployment]]:
-    """Every name that can be asked for a chat or vectors, and the deployments that serve it now."""
+def all_served(engine: Engine, client: Client) -> dict[str, list[Deployment]]:
+    """Every name that *client* can ask for a chat or vectors, and the deployments that serve it now."""
+    catalog, now = engine.view.catalog, engine.clock.now()
+    rule = Wants(models=(), allowed_models=client.models, allowed_providers=client.providers, no_train=client.no_train)
     by_model: dict[str, list[Deployment]] = {}
-    for d in engine.view.catalog.serving(engine.clock.now()):
-        if d.operations.isdisjoint(_KINDS):
-            continue
-        by_model.setdefault(d.model, []).append(d)
-    return {name: by_model.get(name) or serving_as(name, engine) for name in engine.view.catalog.names()}
+    for d in catalog.serving(now):
+        if not d.operations.isdisjoint(_KINDS) and not barred(d, rule, catalog.learned, now):
+            by_model.setdefault(d.model, []).append(d)
+    return {name: by_model.get(name) or serving_as(name, engine, client) for name in catalog.names()}

@@ -19,6 +19,7 @@ from gateway import __version__
 from gateway.api.auth import Authenticator
 from gateway.api.neutral import Abilities, abilities_of, all_served, serving_as, untagged
 from gateway.api.openai import decoded
+from gateway.clients import Client
 from gateway.request.engine import Engine
 from gateway.words import UnknownModel
 from providers.chat import encode
@@ -60,8 +61,8 @@ async def tags(
     request: Request[Any, Any, Any], engine: NamedDependency[Engine], authenticator: NamedDependency[Authenticator]
 ) -> dict[str, Any]:
     """Every model that is served now: of each of them programs ask for what it can do, and some want all or none (Zed)."""
-    authenticator.admit(request.scope["headers"], request.scope["query_string"])
-    return {"models": [_row(name) for name, served in all_served(engine).items() if served]}
+    client = authenticator.admit(request.scope["headers"], request.scope["query_string"])
+    return {"models": [_row(name) for name, served in all_served(engine, client).items() if served]}
 
 
 @get("/api/ps")
@@ -78,8 +79,8 @@ async def show(
     request: Request[Any, Any, Any], engine: NamedDependency[Engine], authenticator: NamedDependency[Authenticator]
 ) -> dict[str, Any]:
     """What a model can do, and how much it holds: of several that go by one name, all that any of them can."""
-    authenticator.admit(request.scope["headers"], request.scope["query_string"])
-    name, found = await _found(request, engine)
+    client = authenticator.admit(request.scope["headers"], request.scope["query_string"])
+    name, found = await _found(request, engine, client)
     facts: dict[str, Any] = {"general.architecture": _ARCHITECTURE, "general.basename": name}
     if found.context:
         facts[f"{_ARCHITECTURE}.context_length"] = found.context
@@ -100,15 +101,15 @@ async def pull(
     request: Request[Any, Any, Any], engine: NamedDependency[Engine], authenticator: NamedDependency[Authenticator]
 ) -> Response[bytes]:
     """A model that is served is there already."""
-    authenticator.admit(request.scope["headers"], request.scope["query_string"])
-    await _found(request, engine)
+    client = authenticator.admit(request.scope["headers"], request.scope["query_string"])
+    await _found(request, engine, client)
     return Response(encode({"status": "success"}) + b"\n", media_type="application/x-ndjson")
 
 
-async def _found(request: Request[Any, Any, Any], engine: Engine) -> tuple[str, Abilities]:
+async def _found(request: Request[Any, Any, Any], engine: Engine, client: Client) -> tuple[str, Abilities]:
     """The model that *request* names, and what it can do. Raises UnknownModel, or BadRequest."""
     name = decoded(_decode_named, await request.body()).meant()
-    served = serving_as(name, engine)
+    served = serving_as(name, engine, client)
     if not served:
         raise UnknownModel(f"model {name!r} not found", param="model")
     return name, abilities_of(served)

@@ -139,7 +139,9 @@ def _openai() -> list[Door]:
         _look(one, "A response that was kept", "OpenAI", _RESPONSE, stream=SSE),
         Door(path=one, method="delete", about="Forget a response", errors="OpenAI", answer=_DELETED),
         _look(f"{one}/input_items", "What a response answers", "OpenAI", _ITEMS),
-        _look(models[0], "What can be asked for", "OpenAI", _MODELS),
+        _look(
+            models[0], "What can be asked for", "OpenAI", _MODELS, query={"all": {"type": "boolean", "default": False}}
+        ),
         _look(models[1], "One of them", "OpenAI", openai_models.Entry),
         _look(key.PATH, "What the key is good for, and was used for", "OpenAI", key.Key),
     ]

@@ -56,7 +56,7 @@ class Catalog:
         self._buckets: list[Bucket] = []
         self._fitting: dict[Wants, tuple[Candidate, ...]] = {}
         self._fitting_at = 0
-        self._gone: dict[str, Profile] = {}
+        self.gone: dict[str, Profile] = {}  # what models were like that were served once
         self._awaited: set[str] = set()
         self.revision = 0  # another one whenever a list is replaced
         self.learned = Learned(state, settings.accounts())
@@ -132,12 +132,12 @@ class Catalog:
 
     def _miss(self, profile: Profile) -> None:
         """Remember what a model that is gone was like."""
-        self._gone[profile.model] = profile
+        self.gone[profile.model] = profile
         self._aliased_by.clear()
         self._state.set(_GONE, profile.model, profile)
 
     def _hear_gone(self, heard: dict[str, Profile]) -> None:
-        self._gone = heard
+        self.gone = heard
         self._aliased_by.clear()
 
     def deployments(self) -> tuple[Deployment, ...]:
@@ -248,7 +248,7 @@ class Catalog:
         out = [self.learned.withdrawn(d, now) for d in served]
         if any(withdrawal is None or not withdrawal.gone for withdrawal in out):
             return wants
-        gone = Profile.of(served) if served else self._gone.get(asked) or self._gone.get(self._names.canonical(asked))
+        gone = Profile.of(served) if served else self.gone.get(asked) or self.gone.get(self._names.canonical(asked))
         if gone is None:
             return wants
         present: dict[str, list[Deployment]] = {}
@@ -370,7 +370,7 @@ class Catalog:
     def _by_pattern(self, asked: str) -> str:
         """The name that the first fitting pattern has for *asked*; "" if there is none, or *asked* is a model's name."""
         name = next((name for pattern, name in self._patterns if fnmatchcase(asked.lower(), pattern)), "")
-        known = asked in self._not_free or asked in self._gone or self._names.canonical(asked) in self._gone
+        known = asked in self._not_free or asked in self.gone or self._names.canonical(asked) in self.gone
         return "" if not name or known or self._named(asked) else name
 
     def unknown(self, wants: Wants) -> GatewayError:

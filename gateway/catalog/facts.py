@@ -64,7 +64,7 @@ def deployment_of(
         apart=fact.apart,
         max_output=fact.max_output or listed.max_output or near.max_output,
         quality=rated.quality if rated else UNRATED,
-        released=near.released,
+        released=near.released or listed.released,
         policy=fact.data_policy or spec.data_policy,
         last_resort=provider.name == EMBEDDED,
         prompt_price=listed.prompt_price or 0.0,

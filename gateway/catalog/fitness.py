@@ -49,6 +49,16 @@ def unfit(deployment: Deployment, wants: Wants, learned: Learned, now: float) ->
     return None
 
 
+def barred(deployment: Deployment, wants: Wants, learned: Learned, now: float) -> str:
+    """Why a client whose key says what *wants* does may never use *deployment*; empty: it may."""
+    allowed = matches(deployment.provider.name, wants.allowed_providers) and matches(
+        deployment.model, wants.allowed_models
+    )
+    if not allowed:
+        return "the client's key does not allow it"
+    return _may_train(deployment, learned, now) if wants.no_train else ""
+
+
 def _unable(deployment: Deployment, wants: Wants, learned: Learned, now: float) -> str:
     """What *deployment* cannot do of what is wanted, alone or together; empty: it can do all."""
     if missing := wants.capabilities - learned.capabilities(deployment, now):

@@ -34,7 +34,7 @@ from providers.dialect import (
 )
 from providers.dialects.openai import OpenAI
 from providers.lenient import dollars_of
-from providers.listing import strings_of, tokens_of
+from providers.listing import day_of, strings_of, tokens_of
 from providers.observations import Observation, number_of, wait_of
 from providers.spec import Operation
 from providers.tool_names import ToolNames
@@ -176,6 +176,7 @@ class OpenRouter(OpenAI):
             prompt_price=prompt,
             output_price=output,
             other_prices=prompt is None or output is None or any(_prices(pricing)),
+            released=day_of(entry.get("created")),
             ends_at=_day_after(entry.get("expiration_date")),
         )
 

@@ -63,7 +63,7 @@ async def test_it_is_remembered_what_the_model_was_like(gateway, tmp_path):
     await later.parts.state.exchange()
     await later.look("groq")
 
-    assert later.engine.view.catalog._gone[GONE].capabilities
+    assert later.engine.view.catalog.gone[GONE].capabilities
 
 
 async def test_a_model_that_never_was_there_has_no_substitute(gateway):

@@ -117,7 +117,7 @@ async def test_a_bug_in_a_plain_route_is_told_and_its_traceback_is_heard_of(star
     heard: list[Any] = []
     demo = await start(("groq",), observers=[heard.append])
 
-    async def broken(_: object) -> None:
+    async def broken(_: object, **__: object) -> None:
         raise ZeroDivisionError("of ours")
 
     monkeypatch.setattr(openai_models.ModelList, "page", broken)

@@ -12,13 +12,23 @@ import httpx
 import pytest
 
 from gateway import background
-from gateway.api.openai_models import ModelList
+from gateway.api.auth import ANYBODY
+from gateway.api.openai_models import ModelList, ModelLists
+from gateway.catalog.catalog import Catalog
+from gateway.catalog.first_seen import FirstSeen
 from gateway.commands.demo import SIX
 from gateway.observe import log
+from gateway.state.store import StateStore
 from providers.client import Provider
 from providers.dialect import Listing
 from tests.clock import FakeClock
-from tests.deployments import NOW, catalog, deployment
+from tests.deployments import NO_BACKEND, NOW, catalog, deployment
+
+
+def everybodys(made: Catalog) -> ModelList:
+    """The list of a client that may use all."""
+    clock = FakeClock(NOW)
+    return ModelLists(made, clock, FirstSeen(StateStore(NO_BACKEND, clock), clock)).of(ANYBODY)
 
 
 async def get(demo, path, **headers) -> httpx.Response:
@@ -106,7 +116,7 @@ async def test_every_spelling_that_a_request_may_have_is_found(start, spelled):
 async def test_ten_thousand_models_are_listed_without_keeping_anybody_waiting():
     """Measured in the processor's time, and without the collector's, for the machine may be busy with something else."""
     made = catalog(*(deployment(f"groq/m{n}", 0.5, "tools") for n in range(10_000)))
-    listed = ModelList(made, FakeClock(NOW))
+    listed = everybodys(made)
     gaps: list[float] = []
 
     async def others() -> None:
@@ -134,7 +144,7 @@ async def test_ten_thousand_models_are_listed_without_keeping_anybody_waiting():
 
 async def test_a_list_that_changed_is_made_anew():
     made = catalog(deployment("groq/a"))
-    listed = ModelList(made, FakeClock(NOW))
+    listed = everybodys(made)
     before = await listed.page()
     made.swap("groq", [deployment("groq/b")], NOW)
 
