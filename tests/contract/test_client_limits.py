@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
@@ -62,6 +63,27 @@ async def test_what_was_taken_is_known_to_the_next_process_though_the_first_was_
     assert await admitted(Allowances(again, clock, "freeway"), client("20/minute"), 15) == 5
     await again.aclose()
     await killed.aclose()
+
+
+async def test_a_request_takes_one_exchange_with_the_store_and_its_end_goes_with_another_of_them(make_store, clock):
+    store, exchanges = await make_store(), list[int]()
+    exchange = store.exchange
+
+    async def counted(entries: Any, asks: Any, *others: Any) -> Any:
+        exchanges.append(len(asks))
+        return await exchange(entries, asks, *others)
+
+    store.exchange = counted
+    ledger = Ledger(store, clock)
+    by = Allowances(ledger, clock, "freeway")
+    held = [await by.take(client("20/minute", "500/day", "9000 tokens/day"), 10, 10, 5) for _ in range(3)]
+    assert exchanges == [1, 1, 1]
+
+    for one in held:
+        one.settle(5, 5)
+    await ledger.flush()
+    assert len(exchanges) <= 5
+    await ledger.aclose()
 
 
 @pytest.mark.parametrize("limit", ["3/minute", "3/hour", "3/day", "3/2 day", "60 tokens/minute"])
