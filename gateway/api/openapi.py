@@ -221,6 +221,7 @@ def _own() -> list[Door]:
             keyless=True,
         ),
         _look("/metrics", "Figures for Prometheus", "OpenAI", _TEXT, media="text/plain", keyless=True),
+        _look("/page/{name}", "A file of the page", "OpenAI", _TEXT, media="text/*", keyless=True),
         _look(PATH, "This document", "OpenAI", {"type": "object"}, keyless=True),
     ]
 
