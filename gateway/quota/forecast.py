@@ -13,7 +13,9 @@ no more than one of them counts what differs from model to model. That holds for
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from operator import attrgetter
+from typing import Literal
 
 from msgspec import Struct
 
@@ -27,11 +29,22 @@ _EPSILON = 1e-9
 
 
 class Supply(Struct, frozen=True):
-    """A deployment of *account* that could answer: its *buckets*, and what an answer of typical size takes of them."""
+    """
+    A deployment of *account* that could answer. An answer *takes* so much of each bucket that bounds it; none: nothing known does.
+    Those of a lower *price* go first. *resets* are the calendars, with their zones, by which its buckets are reset.
+    """
 
     account: str
-    buckets: tuple[Bucket, ...]
-    cost: Cost
+    takes: tuple[tuple[Bucket, float], ...]
+    price: tuple[float, float] = (0.0, 0.0)
+    resets: frozenset[tuple[Literal["day", "month"], str]] = frozenset()
+
+
+def supply(account: str, buckets: Iterable[Bucket], cost: Cost) -> Supply:
+    """A deployment of *account* with these *buckets*, where an answer of typical size has this *cost*."""
+    takes = tuple((bucket, amount) for bucket in decisive(buckets) if (amount := cost.of(bucket.unit)) > 0)
+    resets = frozenset((bucket.calendar, bucket.zone) for bucket, _ in takes if bucket.calendar is not None)
+    return Supply(account, takes, (cost.dollars, cost.neurons), resets)
 
 
 class Forecast(Struct, frozen=True):
@@ -45,20 +58,51 @@ class Forecast(Struct, frozen=True):
     beyond: tuple[str, ...] = ()
 
 
-def forecast(supplies: Sequence[Supply], levels: Mapping[str, Level], now: float) -> Forecast:
-    """What *supplies* can still give, by the *levels* of their buckets, by key; one that is missing was never touched."""
-    counted, beyond = [], set()
-    for supply in supplies:
-        buckets = decisive(supply.buckets)
-        if any(supply.cost.of(bucket.unit) > 0 for bucket in buckets):
-            counted.append((supply, buckets))
-        else:
-            beyond.add(supply.account)
-    known = {bucket.key: bucket for _, buckets in counted for bucket in buckets}
-    until = min((b.window_end(one, now) for one in known.values() if one.calendar is not None), default=math.inf)
-    end = min(now + DAY, until)
-    left = {key: available(bucket, levels.get(key) or Level(), now, end) for key, bucket in known.items()}
-    return Forecast(_given_out(counted, left), until if end == until else None, tuple(sorted(beyond)))
+class Outlook:
+    """What can be told at the moment *now* by the *levels* of the buckets, by key; one that is missing was never touched."""
+
+    def __init__(self, levels: Mapping[str, Level], now: float) -> None:
+        self._levels, self._now = levels, now
+        self._available: dict[tuple[str, float], float] = {}
+
+    def forecast(self, supplies: Iterable[Supply]) -> Forecast:
+        """What *supplies* can still give."""
+        supplies = tuple(supplies)
+        counted = [one for one in supplies if one.takes]
+        beyond = {one.account for one in supplies if not one.takes}
+        calendars = frozenset[tuple[Literal["day", "month"], str]]().union(*(one.resets for one in counted))
+        until = min((b.calendar_window(*one, self._now)[1] for one in calendars), default=math.inf)
+        end = min(self._now + DAY, until)
+        return Forecast(self._given_out(counted, end), until if end == until else None, tuple(sorted(beyond)))
+
+    def _given_out(self, counted: list[Supply], end: float) -> int:
+        """As many answers as there is room for: whole ones, for each deployment as many as what the others left it holds."""
+        left: dict[str, float] = {}
+        total = 0
+        for one in sorted(counted, key=_price):
+            rooms = []
+            for bucket, amount in one.takes:
+                room = left.get(bucket.key)
+                if room is None:
+                    room = left[bucket.key] = self._room(bucket, end)
+                rooms.append(room / amount)
+            if answers := math.floor(min(rooms) + _EPSILON):
+                total += answers
+                for bucket, amount in one.takes:
+                    left[bucket.key] -= answers * amount
+        return total
+
+    def _room(self, bucket: Bucket, end: float) -> float:
+        known = (bucket.key, end)
+        found = self._available.get(known)
+        if found is None:
+            level = self._levels.get(bucket.key) or _UNTOUCHED
+            found = self._available[known] = available(bucket, level, self._now, end)
+        return found
+
+
+_UNTOUCHED = Level()
+_price = attrgetter("price")
 
 
 def decisive(buckets: Iterable[Bucket]) -> tuple[Bucket, ...]:
@@ -90,15 +134,3 @@ def available(bucket: Bucket, level: Level, now: float, end: float) -> float:
             return free
         case "in-flight":
             return math.inf
-
-
-def _given_out(counted: Iterable[tuple[Supply, tuple[Bucket, ...]]], left: dict[str, float]) -> int:
-    """As many answers as there is room for: whole ones, for each deployment as many as what the others left it holds."""
-    total = 0
-    for supply, buckets in sorted(counted, key=lambda one: (one[0].cost.dollars, one[0].cost.neurons)):
-        takes = [(bucket.key, amount) for bucket in buckets if (amount := supply.cost.of(bucket.unit)) > 0]
-        answers = math.floor(min(left[key] / amount for key, amount in takes) + _EPSILON)
-        for key, amount in takes:
-            left[key] -= answers * amount
-        total += answers
-    return total

@@ -13,7 +13,7 @@ from scipy.optimize import linprog
 
 from gateway.quota import buckets as b
 from gateway.quota.buckets import Bucket, Level
-from gateway.quota.forecast import DAY, Forecast, Supply, available, decisive, forecast
+from gateway.quota.forecast import DAY, Forecast, Outlook, Supply, available, decisive, supply
 from gateway.quota.nouns import Cost
 from tests.payloads import SPECS
 
@@ -27,6 +27,10 @@ def bucket(key: str, limit: float, window: Any = "calendar", unit: Any = "reques
     return Bucket(key=key, unit=unit, limit=limit, window=window, **more)
 
 
+def forecast(supplies: list[Supply], levels: dict[str, Level], now: float) -> Forecast:
+    return Outlook(levels, now).forecast(supplies)
+
+
 def used(one: Bucket, amount: float, at: float = NOW) -> Level:
     level = Level()
     b.roll(one, level, at)
@@ -36,7 +40,7 @@ def used(one: Bucket, amount: float, at: float = NOW) -> Level:
 
 def test_a_bucket_that_many_models_share_is_counted_once():
     shared = bucket("openrouter/*", 50)
-    supplies = [Supply("a", (shared, bucket(f"openrouter/{n}", 40)), COST) for n in range(3)]
+    supplies = [supply("a", (shared, bucket(f"openrouter/{n}", 40)), COST) for n in range(3)]
     found = forecast(supplies, {shared.key: used(shared, 8)}, NOW)
 
     assert found == Forecast(42, b.window_end(shared, NOW))
@@ -53,9 +57,9 @@ def test_a_day_decides_where_there_is_one_and_minutes_where_there_is_none():
 
 def test_what_nothing_bounds_comes_on_top_by_name():
     day = bucket("d", 10)
-    local = Supply("ollama", (bucket("f", 1, "in-flight", unit="in-flight"),), COST)
-    given_away = Supply("hf", (bucket("h", 0.1, unit="dollars"),), COST)
-    found = forecast([local, given_away, Supply("a", (day,), COST)], {}, NOW)
+    local = supply("ollama", (bucket("f", 1, "in-flight", unit="in-flight"),), COST)
+    given_away = supply("hf", (bucket("h", 0.1, unit="dollars"),), COST)
+    found = forecast([local, given_away, supply("a", (day,), COST)], {}, NOW)
 
     assert found == Forecast(10, b.window_end(day, NOW), ("hf", "ollama"))
     assert forecast([], {}, NOW) == Forecast(0, None)
@@ -66,13 +70,13 @@ def test_a_bucket_that_is_closed_until_after_the_reset_gives_nothing():
     level = used(day, 1)
     level.closed_until = b.window_end(day, NOW) + 1
 
-    assert forecast([Supply("a", (day,), COST)], {"d": level}, NOW).answers == 0
+    assert forecast([supply("a", (day,), COST)], {"d": level}, NOW).answers == 0
     level.closed_until = NOW + 60
-    assert forecast([Supply("a", (day,), COST)], {"d": level}, NOW).answers == 99
+    assert forecast([supply("a", (day,), COST)], {"d": level}, NOW).answers == 99
 
 
 def test_tokens_bound_as_requests_do():
-    both = Supply("a", (bucket("r", 100), bucket("t", 50_000, unit="tokens")), COST)
+    both = supply("a", (bucket("r", 100), bucket("t", 50_000, unit="tokens")), COST)
 
     assert forecast([both], {}, NOW).answers == 25
 
@@ -83,10 +87,10 @@ def test_the_forecast_ends_with_the_first_reset_and_within_a_day():
     refill = bucket("g", 1000, "refill", period=DAY, window_name="day")
 
     assert forecast(
-        [Supply("a", (pacific,), COST), Supply("a", (bucket("d", 5),), COST)], {}, NOW
+        [supply("a", (pacific,), COST), supply("a", (bucket("d", 5),), COST)], {}, NOW
     ).until == b.window_end(bucket("d", 5), NOW)
-    assert forecast([Supply("a", (month,), COST)], {}, NOW) == Forecast(20, None)  # next month is not today
-    assert forecast([Supply("a", (refill,), COST)], {}, NOW) == Forecast(2000, None)  # what is there, and what flows in
+    assert forecast([supply("a", (month,), COST)], {}, NOW) == Forecast(20, None)  # next month is not today
+    assert forecast([supply("a", (refill,), COST)], {}, NOW) == Forecast(2000, None)  # what is there, and what flows in
 
 
 windows = st.one_of(
@@ -150,7 +154,7 @@ def accounts(draw: Any) -> tuple[list[Supply], dict[str, Level]]:
             own = [bucket(f"{account}/{model}", draw(st.integers(0, 20)))] if draw(st.booleans()) or not shared else []
             price = float(draw(st.integers(0, 3)))
             cost = Cost(1500, 500, **({priced: price} if priced else {}))
-            supplies.append(Supply("a", (*shared, *own), cost))
+            supplies.append(supply("a", (*shared, *own), cost))
     return supplies, levels
 
 
@@ -160,20 +164,20 @@ def test_no_more_can_be_had_and_no_fewer_are_told(made):
     """Against a linear programme: it bounds from above, and whole answers lose less than one for each bucket."""
     supplies, levels = made
     found = forecast(supplies, levels, NOW)
-    keys = sorted({one.key for supply in supplies for one in supply.buckets})
-    known = {one.key: one for supply in supplies for one in supply.buckets}
-    end = min(b.window_end(one, NOW) for one in known.values())
+    known = {one.key: one for offered in supplies for one, _ in offered.takes}
+    keys = sorted(known)
+    end = min((b.window_end(one, NOW) for one in known.values()), default=NOW)
     rows = np.zeros((len(keys), len(supplies)))
-    for n, supply in enumerate(supplies):
-        for one in supply.buckets:
-            rows[keys.index(one.key), n] = supply.cost.of(one.unit)
+    for n, offered in enumerate(supplies):
+        for one, amount in offered.takes:
+            rows[keys.index(one.key), n] = amount
     room = [available(known[key], levels.get(key, Level()), NOW, end) for key in keys]
     bounded = [n for n in range(len(supplies)) if rows[:, n].any()]
     best = linprog([-1.0] * len(bounded), A_ub=rows[:, bounded], b_ub=room, bounds=(0, None)) if bounded else None
     most = -best.fun if best is not None else 0.0
 
     assert found.answers <= most + 1e-6
-    uniform = all(supply.cost.dollars == supply.cost.neurons == 0 for supply in supplies)
+    uniform = all(offered.price == (0.0, 0.0) for offered in supplies)
     assert found.answers >= (math.floor(most + 1e-6) if uniform else most - len(keys))
 
 
@@ -187,6 +191,6 @@ def test_every_shipped_quota_is_one_of_those_for_which_the_forecast_is_exact():
 @pytest.mark.parametrize("supplies", [1000])
 def test_a_thousand_deployments_take_no_time_to_speak_of(supplies):
     shared = bucket("a/*", 10_000)
-    made = [Supply("a", (shared, bucket(f"a/{n}", 20)), COST) for n in range(supplies)]
+    made = [supply("a", (shared, bucket(f"a/{n}", 20)), COST) for n in range(supplies)]
 
     assert forecast(made, {}, NOW).answers == 10_000

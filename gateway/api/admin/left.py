@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from gateway.api.admin.views import Left
-from gateway.quota.forecast import Forecast, Supply, forecast
+from gateway.quota.forecast import Forecast, Outlook, Supply, supply
 from gateway.quota.nouns import Cost
 from gateway.request.engine import Engine
 from gateway.settings import AUTO
 from gateway.words import Deployment, Wants
+from providers.spec import Operation
 
 PROMPT, ANSWER = 1500, 500
 """Tokens of a request of typical size: what is asked in a chat, with some of what was said before."""
@@ -31,51 +33,67 @@ _NAMES = {
 _PRIVATE = Wants(models=(AUTO,), no_train=True)
 
 
-def left_today(engine: Engine) -> list[Left]:
-    """How much is left of everything, by the levels that this process has seen."""
-    cache = engine.ledger.cache
-    now = engine.clock.now() + cache.ahead
-    levels = {key: level for key, (_, level) in {**cache.levels, **cache.parts}.items()}
-    supplies = _supplies(engine)
-    titles = {d.provider.name: d.provider.spec.title for d in engine.view.catalog.deployments()}
-    local = {d.provider.name for d in engine.view.catalog.deployments() if d.proof.kind == "local"}
-    rows = []
-    for capability, offered in supplies.items():
-        found = forecast(offered, levels, now)
-        here = bool(local.intersection(found.beyond))
-        more = [titles[name] for name in found.beyond if name not in local]
-        rows.append(
-            Left(
-                capability=capability,
-                answers=None if here else found.answers,
-                until=None if found.until is None else found.until - cache.ahead,
-                said=said(found, offered=bool(offered), here=here, more=more),
+class Stock:
+    """What is left of everything at *engine*, by the levels that this process has seen."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._revision = engine, -1
+        self._known: dict[str, dict[Operation, Supply]] = {}  # by deployment, for as long as no list changes
+
+    async def left_today(self) -> list[Left]:
+        """A row for each capability. Each is made in a turn of its own: with many models that takes a while."""
+        engine, cache = self._engine, self._engine.ledger.cache
+        now = engine.clock.now() + cache.ahead
+        outlook = Outlook({key: level for key, (_, level) in {**cache.levels, **cache.parts}.items()}, now)
+        deployments = engine.view.catalog.deployments()
+        titles = {d.provider.name: d.provider.spec.title for d in deployments}
+        local = {d.provider.name for d in deployments if d.proof.kind == "local"}
+        rows = []
+        for capability, offered in self._supplies(deployments).items():
+            await asyncio.sleep(0)
+            found = outlook.forecast(offered)
+            here = bool(local.intersection(found.beyond))
+            more = [titles[name] for name in found.beyond if name not in local]
+            rows.append(
+                Left(
+                    capability=capability,
+                    answers=None if here else found.answers,
+                    until=None if found.until is None else found.until - cache.ahead,
+                    said=said(found, offered=bool(offered), here=here, more=more),
+                )
             )
-        )
-    return rows
+        return rows
+
+    def _supplies(self, deployments: Iterable[Deployment]) -> Mapping[str, list[Supply]]:
+        """Those of *deployments* that may be asked, by what they can do. The last resort counts for nothing: it is no quota."""
+        catalog, now = self._engine.view.catalog, self._engine.clock.now()
+        if self._revision != catalog.revision:
+            self._revision = catalog.revision
+            self._known.clear()
+        found: dict[str, list[Supply]] = defaultdict(list, {name: [] for name in _ALWAYS})
+        for d in deployments:
+            if d.last_resort or not catalog.serves(d, now):
+                continue
+            known = self._known.get(d.name)
+            if known is None:
+                known = {one: supply(d.provider.name, d.buckets, _cost(d, one)) for one in d.operations}
+                self._known[d.name] = known
+            for operation, one in known.items():
+                if operation != "chat":
+                    found[_NAMES[operation]].append(one)
+                    continue
+                able = catalog.learned.capabilities(d, now)
+                for name in ("chat", *(talent for talent in _TALENTS if talent in able)):
+                    found[name].append(one)
+                if catalog.meets(d, _PRIVATE, now):
+                    found["private"].append(one)
+        return found
 
 
-def _supplies(engine: Engine) -> Mapping[str, list[Supply]]:
-    """The deployments that may be asked, by what they can do. The last resort counts for nothing: it is no quota that is left."""
-    catalog, now = engine.view.catalog, engine.clock.now()
-    found: dict[str, list[Supply]] = defaultdict(list, {name: [] for name in _ALWAYS})
-    for d in catalog.deployments():
-        if d.last_resort or not catalog.serves(d, now):
-            continue
-        if "chat" in d.operations:
-            supply = Supply(d.provider.name, d.buckets, d.cost(PROMPT, ANSWER))
-            able = catalog.learned.capabilities(d, now)
-            for name in ("chat", *(talent for talent in _TALENTS if talent in able)):
-                found[name].append(supply)
-            if catalog.meets(d, _PRIVATE, now):
-                found["private"].append(supply)
-        for operation in d.operations - {"chat"}:
-            found[_NAMES[operation]].append(Supply(d.provider.name, d.buckets, _cost(d, operation)))
-    return found
-
-
-def _cost(d: Deployment, operation: str) -> Cost:
-    """What one request of *operation* takes: a text to embed, a minute of sound, a picture."""
+def _cost(d: Deployment, operation: Operation) -> Cost:
+    """What one request of *operation* takes: a turn of a chat, a text to embed, a minute of sound, a picture."""
+    if operation == "chat":
+        return d.cost(PROMPT, ANSWER)
     tokens = d.cost(ANSWER, 0)
     seconds = _SECONDS_OF_SOUND if operation == "transcribe" else 0.0
     neurons = tokens.neurons + d.neurons_each + d.neurons_a_minute * seconds / 60

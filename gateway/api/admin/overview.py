@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from msgspec import Struct
 
 from gateway import __version__
-from gateway.api.admin.left import left_today
+from gateway.api.admin.left import Stock
 from gateway.api.admin.views import Overview
 from gateway.api.health import Report, report_of
 from gateway.background import Background
@@ -35,6 +35,7 @@ class Desk(Struct):
     state: StateStore
     costs: Costs
     recent: Recent
+    stock: Stock
     started: float
     bill: Sequence[Spending] = ()
     billed_at: float = -_COSTS_FOR
@@ -53,7 +54,7 @@ class Desk(Struct):
             status=report.status,
             problems=problems(report, {titles[name]: one for name, one in judged.items()}),
             next_step=next_step({titles[name]: one for name, one in judged.items()}),
-            left=left_today(engine),
+            left=await self.stock.left_today(),
             spent=sum(cost.spent for cost in self.bill),
             credit=sum(cost.credit for cost in self.bill),
             saved=sum(cost.saved for cost in self.bill),

@@ -14,7 +14,7 @@ from gateway.catalog.catalog import Catalog
 from gateway.clock import Clock
 from gateway.observe.series import SECONDS, Series, Tally
 from gateway.quota import buckets as b
-from gateway.quota.forecast import Supply, forecast
+from gateway.quota.forecast import Outlook, Supply, supply
 from gateway.quota.nouns import Cost
 from gateway.request.engine import Engine
 
@@ -57,15 +57,15 @@ class Resets:
         """How many more requests could be made, by provider, by those quotas that are reset *at* that moment."""
         cache = self._engine.ledger.cache
         now = self._engine.clock.now() + cache.ahead
-        levels = {key: level for key, (_, level) in {**cache.levels, **cache.parts}.items()}
+        outlook = Outlook({key: level for key, (_, level) in {**cache.levels, **cache.parts}.items()}, now)
         ending = {one.key for one in self._counted() if b.window_end(one, now) - cache.ahead <= at}
         found: dict[str, list[Supply]] = {}
         for deployment in self._engine.view.catalog.deployments():
             buckets = tuple(one for one in deployment.buckets if one.key in ending)
             if buckets:
                 name = deployment.provider.name
-                found.setdefault(name, []).append(Supply(name, buckets, Cost()))
-        return {name: float(forecast(supplies, levels, now).answers) for name, supplies in found.items()}
+                found.setdefault(name, []).append(supply(name, buckets, Cost()))
+        return {name: float(outlook.forecast(supplies).answers) for name, supplies in found.items()}
 
     def _counted(self) -> list[b.Bucket]:
         return [one for one in self._engine.view.catalog.buckets() if counts_by_calendar(one)]

@@ -31,6 +31,7 @@ from gateway.api.admin import (
 )
 from gateway.api.admin.access import Access
 from gateway.api.admin.audit import Audited, AuditLog
+from gateway.api.admin.left import Stock
 from gateway.api.admin.live import Feed
 from gateway.api.admin.overview import Desk
 from gateway.api.admin.plots import Calendar
@@ -107,6 +108,7 @@ def make(settings: Settings, authenticator: Authenticator, gateway: Gateway, tel
         state=gateway.state,
         costs=gateway.costs,
         recent=recent,
+        stock=Stock(gateway.engine),
         started=clock.now(),
     )
     feed, counted = Feed(desk), Series(gateway.state, clock, token_hex(4), Calendar(catalog).keys)
