@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import tracemalloc
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from time import process_time
 from typing import Any
 
 import httpx
@@ -14,6 +17,8 @@ import pytest
 
 from gateway.api.admin import live, views
 from gateway.api.admin.live import Listener
+from gateway.commands.demo import SIX
+from tests.clock import FakeClock
 from tests.surfaces.test_admin import admin, ask, read
 
 PROMPT = "Mrs Featherstone asks"
@@ -195,3 +200,49 @@ async def test_what_happened_is_told_in_points(start, hours, seconds):
     )
     assert sum(point.served.get("groq", 0) for point in series.points) == 1
     assert series.points[-1].output_tokens + series.points[-2].output_tokens > 0
+
+
+async def test_a_page_left_open_for_an_hour_costs_next_to_nothing_and_grows_nothing(start, monkeypatch):
+    """Under half a percent of a processor, with all that the gateway itself does in an hour, and no memory."""
+    feeds: list[live.Feed] = []
+    before = live.Feed.__init__
+
+    def make(feed: live.Feed, desk: Any) -> None:
+        feeds.append(feed)
+        before(feed, desk)
+
+    monkeypatch.setattr(live.Feed, "__init__", make)
+    clock = FakeClock()
+    await start(SIX, clock=clock)
+    told = 0
+
+    async def look_on() -> None:
+        nonlocal told
+        async for piece in feeds[0].listen():
+            told += len(piece)
+
+    async def pass_time(seconds: float) -> None:
+        for _ in range(round(seconds / live.EVERY)):
+            clock.advance(live.EVERY)
+            for _ in range(4):
+                await asyncio.sleep(0)
+
+    looking = asyncio.create_task(look_on())
+    await pass_time(600)
+    began = process_time()
+    await pass_time(3600)
+    spent = process_time() - began
+    gc.collect()
+    tracemalloc.start()
+    await pass_time(2000)  # by now every list was read anew, and is counted
+    gc.collect()
+    before_hour = tracemalloc.get_traced_memory()[0]
+    await pass_time(3600)
+    gc.collect()
+    grown = tracemalloc.get_traced_memory()[0] - before_hour
+    tracemalloc.stop()
+    looking.cancel()
+
+    assert told > 100_000
+    assert spent < 0.005 * 3600, spent
+    assert grown < 200_000, grown
