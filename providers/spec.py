@@ -241,6 +241,7 @@ class ProviderSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     headers: dict[str, str] = {}
     capabilities: tuple[str, ...] = ()  # of every chat model here, unless its list or a fact says otherwise
     listed_at: str = "/models"  # "": there is no list in this shape, the static models are all
+    key_prefixes: tuple[str, ...] = ()  # how its keys begin, where they can be told from those of others
     list_proves_key: bool = False  # whether the list is refused to whoever has no right key
     static_models: tuple[str, ...] = ()  # for providers whose list leaves out the models that are free
     errors: tuple[ErrorSign, ...] = ()

@@ -31,9 +31,9 @@ from gateway.settings import Settings
 from gateway.state.store import StateStore
 from gateway.words import CLOCKS_APART, Deployment
 from providers.client import Provider
-from providers.dialect import HttpRequest, Listed, Listing, Standing
+from providers.dialect import Account, HttpRequest, Listed, Listing, Standing
 from providers.failures import CredentialRejected, ProviderFailure
-from providers.spec import Timeouts
+from providers.spec import ProviderSpec, Timeouts
 from providers.wire import Wire
 
 _LISTS = "lists"
@@ -81,6 +81,7 @@ class Discovery:
         self._state, self._database = state, bundled(settings.names)
         self._providers: Mapping[str, Provider] = {}
         self._background: Background | None = None
+        self._wire: Wire | None = None
         self._clock, self._tell = clock, tell
         self._kept: dict[str, KeptList] = {}
         self._woken: dict[str, asyncio.Event] = {}
@@ -139,7 +140,7 @@ class Discovery:
     def serve(self, background: Background, wire: Wire) -> None:
         """Look at every list now and from time to time; at the models database once a day."""
         self._catalog.await_lists(self._providers)
-        self._background = background
+        self._background, self._wire = background, wire
         self._run_loops()
         if url := self._settings.catalog.database:
             background.run("models database", partial(self._read_forever, url, wire))
@@ -149,6 +150,11 @@ class Discovery:
         for name in self._providers:
             if self._background is not None and not self._background.runs(loop := f"model list of {name}"):
                 self._background.run(loop, partial(self._look_forever, name))
+
+    async def listed_with(self, spec: ProviderSpec, key: str) -> Listing:
+        """What the provider at *spec* lists to who has *key*, of which nothing is taken in. Raises a ProviderFailure."""
+        assert self._wire is not None  # it is there once requests are
+        return await Provider(Account(spec, spec.base_url, key), self._wire).discover()
 
     def wake(self, provider: str) -> None:
         """

@@ -27,6 +27,7 @@ from gateway.settings.variables import (
     Layers,
     layer_at_home,
     layer_of_folder,
+    near_misses,
     strangers,
     with_variables,
 )
@@ -47,6 +48,7 @@ class Configured(Struct, frozen=True, kw_only=True):
     origins: Mapping[str, str]
     files: tuple[Path, ...]
     notes: tuple[str, ...] = ()
+    near_misses: Mapping[str, tuple[str, ...]] = {}  # by source: what is set for it and will not do
 
     @property
     def keys_file(self) -> Path:
@@ -104,7 +106,9 @@ def read(
     notes.extend(_too_open(at_home.path))
     told = {path_of(keys): f"{file.path.name}:{line}" for file in files for keys, line in _leaves(file)}
     watched = (own, at_home.path, *([here / ".env"] if here is not None else []))
-    return Configured(settings=settings, origins=told | origins, files=watched, notes=tuple(notes))
+    near = near_misses(environ, settings)
+    notes.extend(one for told_of in near.values() for one in told_of)
+    return Configured(settings=settings, origins=told | origins, files=watched, notes=tuple(notes), near_misses=near)
 
 
 def _shipped(config: Path) -> dict[str, Any]:

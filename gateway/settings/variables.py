@@ -34,6 +34,7 @@ OWN: dict[str, str] = {
     "FREEWAY_REDIS_URL": "the Redis that replicas share, as `redis://…`; none: files in the state folder",
     "FREEWAY_REDIS_PREFIX": "what sets this gateway's keys in Redis apart from another one's",
     KEYLESS: "`1`: prompts may go to sources that need no key",
+    "FREEWAY_GATEWAY": "the gateway that commands ask, as `http://host:port`; else the address that is configured",
     "MODELS_DEV_URL": "the models database: `catalog.database`",
     "XDG_CONFIG_HOME": "where the folder `freeway` of the configuration lies; else `~/.config`",
 }
@@ -183,6 +184,37 @@ def _check(layers: Layers, mistakes: list[Mistake]) -> None:
 def _port(text: str, otherwise: int) -> int:
     """The port that *text* says; *otherwise* if it says none."""
     return int(text) if text.isascii() and text.isdigit() and int(text) <= 65535 else otherwise
+
+
+def meant_for(key: str, name: str, specs: Mapping[str, ProviderSpec]) -> str | None:
+    """The other provider that *key*, by how it begins, is one of; None: it may well be one of *name*."""
+    if any(key.startswith(prefix) for prefix in specs[name].key_prefixes):
+        return None
+    return next((other for other, spec in specs.items() if any(key.startswith(one) for one in spec.key_prefixes)), None)
+
+
+def near_misses(environ: Mapping[str, str], settings: Settings) -> dict[str, tuple[str, ...]]:
+    """What is set for a source and will not do, in words, by the source."""
+    found: dict[str, tuple[str, ...]] = {}
+    known = keys_at_home(settings)
+    for name, spec in settings.provider.items():
+        told = []
+        if spec.key_env and name not in settings.keys:
+            stem = spec.key_env.partition("_")[0]
+            alike = (one for one in environ if one.startswith(f"{stem}_") and one.endswith(("KEY", "TOKEN")))
+            told = [
+                f"{one} is set, and {spec.key_env} is what is read"
+                for one in alike
+                if one not in known and environ[one].strip()
+            ]
+        if name in settings.keys:
+            lacking = [one for key, one in spec.base_url_needs.items() if f"{{{key}}}" in spec.base_url]
+            told = [f"{spec.key_env} is set, and {one} is not" for one in lacking]
+            other = meant_for(settings.keys[name], name, settings.provider)
+            told += [f"{spec.key_env} holds what looks like a key of {settings.provider[other].title}"] if other else []
+        if told:
+            found[name] = tuple(told)
+    return found
 
 
 def strangers(environ: Mapping[str, str], settings: Settings) -> Iterator[str]:

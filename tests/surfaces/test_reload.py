@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from providers.simulator.server import listening, serve
 from providers.simulator.world import World
 from tests.conftest import CONFIG
 
+JSON = {"content-type": "application/json"}
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 8}
 NOWHERE = {"OLLAMA_HOST": "http://127.0.0.1:9", "MODELS_DEV_URL": ""}
 
@@ -226,3 +228,67 @@ def test_every_change_is_noticed_also_of_what_is_never_shown(tmp_path):
     assert changed(one, other).now == ("FREEWAY_API_KEY", "GROQ_API_KEY")
     assert changed(one, one) == Changes()
     assert changed(read(), read(FREEWAY_REDIS_URL="redis://x")).later == ("FREEWAY_REDIS_URL",)
+
+
+# ── by the admin API ──
+
+
+async def test_a_key_is_tried_stored_and_used_at_once_and_a_refused_one_is_not(begin):
+    async with begin("groq", "nvidia") as stage:
+        put = partial(stage.client.put, "/admin/v1/sources/groq/key")
+        wrong, foreign = (await put(json={"key": "gsk_wrong"})).json(), (await put(json={"key": "nvapi-x"})).json()
+        taken = (await put(json={"key": right(stage.world, "groq")})).json()
+
+        assert (wrong["accepted"], wrong["stored"]) == (False, "")
+        assert "Invalid API Key" in wrong["said"]
+        assert (foreign["accepted"], foreign["stored"]) == (False, "")
+        assert "NVIDIA" in foreign["said"]
+        assert not [call for call in stage.world.providers["groq"].calls if "nvapi" in str(call.headers)]
+        assert (taken["accepted"], taken["stored"]) == (True, str(stage.folder / "keys.env"))
+        assert (stage.folder / "keys.env").stat().st_mode & 0o777 == 0o600
+        assert await stage.served(5.0, stage.ask)
+
+        open_list = await stage.client.put("/admin/v1/sources/nvidia/key", json={"key": right(stage.world, "nvidia")})
+        assert open_list.json()["accepted"] is None  # it lists its models to anybody
+        assert (await stage.client.delete("/admin/v1/sources/groq/key", headers=JSON)).status_code == 204
+        assert stage.reload.configured.settings.keys.keys() == {"nvidia"}
+        assert (await stage.client.put("/admin/v1/sources/ollama/key", json={"key": "x"})).status_code == 404
+        assert (await put(json={"key": 'two"\nlines'})).status_code == 400
+        assert right(stage.world, "groq") not in (stage.folder / "keys.env").read_text()
+
+
+async def test_what_is_set_is_shown_with_its_place_and_without_secrets(begin):
+    async with begin("groq", config="[requests]\nmax_wait = 5.0\n", GROQ_API_KEY="gsk_secret") as stage:
+        rows = {row["key"]: row for row in (await stage.client.get("/admin/v1/config")).json()}
+        everything = (await stage.client.get("/admin/v1/config?all=true")).json()
+
+        assert (rows["requests.max_wait"]["value"], rows["requests.max_wait"]["source"]) == ("5.0", "config.toml:2")
+        assert rows["GROQ_API_KEY"]["source"] == "keys.env:1"
+        assert "gsk_secret" not in str(everything)
+        assert len(everything) > 300 > len(rows)
+
+
+async def test_reading_anew_tells_what_changed_or_all_mistakes(begin):
+    async with begin("groq") as stage:
+        stage.write("[requests]\nmax_wait = 5.0\n")
+        first = await stage.client.post("/admin/v1/reload", headers=JSON)
+        stage.write("[requests]\nmax_wiat = 5.0\n[server]\nprot = 1\n")
+        second = await stage.client.post("/admin/v1/reload", headers=JSON)
+
+        assert (first.status_code, first.json()["changed"]) == (200, ["requests.max_wait"])
+        assert second.status_code == 400
+        assert "max_wait" in second.json()["error"]["message"]
+        assert "port" in second.json()["error"]["message"]
+        assert stage.reload.configured.settings.requests.max_wait == 5.0
+
+
+async def test_what_each_source_would_give_is_told_those_without_a_key_first(begin):
+    async with begin("groq", GROQ_API_KEY="nvapi-oops") as stage:
+        sources = {one["name"]: one for one in (await stage.client.get("/admin/v1/setup")).json()}
+
+        assert list(sources)[-1] == "groq"
+        assert "NVIDIA" in sources["groq"]["near_misses"][0]
+        assert sources["google"]["key"] == "missing"
+        assert "vision" in sources["google"]["gives"]
+        assert all(one["gives"] and one["trains"] for one in sources.values())
+        assert all(one["get_a_key"].startswith("https://") for one in sources.values() if one["key_variable"])

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import settings as s
-from gateway.settings.files import read_toml
+from gateway.settings.files import read_toml, read_variables
 from gateway.settings.shown import shown
+from gateway.settings.storing import store
 from gateway.settings.values import OF_ENVIRONMENT, Settings
 from tests.conftest import CONFIG
 
@@ -321,3 +322,42 @@ def _paths(table: Any, keys: tuple[str | int, ...] = ()) -> list[tuple[str | int
         for key, value in entries
         for way in ((*keys, key), *(_paths(value, (*keys, key)) if isinstance(value, dict | list) else ()))
     ]
+
+
+# ── keys that are stored ──
+
+
+def test_a_key_is_stored_for_its_owner_alone_and_the_rest_of_the_file_stays(tmp_path):
+    path = tmp_path / "freeway" / "keys.env"
+    store(path, "GROQ_API_KEY", "one")
+    path.write_text(f"# mine\n{path.read_text()}HF_TOKEN='hf'\n")
+    path.chmod(0o644)
+    store(path, "GROQ_API_KEY", "two")
+    store(path, "MISTRAL_API_KEY", "three")
+
+    assert path.read_text() == "# mine\nGROQ_API_KEY=two\nHF_TOKEN='hf'\nMISTRAL_API_KEY=three\n"
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    store(path, "GROQ_API_KEY", None)
+    assert "GROQ" not in path.read_text()
+    assert [one.name for one in path.parent.iterdir()] == ["keys.env"]
+
+
+@given(st.text(min_size=1, max_size=60))
+def test_what_is_stored_is_what_is_read(tmp_path_factory, value):
+    path = tmp_path_factory.mktemp("keys") / "keys.env"
+    try:
+        store(path, "GROQ_API_KEY", value)
+    except ValueError:
+        assert not path.exists()
+    else:
+        assert read_variables(path).values == {"GROQ_API_KEY": value.strip()}
+
+
+def test_what_was_meant_is_told_of_variables_that_are_set_and_do_nothing(home):
+    environ = {"GROQ_KEY": "x", "CLOUDFLARE_API_TOKEN": "y", "HF_TOKEN": "gsk_a", "MISTRAL_API_KEY": "m"}
+    found = home.read(**environ).near_misses
+
+    assert found.keys() == {"groq", "cloudflare", "huggingface"}
+    assert "GROQ_API_KEY" in found["groq"][0]
+    assert "CLOUDFLARE_ACCOUNT_ID" in found["cloudflare"][0]
+    assert "Groq" in found["huggingface"][0]

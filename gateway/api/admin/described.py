@@ -7,18 +7,22 @@ from typing import Any
 from gateway.api.admin.access import SessionView, SignIn
 from gateway.api.admin.changes import ATOM
 from gateway.api.admin.clients import ClientChange, NewClient
+from gateway.api.admin.configuration import NewSourceKey, Taken
 from gateway.api.admin.models import Readmission
 from gateway.api.admin.plots import MOST_HOURS
 from gateway.api.admin.sources import Opening
 from gateway.api.admin.views import (
     Change,
     ClientView,
+    ConfigRow,
     ConnectView,
+    KeyTried,
     Model,
     NewKey,
     Overview,
     RequestView,
     Series,
+    SetupSource,
     Source,
     UsageRow,
 )
@@ -98,6 +102,11 @@ DOORS = (
         "/connect", "How client programs are pointed at this gateway", ConnectView, many=True, query={"model": _TEXT}
     ),
     _look("/connect/{program}", "How one of them is", ConnectView, query={"model": _TEXT}),
+    _look("/config", "What is set, and where it comes from", ConfigRow, many=True, query={"all": {"type": "boolean"}}),
+    _do("/reload", "Read what is set, and take it in", Taken),
+    _look("/setup", "What each source would give", SetupSource, many=True),
+    _do("/sources/{name}/key", "Try a key, and store it", KeyTried, method="put", body=(NewSourceKey,)),
+    _do("/sources/{name}/key", "Forget a key", method="delete"),
     _look("/clients", "Who may call, and how much", ClientView, many=True),
     _do("/clients", "Make a client and its key", NewKey, body=(NewClient,)),
     _do("/clients/{name}", "Change what a client may do", ClientView, method="patch", body=(ClientChange,)),

@@ -19,6 +19,7 @@ from gateway.api.admin import access as signing_in
 from gateway.api.admin import (
     changes,
     clients,
+    configuration,
     connect,
     explaining,
     live,
@@ -62,6 +63,7 @@ HANDLERS = (
     *changes.HANDLERS,
     *explaining.HANDLERS,
     *connect.HANDLERS,
+    *configuration.HANDLERS,
     *clients.HANDLERS,
     *usage.HANDLERS,
 )
