@@ -252,10 +252,11 @@ def create_app(  # noqa: PLR0913 - what tests put in the place of the real thing
     prepare: Mapping[str, Prepare] | None = None,
     drain: Drain | None = None,
     reload: Reload | None = None,
+    looks: bool = False,
 ) -> Litestar:
     """
     The application. Parts that are not given are the real ones; they are opened and closed with it. Once *drain* begins
-    it takes on nothing new; what *reload* finds to be set anew it takes in.
+    it takes on nothing new; what *reload* finds to be set anew it takes in. One that only *looks* does nothing beside what it is asked.
     """
     reload = reload or Reload(Configured(settings=settings, origins={}, files=()))
     drain, clock, store = drain or Drain(), clock or WallClock(), store or make_store(settings)
@@ -279,17 +280,19 @@ def create_app(  # noqa: PLR0913 - what tests put in the place of the real thing
         async with AsyncExitStack() as stack:
             for closed in (archive.aclose, parts.aclose, receipts.aclose):
                 stack.push_async_callback(closed)
-            await engine.ledger.serve()
+            if not looks:
+                await engine.ledger.serve()
             stack.push_async_callback(drain.end)
             wire = await stack.enter_async_context(HttpWire(user_agent=USER_AGENT))
             providers = partial(make_providers, wire=wire, prepare=prepare or {})
             await parts.open(providers(settings))
             reload.add(lambda found: parts.adopt(found, providers(found, known=parts.discovery.providers)))
             stack.push_async_callback(background.stop)  # before the wire goes
-            parts.serve(wire, webhook)
-            background.run("receipts", receipts.write_forever)
-            reload.serve(background, clock, tell)
-            administration.serve(background)
+            if not looks:
+                parts.serve(wire, webhook)
+                background.run("receipts", receipts.write_forever)
+                reload.serve(background, clock, tell)
+                administration.serve(background)
             yield
 
     scrape = metrics_page.Scrape(engine, parts.state, metrics, parts.discovery, parts.costs)

@@ -66,6 +66,13 @@ class Ended(Struct, frozen=True, kw_only=True):
     at: float = 0.0  # unix seconds, when it was over
 
 
+class KeyRefused(Struct, frozen=True):
+    """A caller at the address *peer* sent no client key, or a wrong one, to the *path* of ours."""
+
+    path: str
+    peer: str
+
+
 class Withdrawn(Struct, frozen=True):
     """A deployment or an account was taken out; *alarm* if a person should look."""
 
@@ -243,6 +250,7 @@ Event = (
     | Left
     | Hedged
     | Ended
+    | KeyRefused
     | Withdrawn
     | Discovered
     | Changed

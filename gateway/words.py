@@ -285,7 +285,7 @@ class GatewayError(Exception):
         self.param = param
         self.retry_after = retry_after
         self.excluded = excluded
-        self.waited = 0.0  # seconds for capacity, before it was given up
+        self.waited, self.tried, self.traced = 0.0, 0, False  # seconds for capacity and attempts before; all is told
 
 
 class BadRequest(GatewayError):

@@ -20,7 +20,7 @@ from litestar.enums import MediaType
 from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
-from gateway.events import Bug, Event
+from gateway.events import Bug, Event, KeyRefused
 from gateway.words import (
     BadRequest,
     GatewayError,
@@ -29,11 +29,12 @@ from gateway.words import (
     NoSource,
     NothingCapable,
     Stopping,
+    Unauthorized,
     WrongMethod,
 )
 from providers.redaction import redacted
 
-_MAX_NAMED = 50  # exclusions that an error lists
+_FEW, _MANY = 5, 50  # exclusions that an error lists, and those that it lists for a caller that has itself traced
 _LONGEST_PATH = 200
 _LONGEST_TRACEBACK = 20_000
 _MOST_CAUSES = 5  # exceptions that led to one another
@@ -51,7 +52,7 @@ def render(error: GatewayError) -> bytes:
             "retryable": error.retry_after is not None,
             "retry_after": error.retry_after,
             "excluded_by": Counter(out.kind for out in error.excluded),
-            "excluded": error.excluded[:_MAX_NAMED],
+            "excluded": error.excluded[: _MANY if error.traced else _FEW],
         }
     return msgspec.json.encode({"error": body})
 
@@ -84,6 +85,17 @@ def bug(exc: BaseException, where: str, request: str = "", texts: Iterable[str] 
     return Bug(where, "".join(told)[-_LONGEST_TRACEBACK:].rstrip(), request)
 
 
+def noted(error: GatewayError, scope: Any, tell: Callable[[Event], None], *, traced: bool = False) -> None:
+    """
+    Have *error*, of the request with the ASGI *scope*, name all that was left out if it is *traced*; *tell* of a client's key that
+    was refused.
+    """
+    error.traced = traced
+    if isinstance(error, Unauthorized):
+        peer = scope.get("client")
+        tell(KeyRefused(str(scope["path"])[:_LONGEST_PATH], str(peer[0]) if peer else "?"))
+
+
 # ── for the routes that Litestar handles itself ──
 
 
@@ -101,6 +113,7 @@ def handlers(
     """
 
     def on_gateway_error(request: Request[Any, Any, Any], error: GatewayError) -> Response[bytes]:
+        noted(error, request.scope, tell)
         path = str(request.scope["path"])
         with_v1 = f"/v1{_without_v1(path)}"
         shape = next(

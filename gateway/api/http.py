@@ -182,6 +182,7 @@ class _Exchange:
             if connection.left:
                 self._end("left", 499)
         except GatewayError as error:
+            errors.noted(error, scope, self._engine.tell, traced=self._traced)
             await self._fail(error)
         except Left:
             self._end("left", 499)
@@ -272,7 +273,7 @@ class _Exchange:
 
     async def _fail(self, error: GatewayError) -> None:
         """Tell *error*: as a response of its own while that is possible, else as the last event of the stream."""
-        self._end(error.code or "bad_request", error.status, waited=error.waited)
+        self._end(error.code or "bad_request", error.status, failed=error)
         streams = self._call is not None and self._call.streams
         if self._response.started or (streams and isinstance(error, self._told_in_stream)):
             if not self._response.ended:
@@ -305,7 +306,9 @@ class _Exchange:
             )
         return headers
 
-    def _end(self, outcome: str, status: int, usage: Usage | None = None, *, waited: float = 0.0) -> None:
+    def _end(
+        self, outcome: str, status: int, usage: Usage | None = None, *, failed: GatewayError | None = None
+    ) -> None:
         """Tell the observers that the request is over, once."""
         if self._over:
             return
@@ -320,13 +323,13 @@ class _Exchange:
                 outcome=outcome,
                 status=status,
                 deployment=found.deployment.name if found else None,
-                attempts=len(found.attempts) + 1 if found else 0,
+                attempts=len(found.attempts) + 1 if found else failed.tried if failed else 0,
                 first_content=found.first_content if found else None,
                 took=now - self._began,
                 usage=usage,
                 dollars=(usage.cost or 0.0) if usage else 0.0,
                 model=found.deployment.model if found else None,
-                waited=found.waited if found else waited,
+                waited=found.waited if found else failed.waited if failed else 0.0,
                 overhead=found.overhead(self._began, now) if found else None,
                 saved=(found.deployment.saves(usage) or 0.0) if found and usage else 0.0,
                 passed_over=found.passed_over if found else 0,

@@ -6,8 +6,10 @@ stream and an error look. What one operation has for itself is in its own module
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
-from typing import ClassVar, Literal, TypeVar
+from difflib import get_close_matches
+from typing import Any, ClassVar, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -59,10 +61,10 @@ def event(data: bytes) -> bytes:
 # ── read ──
 
 
-class Preferences(Struct):
+class Preferences(Struct, forbid_unknown_fields=True):
     """
-    OpenRouter's ``provider`` field, as far as it means something here. All is free, so that to *sort* by price changes
-    nothing; throughput and latency are both speed.
+    OpenRouter's ``provider`` field. All is free, so that to *sort* by price changes nothing; throughput and latency are both speed.
+    The last five are OpenRouter's, too, and mean nothing here; any other name is a slip, which would go unnoticed.
     """
 
     order: tuple[str, ...] | None = None
@@ -73,6 +75,11 @@ class Preferences(Struct):
     data_collection: Literal["allow", "deny"] | None = None
     zdr: bool | None = None  # only where nothing is kept: what is not kept is not trained on
     sort: Literal["price", "throughput", "latency"] | None = None
+    max_price: Any = None
+    quantizations: Any = None
+    enforce_distillable_text: Any = None
+    preferred_min_throughput: Any = None
+    preferred_max_latency: Any = None
 
     def may_serve(self) -> tuple[str, ...]:
         """The providers that may be asked; none: all. Without fallbacks those to be tried first are the only ones."""
@@ -125,7 +132,22 @@ def routing_of(body: bytes) -> Routing:
     try:
         return decoded(_decode_routing, body)
     except BadRequest:
+        pass
+    try:
         return decoded(_decode_routing, harmless(body) or body)
+    except BadRequest as error:
+        slip = _UNKNOWN.search(error.message)
+        if error.param != "provider" or slip is None:
+            raise
+        known = Preferences.__struct_fields__
+        close = get_close_matches(slip[1], known, n=1)
+        meant = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+        raise BadRequest(
+            f"provider: there is no {slip[1]!r} in it, here or at OpenRouter; {meant}", param=f"provider.{slip[1]}"
+        ) from None
+
+
+_UNKNOWN = re.compile(r"unknown field `(.*)`")
 
 
 def wants_of(

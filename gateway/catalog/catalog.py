@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.catalog.fitness import fitness, matches, outgrows_credit, unfit, untaken
 from gateway.catalog.learned import LEAST_CONTEXT, Learned
+from gateway.catalog.near import gone, profiles, unknown
 from gateway.catalog.substitutes import Profile, nearest
 from gateway.quota.buckets import Bucket
 from gateway.settings import AUTO, SET_A_KEY, Settings, Virtual
@@ -392,8 +393,7 @@ class Catalog:
                 return UnknownModel(f"model {asked}: {paid.title} is not free: {paid.why}", param="model")
             if spec is not None and spec.name not in self._by_provider:
                 return UnknownModel(f"model {asked}: {spec.title} is not here: {spec.how_to_have()}", param="model")
-        return UnknownModel(
-            f"no free source serves a model called {asked}; GET /v1/models lists what is served, "
-            f"and 'auto' takes whatever fits",
-            param="model",
-        )
+        for model in wants.models:
+            if (profile := self._gone.get(model) or self._gone.get(self._names.canonical(model))) is not None:
+                return gone(model, profile, profiles(self._all))
+        return unknown(wants.models[0], {*self._virtual, *(d.model for d in self._all)}, self._specs)

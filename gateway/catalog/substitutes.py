@@ -39,7 +39,12 @@ class Profile(Struct, frozen=True, kw_only=True):
 
 def nearest(gone: Profile, present: Iterable[Profile]) -> Profile | None:
     """The model of *present* that comes nearest to *gone* in what it can do and how well; None if there is none."""
-    return min(present, key=lambda one: (_distance(gone, one), one.model), default=None)
+    return next(iter(by_nearness(gone, present)), None)
+
+
+def by_nearness(gone: Profile, present: Iterable[Profile]) -> list[Profile]:
+    """The models of *present*, those first that come nearest to *gone*."""
+    return sorted(present, key=lambda one: (_distance(gone, one), one.model))
 
 
 def _distance(gone: Profile, other: Profile) -> float:

@@ -10,7 +10,7 @@ from gateway.cli import Surroundings
 
 _TIMEOUT = 5.0  # seconds
 _ASK = b"GET /health/%s HTTP/1.0\r\nhost: localhost\r\n\r\n"
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask one that listens on all addresses
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask one that listens on all addresses
 
 
 @click.command("health")
@@ -24,7 +24,7 @@ def command(around: Surroundings, ready: bool) -> None:
     """
     host, port = around.environ.get("HOST") or "127.0.0.1", around.environ.get("PORT") or "8000"
     try:
-        with socket.create_connection((_EVERYWHERE.get(host, host), int(port)), _TIMEOUT) as connection:
+        with socket.create_connection((EVERYWHERE.get(host, host), int(port)), _TIMEOUT) as connection:
             connection.settimeout(_TIMEOUT)
             connection.sendall(_ASK % (b"readiness" if ready else b"liveness"))
             status = connection.makefile("rb").readline().split()[1:2]

@@ -1,14 +1,19 @@
-"""The gateway's parts for commands that look at them without serving."""
+"""The gateway for commands that ask it where none serves: its parts, and all of it in this process, answering nobody else."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, cast
 
+import httpx
+from litestar import Litestar
 from msgspec import Struct
 
-from gateway.app import RECEIPTS, USER_AGENT, Parts, make_parts, make_providers
+from gateway.app import RECEIPTS, USER_AGENT, Parts, create_app, make_parts, make_providers
 from gateway.catalog.catalog import Catalog
 from gateway.clock import Clock, WallClock
 from gateway.events import Announcer
@@ -67,3 +72,53 @@ async def opened(settings: Settings) -> AsyncIterator[Inside]:
         finally:
             await receipts.aclose()
             await parts.aclose()
+
+
+class _InThread(httpx.BaseTransport):
+    """Requests to an application that lives in the event *loop* of another thread."""
+
+    def __init__(self, app: Litestar, loop: asyncio.AbstractEventLoop) -> None:
+        # A handler's error reaches us as an answer, as it would over a network.
+        self._there = httpx.ASGITransport(cast("Any", app), raise_app_exceptions=False, client=("127.0.0.1", 0))
+        self._loop = loop
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        body = request.read()
+
+        async def ask() -> httpx.Response:
+            again = httpx.Request(request.method, request.url, headers=request.headers, content=body)
+            answer = await self._there.handle_async_request(again)
+            return httpx.Response(answer.status_code, headers=answer.headers, content=await answer.aread())
+
+        return asyncio.run_coroutine_threadsafe(ask(), self._loop).result()
+
+
+@contextmanager
+def looking(settings: Settings) -> Iterator[httpx.BaseTransport]:
+    """
+    A gateway with *settings* that only answers what it is asked by this transport: it knows what this machine's files know, asks no
+    provider by itself and listens nowhere.
+    """
+    app = create_app(settings, looks=True)
+    ready: Future[None] = Future()
+    loop, done = asyncio.new_event_loop(), asyncio.Event()
+
+    async def live() -> None:
+        try:
+            async with app.lifespan():
+                ready.set_result(None)
+                await done.wait()
+        except BaseException as exc:
+            if ready.done():
+                raise
+            ready.set_exception(exc)
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(live()))
+    thread.start()
+    try:
+        ready.result()
+        yield _InThread(app, loop)
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join()
+        loop.close()

@@ -19,6 +19,7 @@ from gateway.observe.receipts_audit import Audit, Day, audit, receipts_of
 from gateway.settings import Settings
 from gateway.state.store import StateFailure
 from gateway.stores import make_state
+from gateway.wording import count
 
 
 @click.group("proof", invoke_without_command=True)
@@ -86,11 +87,10 @@ def _print(found: Audit) -> None:
 
 def _line(date: str, day: Day) -> str:
     """``2026-11-27: 1 204 calls, 9 sources, 0.000000 dollars, chain unbroken``"""
-    calls = f"{day.calls:,}".replace(",", " ")
     chain = "chain BROKEN" if day.broken else "chain unbroken"
     paid = f" and {day.credit:.6f} of free credits" if day.credit else ""
-    sources = f"{len(day.sources)} source{'s' * (len(day.sources) != 1)}"
-    return f"{date}: {calls} calls, {sources}, {day.dollars - day.credit:.6f} dollars{paid}, {chain}"
+    calls, sources = count(day.calls, "call"), count(len(day.sources), "source")
+    return f"{date}: {calls}, {sources}, {day.dollars - day.credit:.6f} dollars{paid}, {chain}"
 
 
 def _explained(receipt: Receipt) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -10,17 +13,15 @@ import httpx
 import msgspec
 from msgspec import Struct
 
+from gateway.api.admin.views import Overview, Source
 from gateway.cli import Surroundings
+from gateway.commands.health import EVERYWHERE
+from gateway.commands.inside import looking
 from gateway.settings import Settings
 
 T = TypeVar("T")
 _F = TypeVar("_F", bound=Callable[..., Any])
 _TIMEOUT = httpx.Timeout(60, connect=3)
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - where to ask one that listens on all addresses
-
-
-class NotRunning(Exception):
-    """No gateway answers there, and why that is known."""
 
 
 class Failed(click.ClickException):
@@ -58,16 +59,15 @@ def asks(command: _F) -> _F:
 
 def address(around: Surroundings, url: str | None, settings: Settings | None = None) -> Address:
     """Where the gateway is: *url*, the environment's, or that of the *settings*. Raises BadParameter, BadSettings."""
-    named = url or around.environ.get("FREEWAY_GATEWAY", "").strip()
-    if named:
-        return Address(_origin(named), named=True)
+    if given := named(around, url):
+        return Address(_origin(given), named=True)
     server = (settings or around.settings()).server
     return Address(origin_of(server.host, server.port), named=False)
 
 
 def origin_of(host: str, port: int) -> str:
     """The address of a gateway that listens there, for a program on this machine."""
-    host = _EVERYWHERE.get(host, host)
+    host = EVERYWHERE.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
@@ -89,27 +89,16 @@ class _Session(Struct):
 
 
 class Gateway:
-    """The admin API of the gateway at *origin*, with *key*. Raises NotRunning when it is made, if there is none."""
+    """The admin API of the gateway at *origin*. *runs*: it is one that serves, and not this machine's files."""
 
-    def __init__(self, where: Address, key: str | None, transport: httpx.BaseTransport | None = None) -> None:
-        self.origin = where.origin
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx.Client(
-            base_url=where.origin, headers=headers, timeout=_TIMEOUT, transport=transport, trust_env=where.named
-        )
-        try:
-            found = self._client.get("/admin/v1/session")
-            msgspec.json.decode(found.content, type=_Session)
-        except httpx.TransportError as exc:
-            raise NotRunning(f"{type(exc).__name__}") from exc
-        except msgspec.DecodeError as exc:
-            raise NotRunning("what answers there is no gateway with an admin API") from exc
+    def __init__(self, client: httpx.Client, *, runs: bool) -> None:
+        self.origin, self.runs = str(client.base_url).rstrip("/"), runs
+        self._client = client
 
     def get(self, path: str, kind: type[T], **query: Any) -> T:
         """``/admin/v1/`` *path*, as a *kind*. Raises Failed."""
-        return self._asked(
-            "GET", path, kind, params={name: value for name, value in query.items() if value is not None}
-        )
+        params = {name: value for name, value in query.items() if value is not None}
+        return self._asked("GET", path, kind, params=params)
 
     def post(self, path: str, kind: type[T], body: Any = None) -> T:
         return self._asked("POST", path, kind, json={} if body is None else msgspec.to_builtins(body))
@@ -120,49 +109,112 @@ class Gateway:
     def delete(self, path: str) -> None:
         self._asked("DELETE", path, type(None), headers={"content-type": "application/json"})
 
+    def now(self) -> float:
+        """The gateway's own time (unix seconds)."""
+        return self.get("overview", Overview).now
+
+    def chat(self, body: dict[str, Any], **headers: str) -> httpx.Response:
+        """A chat request, as programs make it. Raises Failed if the gateway stops answering."""
+        return self._send("POST", "/v1/chat/completions", json=body, headers=headers)
+
     def _asked(self, method: str, path: str, kind: type[T], **how: Any) -> T:
-        try:
-            answer = self._client.request(method, f"/admin/v1/{path}", **how)
-        except httpx.TransportError as exc:
-            raise Failed(f"the gateway at {self.origin} stopped answering: {type(exc).__name__}") from exc
+        answer = self._send(method, f"/admin/v1/{path}", **how)
         if answer.status_code >= 400:
             refused = answer.status_code in (401, 403)
             hint = "; --key or FREEWAY_ADMIN_KEY gives the admin key" if refused else ""
             failure = KeyRefused if refused else Failed
-            raise failure(f"the gateway at {self.origin} says: {said(answer)}{hint}")
+            raise failure(f"the gateway at {self.origin} says: {said(answer)}{hint}" if self.runs else said(answer))
         try:
             return msgspec.json.decode(answer.content or b"null", type=kind)
         except msgspec.DecodeError as exc:
             raise Failed(f"the gateway at {self.origin} is of another version than this command: {exc}") from exc
 
+    def _send(self, method: str, path: str, **how: Any) -> httpx.Response:
+        try:
+            return self._client.request(method, path, **how)
+        except httpx.TransportError as exc:
+            raise Failed(f"the gateway at {self.origin} stopped answering: {type(exc).__name__}") from exc
+
 
 def said(answer: httpx.Response) -> str:
     """What an error answer says."""
     try:
-        error = msgspec.json.decode(answer.content)["error"]
-        return str(error["message"])
+        return str(msgspec.json.decode(answer.content)["error"]["message"])
     except (msgspec.DecodeError, KeyError, TypeError):
         return f"{answer.status_code} {answer.reason_phrase}"
 
 
-def running(around: Surroundings, url: str | None, key: str | None, *, quiet: bool = False) -> Gateway | None:
+@contextmanager
+def asked(
+    around: Surroundings, gateway: str | None, key: str | None, *, quiet: bool = False, file: Path | None = None
+) -> Iterator[Gateway]:
     """
-    The gateway that runs, which is said in a line (on standard error, if *quiet*), or None, which is said, too: what follows is what
-    this machine's own files know. Raises Failed if one was named and does not answer.
+    The gateway that runs, or, where none does, what this machine's own files say: the same questions have the same answers. Which it
+    is, is said in a line (on standard error, if *quiet*). With *file* the provider in it, which no running gateway knows.
+
+    Raises NoGateway if one was named and does not answer.
     """
-    where = address(around, url)
-    key = key or next(
-        (found for name in ("FREEWAY_ADMIN_KEY", "FREEWAY_API_KEY") if (found := around.environ.get(name, "").strip())),
-        None,
-    )
+    settings = None if named(around, gateway) else around.settings(file)
+    where = address(around, gateway, settings)
+    sent = key or next((found for name in _KEYS if (found := around.environ.get(name, "").strip())), None)
+    client = _client(where, sent)
+    with client:
+        why = "only this file is looked at" if file else _why_not(client)
+        if not why:
+            click.echo(f"The gateway at {where.origin} says:", err=quiet)
+            yield Gateway(client, runs=True)
+            return
+    if where.named:
+        raise NoGateway(
+            f"no gateway answers at {where.origin} ({why}): start it with `freeway serve`, or name another with --gateway"
+        )
+    assert settings is not None
+    if file is None:
+        click.echo(f"No gateway runs at {where.origin} ({why}); this is what this machine's own files say:", err=quiet)
+    with looking(settings) as transport:
+        headers = {"authorization": f"Bearer {settings.admin_key}"} if settings.admin_key else {}
+        with httpx.Client(
+            base_url="http://localhost", transport=transport, headers=headers, timeout=_TIMEOUT
+        ) as inside:
+            yield Gateway(inside, runs=False)
+
+
+_KEYS = ("FREEWAY_ADMIN_KEY", "FREEWAY_API_KEY")
+
+
+def named(around: Surroundings, url: str | None) -> str:
+    """The address that a person gave, or none: ""."""
+    return url or around.environ.get("FREEWAY_GATEWAY", "").strip()
+
+
+def _client(where: Address, key: str | None) -> httpx.Client:
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    return httpx.Client(base_url=where.origin, headers=headers, timeout=_TIMEOUT, trust_env=where.named)
+
+
+def _why_not(client: httpx.Client) -> str:
+    """Why no gateway answers there; empty: one does."""
     try:
-        gateway = Gateway(where, key)
-    except NotRunning as exc:
-        if where.named:
-            raise NoGateway(
-                f"no gateway answers at {where.origin} ({exc}): start it with `freeway serve`, or name another with --gateway"
-            ) from exc
-        click.echo(f"No gateway runs at {where.origin}; this is what the files of this machine say.", err=quiet)
-        return None
-    click.echo(f"The gateway at {where.origin} says:", err=quiet)
-    return gateway
+        msgspec.json.decode(client.get("/admin/v1/session").content, type=_Session)
+    except httpx.ConnectError:
+        return "nothing listens there"
+    except httpx.TransportError as exc:
+        return type(exc).__name__
+    except msgspec.DecodeError:
+        return "what answers there is no Freeway with an admin API"
+    return ""
+
+
+def near(sources: Sequence[Source], name: str) -> Source:
+    """The one of *sources* that is called *name*. Raises Failed, saying which are meant perhaps."""
+    by_name = {one.name: one for one in sources} | {one.title.lower(): one for one in sources}
+    found = by_name.get(name.lower())
+    if found is None:
+        close = get_close_matches(name.lower(), by_name, n=1, cutoff=0.5)
+        more = (
+            f"did you mean {by_name[close[0]].name}?"
+            if close
+            else f"there are {', '.join(one.name for one in sources)}"
+        )
+        raise Failed(f"no source is called {name!r}; {more}")
+    return found

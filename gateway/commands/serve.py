@@ -21,6 +21,8 @@ from gateway.cli import Surroundings
 from gateway.clock import WallClock
 from gateway.commands import server as http
 from gateway.commands.clients import any_kept
+from gateway.commands.health import EVERYWHERE
+from gateway.commands.running import origin_of
 from gateway.events import Observer
 from gateway.observe import log
 from gateway.observe.outlet import Outlet, hold_standard_files
@@ -40,8 +42,15 @@ console = Console(stderr=True, highlight=False)
 @click.option("--host", metavar="ADDRESS", help="Where to listen; else HOST, else what is configured.")
 @click.option("--port", type=click.IntRange(0, 65535), help="The port; else PORT, else what is configured.")
 @click.option("--json-log", is_flag=True, help="Log one JSON object a line, also on a terminal.")
+@click.option(
+    "--log-level",
+    type=click.Choice(list(log.LEVELS)),
+    default="info",
+    show_default=True,
+    help="What is logged at least.",
+)
 @click.pass_obj
-def command(around: Surroundings, host: str | None, port: int | None, json_log: bool) -> None:
+def command(around: Surroundings, host: str | None, port: int | None, json_log: bool, log_level: str) -> None:
     """
     Start the gateway with the keys and the Ollama that are found.
 
@@ -65,7 +74,8 @@ def command(around: Surroundings, host: str | None, port: int | None, json_log: 
     listening = _listen(settings)
     terminal = sys.stderr is not None and sys.stderr.isatty()
     out = Outlet(2)
-    log.configure(json=json_log or not terminal, secrets=settings.secrets(), out=out)
+    as_json = json_log or not terminal
+    log.configure(json=as_json, secrets=settings.secrets(), out=out, level=log_level)
 
     def reread() -> Configured:
         found = around.read()
@@ -78,7 +88,7 @@ def command(around: Surroundings, host: str | None, port: int | None, json_log: 
         return msgspec.structs.replace(found, settings=settings)
 
     reload = Reload(msgspec.structs.replace(configured, settings=settings), reread)
-    observers: list[Observer] = [log.LogObserver(), *_traces(around)]
+    observers: list[Observer] = [log.LogObserver(brief=not as_json), *_traces(around)]
     app = create_app(settings, observers=observers, prepare=prepare, drain=drain, reload=reload)
     sources = [spec.title for name, spec in settings.active().items() if name != "ollama" or ollama]
     greeting = Console(file=cast("TextIO", out), highlight=False, force_terminal=terminal)
@@ -229,17 +239,19 @@ def _ollama_taken(address: str, exc: OSError) -> str:
 
 
 def _greet(console: Console, settings: Settings, port: int, sources: str) -> None:
-    host = settings.server.host if ":" not in settings.server.host else f"[{settings.server.host}]"
+    origin, everywhere = origin_of(settings.server.host, port), settings.server.host in EVERYWHERE
     key = " -H 'authorization: Bearer YOUR_KEY'" if settings.client_key or settings.client else ""
     if not sources:
-        console.print(f"Freeway on http://{host}:{port}/v1 has no source yet: {SET_A_KEY}", soft_wrap=True)
+        console.print(f"Freeway on {origin}/v1 has no source yet: {SET_A_KEY}", soft_wrap=True)
         return
-    console.print(f"Freeway on http://{host}:{port}/v1 in front of: {sources}", soft_wrap=True)
+    console.print(f"Freeway on {origin}/v1 in front of: {sources}", soft_wrap=True)
+    if everywhere:
+        console.print(f"Other machines reach it at port {port} of every address of this one.", soft_wrap=True)
     if settings.server.ollama:
         console.print(f"As an Ollama on http://{settings.server.ollama}", soft_wrap=True)
     console.print("Try it:")
     console.print(
-        f"  curl -s http://{host}:{port}/v1/chat/completions{key} -H 'content-type: application/json' "
+        f"  curl -s {origin}/v1/chat/completions{key} -H 'content-type: application/json' "
         f'-d \'{{"model": "auto", "messages": [{{"role": "user", "content": "Say hello."}}]}}\'',
         soft_wrap=True,
         markup=False,

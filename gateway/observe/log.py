@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, TextIO, cast
 
 import msgspec
@@ -20,6 +20,7 @@ from gateway.events import (
     EntriesUnreadable,
     Event,
     Hedged,
+    KeyRefused,
     LoopFailed,
     Reloaded,
     ReloadRefused,
@@ -29,24 +30,30 @@ from gateway.events import (
     Withdrawn,
 )
 from gateway.observe.outlet import Outlet
+from gateway.wording import count, duration
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def configure(*, json: bool, secrets: Iterable[str] = (), out: Outlet | None = None) -> None:
+def configure(
+    *, json: bool, secrets: Iterable[str] = (), out: Outlet | None = None, level: str = "info", colors: bool = True
+) -> None:
     """
-    Write to *out*, or to standard error: readable on a terminal, one JSON object a line elsewhere. Of what is written, every
-    one of *secrets* is blotted out, wherever it comes from. With *out* given, libraries write there, too.
+    Write to *out*, or to standard error: short lines on a terminal, one JSON object a line elsewhere; what is below *level* is left
+    out. Of what is written, every one of *secrets* is blotted out, wherever it comes from. With *out* given, libraries write there,
+    too.
     """
     _hidden.clear()
     hide(secrets)
-    renderer = structlog.processors.JSONRenderer(_encoded) if json else structlog.dev.ConsoleRenderer()
+    renderer = structlog.processors.JSONRenderer(_encoded) if json else Terminal(colors=colors)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.TimeStamper(fmt="iso" if json else "%H:%M:%S", utc=json),
             _Blotter(),
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", out or sys.stderr)),
         cache_logger_on_first_use=True,
     )
@@ -56,6 +63,50 @@ def configure(*, json: bool, secrets: Iterable[str] = (), out: Outlet | None = N
 
 def _encoded(line: Any, **_: Any) -> str:
     return msgspec.json.encode(line).decode()
+
+
+class Terminal:
+    """Lines for people; of a request ``14:02:11 200 auto → groq/gpt-oss-120b 0.41 s 812→96 alice``."""
+
+    def __init__(self, *, colors: bool) -> None:
+        self._colors = colors
+        self._else = structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0)
+
+    def __call__(self, logger: Any, name: str, line: MutableMapping[str, Any]) -> str:
+        if line.get("event") != "request":
+            return str(self._else(logger, name, line))
+        status = self._colored(line["status"])
+        return f"{line['timestamp']} {status} {' '.join(_of_a_request(line))}"
+
+    def _colored(self, status: int) -> str:
+        if not self._colors:
+            return str(status)
+        color = 32 if status < 400 else 33 if status < 500 else 31
+        return f"\x1b[{color}m{status}\x1b[0m"
+
+
+def _of_a_request(line: Mapping[str, Any]) -> Iterator[str]:
+    """What matters of a request, first things first: asked and served, or why not; time, tokens, client, and what was in the way."""
+    yield line["asked"]
+    if line["served_by"] is not None:
+        yield f"→ {line['served_by']}"
+    if line["outcome"] != "served":
+        yield line["outcome"]
+    yield duration(line["took"])
+    if line["prompt_tokens"] is not None:
+        yield f"{line['prompt_tokens']}→{line['completion_tokens']}"
+    yield line["client"]
+    beside = [f"waited {duration(line['waited'])}"] if line["waited"] >= _LONG else []
+    beside += (
+        [count(line["attempts"], "attempt")]
+        if line["attempts"] > 1 or (line["attempts"] and line["served_by"] is None)
+        else []
+    )
+    if beside:
+        yield f"({', '.join(beside)})"
+
+
+_LONG = 0.05  # seconds that are worth a word
 
 
 _hidden: set[str] = set()
@@ -93,17 +144,19 @@ class _OfLibraries(logging.Handler):
 
 
 class LogObserver:
-    """Writes events as log lines."""
+    """Writes events as log lines. *brief*: what came of a request is enough, and not each attempt, unless for debugging."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, brief: bool = False) -> None:
         self._log = structlog.get_logger()
+        self._in_between = self._log.debug if brief else self._log.info
+        self._problems: dict[str, str] = {}  # by provider, the last that was told
 
     def __call__(self, event: Event) -> None:
         match event:
             case Ended():
                 self._ended(event)
             case Attempted():
-                self._log.info(
+                self._in_between(
                     "attempt failed",
                     id=event.request,
                     deployment=event.deployment,
@@ -113,9 +166,11 @@ class LogObserver:
             case Bug():
                 self._log.error("bug", where=event.where[:200], id=event.request, traceback=event.traceback)
             case Hedged():
-                self._log.info(
+                self._in_between(
                     "another was asked, too", id=event.request, deployment=event.deployment, outcome=event.outcome
                 )
+            case KeyRefused():
+                self._log.warning("a client key was refused", peer=event.peer, path=event.path)
             case _:
                 self._of_sources(event)
 
@@ -131,10 +186,7 @@ class LogObserver:
                 write = self._log.error if event.alarm else self._log.warning
                 write("withdrawn", name=event.name, because=event.because[:200], until=event.until)
             case Discovered():
-                if event.problem is None:
-                    self._log.info("models listed", provider=event.provider, free=event.models)
-                else:
-                    self._log.warning("no model list", provider=event.provider, problem=event.problem[:200])
+                self._listed(event)
             case Changed():
                 write = self._log.error if event.kind == "charged" else self._log.info
                 write("changed", kind=event.kind, name=event.name, detail=event.detail[:200])
@@ -189,6 +241,15 @@ class LogObserver:
                     kept_as=event.kept_as,
                     because=event.because[:200],
                 )
+
+    def _listed(self, event: Discovered) -> None:
+        """A list that cannot be had is asked for again and again: its problem is told once, until it is another one."""
+        if event.problem is None:
+            self._problems.pop(event.provider, None)
+            self._log.info("models listed", provider=event.provider, free=event.models)
+        elif self._problems.get(event.provider) != event.problem:
+            self._problems[event.provider] = event.problem
+            self._log.warning("no model list", provider=event.provider, problem=event.problem[:200])
 
     def _ended(self, event: Ended) -> None:
         usage = event.usage

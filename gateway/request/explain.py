@@ -124,7 +124,7 @@ async def explain(call: Call, engine: Engine) -> Explanation:
         for one in ready
     ]
     return Explanation(
-        needs=_shown(call, chosen.wants, bid),
+        needs=_shown(call, chosen.wants, bid, no_train=view.catalog.forbids_training(chosen.wants)),
         chosen=ranked[0].deployment if ranked else None,
         ranked=ranked,
         excluded=list(dict.fromkeys(excluded)),
@@ -149,7 +149,7 @@ def _told(error: GatewayError) -> Told:
     return Told(status=error.status, code=error.code, message=error.message, retry_after=error.retry_after)
 
 
-def _shown(call: Call, wants: Wants, bid: Bid) -> Needs:
+def _shown(call: Call, wants: Wants, bid: Bid, *, no_train: bool) -> Needs:
     return Needs(
         models=wants.models,
         instead_of=wants.instead_of,
@@ -157,7 +157,7 @@ def _shown(call: Call, wants: Wants, bid: Bid) -> Needs:
         parameters=sorted(wants.parameters),
         prompt_tokens=call.prompt_tokens,
         output_tokens=call.output_tokens,
-        no_train=wants.no_train,
+        no_train=no_train,
         prefer=bid.prefer,
     )
 

@@ -20,6 +20,7 @@ from gateway.quota.nouns import LONGEST_REASON, Cost, Reservation, Unserved, kee
 from gateway.request.engine import Engine, Slot
 from gateway.request.plan import INSTANT, Attempt
 from gateway.request.poison import LATELY, is_poisonous, looks_poisoned
+from gateway.request.spoken import explained
 from gateway.routing.limits import HINTED_BY, SAID_BY, alike
 from gateway.words import BadRequest, Deployment, GatewayError, NothingCapable, Refused, TooLong
 from providers import failures as f
@@ -34,8 +35,7 @@ HOUR, DAY = 3600.0, 86_400.0
 class Consequence(Struct, frozen=True):
     """
     *cools*: seconds for which the deployment is left alone, doubled with each failure; 0: not at all. *forgives*: so many
-    such failures in a row are borne with before.
-    *closes_bucket*: the bucket that the provider named closes.
+    such failures in a row are borne with before. *closes_bucket*: the bucket that the provider named closes.
     *withdraws*: seconds for which the deployment (or, if the failure is account-wide, the account) leaves; *refused*: this key's.
     *loses_capability*: the deployment is believed no more to have the capability that the failure names.
     *again*: the same deployment may be asked for the same call, once its pause is over.
@@ -128,7 +128,7 @@ def told(attempts: Sequence[Attempt]) -> GatewayError | None:
     for attempt in attempts:
         tells = CONSEQUENCES[type(attempt.failure)].tells
         if tells is not None:
-            return tells(attempt.failure.message)
+            return tells(explained(attempt.deployment, attempt.failure))
     broke = [attempt for attempt in attempts if attempt.broke]
     if is_poisonous(attempt.deployment.provider.name for attempt in broke):
         names = ", ".join(attempt.deployment.name for attempt in broke)

@@ -19,6 +19,7 @@ from gateway.quota.buckets import Bucket, window_start
 from gateway.request.plan import Plan, Tried, View
 from gateway.routing.prices import SOON, Price
 from gateway.routing.rank import works_from
+from gateway.wording import duration, opens
 from gateway.words import Call, Deployment, Exclusion, NoCapacity
 
 LATELY = 30.0
@@ -151,10 +152,10 @@ class Prospect(Struct, frozen=True):
         """In words."""
         told = "one other waits ahead" if self.behind == 1 else f"{self.behind} others wait ahead"
         if self.begins_at < math.inf:
-            told += f"; it would begin in {self.begins_at - now:.0f} s"
+            told += f"; it would begin {opens(self.begins_at, now)}"
         if self.leaves_at < math.inf:
             left = max(0.0, self.leaves_at - now)
-            told += f", takes {self.answers_in:.0f} s, and its caller is expected to leave in {left:.0f} s"
+            told += f", takes {duration(self.answers_in)}, and its caller is expected to leave in {duration(math.ceil(left))}"
         return told
 
 

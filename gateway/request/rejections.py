@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from gateway.catalog.near import all_gone, listed, near
 from gateway.request.call import BYTES_PER_TOKEN
 from gateway.request.outcome import CONSEQUENCES, told
 from gateway.request.plan import Attempt, Plan, Tried, View, plan
+from gateway.request.spoken import explained, reason
+from gateway.wording import opens as opens_in
 from gateway.words import (
+    BadRequest,
     Call,
     Deployment,
     Exclusion,
@@ -18,8 +22,10 @@ from gateway.words import (
     NotAllowed,
     NothingCapable,
     TooLong,
+    UnknownModel,
 )
 from providers.dialect import Request
+from providers.failures import ModelGone
 
 SOON = 5.0
 """
@@ -37,17 +43,23 @@ def after(call: Call, tried: Tried, *, spent: bool, view: View, now: float) -> G
     What to tell the caller of *call* after what was *tried*: nothing is left to try, or not soon enough, or the attempt
     budget is *spent*.
     """
-    if (error := told(tried.attempts)) is not None:
-        return error
+    error = told(tried.attempts) or _found(call, tried, spent=spent, view=view, now=now)
+    error.tried = len(tried.attempts)
+    return error
+
+
+def _found(call: Call, tried: Tried, *, spent: bool, view: View, now: float) -> GatewayError:
+    """See ``after``: the request is not at fault wherever it is sent."""
     chosen = plan(call, tried, view, now)
     failed = _failed(tried.attempts, view, now)
     opens = any(reason.kind in ("quota", "cooling") for reason in chosen.unavailable)
     if tried.attempts and (spent or not opens):
-        return _in_vain(call, tried.attempts, chosen, failed, now)
+        gone = _gone(tried.attempts, chosen, view, now)
+        return gone or _in_vain(call, tried.attempts, chosen, failed, now)
     if opens:
         wait = _wait(chosen, failed, now)
         return NoCapacity(
-            f"every free source that fits is at its limit; the first opens in {wait:.0f} s",
+            f"every free source that fits is at its limit; the first opens {opens_in(now + wait, now)}",
             retry_after=wait,
             excluded=(*failed, *chosen.unavailable),
         )
@@ -68,7 +80,7 @@ def _in_vain(
     if last is not None and agreed and _heard_enough(attempts, chosen):
         if last is TooLong:
             return _outgrown(call, _longest(one.deployment for one in attempts), failed)
-        return last(attempts[-1].failure.message, excluded=failed)
+        return last(explained(attempts[-1].deployment, attempts[-1].failure), excluded=failed)
     tried = "; ".join(f"{reason.deployment}: {reason.reason}" for reason in failed)
     wait = 1.0 if chosen.ranked else _wait(chosen, failed, now)
     return NoSource(
@@ -93,7 +105,7 @@ def _failed(attempts: Iterable[Attempt], view: View, now: float) -> tuple[Exclus
     """Which deployments failed, and until when each is left alone if that passes by itself."""
     reasons = []
     for one in attempts:
-        name, why = one.deployment.name, f"{type(one.failure).__name__}: {one.failure.message}"
+        name, why = one.deployment.name, reason(one.failure)
         passes = CONSEQUENCES[type(one.failure)].cools and not view.catalog.learned.withdrawn(one.deployment, now)
         cooling = view.health.blocked(name, now)
         until = (cooling.until if cooling else now) if passes else None
@@ -119,15 +131,30 @@ def _nobody(call: Call, chosen: Plan, view: View, now: float) -> GatewayError:
     if not excluded:
         return view.catalog.unknown(chosen.wants)
     return (
-        _out_of_service(excluded, now)
+        _out_of_service(excluded, view, now)
+        or _left_no_provider(call, excluded, view)
         or _forbidden(excluded)
         or _too_long(call, excluded)
         or _incapable(call, excluded)
     )
 
 
-def _out_of_service(excluded: list[tuple[Deployment, Exclusion]], now: float) -> NoSource | None:
+def _gone(attempts: Sequence[Attempt], chosen: Plan, view: View, now: float) -> UnknownModel | None:
+    """What to say if all that were asked, and all others that the name means, have the model no more."""
+    names = {one.deployment for one in chosen.unavailable}
+    others = [d for d in view.catalog.deployments() if d.name in names]
+    if chosen.ranked or not all(isinstance(one.failure, ModelGone) for one in attempts):
+        return None
+    return all_gone(
+        [*(one.deployment for one in attempts), *others], view.catalog.deployments(), view.catalog.learned, now
+    )
+
+
+def _out_of_service(excluded: list[tuple[Deployment, Exclusion]], view: View, now: float) -> GatewayError | None:
     """What to say if some of *excluded* could do it, but may not be asked for now: the request is not at fault."""
+    gone = all_gone((d for d, _ in excluded), view.catalog.deployments(), view.catalog.learned, now)
+    if gone is not None:
+        return gone
     out = [reason for _, reason in excluded if reason.kind in ("withdrawn", "proof")]
     if not out:
         return None
@@ -150,6 +177,18 @@ def _forbidden(excluded: list[tuple[Deployment, Exclusion]]) -> NotAllowed | Non
         param="model",
         excluded=tuple(reason for _, reason in excluded),
     )
+
+
+def _left_no_provider(call: Call, excluded: list[tuple[Deployment, Exclusion]], view: View) -> BadRequest | None:
+    """What to say if the request wants only providers that there are not."""
+    known = sorted({d.provider.name for d in view.catalog.deployments()})
+    if not call.wants.only or set(call.wants.only) & {d.provider.name for d, _ in excluded}:
+        return None
+    if set(call.wants.only) & set(known):
+        return None
+    meant = [name for asked in call.wants.only for name in near(asked, known, 1)]
+    more = f"; did you mean {listed(meant)}?" if meant else f"; there are {', '.join(known)}"
+    return BadRequest(f"provider: none is called {listed(call.wants.only)} here{more}", param="provider.only")
 
 
 def _too_long(call: Call, excluded: list[tuple[Deployment, Exclusion]]) -> TooLong | None:

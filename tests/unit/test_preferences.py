@@ -43,11 +43,28 @@ def test_a_preference_of_the_wrong_type_is_told_with_its_name(provider, param):
     assert caught.value.param == param
 
 
-def test_a_preference_that_means_nothing_here_is_ignored_and_null_is_none():
-    odd = {"zzz": 1, "quantizations": ["fp8"], "order": None, "only": None, "sort": None, "allow_fallbacks": None}
+def test_a_preference_of_openrouter_that_means_nothing_here_is_ignored_and_null_is_none():
+    odd = {
+        "max_price": {"prompt": 0},
+        "quantizations": ["fp8"],
+        "order": None,
+        "only": None,
+        "sort": None,
+        "allow_fallbacks": None,
+    }
     wants = parsed(models=None, provider=odd).wants
 
     assert (wants.models, wants.order, wants.only, wants.fallbacks, wants.prefer) == (("auto",), (), (), True, None)
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"), [("data_colection", "'data_collection'"), ("ordr", "'order'"), ("zzzz", "there are order, only")]
+)
+def test_a_preference_that_nobody_knows_is_a_slip_that_is_told(slip: str, meant: str):
+    """Else a request that must not be trained on would be, for the want of a letter."""
+    with pytest.raises(BadRequest, match=meant) as told:
+        parsed(provider={slip: "deny", "sort": {"by": "price"}})
+    assert told.value.param == f"provider.{slip}"
 
 
 def test_models_follow_the_model():
