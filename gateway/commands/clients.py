@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import msgspec
 
+from gateway.api.admin.clients import ClientChange, NewClient
+from gateway.api.admin.views import ClientView, NewKey
 from gateway.cli import Surroundings
-from gateway.clients import PRIORITIES, Client
+from gateway.clients import PRIORITIES
 from gateway.clock import WallClock
+from gateway.commands.running import asked, asks
+from gateway.commands.tables import Column, show, table, width
 from gateway.settings import Settings
 from gateway.state.clients import KeptClients
 from gateway.state.store import StateFailure, StateStore
 from gateway.stores import make_state
-
-T = TypeVar("T")
+from gateway.wording import ago, number
 
 
 @click.group("clients")
@@ -28,7 +29,8 @@ def command() -> None:
     Who may call, and how much: clients and their keys.
 
     They are kept in FREEWAY_STATE_DIR, or in Redis if FREEWAY_REDIS_URL is set, where every gateway of that store finds
-    them; of keys only hashes. Clients of the configuration file are listed, and changed there.
+    them; of keys only hashes. Clients of the configuration file are listed, and changed there. Where a gateway runs it is asked;
+    else its files are.
     """
 
 
@@ -54,64 +56,62 @@ def _allowed(function: Callable[..., None]) -> Callable[..., None]:
 @click.argument("name")
 @_allowed
 @click.option("--json", "as_json", is_flag=True, help="Name and key as JSON.")
+@asks
 @click.pass_obj
-def add(around: Surroundings, /, name: str, as_json: bool, expires: datetime | None, **allowed: Any) -> None:
+def add(
+    around: Surroundings, /, name: str, as_json: bool, expires: datetime | None, gateway: str | None, key: str | None,
+    **allowed: Any,
+) -> None:  # fmt: skip
     """
     Make the client NAME, and its key.
 
     The key is shown once; what is kept is its hash.
     """
-    allowed["expires"] = expires and expires.date()
-
-    async def make(kept: KeptClients) -> str:
-        return kept.add(name, **allowed)
-
-    _show_key(name, _run(around.settings(), make), as_json)
+    if expires is not None:  # to the end of that day
+        allowed["expires"] = expires.replace(tzinfo=UTC).timestamp() + 86_400
+    with asked(around, gateway, key, quiet=True) as there:
+        made = there.post("clients", NewKey, NewClient(name=name, **allowed))
+    _show_key(made, as_json)
 
 
 @command.command("rotate")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Name and key as JSON.")
+@asks
 @click.pass_obj
-def rotate(around: Surroundings, name: str, as_json: bool) -> None:
+def rotate(around: Surroundings, /, name: str, as_json: bool, **where: Any) -> None:
     """Give the client NAME another key. The one it had is refused within about a second."""
-
-    async def turn(kept: KeptClients) -> str:
-        return kept.rotate(name)
-
-    _show_key(name, _run(around.settings(), turn), as_json)
+    with asked(around, **where, quiet=True) as gateway:
+        made = gateway.post(f"clients/{name}/rotate", NewKey)
+    _show_key(made, as_json)
 
 
 @command.command("limit")
 @click.argument("name")
 @click.argument("limits", nargs=-1, required=True)
+@asks
 @click.pass_obj
-def limit(around: Surroundings, name: str, limits: tuple[str, ...]) -> None:
+def limit(around: Surroundings, /, name: str, limits: tuple[str, ...], **where: Any) -> None:
     """
     Have the client NAME keep to LIMITS, in place of those it has; `none` lifts them.
 
     For example: freeway clients limit alice 20/minute '200000 tokens/day'
     """
     wanted = () if limits == ("none",) else limits
-
-    async def change(kept: KeptClients) -> Client:
-        return kept.change(name, limits=wanted)
-
-    client = _run(around.settings(), change)
-    click.echo(f"{name}: {', '.join(client.limits) or 'no limits'}")
+    with asked(around, **where, quiet=True) as gateway:
+        client = gateway.patch(f"clients/{name}", ClientView, ClientChange(limits=wanted))
+    click.echo(f"{name}: {', '.join(one.limit for one in client.limits) or 'no limits'}")
 
 
 @command.command("revoke")
 @click.argument("name")
+@asks
 @click.pass_obj
-def revoke(around: Surroundings, name: str) -> None:
+def revoke(around: Surroundings, /, name: str, **where: Any) -> None:
     """Take the key of the client NAME away: it is refused within about a second."""
-
-    async def take(kept: KeptClients) -> bool:
-        kept.revoke(name)
-        return bool(kept.all())
-
-    others = _run(around.settings(), take)
+    with asked(around, **where, quiet=True) as gateway:
+        gateway.delete(f"clients/{name}")
+        others = gateway.get("clients", list[ClientView])
     click.echo(f"{name} is revoked.")
     if not others:
         click.echo(
@@ -121,41 +121,47 @@ def revoke(around: Surroundings, name: str) -> None:
 
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array in place of lines.")
+@asks
 @click.pass_obj
-def listing(around: Surroundings, as_json: bool) -> None:
-    """Who may call, and what each may do."""
-    settings = around.settings()
-
-    async def read(kept: KeptClients) -> list[Client]:
-        return kept.all()
-
-    declared = settings.clients()
-    names = {client.name for client in declared}
-    clients = [*declared, *(client for client in _run(settings, read) if client.name not in names)]
+def listing(around: Surroundings, /, as_json: bool, **where: Any) -> None:
+    """Who may call, what each may do, and what each used in the last 24 hours."""
+    with asked(around, **where, quiet=as_json) as gateway:
+        clients = sorted(gateway.get("clients", list[ClientView]), key=lambda one: one.name)
+        now = gateway.now()
     if as_json:
-        rows = [_row(client, declared=client.name in names) for client in sorted(clients, key=lambda one: one.name)]
-        click.echo(msgspec.json.encode(rows))
+        click.echo(msgspec.json.encode(clients))
         return
+    show(lines(clients, width(), now), width())
+
+
+_COLUMNS = (
+    Column("client", text=True, least=8),
+    Column("requests", right=True),
+    Column("tokens", right=True),
+    Column("last seen", spare=2),
+    Column("may", text=True, least=20),
+)
+
+
+def lines(clients: Sequence[ClientView], room: int, now: float) -> Iterable[str]:
+    """What is printed of *clients*, with the use of the last 24 hours."""
     if not clients:
-        click.echo("There is no client: `freeway clients add NAME` makes one.")
-    width = max((len(client.name) for client in clients), default=0)
-    for client in sorted(clients, key=lambda one: one.name):
-        said = "; ".join([*_said(client), *(["declared in the configuration"] if client.name in names else [])])
-        click.echo(f"{client.name:<{width}}  {said or 'may use everything'}")
+        yield "There is no client: `freeway clients add NAME` makes one."
+        return
+    yield from table(_COLUMNS, [_row(client, now) for client in clients], room)
 
 
-def _row(client: Client, *, declared: bool) -> dict[str, Any]:
-    row = msgspec.structs.asdict(client)
-    del row["key_sha256"]
-    expires = None if client.expires is None else client.expires_at
-    return {**row, "expires": expires, "declared": declared}
+def _row(client: ClientView, now: float) -> tuple[str, ...]:
+    words = [*_said(client), *(["declared in the configuration"] if client.declared else [])]
+    seen = ago(client.last_seen, now) if client.last_seen is not None else ""
+    return client.name, number(client.requests), number(client.tokens), seen, "; ".join(words) or "use everything"
 
 
-def _said(client: Client) -> list[str]:
+def _said(client: ClientView) -> list[str]:
     """What *client* may do, as far as it is not everything, in words."""
-    expires = "" if client.expires is None else f"{datetime.fromtimestamp(client.expires_at, UTC):%Y-%m-%d %H:%M} UTC"
+    expires = "" if client.expires is None else f"{datetime.fromtimestamp(client.expires, UTC):%Y-%m-%d %H:%M} UTC"
     told = {
-        "": ", ".join(client.limits),
+        "": ", ".join(one.limit for one in client.limits),
         "waits": f"{client.wait:g} s" if client.wait is not None else "",
         "at most": f"{client.max_wait:g} s" if client.max_wait is not None else "",
         "share": f"{client.share:g}" if client.share is not None else "",
@@ -168,11 +174,11 @@ def _said(client: Client) -> list[str]:
     return [*words, "no training"] if client.no_train else words
 
 
-def _show_key(name: str, key: str, as_json: bool) -> None:
+def _show_key(made: NewKey, as_json: bool) -> None:
     if as_json:
-        click.echo(msgspec.json.encode({"name": name, "key": key}))
+        click.echo(msgspec.json.encode(made))
         return
-    click.echo(f"Key for {name}, shown only now:\n\n  {key}\n")
+    click.echo(f"Key for {made.name}, shown only now:\n\n  {made.key}\n")
     click.echo("Programs send it as their API key. A gateway that runs takes it within about a second.")
 
 
@@ -181,35 +187,14 @@ def _show_key(name: str, key: str, as_json: bool) -> None:
 
 async def any_kept(settings: Settings) -> bool:
     """Whether the store has a client, one that was revoked included. Raises ClickException if it cannot be read."""
-    async with _kept(settings) as kept:
-        return kept.any
-
-
-def _run(settings: Settings, work: Callable[[KeptClients], Awaitable[T]]) -> T:
-    """What *work* makes of the clients that are kept; what is wrong is told in one sentence."""
-
-    async def run() -> T:
-        async with _kept(settings) as kept:
-            return await work(kept)
-
-    try:
-        return asyncio.run(run())
-    except (ValueError, KeyError) as exc:
-        raise click.ClickException(str(exc.args[0])) from exc
-
-
-@asynccontextmanager
-async def _kept(settings: Settings) -> AsyncIterator[KeptClients]:
-    """The clients of the store, which has heard of all changes in the end."""
     clock = WallClock()
     state = StateStore(make_state(settings, clock, lambda _: None), clock)
-    declared = frozenset(client.name for client in settings.clients())
     try:
-        kept = KeptClients(state, clock, lambda: declared)
-        await state.exchange()
-        yield kept
+        kept = KeptClients(state, clock, frozenset)
         await state.exchange()
     except StateFailure as exc:
-        raise click.ClickException(f"the clients cannot be read or changed now: {exc}") from exc
+        raise click.ClickException(f"the clients cannot be read now: {exc}") from exc
+    else:
+        return kept.any
     finally:
         await state.aclose()

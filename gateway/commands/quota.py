@@ -1,104 +1,140 @@
-"""``freeway quota``: how much of every limit is used, and a way to lift a close that was a mistake."""
+"""``freeway quota``: how much is left today, how much of every limit is used, and a way to lift a close that was a mistake."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import click
 import msgspec
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
+from gateway.api.admin.views import Overview, Source
 from gateway.cli import Surroundings
-from gateway.commands.inside import opened
+from gateway.commands.running import asked, asks, near
+from gateway.commands.tables import Column, show, table, width
 from gateway.quota.nouns import LevelView
-from gateway.settings import Settings
+from gateway.wording import ago, count, duration, moment, number, opens
+
+_COLUMNS = (
+    Column("limit of", text=True, least=12),
+    Column("used", right=True),
+    Column("limit", right=True),
+    Column("each"),
+    Column("opens in"),
+    Column("at", spare=1),
+)
+
+
+class Opening(msgspec.Struct):
+    """The bucket whose close was a mistake."""
+
+    bucket: str
 
 
 @click.command("quota")
-@click.option("--json", "as_json", is_flag=True, help="One JSON array instead of a table.")
+@click.argument("source", required=False)
+@click.option("--json", "as_json", is_flag=True, help="The overview and the buckets as one JSON object.")
 @click.option("--all", "show_all", is_flag=True, help="Also the buckets that nothing was taken from.")
 @click.option("--open", "to_open", metavar="BUCKET", help="Lift the close of BUCKET, if it was a mistake.")
+@asks
 @click.pass_obj
-def command(around: Surroundings, as_json: bool, show_all: bool, to_open: str | None) -> None:
+def command(
+    around: Surroundings, /, source: str | None, as_json: bool, show_all: bool, to_open: str | None, **where: Any
+) -> None:
     """
-    Show how much of every limit is used, as the gateway counts it.
+    Show what is left today, and how much of every limit is used, as the gateway counts it. No provider is asked.
 
-    Reads the ledger in FREEWAY_STATE_DIR, or in Redis if FREEWAY_REDIS_URL is set; no provider is asked.
+    With SOURCE, all that is known of the limits of that one.
     """
-    levels, now = asyncio.run(_levels(around.settings(), to_open))
+    with asked(around, **where, quiet=as_json) as gateway:
+        if to_open is not None:
+            gateway.post("buckets/open", LevelView, Opening(to_open))
+        overview, sources = gateway.get("overview", Overview), gateway.get("sources", list[Source])
+    if source is not None:
+        sources = [near(sources, source)]
     if as_json:
-        click.echo(msgspec.json.encode(levels))
+        levels = [level for one in sources for level in one.buckets]
+        click.echo(msgspec.json.encode({"overview": overview, "buckets": levels}))
+    else:
+        show(lines(overview, sources, width(), show_all=show_all, detail=source is not None), width())
+    if not any(one.models for one in sources) and source is None:
+        sys.exit(1)
+
+
+def lines(
+    overview: Overview, sources: Sequence[Source], room: int, *, show_all: bool = False, detail: bool = False
+) -> Iterable[str]:
+    """What is printed: the sentence that matters, then the limits."""
+    if detail:
+        yield from _detail(sources[0], overview.now)
         return
-    shown = [view for view in levels if show_all or view.used or view.closed_until or view.said_at]
-    console = Console()
-    rows = [_row(view, now) for view in shown]
-    table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    room = console.width - 2
-    for place, heading in enumerate(_HEADINGS):
-        width = max([len(heading), *(len(row[place]) for row in rows)])
-        table.add_column(heading, width=width, justify="right" if heading in ("used", "limit") else "left")
-        room -= width + 3
-    table.add_column("limit known from, or why it is closed")
-    account = None
-    for row, view in zip(rows, shown, strict=True):
-        table.add_row(row[0] if row[0] != account else "", *row[1:], _remark(view, now, max(room, 20)))
-        account = row[0]
-    console.print(table)
-    if len(shown) < len(levels):
-        Console(stderr=True).print(f"{len(levels) - len(shown)} buckets are untouched; --all shows them.", style="dim")
+    yield left_today(overview)
+    yield from (f"! {problem}" for problem in overview.problems)
+    every = [level for one in sources for level in one.buckets]
+    shown = [level for level in every if show_all or level.used or level.closed_until or level.said_at]
+    if shown:
+        yield ""
+        yield from table(_COLUMNS, [_row(level, overview.now) for level in shown], room)
+    if len(shown) < len(every):
+        untouched = count(len(every) - len(shown), "limit is", "limits are")
+        yield f"{untouched} untouched: --all shows them. `freeway quota SOURCE` says where each is known from."
+    elif not every:
+        yield "There is no limit to show, as no source is in use."
+    if overview.next_step:
+        yield f"Next: {overview.next_step}"
 
 
-_HEADINGS = ("account", "bucket", "used", "limit", "resets in")
+def left_today(overview: Overview) -> str:
+    """About 1 940 more answers today, 12 with vision."""
+    left = {one.capability: one for one in overview.left}
+    chat = left.get("chat")
+    if chat is None or (not chat.answers and chat.answers is not None and chat.until is None):
+        return "No source is in use that answers."
+    others = [
+        f"{number(one.answers)} {words}"
+        for name, words in _WITH.items()
+        if (one := left.get(name)) is not None and one.answers is not None and one.answers != chat.answers
+    ]
+    more = f", {', '.join(others)}" if others else ""
+    if chat.answers is None:
+        return f"Answers without bound today, from a machine of your own{more}."
+    if chat.answers == 0 and chat.until is not None:
+        return f"No more answers now: the next {opens(chat.until, overview.now)}."
+    return f"About {count(chat.answers, 'more answer')} today{more}."
 
 
-def _row(view: LevelView, now: float) -> tuple[str, ...]:
+_WITH = {
+    "vision": "with vision",
+    "tools": "with tools",
+    "private": "that nothing is trained on",
+    "embeddings": "embeddings",
+}
+
+
+def _row(level: LevelView, now: float) -> tuple[str, ...]:
+    end = level.closed_until or (level.resets_at if level.used else 0.0)
     return (
-        view.account,
-        view.bucket.removeprefix(f"{view.account}/"),
-        _number(view.used),
-        _number(view.limit),
-        _time(view.resets_at - now) if view.used else "",
+        level.bucket.removesuffix(f"/{level.unit}/{level.window}").removesuffix(f"/{level.window}"),
+        number(level.used),
+        number(level.limit),
+        f"{level.unit}/{level.window}",
+        duration(math.ceil(end - now)) + (" (closed)" if level.closed_until else "") if end > now else "",
+        moment(end, now) if end > now else "",
     )
 
 
-async def _levels(settings: Settings, to_open: str | None) -> tuple[Sequence[LevelView], float]:
-    """The levels of every bucket, by account, after opening the bucket *to_open*."""
-    async with opened(settings) as inside:
-        buckets = {bucket.key: bucket for bucket in inside.catalog.buckets()}
-        if to_open is not None:
-            if to_open not in buckets:
-                raise click.ClickException(f"there is no bucket {to_open!r}; `freeway quota --all --json` names them")
-            inside.ledger.open(buckets[to_open])
-        ordered = sorted(buckets.values(), key=lambda bucket: (bucket.account, bucket.key))
-        levels = await inside.ledger.levels(ordered)
-        if problem := inside.ledger.condition().lost:
-            raise click.ClickException(f"the ledger cannot be read: {problem}")
-        return list(levels.values()), inside.clock.now()
-
-
-def _remark(view: LevelView, now: float, room: int) -> str:
-    """Why it is closed; else where the limit is known from and who corrected the count last, cut to *room*."""
-    if view.closed_until:
-        return f"closed for {_time(view.closed_until - now)}: {view.closed_because}"
-    source = view.limit_from.partition(";")[0]
-    if view.said_at is not None:
-        said = f"{view.said_by}, {_time(now - view.said_at)} ago"
-        source = said if source == view.said_by else f"{source}; count: {said}"
-    return source if len(source) <= room else f"{source[: room - 1]}…"
-
-
-def _number(value: float) -> str:
-    """A number for people: 250,000, 10.9, 0.0123."""
-    return f"{value:,.{1 if value >= 1 else 4}f}".rstrip("0").rstrip(".")
-
-
-def _time(seconds: float) -> str:
-    """A duration for people: 45 s, 12 min, 3.5 h, 12 d."""
-    for size, unit in ((172_800, "d"), (5_400, "h"), (90, "min")):
-        if seconds >= size:
-            whole = {"d": 86_400, "h": 3_600, "min": 60}[unit]
-            return f"{seconds / whole:.3g} {unit}"
-    return f"{max(seconds, 0):.0f} s"
+def _detail(source: Source, now: float) -> Iterable[str]:
+    """Every limit of *source*, with where it is known from, and who corrected the count last."""
+    yield f"{source.title}: {count(len(source.buckets), 'limit')}"
+    for level in source.buckets:
+        yield ""
+        yield f"{level.bucket}: {number(level.used)} of {number(level.limit)} {level.unit}, {level.window}"
+        yield f"  known from {level.limit_from}"
+        if level.used:
+            yield f"  resets {opens(level.resets_at, now)}"
+        if level.closed_until:
+            yield f"  closed, opens {opens(level.closed_until, now)}: {level.closed_because}"
+        if level.said_at is not None:
+            yield f"  count corrected by {level.said_by}, {ago(level.said_at, now)}"

@@ -49,9 +49,7 @@ class Address(Struct, frozen=True):
 
 def asks(command: _F) -> _F:
     """The options of a command that asks the running gateway: ``gateway`` and ``key``."""
-    command = click.option(
-        "--key", metavar="KEY", help="The admin key. Else FREEWAY_ADMIN_KEY, or the client key FREEWAY_API_KEY."
-    )(command)
+    command = click.option("--key", metavar="KEY", help="The admin key. Else FREEWAY_ADMIN_KEY.")(command)
     return click.option(
         "--gateway", metavar="URL", help="The gateway to ask. Else FREEWAY_GATEWAY, or the configuration's own address."
     )(command)
@@ -86,6 +84,7 @@ def _origin(url: str) -> str:
 class _Session(Struct):
     signed_in: bool
     needs_key: bool
+    said: str = ""
 
 
 class Gateway:
@@ -156,30 +155,29 @@ def asked(
     """
     settings = None if named(around, gateway) else around.settings(file)
     where = address(around, gateway, settings)
-    sent = key or next((found for name in _KEYS if (found := around.environ.get(name, "").strip())), None)
+    sent = key or around.environ.get("FREEWAY_ADMIN_KEY", "").strip() or (settings.admin_key if settings else None)
     client = _client(where, sent)
     with client:
-        why = "only this file is looked at" if file else _why_not(client)
+        why = "only this file is looked at" if file else _why_not(client, has_key=bool(sent))
         if not why:
             click.echo(f"The gateway at {where.origin} says:", err=quiet)
             yield Gateway(client, runs=True)
             return
     if where.named:
         raise NoGateway(
-            f"no gateway answers at {where.origin} ({why}): start it with `freeway serve`, or name another with --gateway"
+            f"no gateway answers this at {where.origin}: {why}. `freeway serve` starts one, --gateway names another"
         )
     assert settings is not None
     if file is None:
-        click.echo(f"No gateway runs at {where.origin} ({why}); this is what this machine's own files say:", err=quiet)
+        click.echo(
+            f"No gateway answers at {where.origin} ({why}); this is what this machine's own files say:", err=quiet
+        )
     with looking(settings) as transport:
         headers = {"authorization": f"Bearer {settings.admin_key}"} if settings.admin_key else {}
         with httpx.Client(
             base_url="http://localhost", transport=transport, headers=headers, timeout=_TIMEOUT
         ) as inside:
             yield Gateway(inside, runs=False)
-
-
-_KEYS = ("FREEWAY_ADMIN_KEY", "FREEWAY_API_KEY")
 
 
 def named(around: Surroundings, url: str | None) -> str:
@@ -192,17 +190,19 @@ def _client(where: Address, key: str | None) -> httpx.Client:
     return httpx.Client(base_url=where.origin, headers=headers, timeout=_TIMEOUT, trust_env=where.named)
 
 
-def _why_not(client: httpx.Client) -> str:
+def _why_not(client: httpx.Client, *, has_key: bool) -> str:
     """Why no gateway answers there; empty: one does."""
     try:
-        msgspec.json.decode(client.get("/admin/v1/session").content, type=_Session)
+        session = msgspec.json.decode(client.get("/admin/v1/session").content, type=_Session)
     except httpx.ConnectError:
         return "nothing listens there"
     except httpx.TransportError as exc:
         return type(exc).__name__
     except msgspec.DecodeError:
         return "what answers there is no Freeway with an admin API"
-    return ""
+    if session.signed_in or (session.needs_key and has_key):
+        return ""
+    return session.said or "it wants the admin key: --key, or FREEWAY_ADMIN_KEY"
 
 
 def near(sources: Sequence[Source], name: str) -> Source:

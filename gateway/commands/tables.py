@@ -86,9 +86,15 @@ def _line(columns: Sequence[Column], row: Sequence[str], widths: dict[int, int])
 
 
 def cut(text: str, room: int) -> str:
-    """*text* in one line of *room* characters at most."""
+    """*text* in one line of *room* characters at most. A number among its words stays whole, or goes."""
     text = " ".join(text.split())
-    return text if len(text) <= room else f"{text[: max(room - 1, 0)].rstrip()}…"
+    if len(text) <= room:
+        return text
+    kept = text[: max(room - 1, 0)]
+    before, apart, last = kept.rpartition(" ")
+    if apart and any(letter.isdigit() for letter in last):
+        kept = before
+    return f"{kept.rstrip()}…"
 
 
 def show(lines: Iterable[str], room: int) -> None:

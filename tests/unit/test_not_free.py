@@ -9,9 +9,8 @@ import msgspec
 import pytest
 
 from gateway import settings as s
-from gateway.catalog.proof import Certainty
-from gateway.commands.check import Row, _bill, _gap
-from gateway.observe.usage import Spending
+from gateway.api.admin.views import Free, Model, Overview, Source
+from gateway.commands.check import _bill, _gap
 from gateway.words import Wants
 from tests.conftest import CONFIG
 from tests.deployments import catalog, deployment
@@ -85,34 +84,48 @@ def test_a_provider_can_be_turned_off(tmp_path: Path):
 # ── what was spent ──
 
 
-def row(name: str, level: str) -> Row:
-    return Row(name=name, title=name.title(), state="set", sure=Certainty(level, "why"))  # type: ignore[arg-type]
+def source(name: str, level: str) -> Source:
+    return Source(
+        name=name, title=name.title(), state="on", reason="", remedy="", key="set", key_variable=None, key_from="", get_a_key="",
+        free=Free(level=level, because="why"), trains="no", prompts="", models=1, buckets=[], looked_at=None,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def overview(spent: float) -> Overview:
+    return Overview(
+        version="", now=0.0, started=0.0, status="ok", problems=[], next_step="", left=[], spent=spent, credit=0.0, saved=0.0,
+        store="", replicas=1, live=0, waiting=0,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("levels", "spent", "said", "unsaid"),
     [
-        ({"a": "proven", "b": "promised"}, 0.0, "Spent 0.000000 dollars on 2 requests", "cannot be known"),
+        ({"a": "proven", "b": "promised"}, 0.0, "Spent 0.000000 dollars", "cannot be known"),
         ({"a": "proven", "b": "not knowable"}, 0.0, "what B charges cannot be known", "Spent 0.000000"),
-        ({"a": "not knowable", "b": "not knowable"}, 0.1, "Spent 0.200000 dollars", "cannot be known"),
+        ({"a": "not knowable", "b": "not knowable"}, 0.2, "Spent 0.200000 dollars", "cannot be known"),
     ],
 )
 def test_nothing_is_claimed_where_it_cannot_be_known(levels: dict[str, str], spent: float, said: str, unsaid: str):
-    costs = [Spending(month="2026-11", provider=name, model="m", requests=1, spent=spent) for name in levels]
-    told = _bill(costs, {name: row(name, level) for name, level in levels.items()})
+    told = _bill(overview(spent), [source(name, level) for name, level in levels.items()])
 
     assert said in told
     assert unsaid not in told
 
 
 def test_what_is_not_known_of_a_model_is_said():
-    bare = deployment("groq/a")
-    known = msgspec.structs.replace(bare, context=8192, capabilities=frozenset({"tools"}))
+    bare = Model(
+        deployment="groq/a", model="a", provider="groq", operations=["chat"], capabilities=[], context=None, max_output=None, trains="no",
+        free=Free(level="proven", because=""), available=True, why_not="", opens_at=None,
+    )  # fmt: skip
+    known = msgspec.structs.replace(bare, context=8192, capabilities=["tools"])
 
     assert "not known: context" in _gap(bare)
     assert "capabilities" in _gap(bare)
     assert not _gap(known)
 
 
-def test_an_account_that_has_served_nothing_casts_no_doubt():
-    assert "Spent 0.000000" in _bill([], {"b": row("b", "not knowable")})
+def test_an_account_without_models_casts_no_doubt():
+    none = msgspec.structs.replace(source("b", "not knowable"), models=0)
+
+    assert "Spent 0.000000" in _bill(overview(0.0), [none])
