@@ -13,6 +13,8 @@
 # make test-clients  OpenCode, Claude Code, Codex and others do a task through the gateway, or CLIENTS_ARGS="Codex overflow"
 # make outage  the attacks on gateways that share a Redis, in a table: what was taken over quota, beside its bound
 # make chart-check  the chart's manifests by checkov's rules, which has an environment of its own
+# make pictures  each tab of the page, on a desktop and a phone, light and dark, in .pictures/ (needs Chromium)
+# make page-figures  what the page costs: bytes, first paint, a long history, a page left open (needs Chromium)
 # make docs   the documentation as a site, in .site/; a broken link is an error
 # make alerts  the chart's alert rules, for a Prometheus without Kubernetes
 # make chart-schema  what the chart's value config may hold, from the gateway's own settings
@@ -33,8 +35,8 @@ AUDIT := .venvs/audit/.installed
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers fuzz fuzz-api soak \
-	harvest harvest-traces outage test-clients docs alerts chart-schema chart-check sbom audit lock image packages dist \
-	release clean
+	harvest harvest-traces outage test-clients docs pictures page-figures alerts chart-schema chart-check sbom audit lock \
+	image packages dist release clean
 
 run: $(RUN)
 	@$(BIN)/freeway serve
@@ -93,6 +95,12 @@ test-clients: $(DEV)
 
 alerts: $(DEV)
 	@$(BIN)/python -m tools.alerts
+
+pictures: $(DEV)
+	@$(BIN)/python -m tests.page pictures
+
+page-figures: $(DEV)
+	@$(BIN)/python -m tests.page figures
 
 docs: $(DEV)
 	@$(BIN)/mkdocs build --strict

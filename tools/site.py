@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,22 @@ def on_files(files: Files, config: Any) -> Files:
     for source, name in ELSEWHERE.items():
         files.append(File.generated(config, name, content=(ROOT / source).read_text()))
     files.append(File.generated(config, "icon.svg", content=(ROOT / ICON).read_bytes()))
+    more = sorted({page.src_uri for page in files.documentation_pages()} - set(_named(config.nav)))
+    if more:
+        config.nav.append({"More": more})
     return files
+
+
+def _named(nav: Any) -> Iterator[str]:
+    """Every page that *nav* names, however deep."""
+    match nav:
+        case str():
+            yield nav
+        case dict():
+            yield from _named(list(nav.values()))
+        case list():
+            for one in nav:
+                yield from _named(one)
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:  # noqa: ARG001 - MkDocs names them
