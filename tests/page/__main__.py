@@ -122,7 +122,8 @@ async def _left_open(browser: Browser, seconds: float) -> None:
     world = World(names=["groq", "nvidia"])
     with tempfile.TemporaryDirectory() as home:
         async with serve(world) as others:
-            with serving(Path(home), **world.environment(others)) as (origin, process, _log):
+            variables: dict[str, Any] = world.environment(others)
+            with serving(Path(home), **variables) as (origin, process, _log):
                 without = await _cost(process.pid, origin, seconds)
                 page = await _opened(browser, origin)
                 await page.locator(".tiles").wait_for()
