@@ -35,6 +35,7 @@ _COMMANDS = {
     "connect": "Point a client program (OpenCode, Claude Code, aider, …) at the gateway, and take that back.",
     "usage": "What was used, by client, model, provider or day.",
     "clients": "Who may call: make, list, limit, rotate and revoke the keys of clients.",
+    "service": "Have this machine start the gateway by itself: systemd or launchd.",
     "state": "Back up, restore and move the ledger and what was learned.",
 }
 

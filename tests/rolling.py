@@ -57,6 +57,10 @@ class Told(Struct):
     slowest: float = 0.0
 
 
+TAKES = 0.4
+"""Seconds that an answer takes: a gateway that is told to go has some to finish, and meanwhile refuses what comes."""
+
+
 class Witness:
     """A provider that answers what it is asked and counts it. A stream ends when *go_on* is set."""
 
@@ -70,6 +74,7 @@ class Witness:
         self.asked[said] += 1
         if body.get("stream"):
             return await self._streamed(request)
+        await asyncio.sleep(TAKES)
         choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         return web.json_response(

@@ -23,6 +23,13 @@ PLACES = (
     ("compose.yaml", rf"(?<=freeway:){VERSION}"),
     ("charts/freeway/Chart.yaml", rf"(?<=^version: ){VERSION}"),
     ("charts/freeway/Chart.yaml", rf"(?<=^appVersion: ){VERSION}"),
+    ("deploy/casaos/docker-compose.yml", rf"(?<=image: freeway:){VERSION}"),
+    ("deploy/home-assistant/config.yaml", rf"(?<=^version: ){VERSION}"),
+    ("deploy/home-assistant/Dockerfile", rf"(?<=^ARG FREEWAY=freeway-gateway==){VERSION}"),
+    ("deploy/podman/freeway.container", rf"(?<=^Image=localhost/freeway:){VERSION}"),
+    ("deploy/umbrel/docker-compose.yml", rf"(?<=image: freeway:){VERSION}"),
+    ("deploy/umbrel/umbrel-app.yml", rf'(?<=^version: "){VERSION}'),
+    ("deploy/unraid/freeway.xml", rf"(?<=<Repository>freeway:){VERSION}"),
 )
 """Each place that names the version: a file, and where in it."""
 
@@ -32,7 +39,7 @@ class CannotRelease(Exception):
 
 
 def texts(root: Path) -> dict[str, str]:
-    """Every file that a release changes. The chart may be missing: it is not in the source distribution."""
+    """Every file that a release changes. Some may be missing where not all of it is at hand."""
     paths = {CHANGELOG, *(path for path, _ in PLACES)}
     return {path: (root / path).read_text() for path in sorted(paths) if (root / path).exists()}
 
