@@ -10,9 +10,11 @@ WORKDIR /build
 # The environments are made without pip: it installs from outside, and stays outside.
 RUN python -m venv --without-pip /opt/tools && python -m venv --without-pip /opt/freeway
 COPY requirements/image-build.txt requirements/image.txt requirements/
+COPY tools/slim.py ./
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
     python -m pip --python /opt/tools install --quiet --no-deps --require-hashes -r requirements/image-build.txt && \
     python -m pip --python /opt/freeway install --quiet --no-deps --require-hashes -r requirements/image.txt && \
+    python slim.py /opt/freeway/lib && \
     python -m compileall -q --invalidation-mode unchecked-hash /opt/freeway/lib
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway gateway
