@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from types import MappingProxyType
 
@@ -255,8 +255,8 @@ def create_app(  # noqa: PLR0913 - what tests put in the place of the real thing
     looks: bool = False,
 ) -> Litestar:
     """
-    The application. Parts that are not given are the real ones; they are opened and closed with it. Once *drain* begins
-    it takes on nothing new; what *reload* finds to be set anew it takes in. One that only *looks* does nothing beside what it is asked.
+    The application. Parts that are not given are the real ones. Once *drain* begins it takes on nothing new; what *reload* finds to
+    be set anew it takes in. One that only *looks* does nothing beside what it is asked.
     """
     reload = reload or Reload(Configured(settings=settings, origins={}, files=()))
     drain, clock, store = drain or Drain(), clock or WallClock(), store or make_store(settings)
@@ -270,30 +270,27 @@ def create_app(  # noqa: PLR0913 - what tests put in the place of the real thing
     drain.on_begin(engine.queue.close)
     host, clients = make_host(settings, parts, drain)
     authenticator = host.authenticator
-    administration = admin.make(settings, authenticator, parts, tell)
+    administration, archive = admin.make(settings, authenticator, parts, tell), make_archive(settings, clock)
     drain.on_begin(administration.feed.close)
-    archive = make_archive(settings, clock)
     reload.add(lambda found: _belong(found, store, authenticator), archive.adopt)
 
-    @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            for closed in (archive.aclose, parts.aclose, receipts.aclose):
-                stack.push_async_callback(closed)
-            if not looks:
-                await engine.ledger.serve()
-            stack.push_async_callback(drain.end)
-            wire = await stack.enter_async_context(HttpWire(user_agent=USER_AGENT))
-            providers = partial(make_providers, wire=wire, prepare=prepare or {})
-            await parts.open(providers(settings))
-            reload.add(lambda found: parts.adopt(found, providers(found, known=parts.discovery.providers)))
-            stack.push_async_callback(background.stop)  # before the wire goes
-            if not looks:
-                parts.serve(wire, webhook)
-                background.run("receipts", receipts.write_forever)
-                reload.serve(background, clock, tell)
-                administration.serve(background)
-            yield
+    async def serve(stack: AsyncExitStack) -> None:
+        """Open everything, to be closed with *stack*."""
+        for closed in (archive.aclose, parts.aclose, receipts.aclose):
+            stack.push_async_callback(closed)
+        if not looks:
+            await engine.ledger.serve()
+        stack.push_async_callback(drain.end)
+        wire = await stack.enter_async_context(HttpWire(user_agent=USER_AGENT))
+        providers = partial(make_providers, wire=wire, prepare=prepare or {})
+        await parts.open(providers(settings))
+        reload.add(lambda found: parts.adopt(found, providers(found, known=parts.discovery.providers)))
+        stack.push_async_callback(background.stop)  # before the wire goes
+        if not looks:
+            parts.serve(wire, webhook)
+            background.run("receipts", receipts.write_forever)
+            reload.serve(background, clock, tell)
+            administration.serve(background)
 
     scrape = metrics_page.Scrape(engine, parts.state, metrics, parts.discovery, parts.costs)
     given = {"authenticator": authenticator, "scrape": scrape, "drain": drain, "reload": reload, "clients": clients}
@@ -301,11 +298,25 @@ def create_app(  # noqa: PLR0913 - what tests put in the place of the real thing
         [*_routes(host, archive, parts.first_seen), administration.router],
         dependencies=_provided(given | parts.given() | administration.parts),
         exception_handlers=errors.handlers(engine.tell, PATHS, SHAPES),
-        lifespan=[lifespan],
+        lifespan=[_living(serve)],
         openapi_config=None,
         logging_config=None,
     )
     return _guarded(app, settings.server, authenticator, reload)
+
+
+def _living(
+    serve: Callable[[AsyncExitStack], Awaitable[None]],
+) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    """The life of an application: what *serve* opens is closed in the end, however that comes."""
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await serve(stack)
+            yield
+
+    return lifespan
 
 
 def _belong(settings: Settings, store: Store, authenticator: Authenticator) -> None:

@@ -394,6 +394,6 @@ class Catalog:
             if spec is not None and spec.name not in self._by_provider:
                 return UnknownModel(f"model {asked}: {spec.title} is not here: {spec.how_to_have()}", param="model")
         for model in wants.models:
-            if (profile := self._gone.get(model) or self._gone.get(self._names.canonical(model))) is not None:
+            if (profile := self.gone.get(model) or self.gone.get(self._names.canonical(model))) is not None:
                 return gone(model, profile, profiles(self._all))
         return unknown(wants.models[0], {*self._virtual, *(d.model for d in self._all)}, self._specs)
