@@ -241,14 +241,14 @@ def _ollama_taken(address: str, exc: OSError) -> str:
 def _greet(console: Console, settings: Settings, port: int, sources: str) -> None:
     origin, everywhere = origin_of(settings.server.host, port), settings.server.host in EVERYWHERE
     key = " -H 'authorization: Bearer YOUR_KEY'" if settings.client_key or settings.client else ""
-    if not sources:
-        console.print(f"Freeway on {origin}/v1 has no source yet: {SET_A_KEY}", soft_wrap=True)
-        return
-    console.print(f"Freeway on {origin}/v1 in front of: {sources}", soft_wrap=True)
+    found = f"in front of: {sources}" if sources else f"has no source yet: {SET_A_KEY}"
+    console.print(f"Freeway on {origin}/v1 {found}", soft_wrap=True)
     if everywhere:
         console.print(f"Other machines reach it at port {port} of every address of this one.", soft_wrap=True)
     if settings.server.ollama:
         console.print(f"As an Ollama on http://{settings.server.ollama}", soft_wrap=True)
+    if not sources:
+        return
     console.print("Try it:")
     console.print(
         f"  curl -s {origin}/v1/chat/completions{key} -H 'content-type: application/json' "

@@ -110,4 +110,4 @@ def test_a_short_key_is_refused_where_others_can_reach_it(tmp_path):
     ended = subprocess.run([FREEWAY, "serve"], env=environ, capture_output=True, text=True, timeout=60, check=False)
 
     assert ended.returncode == 1
-    assert "FREEWAY_API_KEY has only 5 characters" in ended.stderr
+    assert "FREEWAY_API_KEY: has only 5 characters" in ended.stderr
