@@ -270,7 +270,7 @@ def create_app(  # noqa: PLR0913 - what tests put in the place of the real thing
     drain.on_begin(engine.queue.close)
     host, clients = make_host(settings, parts, drain)
     authenticator = host.authenticator
-    administration, archive = admin.make(settings, authenticator, parts, tell), make_archive(settings, clock)
+    administration, archive = admin.make(settings, authenticator, parts, tell, reload), make_archive(settings, clock)
     drain.on_begin(administration.feed.close)
     reload.add(lambda found: _belong(found, store, authenticator), archive.adopt)
 

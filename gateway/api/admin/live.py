@@ -153,7 +153,7 @@ class Feed:
         overview = await self._desk.overview()
         self._tell_news("overview", "", encode(overview), encode(msgspec.structs.replace(overview, now=0.0)))
         names = self._desk.sources.names()
-        for source in await source_views(names, self._desk.sources, self._desk.engine):
+        for source in await source_views(names, self._desk):
             encoded = encode(source)
             self._tell_news("source", source.name, encoded, encoded)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from litestar import get
 from litestar.di import NamedDependency
@@ -36,6 +36,7 @@ class Desk(Struct):
     costs: Costs
     recent: Recent
     stock: Stock
+    origins: Callable[[], Mapping[str, str]]  # where each variable that is set comes from
     started: float
     bill: Sequence[Spending] = ()
     billed_at: float = -_COSTS_FOR

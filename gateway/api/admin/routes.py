@@ -43,6 +43,7 @@ from gateway.events import Announcer
 from gateway.observe.recent import Recent
 from gateway.observe.series import Series
 from gateway.observe.usage import Costs
+from gateway.reload import Reload
 from gateway.request.engine import Engine
 from gateway.settings import Settings
 from gateway.state.store import StateStore
@@ -98,8 +99,10 @@ class Gateway(Protocol):
     def costs(self) -> Costs: ...
 
 
-def make(settings: Settings, authenticator: Authenticator, gateway: Gateway, tell: Announcer) -> Administration:
-    """The admin API of *gateway*, which has *settings*; its own page is admitted by *authenticator*."""
+def make(
+    settings: Settings, authenticator: Authenticator, gateway: Gateway, tell: Announcer, reload: Reload
+) -> Administration:
+    """The admin API of *gateway*, which has *settings* by *reload*; its own page is admitted by *authenticator*."""
     clock, catalog, recent = gateway.engine.clock, gateway.engine.view.catalog, Recent()
     access = Access(settings, authenticator, gateway.state, clock)
     authenticator.is_page = access.is_page
@@ -111,6 +114,7 @@ def make(settings: Settings, authenticator: Authenticator, gateway: Gateway, tel
         costs=gateway.costs,
         recent=recent,
         stock=Stock(gateway.engine),
+        origins=lambda: reload.configured.origins,
         started=clock.now(),
     )
     feed, counted = Feed(desk), Series(gateway.state, clock, token_hex(4), Calendar(catalog).keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +13,7 @@ from litestar.params import FromPath
 from msgspec import Struct
 
 from gateway.api.admin.audit import noted
+from gateway.api.admin.overview import Desk
 from gateway.api.admin.views import Free, Source
 from gateway.api.openai import decoded
 from gateway.catalog.discovery import Discovery
@@ -22,6 +23,7 @@ from gateway.quota.nouns import LevelView
 from gateway.request.engine import Engine
 from gateway.words import BadRequest
 from providers.failures import ProviderFailure
+from providers.spec import ProviderSpec
 
 
 class NotHere(BadRequest):
@@ -39,20 +41,21 @@ class Opening(Struct):
 _decode_opening = msgspec.json.Decoder(Opening).decode
 
 
-def source_view(name: str, sources: Sources, levels: Iterable[LevelView], now: float) -> Source:
+def source_view(name: str, levels: Iterable[LevelView], desk: Desk) -> Source:
     """The source *name*, with those of *levels* that are its own."""
+    sources, now = desk.sources, desk.engine.clock.now()
     spec, judgement = sources.spec(name), sources.judgement(name, now)
     sure = sources.sure(name) if judgement.state not in ("no key", "off") else None
-    read_at = sources.read_at(name)
+    read_at, has_key = sources.read_at(name), sources.has_key(name)
     return Source(
         name=name,
         title=spec.title,
         state=judgement.state,
         reason=judgement.reason,
         remedy=judgement.remedy,
-        key="set" if sources.has_key(name) else "none needed" if spec.keyless else "missing",
+        key="set" if has_key else "none needed" if spec.keyless else "missing",
         key_variable=spec.key_env,
-        key_from="environment" if sources.has_key(name) else "",
+        key_from=_origin(spec, desk.origins()) if has_key else "",
         get_a_key=spec.get_a_key,
         free=Free(level=sure.level, because=sure.why, source=spec.free.source, since=read_at) if sure else None,
         trains=spec.data_policy.trains,
@@ -63,53 +66,57 @@ def source_view(name: str, sources: Sources, levels: Iterable[LevelView], now: f
     )
 
 
-async def views(names: Iterable[str], sources: Sources, engine: Engine) -> list[Source]:
+def _origin(spec: ProviderSpec, origins: Mapping[str, str]) -> str:
+    """Where the key of *spec* is set."""
+    variables = (spec.key_env, *spec.key_env_also) if spec.key_env else ()
+    return next((origins[variable] for variable in variables if variable in origins), "environment")
+
+
+async def views(names: Iterable[str], desk: Desk) -> list[Source]:
     """The sources of these *names*, by levels that are looked at now."""
     names = list(names)
-    buckets = [bucket for bucket in engine.view.catalog.buckets() if bucket.account in names]
-    levels = (await engine.ledger.levels(buckets)).values()
-    return [source_view(name, sources, levels, engine.clock.now()) for name in names]
+    buckets = [bucket for bucket in desk.engine.view.catalog.buckets() if bucket.account in names]
+    levels = (await desk.engine.ledger.levels(buckets)).values()
+    return [source_view(name, levels, desk) for name in names]
 
 
 @get("/sources")
-async def all_sources(engine: NamedDependency[Engine], sources: NamedDependency[Sources]) -> list[Source]:
+async def all_sources(desk: NamedDependency[Desk]) -> list[Source]:
     """Every source, those that are asked first."""
-    return await views(sources.names(), sources, engine)
+    return await views(desk.sources.names(), desk)
 
 
 @get("/sources/{name:str}")
-async def one_source(name: FromPath[str], engine: NamedDependency[Engine], sources: NamedDependency[Sources]) -> Source:
+async def one_source(name: FromPath[str], desk: NamedDependency[Desk]) -> Source:
     """One of them. Raises NotHere."""
-    return await _one(_known(name, sources), sources, engine)
+    return (await views([_known(name, desk.sources)], desk))[0]
 
 
 @post("/sources/{name:str}/refresh", status_code=200)
 async def refresh(
     name: FromPath[str],
     request: Request[Any, Any, Any],
-    engine: NamedDependency[Engine],
-    sources: NamedDependency[Sources],
+    desk: NamedDependency[Desk],
     discovery: NamedDependency[Discovery],
 ) -> Source:
     """Ask it for its list of models now. What comes of that is told as its state. Raises NotHere."""
-    await _look(_known(name, sources), sources, discovery)
+    await _look(_known(name, desk.sources), desk.sources, discovery)
     noted(request.scope, f"refreshed {name}")
-    return await _one(name, sources, engine)
+    return (await views([name], desk))[0]
 
 
 @post("/sources/{name:str}/readmit", status_code=200)
 async def readmit(
     name: FromPath[str],
     request: Request[Any, Any, Any],
-    engine: NamedDependency[Engine],
-    sources: NamedDependency[Sources],
+    desk: NamedDependency[Desk],
     discovery: NamedDependency[Discovery],
 ) -> Source:
     """Let it in again, its closed buckets too, and ask it for its list. Raises NotHere."""
-    let_in(_known(name, sources), engine)
-    await _look(name, sources, discovery)
+    let_in(_known(name, desk.sources), desk.engine)
+    await _look(name, desk.sources, discovery)
     noted(request.scope, f"readmitted {name}")
-    return await _one(name, sources, engine)
+    return (await views([name], desk))[0]
 
 
 @post("/buckets/open", status_code=200)
@@ -138,10 +145,6 @@ async def _look(name: str, sources: Sources, discovery: Discovery) -> None:
     if name in sources.asked():
         with suppress(ProviderFailure):  # told as the state of the source
             await discovery.look(name)
-
-
-async def _one(name: str, sources: Sources, engine: Engine) -> Source:
-    return (await views([name], sources, engine))[0]
 
 
 def _known(name: str, sources: Sources) -> str:
