@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _COMMANDS = {
     "serve": "Start the gateway with the keys and the Ollama that are found.",
+    "setup": "Walk through the free sources, try keys and store them.",
     "config": "Check what is set, and show where each value comes from.",
     "demo": "Simulated providers, the gateway, and a policy that does not count beside it. Needs no key.",
     "check": "Look at every source: key, models, risk of cost, and what to do next.",

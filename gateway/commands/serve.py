@@ -22,6 +22,7 @@ from gateway.clock import WallClock
 from gateway.commands import server as http
 from gateway.commands.clients import any_kept
 from gateway.commands.health import EVERYWHERE
+from gateway.commands.keyless import ask_once, on_a_terminal
 from gateway.commands.running import origin_of
 from gateway.events import Observer
 from gateway.observe import log
@@ -61,8 +62,10 @@ def command(around: Surroundings, host: str | None, port: int | None, json_log: 
     flags = {"HOST": host or "", "PORT": "" if port is None else str(port)}
     around = msgspec.structs.replace(around, flags=flags)
     configured = around.read()
+    _refuse_open_door(configured.settings)
+    if not configured.settings.keys and on_a_terminal() and ask_once(configured, _said):
+        configured = around.read()
     settings = configured.settings
-    _refuse_open_door(settings)
     prepare: dict[str, Prepare] = {}
     drain = Drain()
     ollama = asyncio.run(_ollama_answers(settings))
@@ -124,6 +127,10 @@ def _traces(around: Surroundings) -> list[Observer]:
         )
         return []
     return [otel.Traces(otel.provider(around.environ), WallClock())]
+
+
+def _said(line: str) -> None:
+    console.print(line, soft_wrap=True, markup=False)
 
 
 def _refuse_open_door(settings: Settings) -> None:
@@ -243,6 +250,8 @@ def _greet(console: Console, settings: Settings, port: int, sources: str) -> Non
     key = " -H 'authorization: Bearer YOUR_KEY'" if settings.client_key or settings.client else ""
     found = f"in front of: {sources}" if sources else f"has no source yet: {SET_A_KEY}"
     console.print(f"Freeway on {origin}/v1 {found}", soft_wrap=True)
+    if sources and not settings.keys:
+        console.print(f"For more and better answers {SET_A_KEY}", soft_wrap=True)
     if everywhere:
         console.print(f"Other machines reach it at port {port} of every address of this one.", soft_wrap=True)
     if settings.server.ollama:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 import socket
@@ -13,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import pytest
 from gateway.commands.demo import SIX
 from providers.simulator.server import serve
 from providers.simulator.world import World
-from tests.acceptance.process import run, serving, typed
+from tests.acceptance.process import FREEWAY, environment, run, serving, typed
 from tests.conftest import ROOT
 
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "hi there"}]}
@@ -643,3 +644,47 @@ def test_a_start_without_any_key_stays_up_and_takes_one_up_on_sighup(others, tmp
         assert "server.prot" in written(log, "server.prot")
         assert httpx.post(f"{origin}/v1/chat/completions", json=ASK, timeout=20).status_code == 200
         assert keys["groq"] not in log.read_text()
+
+
+# ── setup ──
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+def test_setup_on_a_terminal_tries_the_pasted_key_and_stores_the_right_one(others, tmp_path: Path):
+    world, variables = others
+    keys = world.keys()
+    nowhere = {name: value for name, value in variables.items() if value not in keys.values()}
+    outside, inside = os.openpty()
+    process = subprocess.Popen(
+        [FREEWAY, "setup", "groq"],
+        env=environment(tmp_path, **nowhere),
+        cwd=tmp_path,
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        start_new_session=True,
+    )
+    os.close(inside)
+    shown, answers = "", [f"gsk_{'wrong'}\n", f"{keys['groq']}\n"]
+    with suppress(OSError):  # the other side has gone
+        while piece := os.read(outside, 4096):
+            shown += piece.decode(errors="replace")
+            if answers and shown.count("GROQ_API_KEY") > 2 - len(answers) and shown.rstrip().endswith(":"):
+                os.write(outside, answers.pop(0).encode())
+    os.close(outside)
+    stored = tmp_path / ".config" / "freeway" / "keys.env"
+
+    assert process.wait(30) == 0, shown
+    assert "Invalid API Key" in shown
+    assert "Next: freeway serve" in shown
+    assert keys["groq"] not in shown
+    assert stored.read_text() == f"GROQ_API_KEY={keys['groq']}\n"
+    assert stored.stat().st_mode & 0o777 == 0o600
+
+
+def test_setup_without_a_terminal_says_what_to_set(tmp_path: Path):
+    done = run("setup", home=tmp_path)
+
+    assert done.returncode == 0
+    assert "GROQ_API_KEY" in done.stdout
+    assert not (tmp_path / ".config").exists()

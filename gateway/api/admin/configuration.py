@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import Annotated, Any
 
 import msgspec
@@ -23,6 +24,7 @@ from gateway.settings.shown import shown
 from gateway.settings.storing import store
 from gateway.settings.variables import key_names, meant_for
 from gateway.words import BadRequest
+from providers.dialect import Listing
 from providers.failures import CredentialRejected, ProviderFailure
 from providers.spec import ProviderSpec
 
@@ -75,7 +77,7 @@ async def setup(reload: NamedDependency[Reload]) -> list[SetupSource]:
 
 
 def offered(configured: Configured) -> list[SetupSource]:
-    """The sources that a person can set up, those without a key first."""
+    """The sources that a person can set up: those without a key first, and of these the ones that are surest to cost nothing."""
     settings = configured.settings
     found = [
         SetupSource(
@@ -92,7 +94,12 @@ def offered(configured: Configured) -> list[SetupSource]:
         for name, spec in settings.provider.items()
         if name != EMBEDDED
     ]
-    return sorted(found, key=lambda one: ("missing", "none needed", "set").index(one.key))
+    sure = ("proven", "promised", "unknowable")
+
+    def order(one: SetupSource) -> tuple[int, int]:
+        return ("missing", "none needed", "set").index(one.key), sure.index(settings.provider[one.name].free.sure)
+
+    return sorted(found, key=order)
 
 
 @put("/sources/{name:str}/key")
@@ -110,7 +117,7 @@ async def set_key(
     if other is not None:
         told = f"this looks like a key of {settings.provider[other].title}: it was not sent to {spec.title}"
         return KeyTried(accepted=False, said=told, stored="")
-    accepted, said = await _tried(spec, key, discovery)
+    accepted, said = await tried(spec, discovery.listed_with(spec, key))
     noted(request.scope, f"a key of {name} was {'refused' if accepted is False else 'set'}")
     if accepted is False:
         return KeyTried(accepted=False, said=said, stored="")
@@ -137,12 +144,13 @@ async def drop_key(
     noted(request.scope, f"the key of {name} was taken out")
 
 
-async def _tried(spec: ProviderSpec, key: str, discovery: Discovery) -> tuple[bool | None, str]:
-    """Whether the provider takes *key*, None if that cannot be told, and what it said."""
+async def tried(spec: ProviderSpec, listed: Coroutine[Any, Any, Listing]) -> tuple[bool | None, str]:
+    """Whether the provider takes the key with which its list is asked for, None if that cannot be told, and what it said."""
     if "{" in spec.base_url:
+        listed.close()
         return None, f"it is tried once {' and '.join(spec.base_url_needs.values())} is set, too"
     try:
-        listing = await discovery.listed_with(spec, key)
+        listing = await listed
     except CredentialRejected as failure:
         return False, f"{spec.title} refuses it: {failure.message}"
     except ProviderFailure as failure:
