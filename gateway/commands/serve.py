@@ -6,6 +6,8 @@ import asyncio
 import errno
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -65,32 +67,16 @@ def command(around: Surroundings, host: str | None, port: int | None, json_log: 
     _refuse_open_door(configured.settings)
     if not configured.settings.keys and on_a_terminal() and ask_once(configured, _said):
         configured = around.read()
-    settings = configured.settings
-    prepare: dict[str, Prepare] = {}
-    drain = Drain()
-    ollama = asyncio.run(_ollama_answers(settings))
-    settings = _with_last_resort(settings, has_ollama=ollama, can_embed=embedded.available())
-    if settings.embedded.enabled == "on":
-        server = embedded.EmbeddedServer(_weights(around), _embedded_spec(around.config))
-        prepare[EMBEDDED] = starting(server, settings)
-        drain.on_end(server.stop)
+    drain, ollama = Drain(), asyncio.run(_ollama_answers(configured.settings))
+    prepare = _embedded(around, configured.settings, drain, has_ollama=ollama)
+    decide = partial(_with_last_resort, has_ollama=ollama, can_embed=bool(prepare))
+    settings = decide(configured.settings)
     listening = _listen(settings)
     terminal = sys.stderr is not None and sys.stderr.isatty()
     out = Outlet(2)
     as_json = json_log or not terminal
     log.configure(json=as_json, secrets=settings.secrets(), out=out, level=log_level)
-
-    def reread() -> Configured:
-        found = around.read()
-        try:
-            _refuse_open_door(found.settings)
-        except click.ClickException as exc:  # the store of clients cannot be read now
-            raise BadSettings(exc.message) from exc
-        log.hide(found.settings.secrets())
-        settings = _with_last_resort(found.settings, has_ollama=ollama, can_embed=EMBEDDED in prepare)
-        return msgspec.structs.replace(found, settings=settings)
-
-    reload = Reload(msgspec.structs.replace(configured, settings=settings), reread)
+    reload = Reload(msgspec.structs.replace(configured, settings=settings), partial(_reread, around, decide))
     observers: list[Observer] = [log.LogObserver(brief=not as_json), *_traces(around)]
     app = create_app(settings, observers=observers, prepare=prepare, drain=drain, reload=reload)
     sources = [spec.title for name, spec in settings.active().items() if name != "ollama" or ollama]
@@ -100,6 +86,37 @@ def command(around: Surroundings, host: str | None, port: int | None, json_log: 
         http.run(app, listening, settings.server, drain, reload.wake)
     finally:
         out.close(1.0)
+
+
+def _reread(around: Surroundings, decide: Callable[[Settings], Settings]) -> Configured:
+    """What is set now, with the embedded model decided on. Raises BadSettings."""
+    found = around.read()
+    try:
+        _refuse_open_door(found.settings)
+    except click.ClickException as exc:  # the store of clients cannot be read now
+        raise BadSettings(exc.message) from exc
+    log.hide(found.settings.secrets())
+    return msgspec.structs.replace(found, settings=decide(found.settings))
+
+
+def _embedded(around: Surroundings, settings: Settings, drain: Drain, *, has_ollama: bool) -> dict[str, Prepare]:
+    """
+    What starts the embedded model, if it is to serve. One that cannot be had is said and done without, unless it was asked for by
+    name.
+    """
+    wanted = _with_last_resort(settings, has_ollama=has_ollama, can_embed=embedded.available())
+    if wanted.embedded.enabled != "on":
+        return {}
+    try:
+        weights = _weights(around)
+    except click.ClickException as exc:
+        if settings.embedded.enabled == "on":
+            raise
+        _said(f"The small model on this machine cannot be had: {exc.message}")
+        return {}
+    server = embedded.EmbeddedServer(weights, _embedded_spec(around.config))
+    drain.on_end(server.stop)
+    return {EMBEDDED: starting(server, settings)}
 
 
 def starting(server: embedded.EmbeddedServer, settings: Settings) -> Prepare:

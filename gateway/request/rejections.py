@@ -10,6 +10,7 @@ from gateway.request.call import BYTES_PER_TOKEN
 from gateway.request.outcome import CONSEQUENCES, told
 from gateway.request.plan import Attempt, Plan, Tried, View, plan
 from gateway.request.spoken import explained, reason
+from gateway.settings import SET_A_KEY
 from gateway.wording import opens as opens_in
 from gateway.words import (
     BadRequest,
@@ -34,6 +35,7 @@ typical answer is over by then.
 """
 
 
+SETUP = "freeway setup"
 _ONE_QUESTION = 2
 """Messages of a request that has no history: instructions and a question."""
 
@@ -45,6 +47,14 @@ def after(call: Call, tried: Tried, *, spent: bool, view: View, now: float) -> G
     """
     error = told(tried.attempts) or _found(call, tried, spent=spent, view=view, now=now)
     error.tried = len(tried.attempts)
+    return _with_advice(error, view)
+
+
+def _with_advice(error: GatewayError, view: View) -> GatewayError:
+    """*error*, and what to do where nothing but the small model on this machine is there."""
+    deployments = view.catalog.deployments()
+    if deployments and all(d.last_resort for d in deployments) and SETUP not in error.message:
+        error.message = f"{error.message}; {SET_A_KEY}"
     return error
 
 
@@ -249,6 +259,11 @@ def _incapable(call: Call, excluded: list[tuple[Deployment, Exclusion]]) -> Noth
 
     closest, why = min(excluded, key=distance)
     wanted = ", ".join(sorted(needed - {"stream"})) or call.wants.operation
+    if all(deployment.last_resort for deployment, _ in excluded):
+        return NothingCapable(
+            f"{wanted} needs a free key: freeway setup; the small model on this machine does without",
+            excluded=tuple(reason for _, reason in excluded),
+        )
     return NothingCapable(
         f"no free source can serve this request ({wanted}; about {call.prompt_tokens} tokens): "
         f"{closest.name} came closest, but {why.reason}",

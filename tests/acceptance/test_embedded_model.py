@@ -73,6 +73,7 @@ def test_it_is_not_started_before_it_is_asked_and_then_answers(gateway):
 
     assert response.status_code == 200
     assert response.headers["x-freeway-provider"] == EMBEDDED
+    assert response.headers["x-freeway-notice"] == "set a free key: freeway setup"
     assert response.json()["model"] == SPEC.model
     assert response.json()["choices"][0]["message"]["content"].strip()
     assert response.json()["usage"]["completion_tokens"] <= 12

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gateway.quota.buckets import Bucket
 from gateway.quota.nouns import NoRoom, Refusal
 from gateway.request.plan import SHORTLIST, Plan, Retry, Tried, Wait, plan
+from gateway.request.rejections import after
 from gateway.routing.latency import TYPICAL, Point
 from gateway.routing.prices import Price
 from gateway.routing.rank import appraise
@@ -228,3 +229,21 @@ def test_what_is_refused_is_asked_again_after_a_wait_but_for_what_outgrows_a_quo
 
 def test_nothing_that_could_change_is_never_retried():
     assert planned([deployment("groq/a")], models=("unknown",)).retry == Retry()
+
+
+# ── the small model on this machine, alone ──
+
+
+def refusal(deployments: Sequence[Deployment], **wanted: Any) -> str:
+    asked = call(**wanted)
+    return after(asked, Tried(), spent=False, view=view(deployments), now=NOW).message
+
+
+def test_who_has_the_small_model_alone_is_told_what_a_free_key_would_do():
+    small = deployment("embedded/small", 0.1, last_resort=True)
+    tools = refusal([small], capabilities=frozenset({"tools"}))
+
+    assert "needs a free key: freeway setup" in tools
+    assert tools.count("freeway setup") == 1
+    assert "set a free key: freeway setup" in refusal([small], models=("nothing-of-that-name",))
+    assert "freeway setup" not in refusal([small, deployment("groq/a")], capabilities=frozenset({"tools"}))
