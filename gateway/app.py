@@ -238,6 +238,7 @@ def make_host(settings: Settings, parts: Parts, drain: Drain) -> tuple[Host, Cli
     authenticator = Authenticator(settings, drain, clock)
     kept = KeptClients(parts.state, clock, lambda: authenticator.declared)
     kept.watch(authenticator.keep)
+    parts.allowances.clients = lambda: [client for client, _ in authenticator.clients]
     shares = Shares(parts.use, engine.view.catalog, engine.ledger, clock)
     host = Host(engine, authenticator, settings.server, parts.allowances, shares)
     return host, ClientDesk(kept, authenticator, parts.allowances, parts.use, parts.state)

@@ -18,11 +18,17 @@ class OverLimit(GatewayError):
 
     def __init__(self, client: Client, over: Over) -> None:
         wait = over.opens_in
-        super().__init__(
-            f"client {client.name!r} has used up its own limit of {over.limit} at this gateway; there is room again in "
-            f"{_in_words(wait)}. No source's quota is in the way: `freeway clients limit` changes the limit",
-            retry_after=wait,
-        )
+        if over.uncounted:
+            message = (
+                f"the store that counts for all gateways is away, and this one's part of {client.name!r}'s own limit of "
+                f"{over.limit} is used up"
+            )
+        else:
+            message = (
+                f"client {client.name!r} has used up its own limit of {over.limit} at this gateway; there is room again in "
+                f"{_in_words(wait)}. No source's quota is in the way: `freeway clients limit` changes the limit"
+            )
+        super().__init__(message, retry_after=wait)
         self.headers = over.headers
 
 

@@ -9,7 +9,7 @@ came to nothing, because no source could serve it, is given back.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct
 
@@ -38,11 +38,14 @@ class Used(Struct, frozen=True):
 
 
 class Over(Exception):
-    """The client's *limit* has no room until *opens_in* seconds from now; infinity: a request like this outgrows it."""
+    """
+    The client's *limit* has no room until *opens_in* seconds from now; infinity: a request like this outgrows it. *uncounted*: the
+    store is away, and this gateway's part of the limit is used up.
+    """
 
-    def __init__(self, limit: Limit, opens_in: float, headers: Mapping[str, str]) -> None:
+    def __init__(self, limit: Limit, opens_in: float, headers: Mapping[str, str], *, uncounted: bool = False) -> None:
         super().__init__(str(limit))
-        self.limit, self.opens_in, self.headers = limit, opens_in, headers
+        self.limit, self.opens_in, self.headers, self.uncounted = limit, opens_in, headers, uncounted
 
 
 class Allowance:
@@ -65,15 +68,20 @@ class Allowance:
 
 
 class Allowances:
-    """One for each process. Gateways of one *namespace* count together."""
+    """
+    One for each process. Gateways of one *namespace* count together. *clients* says which there are: what they used is looked at
+    beside their requests, so that each gateway knows its part should the store be lost.
+    """
+
+    clients: Callable[[], Iterable[Client]] = tuple
 
     def __init__(self, ledger: Ledger, clock: Clock, namespace: str) -> None:
         self._ledger, self._clock, self._namespace = ledger, clock, namespace
-        self._seen: dict[str, Bucket] = {}
 
     def buckets(self) -> list[Bucket]:
-        """Those that are in use here."""
-        return list(self._seen.values())
+        """Those of all clients."""
+        limited = (client for client in self.clients() if client.limits)
+        return [bucket for client in limited for _, bucket in buckets_of(client, self._namespace)]
 
     async def take(self, client: Client, prompt: int, output: int, least: int) -> Allowance:
         """
@@ -82,7 +90,6 @@ class Allowances:
         """
         limits = {bucket.key: (limit, bucket) for limit, bucket in buckets_of(client, self._namespace)}
         buckets = [bucket for _, bucket in limits.values()]
-        self._seen |= {bucket.key: bucket for bucket in buckets}
         tightest = min((limit for limit, _ in limits.values() if limit.unit == "tokens"), key=_amount, default=None)
         most = math.inf if tightest is None else tightest.amount
         if tightest is not None and least > most:
@@ -93,7 +100,8 @@ class Allowances:
         if isinstance(held, NoRoom):
             (refusal,) = held.refusals
             opens_in = _STORE_AWAY if refusal.when_freed else max(0.0, refusal.opens_at - self._clock.now())
-            raise Over(limits[refusal.bucket.key][0], opens_in, self._headers(client))
+            limit, _ = limits[refusal.bucket.key]
+            raise Over(limit, opens_in, self._headers(client), uncounted=refusal.when_freed)
         return Allowance(self._ledger, held, self._headers(client))
 
     async def used(self, client: Client) -> list[Used]:

@@ -15,6 +15,8 @@ from gateway.quota.clients import Allowance, Allowances, Over, duration
 from gateway.quota.ledger import Ledger
 from gateway.quota.sqlite import EmbeddedStore
 from tests.clock import FakeClock
+from tests.contract.conftest import emptied
+from tests.contract.replicas import Replicas
 
 
 def client(*limits: str, name: str = "alice") -> Client:
@@ -84,6 +86,33 @@ async def test_a_request_takes_one_exchange_with_the_store_and_its_end_goes_with
     await ledger.flush()
     assert len(exchanges) <= 5
     await ledger.aclose()
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("limit", ["20/minute", "20/2 minute"])
+async def test_while_redis_is_away_each_gateway_has_its_part_also_of_a_client_that_it_never_served(redis_server, limit):
+    await (await emptied(redis_server.url)).aclose()
+    async with Replicas(redis_server.url, 2) as replicas:
+        who = client(limit)
+        both = [Allowances(ledger, replicas.clock, "freeway") for ledger in replicas.ledgers]
+        for one, ledger in zip(both, replicas.ledgers, strict=True):
+            one.clients = lambda: [who]
+            ledger._journal._buckets = one.buckets
+        assert await admitted(both[0], who, 6) == 6
+        await replicas.look()
+        for line in replicas.lines:
+            line.cut = True
+
+        found = [await admitted(one, who, 30) for one in both]
+        assert sum(found) == 14
+        over = await taken(both[1], who)
+        assert isinstance(over, Over)
+        assert over.uncounted or 0 < over.opens_in < 121
+
+        for line in replicas.lines:
+            line.cut = False
+        await replicas.look()
+        assert [round((await one.used(who))[0].used) for one in both] == [20, 20]
 
 
 @pytest.mark.parametrize("limit", ["3/minute", "3/hour", "3/day", "3/2 day", "60 tokens/minute"])

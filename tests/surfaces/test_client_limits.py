@@ -12,6 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.api.auth import ANYBODY
+from gateway.api.client_limits import OverLimit
+from gateway.clients import limit_of
+from gateway.quota.clients import Over
 from tests import containers
 
 HELLO = [{"role": "user", "content": "hi"}]
@@ -122,6 +126,13 @@ async def test_a_request_that_outgrows_a_limit_is_not_told_to_come_back(start, t
     assert told.status_code == 400
     assert "retry-after" not in told.headers
     assert "client 'alice' has a limit of 100 tokens/day at this gateway, which never holds it" in told.text
+
+
+def test_a_store_that_is_away_is_not_told_as_a_limit_that_is_used_up():
+    error = OverLimit(ANYBODY, Over(limit_of("20/day"), 5.0, {}, uncounted=True))
+
+    assert "the store that counts for all gateways is away" in error.message
+    assert error.retry_after == 5
 
 
 async def test_a_client_without_limits_hears_nothing_of_them_and_costs_the_ledger_nothing_more(start, tmp_path):
