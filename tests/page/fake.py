@@ -56,6 +56,11 @@ class Said:
         for queue in self.listeners:
             queue.put_nowait((name, value))
 
+    def hang_up(self) -> None:
+        """End every stream of events."""
+        for queue in self.listeners:
+            queue.put_nowait(("end", None))
+
     def asked_for(self, method: str) -> list[tuple[str, Any]]:
         """What was asked for with *method*: paths and bodies."""
         return [(path, body) for verb, path, body in self.asked if verb == method]
@@ -66,20 +71,12 @@ def application(said: Said) -> Litestar:
 
     @route("/admin/v1/{path:path}", http_method=["GET", "POST", "PUT", "PATCH", "DELETE"])
     async def admin(request: Request[Any, Any, Any], path: FromPath[str]) -> Response[Any]:
-        name, raw = path.strip("/"), await request.body()
-        body = msgspec.json.decode(raw) if raw else None
-        query = dict(request.query_params)
-        said.asked.append((request.method, f"{name}?hours={query['hours']}" if "hours" in query else name, body))
-        if name != "session":
-            await asyncio.sleep(said.slow)
-            if said.broken:
-                return _error(500, said.broken)
-            if said.admin_key and not said.signed_in:
-                return _error(401, "sign in first")
-        return _read(said, name, query) if request.method == "GET" else _write(said, request.method, name, body)
+        return await _answered(said, request, path.strip("/"))
 
     @get("/admin/v1/events")
-    async def events() -> ServerSentEvent:
+    async def events() -> ServerSentEvent | Response[Any]:
+        if said.broken:
+            return _error(500, said.broken)
         queue: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
         said.listeners.append(queue)
 
@@ -88,6 +85,8 @@ def application(said: Said) -> Litestar:
                 yield ServerSentEventMessage(comment="here")
                 while True:
                     name, value = await queue.get()
+                    if name == "end":
+                        return
                     yield ServerSentEventMessage(event=name, data=msgspec.json.encode(value).decode())
             finally:
                 said.listeners.remove(queue)
@@ -100,6 +99,20 @@ def application(said: Said) -> Litestar:
         return Stream(_streamed(said), media_type="text/event-stream", headers=_SERVED)
 
     return Litestar([admin, events, chat, dashboard.router()], openapi_config=None, logging_config=None)
+
+
+async def _answered(said: Said, request: Request[Any, Any, Any], name: str) -> Response[Any]:
+    raw = await request.body()
+    body = msgspec.json.decode(raw) if raw else None
+    query = dict(request.query_params)
+    said.asked.append((request.method, f"{name}?hours={query['hours']}" if "hours" in query else name, body))
+    if name != "session":
+        await asyncio.sleep(said.slow)
+        if said.broken:
+            return _error(500, said.broken)
+        if said.admin_key and not said.signed_in:
+            return _error(401, "sign in first")
+    return _read(said, name, query) if request.method == "GET" else _write(said, request.method, name, body)
 
 
 _SERVED = {

@@ -487,3 +487,40 @@ async def test_an_hour_of_an_open_page_costs_sixty_small_questions(told, opened,
     assert set(paths) == {"series?hours=24"}
     assert len(paths) <= 60
     assert len(said.listeners) == 1
+
+
+async def test_a_page_that_nobody_looks_at_lets_go_after_a_minute(told, opened, said: Said):
+    page = await opened(told)
+    await settled(page)
+    await eventually(lambda: len(said.listeners) == 1)
+    await page.clock.install()
+    await page.evaluate(_HIDE, True)
+    await page.clock.fast_forward(59_000)
+    assert len(said.listeners) == 1
+    await page.clock.fast_forward(2_000)
+    await eventually(lambda: not said.listeners)
+    await expect(page.locator("#standing")).to_contain_text("Paused")
+    await page.evaluate(_HIDE, False)
+
+    await eventually(lambda: len(said.listeners) == 1)
+    await expect(page.locator("#standing")).to_contain_text("Live")
+
+
+_HIDE = """hidden => {
+  Object.defineProperty(document, "hidden", {get: () => hidden, configurable: true});
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+async def test_while_the_gateway_is_away_that_is_told_and_what_was_known_stays(show, said: Said, watch):
+    watch.allowed += ["status of 500", "ERR_INCOMPLETE_CHUNKED_ENCODING"]
+    page = await show("sources")
+    await settled(page)
+    said.broken = "stopping"
+    said.hang_up()
+    await expect(page.get_by_role("alert")).to_contain_text("The gateway does not answer")
+    await expect(page.get_by_role("article", name="Groq")).to_be_visible()
+    said.broken = None
+
+    await expect(page.locator("#standing")).to_contain_text("Live", timeout=15_000)
+    await expect(page.get_by_role("alert")).to_have_count(0)
