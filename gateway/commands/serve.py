@@ -265,7 +265,7 @@ def _ollama_taken(address: str, exc: OSError) -> str:
 def _greet(console: Console, settings: Settings, port: int, sources: str) -> None:
     origin, everywhere = origin_of(settings.server.host, port), settings.server.host in EVERYWHERE
     key = " -H 'authorization: Bearer YOUR_KEY'" if settings.client_key or settings.client else ""
-    found = f"in front of: {sources}" if sources else f"has no source yet: {SET_A_KEY}"
+    found = f"in front of: {sources}" if sources else f"has no source yet: {SET_A_KEY}, or {origin}/#setup"
     console.print(f"Freeway on {origin}/v1 {found}", soft_wrap=True)
     if sources and not settings.keys:
         console.print(f"For more and better answers {SET_A_KEY}", soft_wrap=True)
@@ -273,6 +273,7 @@ def _greet(console: Console, settings: Settings, port: int, sources: str) -> Non
         console.print(f"Other machines reach it at port {port} of every address of this one.", soft_wrap=True)
     if settings.server.ollama:
         console.print(f"As an Ollama on http://{settings.server.ollama}", soft_wrap=True)
+    console.print(f"Look at it: {origin}/", soft_wrap=True)
     if not sources:
         return
     console.print("Try it:")
