@@ -124,7 +124,7 @@ function card(client, doing, limiting, ending) {
     "article",
     { class: "card", key: client.name, "aria-label": client.name },
     h("header", null, h("h2", null, client.name), client.declared && tag("in the configuration file"), client.no_train && tag("no training", "good"), client.priority !== "normal" && tag(`${client.priority} priority`)),
-    h("p", null, `${plural(client.requests, "request")} and ${plural(client.tokens, "token")} in the last 24 hours, last seen ${ago(client.last_seen)}`),
+    h("p", null, `${plural(client.requests, "request")} and ${plural(client.tokens, "token")} in the last 24 hours, ${client.last_seen === null ? "not seen yet" : `last seen ${ago(client.last_seen)}`}`),
     client.limits.length > 0 &&
       h(
         "ul",

@@ -25,6 +25,9 @@ export function connect(page) {
   };
 }
 
+/** "Run `x`." with x as code. */
+const marked = (text) => text.split("`").map((part, place) => (place % 2 ? h("code", null, part) : part));
+
 function how(view, page) {
   const variables = Object.entries(view.environment);
   return h(
@@ -34,6 +37,6 @@ function how(view, page) {
     Object.keys(view.files).length > 0 && h("p", null, h("code", null, `freeway connect ${view.program}`), " writes this, and ", h("code", null, "--undo"), " takes it back."),
     Object.entries(view.files).map(([path, text]) => [h("h3", { key: path }, path), copyable(text, page.said, `file ${path}`)]),
     variables.length > 0 && [h("h3", null, "In its environment"), copyable(variables.map(([name, value]) => `export ${name}='${value.replaceAll("'", "'\\''")}'`).join("\n"), page.said, "environment")],
-    view.steps.length > 0 && h("ol", { class: "steps" }, view.steps.map((one) => h("li", null, one))),
+    view.steps.length > 0 && h("ol", { class: "steps" }, view.steps.map((one) => h("li", null, marked(one)))),
   );
 }

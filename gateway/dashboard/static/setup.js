@@ -63,10 +63,10 @@ function card(source, doing) {
     "article",
     { class: "card", key: source.name, "aria-label": source.title },
     h("header", null, h("h2", null, source.title), state(source.key === "set" ? "key set" : source.key === "missing" ? "no key" : "no key needed", source.key === "missing" ? "" : "good")),
-    h("dl", null, pair("Gives", source.gives), pair("Prompts", source.trains), pair("Could cost", source.could_cost), keyed && pair("Variable", h("code", null, source.key_variable))),
+    h("dl", null, pair("Gives", source.gives), pair("Prompts", source.trains), pair("Could cost", source.could_cost)),
     source.near_misses.length > 0 && h("p", { class: "note wait" }, `${source.near_misses.join(", ")} is set, but this source reads ${source.key_variable}.`),
     doing.tried && h("p", { class: `note ${doing.tried.accepted === false ? "bad" : "next"}` }, doing.tried.said, doing.tried.stored && ` Stored in ${doing.tried.stored}.`),
     keyed && source.get_a_key && h("p", null, away(source.get_a_key, "Get a free key")),
-    keyed && h("details", null, h("summary", null, source.key === "set" ? "Another key" : "I have a key"), typed({ ...source, get_a_key: "" }, doing)),
+    keyed && h("details", null, h("summary", null, source.key === "set" ? "Another key for " : "I have a key for ", h("code", null, source.key_variable)), typed({ ...source, get_a_key: "" }, doing)),
   );
 }
