@@ -29,6 +29,15 @@ PLACES = (
     ("deploy/podman/freeway.container", rf"(?<=^Image=localhost/freeway:){VERSION}"),
     ("deploy/umbrel/docker-compose.yml", rf"(?<=image: freeway:){VERSION}"),
     ("deploy/umbrel/umbrel-app.yml", rf'(?<=^version: "){VERSION}'),
+    ("README.md", rf"(?<=freeway:){VERSION}"),
+    ("README.md", rf"(?<=dist/freeway_gateway-){VERSION}"),
+    ("README.md", rf"(?<=dist/freeway-){VERSION}"),
+    ("docs/home.md", rf"(?<=freeway:){VERSION}"),
+    ("docs/home.md", rf"(?<=freeway-){VERSION}(?=-amd64)"),
+    ("docs/home.md", rf"(?<=freeway_gateway-){VERSION}"),
+    ("deploy/podman/freeway.container", rf"(?<=podman build -t freeway:){VERSION}"),
+    ("deploy/unraid/freeway.xml", rf"(?<=load freeway:){VERSION}"),
+    ("deploy/casaos/docker-compose.yml", rf"(?<=`docker load` freeway:){VERSION}"),
     ("deploy/unraid/freeway.xml", rf"(?<=<Repository>freeway:){VERSION}"),
 )
 """Each place that names the version: a file, and where in it."""

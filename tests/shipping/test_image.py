@@ -11,7 +11,7 @@ import pytest
 
 from gateway import __version__
 from tests.shipping.conftest import simulator, variables
-from tests.shipping.docker import BARE, build, docker, healthy, inspect, network, running, until
+from tests.shipping.docker import BARE, ROOT, build, docker, healthy, inspect, network, running, until
 from tools.dist import parts
 
 pytestmark = pytest.mark.engine
@@ -21,7 +21,7 @@ IMPORT_ALL = """
 import importlib, pkgutil, gateway, providers
 for package in (gateway, providers):
     for found in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):
-        if not found.name.endswith('__main__'):
+        if not found.name.endswith('__main__') and found.name != 'gateway.observe.otel':  # the extra otel
             importlib.import_module(found.name)
 """
 ASK = Path(__file__).with_name("ask.py").read_text()
@@ -108,6 +108,50 @@ def test_it_lists_its_parts(image: str):
     installed = docker("run", "--rm", image, "python", "-c", names).split()
     assert parts["bomFormat"] == "CycloneDX"
     assert listed | {"freeway-gateway"} == {name.lower().replace("_", "-") for name in installed}
+
+
+def test_the_readmes_line_starts_it_and_without_a_sources_key_it_stays_up(image: str):
+    """Live, not ready, unhealthy to Docker, and it says what is missing; it is never started again and again."""
+    (line,) = (
+        each
+        for each in (ROOT / "README.md").read_text().splitlines()
+        if each.startswith("docker run -d --name freeway ")
+    )
+    words = line.removeprefix("docker run -d --name freeway ").replace("$(openssl rand -hex 32)", "a" * 64)
+    words = words.replace("-v freeway:/data ", "").replace("-e GROQ_API_KEY=gsk_… ", "").replace("8000:8000", "0:8000")
+    arguments = [image if each == f"freeway:{__version__}" else each for each in words.split()]
+    assert image in arguments
+    with running(*BARE, "--restart", "unless-stopped", "--health-interval", "1s", *arguments) as name:
+        until(lambda: "/v1" in docker("logs", name), name)
+        until(lambda: health(name) in ("unhealthy", "starting") and asked(name, "liveness") == 200, name)
+        assert asked(name, "readiness") == 503
+        look = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/health').read().decode())"
+        told = docker("exec", name, "python", "-c", look)
+        assert "GROQ_API_KEY" in told
+        assert "pip install" not in told + docker("logs", name)
+        assert inspect(name)["RestartCount"] == 0
+        assert inspect(name)["State"]["Status"] == "running"
+
+
+def health(name: str) -> str:
+    return str(inspect(name)["State"]["Health"]["Status"])
+
+
+def asked(name: str, what: str) -> int:
+    """The status of ``/health/…``, as the container itself sees it."""
+    code = (
+        "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000); "
+        f"c.request('GET', '/health/{what}'); print(c.getresponse().status)"
+    )
+    said = docker("exec", name, "python", "-c", code, check=False)
+    return int(said) if said.isdigit() else 0
+
+
+def test_a_backup_of_a_running_container_goes_back_into_another(gateway: str, image: str):
+    docker("exec", gateway, "freeway", "state", "backup", "/data/backup.zip")
+    where = ("--volumes-from", gateway, "--env", "FREEWAY_STATE_DIR=/data/another")
+    said = docker("run", "--rm", *BARE, *where, image, "freeway", "state", "restore", "/data/backup.zip")
+    assert f"Restored what Freeway {__version__} had" in said
 
 
 def test_without_a_client_key_it_does_not_start(image: str):

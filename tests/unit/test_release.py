@@ -12,13 +12,15 @@ FILES = {
     "gateway/__init__.py": '__version__ = "1.2.3"\n',
     "compose.yaml": "image: ${FREEWAY_IMAGE:-freeway:1.2.3}\n",
     "charts/freeway/Chart.yaml": "version: 1.2.3\nappVersion: 1.2.3\nkubeVersion: '>=1.30.0-0'\n",
-    "deploy/casaos/docker-compose.yml": "image: freeway:1.2.3\n",
+    "README.md": "freeway:1.2.3 dist/freeway_gateway-1.2.3-py3 dist/freeway-1.2.3.tgz\n",
+    "docs/home.md": "freeway:1.2.3 freeway-1.2.3-amd64.tar.gz freeway_gateway-1.2.3-py3\n",
+    "deploy/casaos/docker-compose.yml": "# `docker load` freeway:1.2.3\nimage: freeway:1.2.3\n",
     "deploy/home-assistant/config.yaml": "version: 1.2.3\n",
     "deploy/home-assistant/Dockerfile": "FROM python:3.13-slim\nARG FREEWAY=freeway-gateway==1.2.3\n",
-    "deploy/podman/freeway.container": "Image=localhost/freeway:1.2.3\n",
+    "deploy/podman/freeway.container": "# podman build -t freeway:1.2.3\nImage=localhost/freeway:1.2.3\n",
     "deploy/umbrel/docker-compose.yml": 'version: "3.7"\nimage: freeway:1.2.3\n',
     "deploy/umbrel/umbrel-app.yml": 'manifestVersion: 1\nversion: "1.2.3"\n',
-    "deploy/unraid/freeway.xml": "<Repository>freeway:1.2.3</Repository>\n",
+    "deploy/unraid/freeway.xml": "load freeway:1.2.3 <Repository>freeway:1.2.3</Repository>\n",
 }
 
 
