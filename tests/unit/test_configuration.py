@@ -244,7 +244,7 @@ def _of_names(chance: random.Random) -> Written:
         (f'[virtual."auto:x{number}"]\nneeds = ["{lacking}"]', ["needs", lacking, capability]),
         (f'[virtual."auto:x{number}"]\nprefer = "quallity"', ["prefer", "quality"]),
         (f'[[client]]\nname = "c{number}"\nkey_sha256 = "{digest}"\nproviders = ["{elsewhere}"]', ["client[", provider]),
-        (f'[[client]]\nname = "c{number}"\nkey_sha256 = "{number}"', ["client[", "freeway key"]),
+        (f'[[client]]\nname = "c{number}"\nkey_sha256 = "{number}"', ["client[", "sha256sum"]),
         (f'[provider.{provider}]\nmodels = [{{ids = ["*"], capabilities = ["{lacking}"]}}]', [provider, capability]),
         (f'[provider.{provider}]\ncapabilities = ["{lacking}"]', [provider, capability]),
         (f'[provider.{provider}]\nquota = [{{limit = "many/day"}}]', [provider, "20/minute"]),
