@@ -109,6 +109,17 @@ async def test_with_an_admin_key_nothing_else_opens_it(gateway, peer):
     assert right.status_code not in (401, 403)
 
 
+async def test_a_reader_of_feeds_sends_the_key_as_a_password_and_may_only_read(gateway):
+    client = gateway(FREEWAY_ADMIN_KEY=KEY)
+
+    assert (await client.get("/changes.atom", auth=("anything", KEY))).status_code == 200
+    assert (await client.get("/changes.atom", auth=("anything", "wrong"))).status_code == 401
+    assert (await client.get("/changes.atom")).status_code == 401
+    assert (await client.get("/changes.atom", headers={"authorization": "Basic %"})).status_code == 401
+    changing = await client.post("/admin/v1/models/readmit", json={"name": "groq"}, auth=("anything", KEY))
+    assert changing.status_code == 401
+
+
 async def test_a_key_opens_no_api_of_clients(gateway):
     """The admin key is for the admin API: an agent that has it by mistake is not served, and says so."""
     client = gateway(FREEWAY_ADMIN_KEY=KEY, FREEWAY_API_KEY=CLIENT_KEY)

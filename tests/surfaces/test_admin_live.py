@@ -14,11 +14,17 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+import uvicorn
 
 from gateway.api.admin import live, views
 from gateway.api.admin.live import Listener
+from gateway.api.drain import Drain
+from gateway.app import create_app
 from gateway.commands.demo import SIX
+from gateway.settings import load
+from providers.simulator.server import listening
 from tests.clock import FakeClock
+from tests.conftest import CONFIG
 from tests.surfaces.test_admin import admin, ask, read
 
 PROMPT = "Mrs Featherstone asks"
@@ -174,6 +180,23 @@ async def test_silence_is_filled_with_comments(monkeypatch):
     assert await listener.read() == b": \n\n"
     listener.tell(b"event: a\n\n")
     assert await listener.read() == b"event: a\n\n"
+
+
+async def test_a_gateway_that_is_about_to_end_keeps_nobody_looking(tmp_path):
+    """Told as the drain begins: a page that is open must not hold up the end."""
+    drain = Drain()
+    settings = load(CONFIG, {"FREEWAY_STATE_DIR": str(tmp_path), "MODELS_DEV_URL": ""}, tmp_path)
+    app = create_app(settings, drain=drain)
+    async with (
+        listening(uvicorn.Config(app, lifespan="on", ws="none", log_level="warning")) as origin,
+        httpx.AsyncClient(base_url=f"{origin}/admin/v1") as client,
+        looking_on(client) as stream,
+    ):
+        await anext(stream)
+        drain.begin()
+        told = [kind async for kind, _ in stream]
+
+    assert set(told) <= {"overview", "source", ""}
 
 
 async def test_so_many_may_look_on_and_no_more(start, monkeypatch):

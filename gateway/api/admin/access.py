@@ -174,7 +174,7 @@ class Access:
     def _check_near(self, scope: Any, headers: dict[bytes, bytes]) -> None:
         if not self._authenticator.open and not is_local_name(self._host):
             raise Forbidden(
-                f"the page and the admin API are off: this gateway has client keys and listens on {self._host}, but has no admin "
+                f"the page and the admin API are off: this gateway listens on {self._host}, where others reach it, and has no admin "
                 f"key. Set FREEWAY_ADMIN_KEY, 16 characters or more, and start it again"
             )
         peer = _peer(scope)
