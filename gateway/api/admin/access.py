@@ -159,11 +159,15 @@ class Access:
         self.check(key.encode(), scope)
         return self._sessions.begin(self._clock.now())
 
-    def end(self, scope: Any) -> None:
-        """The session of the request is over."""
-        if self._sessions is not None:
-            for token in _tokens(_headers(scope["headers"])):
-                self._sessions.end(token, self._clock.now())
+    def end(self, scope: Any) -> bool:
+        """End the session of the request; whether it had one."""
+        if self._sessions is None:
+            return False
+        now, headers = self._clock.now(), _headers(scope["headers"])
+        found = self._is_signed_in(headers)
+        for token in _tokens(headers):
+            self._sessions.end(token, now)
+        return found
 
     def _is_signed_in(self, headers: dict[bytes, bytes]) -> bool:
         if self._sessions is None:
@@ -254,8 +258,8 @@ async def sign_in(request: Request[Any, Any, Any], access: NamedDependency[Acces
 @delete("/session", status_code=204, opt=_UNGUARDED)
 async def sign_out(request: Request[Any, Any, Any], access: NamedDependency[Access]) -> Response[None]:
     """End it, here and at every replica."""
-    access.end(request.scope)
-    noted(request.scope, "signed out")
+    if access.end(request.scope):
+        noted(request.scope, "signed out")
     return Response(None, status_code=204, cookies=[_cookie(request, "", 0)])
 
 

@@ -1,8 +1,9 @@
 """
-What admins did: one JSON object a line in a file for the gateway's owner alone. No key and no prompt is in it.
+What admins did, and who was refused: one JSON object a line, in two files for the gateway's owner alone. No key and no prompt is in
+them.
 
-Every request of the admin API that changes something is written down with its status, and every one that was refused. A
-handler says what it did in words with ``noted``.
+Every request that an admin made to change something is written down with its status; a handler says in words what it did, with
+``noted``. Refusals have a file of their own, and no more than some a minute are written: no flood of them wipes out what was done.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,11 +28,14 @@ from gateway.clock import Clock
 from gateway.events import Event
 from gateway.state.private_files import private_file
 
-FILE = "audit.jsonl"
+DONE, REFUSED = "audit.jsonl", "refused.jsonl"
 """In the state folder."""
 
+REFUSALS = RateLimitItemPerMinute(30)
+"""That are written down."""
+
 LONGEST_FILE = 1_000_000
-"""Bytes after which a new file begins. The one before is kept, as ``audit.jsonl.1``."""
+"""Bytes after which a new file begins. The one before is kept, with ``.1`` at its end."""
 
 _LONGEST = 300  # characters of a path, or of what was done
 READS = ("GET", "HEAD", "OPTIONS")
@@ -60,10 +67,10 @@ def admitted(scope: Scope, by: str) -> None:
 
 
 class AuditLog:
-    """The file, in *folder*. Every one of *secrets* is blotted out of it, wherever it may come from."""
+    """The file at *path*. Every one of *secrets* is blotted out of it, wherever it may come from."""
 
-    def __init__(self, folder: Path, secrets: Sequence[str] = ()) -> None:
-        self.path = folder / FILE
+    def __init__(self, path: Path, secrets: Sequence[str] = ()) -> None:
+        self.path = path
         self._secrets = tuple(secrets)
         self._writing = asyncio.Lock()
 
@@ -78,7 +85,7 @@ class AuditLog:
     def _append(self, line: bytes) -> None:
         private_file(self.path)
         if self.path.stat().st_size + len(line) > LONGEST_FILE:
-            self.path.replace(self.path.with_name(f"{FILE}.1"))
+            self.path.replace(self.path.with_name(f"{self.path.name}.1"))
             private_file(self.path)
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
         try:
@@ -88,10 +95,11 @@ class AuditLog:
 
 
 class Audited(ASGIMiddleware):
-    """What stands before every route of the admin API: it writes to *log*, and has no answer kept by browsers."""
+    """What stands before every route of the admin API: it writes down what was *done* and *refused*, and has no browser keep an answer."""
 
-    def __init__(self, log: AuditLog, clock: Clock, tell: Callable[[Event], None]) -> None:
-        self._log, self._clock, self._tell = log, clock, tell
+    def __init__(self, done: AuditLog, refused: AuditLog, clock: Clock, tell: Callable[[Event], None]) -> None:
+        self._done, self._refused, self._clock, self._tell = done, refused, clock, tell
+        self._refusals = FixedWindowRateLimiter(MemoryStorage())
 
     scopes = (ScopeType.HTTP,)
 
@@ -106,7 +114,8 @@ class Audited(ASGIMiddleware):
         await next_app(scope, receive, send_on)
 
     async def _write(self, scope: Any, status: int) -> None:
-        if scope["method"] in READS and status not in (401, 403, 429):
+        log = self._log_for(scope, status)
+        if log is None:
             return
         done = Done(
             at=self._clock.now(),
@@ -118,6 +127,14 @@ class Audited(ASGIMiddleware):
             what=scope["state"].get(_WHAT, "")[:_LONGEST],
         )
         try:
-            await self._log.write(done)
+            await log.write(done)
         except OSError as exc:  # a disk that is full must not keep anybody from switching something off
             self._tell(errors.bug(exc, "the audit log"))
+
+    def _log_for(self, scope: Any, status: int) -> AuditLog | None:
+        """Where it is written down; None: nowhere, for it changed nothing, or too many were refused already."""
+        if _BY in scope["state"] or _WHAT in scope["state"]:
+            return None if scope["method"] in READS else self._done
+        if status in (401, 403, 429) and self._refusals.hit(REFUSALS):
+            return self._refused
+        return None

@@ -31,7 +31,7 @@ from gateway.api.admin import (
     usage,
 )
 from gateway.api.admin.access import Access
-from gateway.api.admin.audit import Audited, AuditLog
+from gateway.api.admin.audit import DONE, REFUSED, Audited, AuditLog
 from gateway.api.admin.left import Stock
 from gateway.api.admin.live import Feed
 from gateway.api.admin.overview import Desk
@@ -120,7 +120,8 @@ def make(
     feed, counted = Feed(desk), Series(gateway.state, clock, token_hex(4), Calendar(catalog).keys)
     for observer in (recent, counted, feed):
         tell.add(observer)
-    audited = Audited(AuditLog(settings.state_dir, settings.secrets()), clock, tell)
+    done, refused = (AuditLog(settings.state_dir / name, settings.secrets()) for name in (DONE, REFUSED))
+    audited = Audited(done, refused, clock, tell)
     return Administration(
         _router(access, audited),
         {"access": access, "desk": desk, "recent": recent, "feed": feed, "counted": counted},
