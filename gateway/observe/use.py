@@ -56,6 +56,27 @@ class Lately(Struct, frozen=True):
     last_seen: float | None = None
 
 
+class _Counters(Struct, frozen=True):
+    """The names of the counters of one client, provider and model in a day, and of the client in an hour; spelled once."""
+
+    requests: str
+    failed: str
+    prompt: str
+    output: str
+    saved: str
+    asked: str
+    tokens: str
+
+    @classmethod
+    def of(cls, client: str, provider: str, model: str) -> _Counters:
+        here = _BETWEEN.join((client, provider, model))
+        requests, failed, prompt, output, saved = (
+            f"{here}{_BETWEEN}{what}" for what in ("requests", "failed", "prompt", "output", "saved")
+        )
+        asked, tokens = f"{client}{_BETWEEN}requests", f"{client}{_BETWEEN}tokens"
+        return cls(requests, failed, prompt, output, saved, asked, tokens)
+
+
 class Use:
     """An observer that adds up, for all gateways of *state*. *today* is, by client, what it used of each provider and model: requests, tokens."""
 
@@ -64,6 +85,7 @@ class Use:
         self.today: dict[str, dict[tuple[str, str], tuple[float, float]]] = {}
         self.seen: dict[str, float] = {}
         self._told: dict[str, float] = {}
+        self._named: dict[tuple[str, str, str], _Counters] = {}
         self._pruned = ""
         self._groups = (math.inf, "", "")  # when the hour began, and the groups of the day and of the hour
         state.watch(_TOPIC, float, self._hear)
@@ -73,21 +95,27 @@ class Use:
         """Count *event*, if it is the end of a request of somebody."""
         if not isinstance(event, Ended) or event.client == "?":
             return
-        now, usage, failed = self._clock.now(), event.usage, event.status >= 400 and event.outcome != "left"
-        provider = event.deployment.partition("/")[0] if event.deployment else ""
-        prompt, output = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
-        amounts = {"requests": 1, "failed": failed, "prompt": prompt, "output": output, "saved": event.saved}
+        now, usage = self._clock.now(), event.usage
         day, hour = self._at(now)
-        where = _BETWEEN.join((event.client, provider, event.model or ""))
-        for what, amount in amounts.items():
-            if amount > 0:
-                self._state.count(f"{where}{_BETWEEN}{what}", float(amount), day)
-        self._state.count(f"{event.client}{_BETWEEN}requests", 1.0, hour)
-        if prompt + output > 0:
-            self._state.count(f"{event.client}{_BETWEEN}tokens", float(prompt + output), hour)
+        provider, model = event.deployment.partition("/")[0] if event.deployment else "", event.model or ""
+        named = self._named.get((event.client, provider, model))
+        if named is None:
+            named = self._named[event.client, provider, model] = _Counters.of(event.client, provider, model)
+        count = self._state.count
+        count(named.requests, 1.0, day)
+        count(named.asked, 1.0, hour)
+        if event.status >= 400 and event.outcome != "left":
+            count(named.failed, 1.0, day)
+        prompt, output = (max(0, usage.prompt_tokens), max(0, usage.completion_tokens)) if usage is not None else (0, 0)
+        if tokens := prompt + output:
+            count(named.prompt, float(prompt), day)
+            count(named.output, float(output), day)
+            count(named.tokens, float(tokens), hour)
+        if event.saved:
+            count(named.saved, event.saved, day)
         here = self.today.setdefault(event.client, {})
-        requests, tokens = here.get((provider, event.model or ""), (0.0, 0.0))
-        here[provider, event.model or ""] = (requests + 1, tokens + prompt + output)
+        before = here.get((provider, model), (0.0, 0.0))
+        here[provider, model] = (before[0] + 1, before[1] + tokens)
         self.seen[event.client] = now
 
     def _at(self, now: float) -> tuple[str, str]:
