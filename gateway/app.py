@@ -105,6 +105,7 @@ SURFACES = (
 PATHS = (
     *(surface.path for surface in SURFACES),
     *(Responses.path, openai_models.PATH, explain.PATH, key.PATH, *ollama_models.PATHS, gemini.PREFIXES[0]),
+    *(door.path for door in openapi.DOORS if "{" not in door.path),
 )
 """Those that a client with a slightly wrong address may have meant."""
 

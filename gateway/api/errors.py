@@ -146,6 +146,7 @@ def _no_such_path(path: str, paths: Collection[str]) -> str:
     """
     if path.startswith("/k/"):
         return "there is no /k/… here: keys in the path are taken only with [server] path_keys = true"
+    paths = [one for one in paths if one.startswith("/admin") == path.startswith("/admin")]
     bare = _without_v1(path.rstrip("/"))
     meant = f"/v1{bare}" if f"/v1{bare}" in paths else next(iter(get_close_matches(path, paths, cutoff=0.8)), None)
     return f"there is no {path} here" + (f"; did you mean {meant}?" if meant else "")

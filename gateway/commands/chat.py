@@ -10,6 +10,7 @@ import msgspec
 from rich.console import Console
 
 from gateway.cli import Surroundings
+from gateway.commands.address import NoGateway, address
 from providers.chat import Chunk
 from providers.sse import ServerSentEvents
 
@@ -22,18 +23,26 @@ _TIMEOUT = httpx.Timeout(180, connect=5)
 @click.option(
     "--model", default="auto", show_default=True, help="A model, 'provider/model', or a virtual one like auto:smart."
 )
+@click.option("--gateway", metavar="URL", help="Its address. Else FREEWAY_GATEWAY, or the configuration's own.")
+@click.option("--key", metavar="KEY", help="A client's key. Else FREEWAY_API_KEY; none for an open gateway.")
 @click.pass_obj
-def command(around: Surroundings, question: tuple[str, ...], model: str) -> None:
+def command(
+    around: Surroundings, /, question: tuple[str, ...], model: str, gateway: str | None, key: str | None
+) -> None:
     """
     Ask a running gateway.
 
     With a QUESTION, answer it and leave; without, talk until Ctrl-D.
     """
-    settings = around.settings()
-    headers = {"authorization": f"Bearer {settings.client_key}"} if settings.client_key else {}
-    base = f"http://{settings.server.host}:{settings.server.port}"
+    where = address(around, gateway)
+    key = (
+        key
+        or around.environ.get("FREEWAY_API_KEY", "").strip()
+        or (None if where.named else around.settings().client_key)
+    )
+    headers = {"authorization": f"Bearer {key}"} if key else {}
     said: list[dict[str, str]] = []
-    with httpx.Client(base_url=base, headers=headers, timeout=_TIMEOUT) as client:
+    with httpx.Client(base_url=where.origin, headers=headers, timeout=_TIMEOUT) as client:
         if question:
             _ask(client, model, said, " ".join(question))
             return
@@ -62,9 +71,7 @@ def _ask(client: httpx.Client, model: str, said: list[dict[str, str]], words: st
             text = _print(response)
             by = response.headers
     except httpx.ConnectError as exc:
-        raise click.ClickException(
-            f"no gateway answers at {client.base_url}: start the gateway with `freeway serve`"
-        ) from exc
+        raise NoGateway(f"no gateway answers at {client.base_url}: start the gateway with `freeway serve`") from exc
     except httpx.HTTPError as exc:
         raise click.ClickException(f"the answer broke off: {type(exc).__name__}") from exc
     said.append({"role": "assistant", "content": text})

@@ -18,7 +18,8 @@ from rich.console import Console
 from gateway.api.admin.overview import SET_UP
 from gateway.api.admin.views import Model, Overview, Source
 from gateway.cli import Surroundings
-from gateway.commands.running import Gateway, asked, asks, near, said
+from gateway.commands.address import said
+from gateway.commands.running import Gateway, asked, asks, near
 from gateway.commands.tables import Column, show, table, width
 from gateway.settings import Settings
 from gateway.wording import ago, count, duration

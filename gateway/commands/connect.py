@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.cli import Surroundings
-from gateway.commands.running import Failed, KeyRefused, address, said
+from gateway.commands.address import Failed, KeyRefused, address, said
 from gateway.programs import written
 from gateway.programs.merge import CannotMerge
 from gateway.programs.program import File, Program, Target, near, programs, view

@@ -15,36 +15,12 @@ from msgspec import Struct
 
 from gateway.api.admin.views import Overview, Source
 from gateway.cli import Surroundings
-from gateway.commands.health import EVERYWHERE
+from gateway.commands.address import Address, Failed, KeyRefused, NoGateway, address, named, said
 from gateway.commands.inside import looking
-from gateway.settings import Settings
 
 T = TypeVar("T")
 _F = TypeVar("_F", bound=Callable[..., Any])
 _TIMEOUT = httpx.Timeout(60, connect=3)
-
-
-class Failed(click.ClickException):
-    """A command cannot do what it was asked for, and why; it leaves with status 1."""
-
-
-class NoGateway(Failed):
-    """None answers at the address that was named."""
-
-    exit_code = 3
-
-
-class KeyRefused(Failed):
-    """The gateway does not take the key, or wants one."""
-
-    exit_code = 4
-
-
-class Address(Struct, frozen=True):
-    """Where the gateway is: *named* by a person, or as the configuration has it."""
-
-    origin: str
-    named: bool
 
 
 def asks(command: _F) -> _F:
@@ -53,32 +29,6 @@ def asks(command: _F) -> _F:
     return click.option(
         "--gateway", metavar="URL", help="The gateway to ask. Else FREEWAY_GATEWAY, or the configuration's own address."
     )(command)
-
-
-def address(around: Surroundings, url: str | None, settings: Settings | None = None) -> Address:
-    """Where the gateway is: *url*, the environment's, or that of the *settings*. Raises BadParameter, BadSettings."""
-    if given := named(around, url):
-        return Address(_origin(given), named=True)
-    server = (settings or around.settings()).server
-    return Address(origin_of(server.host, server.port), named=False)
-
-
-def origin_of(host: str, port: int) -> str:
-    """The address of a gateway that listens there, for a program on this machine."""
-    host = EVERYWHERE.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _origin(url: str) -> str:
-    """*url* without the path that people copy along."""
-    try:
-        found = httpx.URL(url if "://" in url else f"http://{url}")
-    except httpx.InvalidURL as exc:
-        raise click.BadParameter(f"{url!r}: {exc}", param_hint="--gateway") from exc
-    if found.scheme not in ("http", "https") or not found.host:
-        raise click.BadParameter(f"{url!r} is no address like http://127.0.0.1:8000", param_hint="--gateway")
-    path = found.path.rstrip("/").removesuffix("/v1").removesuffix("/admin")
-    return str(found.copy_with(path=path or "/", query=None, fragment=None)).rstrip("/")
 
 
 class _Session(Struct):
@@ -135,14 +85,6 @@ class Gateway:
             raise Failed(f"the gateway at {self.origin} stopped answering: {type(exc).__name__}") from exc
 
 
-def said(answer: httpx.Response) -> str:
-    """What an error answer says."""
-    try:
-        return str(msgspec.json.decode(answer.content)["error"]["message"])
-    except (msgspec.DecodeError, KeyError, TypeError):
-        return f"{answer.status_code} {answer.reason_phrase}"
-
-
 @contextmanager
 def asked(
     around: Surroundings, gateway: str | None, key: str | None, *, quiet: bool = False, file: Path | None = None
@@ -178,11 +120,6 @@ def asked(
             base_url="http://localhost", transport=transport, headers=headers, timeout=_TIMEOUT
         ) as inside:
             yield Gateway(inside, runs=False)
-
-
-def named(around: Surroundings, url: str | None) -> str:
-    """The address that a person gave, or none: ""."""
-    return url or around.environ.get("FREEWAY_GATEWAY", "").strip()
 
 
 def _client(where: Address, key: str | None) -> httpx.Client:

@@ -22,10 +22,10 @@ from gateway.app import create_app
 from gateway.cli import Surroundings
 from gateway.clock import WallClock
 from gateway.commands import server as http
+from gateway.commands.address import origin_of
 from gateway.commands.clients import any_kept
 from gateway.commands.health import EVERYWHERE
 from gateway.commands.keyless import ask_once, on_a_terminal
-from gateway.commands.running import origin_of
 from gateway.events import Observer
 from gateway.observe import log
 from gateway.observe.outlet import Outlet, hold_standard_files

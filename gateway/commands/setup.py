@@ -14,8 +14,8 @@ from gateway.api.admin.configuration import offered, tried
 from gateway.api.admin.views import SetupSource
 from gateway.app import USER_AGENT
 from gateway.cli import Surroundings
+from gateway.commands.address import origin_of
 from gateway.commands.keyless import ask_once, on_a_terminal
-from gateway.commands.running import origin_of
 from gateway.settings import Configured
 from gateway.settings.storing import store
 from gateway.settings.variables import meant_for

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
@@ -109,12 +110,12 @@ def _of_a_request(line: Mapping[str, Any]) -> Iterator[str]:
 _LONG = 0.05  # seconds that are worth a word
 
 
-_hidden: set[str] = set()
+_hidden: list[str] = []  # the longest first: one may be part of another
 
 
 def hide(secrets: Iterable[str]) -> None:
     """From now on blot out these *secrets*, too; those that are not used any more stay hidden."""
-    _hidden.update(secret for secret in secrets if secret)
+    _hidden[:] = sorted({*_hidden, *filter(None, secrets)}, key=len, reverse=True)
 
 
 class _Blotter:
@@ -125,9 +126,22 @@ class _Blotter:
             if isinstance(value, str):
                 for secret in _hidden:
                     if secret in value:
-                        value = value.replace(secret, "***")  # noqa: PLW2901
+                        value = _blotted(value, secret)  # noqa: PLW2901
                 line[name] = value
         return line
+
+
+_SHORT = 8  # characters of a secret that may be part of other words
+
+
+def _blotted(text: str, secret: str) -> str:
+    """*text* without *secret*. A short one is blotted out where it stands alone; one that is a word, where secrets stand."""
+    if len(secret) >= _SHORT:
+        return text.replace(secret, "***")
+    plain = re.escape(secret)
+    if secret.isalpha():
+        return re.sub(rf"(?<=[:=/\"'@]){plain}(?!\w)|(?<!\w){plain}(?=[@\"'&])", "***", text)
+    return re.sub(rf"(?<!\w){plain}(?!\w)", "***", text)
 
 
 class _OfLibraries(logging.Handler):

@@ -181,9 +181,12 @@ def test_health_asks_the_gateway_that_the_environment_names(others, tmp_path: Pa
         port = origin.rpartition(":")[2]
         alive = run("health", home=tmp_path, PORT=port)
         everywhere = run("health", home=tmp_path, PORT=port, HOST="0.0.0.0")
+        named = run("health", home=tmp_path, PORT="9", FREEWAY_GATEWAY=f"{origin}/v1")
+        answered = run("chat", "hi", home=tmp_path, PORT="9", FREEWAY_GATEWAY=f"{origin}/v1")
         ready = run("health", "--ready", home=tmp_path, PORT=port)
     dead = run("health", home=tmp_path, PORT=port)
 
+    assert (named.returncode, answered.returncode) == (0, 0), answered.stderr
     assert (alive.returncode, everywhere.returncode, ready.returncode, dead.returncode) == (0, 0, 0, 1)
     assert dead.stderr.startswith(f"Error: no gateway answers on 127.0.0.1:{port}: ")
 
@@ -294,6 +297,7 @@ def test_check_can_ask_each_for_a_word(others, tmp_path: Path):
     world.providers["groq"].fail("busy", times=20)  # all that the gateway tries
 
     asked = run("check", "--ask", home=tmp_path, COLUMNS="200", **variables)
+    world.providers["groq"].faults.clear()
 
     assert asked.returncode == 1
     assert "Each was asked: 'Say: yes'" in asked.stdout
@@ -326,7 +330,7 @@ def test_chat_asks_a_running_gateway(others, tmp_path: Path):
 def test_chat_without_a_gateway_says_what_to_start(tmp_path: Path):
     asked = run("chat", "hi", home=tmp_path, PORT="9")
 
-    assert asked.returncode == 1
+    assert asked.returncode == 3
     assert "freeway serve" in asked.stderr
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -33,10 +34,10 @@ def said(monkeypatch: pytest.MonkeyPatch):
     """``said(event, …, json=False, level="info")``: the lines that events come to."""
     screen: Any = Screen()
 
-    def tell(*events: Any, json: bool = False, level: str = "info") -> list[str]:
+    def tell(*events: Any, json: bool = False, level: str = "info", hidden: Sequence[str] = ()) -> list[str]:
         screen.text = ""
         monkeypatch.setattr("sys.stderr", screen)  # here, for pytest puts its own there before each test
-        log.configure(json=json, level=level, colors=False)
+        log.configure(json=json, level=level, colors=False, secrets=hidden)
         observer = log.LogObserver(brief=not json)
         for event in events:
             observer(event)
@@ -107,6 +108,14 @@ def test_a_source_that_is_not_there_is_told_once(said):
         (False, False),
         (True, False),
     ]
+
+
+def test_a_short_secret_blots_out_no_words(said):
+    (line,) = said(
+        Discovered("groq", 0, "an error at redis://:error@10.0.0.1, terror, pw-2, key=error"), hidden=["error", "pw-2"]
+    )
+
+    assert "an error at redis://:***@10.0.0.1, terror, ***, key=***" in line
 
 
 def test_an_outlet_is_written_to(tmp_path):

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from io import StringIO
 from typing import Any, cast
 
 import httpx
 import pytest
 import uvicorn
+from rich.console import Console
 
 from gateway.commands import server
+from gateway.commands.serve import _greet
 from gateway.commands.server import Connections, _HeadWithBody, protocol, room_for
+from gateway.settings import Server, Settings
 from providers.simulator.server import listening
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"
@@ -270,3 +274,27 @@ async def test_who_is_being_answered_is_not_cut_off_for_another():
 def test_there_are_no_more_connections_than_the_system_has_files_for(files, room):
     """The rest is for those that requests open, and for the state: with none left, nobody could be let in any more."""
     assert room_for(8192, files) == room
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:8123"),
+        ("::", "http://[::1]:8123"),
+        ("127.0.0.1", "http://127.0.0.1:8123"),
+        ("::1", "http://[::1]:8123"),
+        ("10.0.0.7", "http://10.0.0.7:8123"),
+    ],
+)
+def test_the_greeting_has_an_address_that_can_be_called(host: str, origin: str):
+    """``0.0.0.0`` is where one listens, and nowhere to call."""
+    settings = Settings(server=Server(host=host))
+    console = Console(file=StringIO(), width=200)
+    _greet(console, settings, 8123, "Groq")
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+
+    assert f"Freeway on {origin}/v1 in front of: Groq" in said
+    assert f"curl -s {origin}/v1/chat/completions" in said
+    assert "0.0.0.0" not in said
+    assert "[::]" not in said
+    assert ("Other machines reach it at port 8123" in said) == (host in ("0.0.0.0", "::"))
