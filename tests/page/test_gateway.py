@@ -15,11 +15,15 @@ import pytest
 from playwright.async_api import Page, expect
 
 from providers.simulator.base import SimulatedModel
+from providers.simulator.server import serve
+from providers.simulator.world import World
+from tests.acceptance.process import serving
 from tests.clock import eventually
 
 pytestmark = pytest.mark.browser
 
 EVIL = '<img src=x onerror="alert(1)">'
+PINNED = {"model": "groq/openai/gpt-oss-120b", "messages": [{"role": "user", "content": "Say hello."}]}
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "Say hello."}]}
 
 
@@ -192,3 +196,51 @@ async def test_how_to_connect_is_what_the_gateway_says(start, opened):
         await expect(page.get_by_role("heading", name=one["title"], level=2)).to_be_visible()
         for text in one["files"].values():
             await expect(page.locator("pre", has_text=text.strip()[:40]).first).to_be_visible()
+
+
+async def test_a_key_that_is_pasted_is_tried_stored_for_its_owner_alone_and_used(opened, tmp_path: Path):
+    """The real program, as a new user has it: with a key of one source, and one more to be put in."""
+    world = World(names=["groq", "openrouter"])
+    stored = tmp_path / ".config" / "freeway" / "keys.env"
+    async with serve(world) as others:
+        variables: dict[str, Any] = world.environment(others)
+        right = variables.pop("GROQ_API_KEY")
+        with serving(tmp_path, **variables) as (origin, _, _log):
+            page = await opened(origin, tab="setup")
+            card = page.get_by_role("article", name="Groq")
+            await card.get_by_text("I have a key").click()
+            await card.get_by_label("Key of Groq").fill("gsk_mistyped")
+            await card.get_by_role("button", name="Try and store it").click()
+            await expect(card.locator(".note.bad")).to_be_visible()
+            refused = (await post(origin, "/v1/chat/completions", PINNED)).status_code
+            assert not stored.exists() or "gsk_mistyped" not in stored.read_text()
+            await card.get_by_label("Key of Groq").fill(right)
+            await card.get_by_role("button", name="Try and store it").click()
+            await expect(card.locator(".note.next")).to_contain_text("keys.env")
+            await expect(card).to_contain_text("key set")
+            answered = await post(origin, "/v1/chat/completions", PINNED)
+            await page.context.close()
+
+    assert (refused, answered.status_code) == (404, 200)
+    assert f"GROQ_API_KEY={right}" in stored.read_text().replace('"', "").replace("'", "")
+    assert stored.stat().st_mode & 0o077 == 0
+    assert world.providers["groq"].served == 1
+
+
+async def test_a_setting_is_read_anew_and_shown_with_where_it_stands(opened, tmp_path: Path):
+    world = World(names=["groq"])
+    own = tmp_path / ".config" / "freeway" / "config.toml"
+    own.parent.mkdir(parents=True)
+    async with serve(world) as others:
+        variables: dict[str, Any] = world.environment(others)
+        with serving(tmp_path, **variables) as (origin, _, _log):
+            page = await opened(origin, tab="setup")
+            own.write_text("[requests]\nmax_wait = 61.0\n")
+            await page.get_by_role("button", name="Read the files again").click()
+            settings = page.get_by_role("region", name="Settings")
+            await expect(settings).to_contain_text("requests.max_wait")
+            await expect(settings).to_contain_text("config.toml:2")
+            shown = {one["key"]: one["value"] for one in await get(origin, "/admin/v1/config")}
+            await page.context.close()
+
+    assert shown["requests.max_wait"] == "61.0"
