@@ -44,7 +44,8 @@ RUN python -c "import pip; print(pip.__path__[0])" | { read -r pip && rm -rf "$p
 COPY --from=build /opt/freeway /opt/freeway
 ENV PATH=/opt/freeway/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
-    HOST=0.0.0.0 PORT=8000 FREEWAY_STATE_DIR=/data HOME=/data
+    HOST=0.0.0.0 PORT=8000 FREEWAY_STATE_DIR=/data HOME=/data \
+    FREEWAY_HINT="set a free key: docker run -e GROQ_API_KEY=…, or on the page"
 USER 65532:65532
 WORKDIR /data
 VOLUME /data

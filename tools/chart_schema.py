@@ -14,15 +14,11 @@ from typing import Any
 import msgspec
 
 from gateway.settings import Settings, load
+from gateway.settings.values import OF_ENVIRONMENT
 
 ROOT = Path(__file__).parents[1]
 KEYS = ROOT / "charts" / "freeway" / "keys.txt"
 SCHEMA = ROOT / "charts" / "freeway" / "values.schema.json"
-
-OF_THE_ENVIRONMENT = frozenset(
-    {"keys", "useless_keys", "state_dir", "client_key", "admin_key", "redis_url", "redis_namespace"}
-)
-"""What no file may set."""
 
 OF_THE_CHART = {"server": ("host", "port", "drain"), "ledger": ("replicas",)}
 """What the chart sets itself; and whether the small model is on."""
@@ -34,7 +30,7 @@ def schema() -> dict[str, Any]:
     """``values.schema.json`` as it should be."""
     own = msgspec.defstruct(
         "Config",
-        [(one.name, one.type) for one in msgspec.structs.fields(Settings) if one.name not in OF_THE_ENVIRONMENT],
+        [(one.name, one.type) for one in msgspec.structs.fields(Settings) if one.name not in OF_ENVIRONMENT],
     )
     (_,), parts = msgspec.json.schema_components([own], ref_template=f"#/$defs/{_PREFIX}{{name}}")
     top = parts.pop("Config")["properties"]

@@ -15,7 +15,7 @@ from gateway.catalog.learned import LEAST_CONTEXT, Learned
 from gateway.catalog.near import gone, profiles, unknown
 from gateway.catalog.substitutes import Profile, nearest
 from gateway.quota.buckets import Bucket
-from gateway.settings import AUTO, SET_A_KEY, Settings, Virtual
+from gateway.settings import AUTO, Settings, Virtual
 from gateway.state.store import StateStore
 from gateway.words import (
     Call,
@@ -69,6 +69,7 @@ class Catalog:
         """From now on names mean what *settings* say, and accounts are those of their keys. The lists stay."""
         self._specs, self._aliases, self._names = settings.provider, settings.alias, settings.names
         self._virtual, self._patterns = {AUTO: Virtual(), **settings.virtual}, tuple(settings.pattern.items())
+        self._hint = settings.hint
         self._paid = {name: source for source in settings.not_free for name in source.names}
         self.learned.belong(settings.accounts())
         self._aliased_by.clear()
@@ -379,7 +380,7 @@ class Catalog:
         asked = ", ".join(repr(name) for name in wants.models)
         for name in (one for model in wants.models for one in self._aliased(model)):
             if name in self._virtual:
-                return NoSource(f"no source is there yet: {SET_A_KEY}; `freeway check` says which keys are refused")
+                return NoSource(f"no source is there yet: {self._hint}; `freeway check` says which keys are refused")
             owner, _, rest = name.partition("/")
             spec = self._specs.get(owner)
             priced = self._not_free.get(name) or (self._not_free.get(rest) if spec is not None else None)

@@ -15,7 +15,7 @@ from gateway.catalog.discovery import Discovery
 from gateway.catalog.learned import Withdrawal
 from gateway.catalog.proof import Certainty, certainty
 from gateway.routing.health import Health
-from gateway.settings import EMBEDDED, SET_A_KEY, Settings
+from gateway.settings import EMBEDDED, Settings
 from gateway.words import Deployment
 from providers.spec import DataPolicy, ProviderSpec
 
@@ -139,7 +139,7 @@ class Sources:
         """What stands between a gateway that can serve nothing and its first answer, the most useful first."""
         settings = self._settings
         easiest = [spec.key_env for spec in settings.provider.values() if spec.key_env and not spec.base_url_needs]
-        some_key = f"{SET_A_KEY} (or set one of {', '.join(filter(None, easiest))}; it is taken up while this runs)"
+        some_key = f"{settings.hint} (or set one of {', '.join(filter(None, easiest))}; it is taken up while this runs)"
         found = [] if settings.keys else [some_key]
         for name in (*settings.keys, *(name for name in self.asked() if name not in settings.keys)):
             judgement = self.judgement(name, now)

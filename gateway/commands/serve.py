@@ -30,7 +30,7 @@ from gateway.events import Observer
 from gateway.observe import log
 from gateway.observe.outlet import Outlet, hold_standard_files
 from gateway.reload import Reload
-from gateway.settings import EMBEDDED, SET_A_KEY, BadSettings, Configured, Settings, exposed
+from gateway.settings import EMBEDDED, BadSettings, Configured, Settings, exposed
 from providers.addresses import ollama_address
 from providers.client import Prepare
 from providers.dialect import Account
@@ -265,10 +265,10 @@ def _ollama_taken(address: str, exc: OSError) -> str:
 def _greet(console: Console, settings: Settings, port: int, sources: str) -> None:
     origin, everywhere = origin_of(settings.server.host, port), settings.server.host in EVERYWHERE
     key = " -H 'authorization: Bearer YOUR_KEY'" if settings.client_key or settings.client else ""
-    found = f"in front of: {sources}" if sources else f"has no source yet: {SET_A_KEY}, or {origin}/#setup"
+    found = f"in front of: {sources}" if sources else f"has no source yet: {settings.hint}, or {origin}/#setup"
     console.print(f"Freeway on {origin}/v1 {found}", soft_wrap=True)
     if sources and not settings.keys:
-        console.print(f"For more and better answers {SET_A_KEY}", soft_wrap=True)
+        console.print(f"For more and better answers {settings.hint}", soft_wrap=True)
     if everywhere:
         console.print(f"Other machines reach it at port {port} of every address of this one.", soft_wrap=True)
     if settings.server.ollama:

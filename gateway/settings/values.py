@@ -180,7 +180,9 @@ class NotFree(_Part, frozen=True):
     keys: tuple[str, ...] = ()
 
 
-OF_ENVIRONMENT = (*("keys", "useless_keys", "state_dir", "client_key", "admin_key", "redis_url", "redis_namespace"),)
+OF_ENVIRONMENT = (
+    *("keys", "useless_keys", "state_dir", "client_key", "admin_key", "redis_url", "redis_namespace", "hint"),
+)
 """Fields of the settings that only variables set, and no file of tables."""
 
 
@@ -210,6 +212,7 @@ class Settings(_Part, frozen=True):
     admin_key: str | None = None
     redis_url: str | None = None
     redis_namespace: str = "freeway"
+    hint: str = SET_A_KEY  # what to do where no source has a key, as it is done in this place
 
     def accounts(self) -> dict[str, str]:
         """

@@ -33,6 +33,7 @@ OWN: dict[str, str] = {
     "FREEWAY_STATE_DIR": "the folder of the ledger and of what is learned; else `freeway` in `XDG_DATA_HOME`, or in `~/.local/share`",
     "FREEWAY_REDIS_URL": "the Redis that replicas share, as `redis://…`; none: files in the state folder",
     "FREEWAY_REDIS_PREFIX": "what sets this gateway's keys in Redis apart from another one's",
+    "FREEWAY_HINT": "what is said where no source has a key: for packages, which know how one is set there",
     KEYLESS: "`1`: prompts may go to sources that need no key",
     "FREEWAY_GATEWAY": "the gateway that commands ask, as `http://host:port`; else the address that is configured",
     "MODELS_DEV_URL": "the models database: `catalog.database`",
@@ -167,6 +168,7 @@ def with_variables(
         admin_key=Secret(admin) if admin else None,
         redis_url=Secret(redis) if redis else None,
         redis_namespace=f"freeway:{prefix}" if prefix else "freeway",
+        hint=layers.get("FREEWAY_HINT") or settings.hint,
     )
     return found_settings, origins
 

@@ -84,13 +84,18 @@ def test_two_builds_have_the_same_files(image: str):
     assert set(first) ^ set(again) == set()
 
 
-def test_to_live_takes_one_and_a_half_seconds_of_one_processor(image: str):
-    """Of a processor's time, not of a clock's: a machine that is busy with other things takes longer."""
+def test_to_live_takes_little_more_than_what_its_frameworks_take_to_be_read(image: str):
+    """
+    Of a processor's time, in multiples of what importing its frameworks takes, so that neither other work nor another machine
+    changes it. 1.1 s where the latter is 0.4 s.
+    """
+    frameworks = "import time, aiohttp, litestar, pydantic, uvicorn; print(time.process_time())"
+    read = float(docker("run", "--rm", image, "python", "-c", frameworks))
     with running(*BARE, *variables(), image) as name:
         until(lambda: docker("exec", name, "python", "-c", LIVES, check=False) == "200", name)
         status = Path(f"/proc/{inspect(name)['State']['Pid']}/stat").read_text().rpartition(")")[2].split()
     used = (int(status[11]) + int(status[12])) / os.sysconf("SC_CLK_TCK")
-    assert used < 1.5, f"{used:.2f} s"
+    assert used < 3.75 * read, f"{used:.2f} s, and {read:.2f} s"
 
 
 def test_the_release_lists_the_packages_of_the_base_too(image: str, tmp_path: Path):
@@ -128,6 +133,7 @@ def test_the_readmes_line_starts_it_and_without_a_sources_key_it_stays_up(image:
         look = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/health').read().decode())"
         told = docker("exec", name, "python", "-c", look)
         assert "GROQ_API_KEY" in told
+        assert "docker run -e GROQ_API_KEY=" in docker("logs", name)
         assert "pip install" not in told + docker("logs", name)
         assert inspect(name)["RestartCount"] == 0
         assert inspect(name)["State"]["Status"] == "running"
