@@ -45,7 +45,7 @@ COPY --from=build /opt/freeway /opt/freeway
 ENV PATH=/opt/freeway/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     HOST=0.0.0.0 PORT=8000 FREEWAY_STATE_DIR=/data HOME=/data \
-    FREEWAY_HINT="set a free key: docker run -e GROQ_API_KEY=…, or on the page"
+    FREEWAY_HINT="set a free key: docker run -e GROQ_API_KEY=…"
 USER 65532:65532
 WORKDIR /data
 VOLUME /data
