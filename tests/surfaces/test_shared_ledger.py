@@ -49,7 +49,9 @@ async def test_a_gateway_answers_while_its_redis_is_not_there(start):
     assert "hunter2" not in str(report)
     assert [event.lost for event in heard if isinstance(event, StateChanged)] == [report["state_lost"]]
     async with httpx.AsyncClient(base_url=demo.base_url) as client:
-        assert "freeway_store_up 0.0" in (await client.get("/metrics")).text
+        page = (await client.get("/metrics")).text
+    assert 'freeway_store_up{of="ledger"} 0.0' in page
+    assert 'freeway_store_up{of="state"} 0.0' in page
     assert [event.store for event in heard if isinstance(event, StoreChanged)] == ["redis"]
     assert not any("hunter2" in str(event) for event in heard)
 
