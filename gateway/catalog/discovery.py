@@ -182,8 +182,7 @@ class Discovery:
             if self._providers.get(name) is not provider:  # what its old key is told is no news
                 raise
             if isinstance(failure, CredentialRejected):
-                until = now + self._settings.catalog.refresh
-                self._catalog.learned.withdraw(name, until, f"key refused: {failure.message}", refused="key")
+                self._refuse(name, f"key refused: {failure.message}", now)
             self._missed(name, failure.message)
             raise
         except Exception as exc:
@@ -228,6 +227,14 @@ class Discovery:
                 f"spends with it, give this gateway a key of its own"
             )
             quarantine(name, sign, self._catalog, self._ledger, now, self._tell)
+
+    def _refuse(self, name: str, because: str, now: float) -> None:
+        """The key of *name* is not taken. It is told once."""
+        learned = self._catalog.learned
+        known = learned.out(now).get(name)
+        learned.withdraw(name, now + self._settings.catalog.refresh, because, refused="key")
+        if known is None or known.refused != "key":
+            self._tell(Changed("withdrawn", name, because, now))
 
     def _missed(self, name: str, problem: str) -> None:
         self.looked[name] = problem

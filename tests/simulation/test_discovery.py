@@ -15,7 +15,7 @@ from gateway.events import Changed
 from gateway.words import GatewayError
 from providers.client import Provider
 from providers.dialect import Listed, Listing
-from providers.failures import Unreachable
+from providers.failures import CredentialRejected, Unreachable
 from providers.simulator.world import World
 from tests.clock import FakeClock, eventually
 from tests.simulation.inside import InProcess, Inside
@@ -261,6 +261,18 @@ async def test_changes_and_models_that_are_gone_are_read_where_they_can_be(stage
     assert "groq/a" in {change.name for change in later.parts.history.changes()}
     assert later.parts.state.unreadable == 7
     assert (await backend.read("gone"))["of-another-version"] == b'{"format":9}'
+
+
+async def test_a_key_that_the_list_is_refused_to_is_told_once(stage):
+    groq = stage.world.providers["groq"]
+    groq.key = "gsk_another"
+    for _ in range(3):
+        with pytest.raises(CredentialRejected):
+            await stage.gateway.discovery.look("groq")
+    told = [change for change in stage.gateway.changed if change.name == "groq"]
+
+    assert [change.kind for change in told] == ["withdrawn"]
+    assert "Invalid API Key" in told[0].detail
 
 
 async def test_a_key_that_is_taken_again_serves_at_once_whoever_finds_out(stage):

@@ -268,7 +268,7 @@ async def test_no_flood_of_refusals_wipes_out_what_was_done(gateway, tmp_path):
 
 async def test_the_audit_log_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr("gateway.api.admin.audit.LONGEST_FILE", 1000)
-    log = AuditLog(tmp_path / "audit.jsonl", ["hidden"])
+    log = AuditLog(tmp_path / "audit.jsonl", lambda: ["hidden"])
     for n in range(50):
         await log.write(Done(n, "::1", "key", "POST", "/admin/v1/clients", 201, "made hidden"))
     files = sorted(tmp_path.glob("audit*"))

@@ -171,6 +171,7 @@ async def test_a_listener_that_does_not_read_is_dropped_and_others_are_not(monke
         assert await quick.read() == b"%d" % n
 
     assert (slow.gone, quick.gone) == (True, False)
+    assert not slow._unread  # what nobody will read is not kept
 
 
 async def test_silence_is_filled_with_comments(monkeypatch):

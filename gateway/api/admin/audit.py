@@ -67,17 +67,17 @@ def admitted(scope: Scope, by: str) -> None:
 
 
 class AuditLog:
-    """The file at *path*. Every one of *secrets* is blotted out of it, wherever it may come from."""
+    """The file at *path*. Every one of *secrets*, as they are then, is blotted out of it, wherever it may come from."""
 
-    def __init__(self, path: Path, secrets: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, secrets: Callable[[], Sequence[str]] = tuple) -> None:
         self.path = path
-        self._secrets = tuple(secrets)
+        self._secrets = secrets
         self._writing = asyncio.Lock()
 
     async def write(self, done: Done) -> None:
         """Add *done*. Raises OSError."""
         line = msgspec.json.encode(done).decode()
-        for secret in self._secrets:
+        for secret in self._secrets():
             line = line.replace(secret, "***")
         async with self._writing:
             await asyncio.to_thread(self._append, line.encode() + b"\n")

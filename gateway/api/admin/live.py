@@ -60,9 +60,12 @@ class Listener:
         self.gone = False
 
     def tell(self, event: bytes) -> None:
-        """It is to read *event*; one that has left too many unread is gone."""
+        """It is to read *event*; one that has left too many unread is gone, and nothing is kept for it."""
+        if self.gone:
+            return
         self._unread.append(event)
         if len(self._unread) > MOST_UNREAD:
+            self._unread.clear()
             self.go()
         self._news.set()
 

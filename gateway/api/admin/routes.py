@@ -120,7 +120,11 @@ def make(
     feed, counted = Feed(desk), Series(gateway.state, clock, token_hex(4), Calendar(catalog).keys)
     for observer in (recent, counted, feed):
         tell.add(observer)
-    done, refused = (AuditLog(settings.state_dir / name, settings.secrets()) for name in (DONE, REFUSED))
+
+    def secrets() -> list[str]:
+        return reload.configured.settings.secrets()  # those that are set then
+
+    done, refused = (AuditLog(settings.state_dir / name, secrets) for name in (DONE, REFUSED))
     audited = Audited(done, refused, clock, tell)
     return Administration(
         _router(access, audited),
