@@ -9,6 +9,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from gateway.app import make_providers
 from gateway.background import FIRST_PAUSE
 from gateway.catalog.discovery import WAKE_PAUSE
 from gateway.events import Changed
@@ -291,3 +292,34 @@ async def test_a_key_that_is_taken_again_serves_at_once_whoever_finds_out(stage)
     assert stage.gateway.parts.sources.judgement("groq", stage.clock()).state == "on"
     await stage.gateway.answer("groq/openai/gpt-oss-20b")
     assert [change.kind for change in stage.gateway.changed if change.name == "groq"] == ["withdrawn", "readmitted"]
+
+
+async def test_what_the_old_key_is_told_late_says_nothing_of_the_new_one(stage, monkeypatch):
+    """A list and a request are under way when the key is changed; both are refused after it, and the new key serves."""
+    inside, groq, learned = stage.gateway, stage.world.providers["groq"], stage.catalog.learned
+    old, refused = inside.discovery.providers["groq"], asyncio.Event()
+
+    async def late(*_: Any) -> Any:
+        await refused.wait()
+        raise CredentialRejected("Invalid API Key", status=401, account_wide=True)
+
+    monkeypatch.setattr(old, "send", late)
+    monkeypatch.setattr(old, "discover", late)
+    under_way = [
+        asyncio.create_task(inside.answer("groq/openai/gpt-oss-20b")),
+        asyncio.create_task(inside.discovery.look("groq")),
+    ]
+    await stage.quiet()
+    groq.key = "gsk_another0123456789"
+    settings = msgspec.structs.replace(inside.settings, keys={**inside.settings.keys, "groq": groq.key})
+    providers = make_providers(settings, InProcess(stage.world), {}, known=inside.discovery.providers)
+    inside.parts.adopt(settings, {name: one for name, one in providers.items() if name in stage.world.providers})
+    assert inside.discovery.providers["openrouter"] is providers["openrouter"]
+    await eventually(lambda: stage.fresh("groq"))
+    refused.set()
+    await asyncio.gather(*under_way, return_exceptions=True)
+
+    assert not learned.out(stage.clock())
+    assert inside.discovery.looked["groq"] is None
+    await inside.answer("groq/openai/gpt-oss-20b")
+    assert groq.calls[-1].headers["authorization"] == f"Bearer {groq.key}"
