@@ -200,6 +200,19 @@ async def test_reloading_under_load_loses_no_request(begin):
         assert len(statuses) >= 8
 
 
+async def test_who_asks_while_the_list_of_a_new_key_is_on_its_way_waits_for_it(begin):
+    """The only key is replaced by another one: no request is told meanwhile that there is no source."""
+    async with begin("groq", GROQ_API_KEY="gsk_sim0123456789") as stage:
+        stage.write(keys={"GROQ_API_KEY": right(stage.world, "groq")})
+        assert await stage.served(5.0, stage.ask)
+        stage.world.providers["groq"].key = "gsk_rotated0123456789"
+        stage.write(keys={"GROQ_API_KEY": "gsk_rotated0123456789"})
+        await stage.reload.now(lambda _: None)
+
+        answers = await asyncio.gather(*(stage.client.post("/v1/chat/completions", json=ASK) for _ in range(4)))
+        assert [answer.status_code for answer in answers] == [200] * 4
+
+
 async def test_pages_may_call_once_they_are_named(begin):
     """With no client key only pages of this machine and those that are named may."""
     async with begin("groq") as stage:
