@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from gateway.clients import Client
 from gateway.quota.clients import Allowance, Allowances, Over
+from gateway.wording import duration
 from gateway.words import Call, GatewayError
 from providers.chat import Usage
 
@@ -26,7 +27,7 @@ class OverLimit(GatewayError):
         else:
             message = (
                 f"client {client.name!r} has used up its own limit of {over.limit} at this gateway; there is room again in "
-                f"{_in_words(wait)}. No source's quota is in the way: `freeway clients limit` changes the limit"
+                f"{duration(wait)}. No source's quota is in the way: `freeway clients limit` changes the limit"
             )
         super().__init__(message, retry_after=wait)
         self.headers = over.headers
@@ -71,11 +72,3 @@ def end(allowance: Allowance | None, usage: Usage | None, *, failed: bool) -> No
 def headers_of(error: GatewayError) -> Mapping[str, str]:
     """What *error* says of the client's own limits."""
     return error.headers if isinstance(error, OverLimit) else {}
-
-
-def _in_words(seconds: float) -> str:
-    whole = math.ceil(seconds)
-    if whole < 90:
-        return f"{max(1, whole)} s"
-    minutes = math.ceil(whole / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

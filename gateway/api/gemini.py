@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
-from litestar import HttpMethod, Request, Router, post, route
+from litestar import HttpMethod, Request, Response, Router, post, route
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.types import ASGIApp
@@ -34,6 +34,7 @@ from gateway.api.neutral import (
 )
 from gateway.api.openai import event
 from gateway.api.options import Options
+from gateway.api.turns import encoded
 from gateway.request.engine import Engine
 from gateway.words import BadRequest, Call, GatewayError, TooLong, UnknownModel
 from providers.chat import AnswerMessage, Step, Usage, Whole, encode
@@ -303,11 +304,12 @@ def _entry(name: str, found: Abilities) -> dict[str, Any]:
 @route(PREFIXES[0], http_method=_READ)
 async def models(
     request: Request[Any, Any, Any], engine: NamedDependency[Engine], authenticator: NamedDependency[Authenticator]
-) -> dict[str, list[dict[str, Any]]]:
+) -> Response[bytes]:
     """Every model that can be asked for now."""
     client = authenticator.admit(request.scope["headers"], request.scope["query_string"])
-    served_now = all_served(engine, client)
-    return {"models": [_entry(name, abilities_of(served)) for name, served in served_now.items() if served]}
+    served = await all_served(engine, client)
+    rows = (_entry(name, abilities_of(deployments)) for name, deployments in served.items())
+    return Response(await encoded("models", rows), media_type="application/json")
 
 
 @route(PREFIXES[0] + "/{model:path}", http_method=_READ)

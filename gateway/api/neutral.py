@@ -5,6 +5,7 @@ where an API has none, the calls of a stream put together, and how much a model 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from msgspec import Struct
 
 from gateway.api.openai import Routing, chat_call, chat_fields, decoded, embed_call, routing_of
 from gateway.api.options import Options
+from gateway.api.turns import in_turns
 from gateway.catalog.fitness import barred
 from gateway.clients import Client
 from gateway.request.engine import Engine
@@ -210,12 +212,23 @@ def serving_as(name: str, engine: Engine, client: Client) -> list[Deployment]:
     return [d for d in found if d.proof.fresh(now) and catalog.learned.withdrawn(d, now) is None]
 
 
-def all_served(engine: Engine, client: Client) -> dict[str, list[Deployment]]:
-    """Every name that *client* can ask for a chat or vectors, and the deployments that serve it now."""
+async def all_served(engine: Engine, client: Client) -> dict[str, list[Deployment]]:
+    """Every name that *client* can ask for a chat or vectors now, and the deployments that serve it."""
     catalog, now = engine.view.catalog, engine.clock.now()
     rule = Wants(models=(), allowed_models=client.models, allowed_providers=client.providers, no_train=client.no_train)
+    standing = catalog.standing_for()
+    required = [(name, msgspec.structs.replace(w, operation=kind)) for name, w in standing.items() for kind in _KINDS]
+    virtual: dict[str, list[Deployment]] = {name: [] for name in standing}
     by_model: dict[str, list[Deployment]] = {}
-    for d in catalog.serving(now):
-        if not d.operations.isdisjoint(_KINDS) and not barred(d, rule, catalog.learned, now):
+    async for d in in_turns(catalog.deployments()):
+        if not d.operations.isdisjoint(_KINDS) and catalog.serves(d, now) and not barred(d, rule, catalog.learned, now):
             by_model.setdefault(d.model, []).append(d)
-    return {name: by_model.get(name) or serving_as(name, engine, client) for name in catalog.names()}
+            for name, wants in required:
+                if catalog.meets(d, wants, now):
+                    virtual[name].append(d)
+    await asyncio.sleep(0)
+    found = virtual | {name: by_model[name] for name in sorted(by_model)}
+    async for name, meanings in in_turns(catalog.aliases().items()):
+        meant = next((one for one in meanings if found.get(one)), None)
+        found.setdefault(name, found[meant] if meant is not None else serving_as(name, engine, client))
+    return {name: served for name, served in found.items() if served}

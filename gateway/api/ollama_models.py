@@ -19,6 +19,7 @@ from gateway import __version__
 from gateway.api.auth import Authenticator
 from gateway.api.neutral import Abilities, abilities_of, all_served, serving_as, untagged
 from gateway.api.openai import decoded
+from gateway.api.turns import encoded
 from gateway.clients import Client
 from gateway.request.engine import Engine
 from gateway.words import UnknownModel
@@ -59,10 +60,11 @@ async def version() -> dict[str, str]:
 @route("/api/tags", http_method=_READ)
 async def tags(
     request: Request[Any, Any, Any], engine: NamedDependency[Engine], authenticator: NamedDependency[Authenticator]
-) -> dict[str, Any]:
+) -> Response[bytes]:
     """Every model that is served now: of each of them programs ask for what it can do, and some want all or none (Zed)."""
     client = authenticator.admit(request.scope["headers"], request.scope["query_string"])
-    return {"models": [_row(name) for name, served in all_served(engine, client).items() if served]}
+    rows = map(_row, await all_served(engine, client))
+    return Response(await encoded("models", rows), media_type="application/json")
 
 
 @get("/api/ps")

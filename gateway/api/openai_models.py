@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from time import perf_counter
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from litestar import HttpMethod, Request, Response, Router, route
@@ -23,6 +22,7 @@ from msgspec import Struct
 
 from gateway.api.auth import Authenticator
 from gateway.api.http import spellings
+from gateway.api.turns import in_turns
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.first_seen import FirstSeen
 from gateway.catalog.fitness import barred
@@ -34,9 +34,6 @@ from providers.chat import encode
 
 PATH = "/v1/models"
 _READ = [HttpMethod.GET, HttpMethod.HEAD]
-_TURN = 0.001
-"""Seconds of the event loop that are taken at once."""
-
 _MOST_LISTS = 16
 """Lists that are kept, by what keys allow."""
 
@@ -44,8 +41,6 @@ _LONGEST_KEPT = 60.0
 """Seconds for which a list is kept at most: a little of what it says changes with time alone."""
 
 _BEGINNING = datetime.fromtimestamp(0, UTC).isoformat()
-
-T = TypeVar("T")
 
 
 class Entry(Struct, kw_only=True, omit_defaults=False):
@@ -200,7 +195,7 @@ class ModelList:
         required = catalog.standing_for()
         virtual, models = {name: _Union() for name in required}, dict[str, _Union]()
         until = now + _LONGEST_KEPT
-        async for d in _in_turns(catalog.deployments()):
+        async for d in in_turns(catalog.deployments()):
             if self._add(d, models.setdefault(d.model, _Union()), now):
                 until = min(until, d.proof.until)
                 for name, wants in required.items():
@@ -213,7 +208,7 @@ class ModelList:
         unions |= {name: self._meant(meanings, unions) for name, meanings in catalog.aliases().items()}
         gone = {name: _Union("no source lists it any more") for name in catalog.gone if name not in unions}
         by_name, told, all_told = dict[str, Entry](), list[bytes](), list[bytes]()
-        async for name in _in_turns([*names, *sorted(gone)]):
+        async for name in in_turns([*names, *sorted(gone)]):
             entry = (unions.get(name) or gone[name]).entry(name)
             encoded = encode(entry)
             if entry.reason is None or name == AUTO:
@@ -240,16 +235,6 @@ class ModelList:
 def _page_of(entries: Sequence[bytes], names: Sequence[str]) -> bytes:
     ends = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None}
     return b'{"data":[' + b",".join(entries) + b"]," + encode({**ends, "object": "list", "has_more": False})[1:]
-
-
-async def _in_turns(items: Iterable[T]) -> AsyncIterator[T]:
-    """*items*, leaving the event loop to others after each turn."""
-    began = perf_counter()
-    for item in items:
-        yield item
-        if perf_counter() - began > _TURN:
-            await asyncio.sleep(0)
-            began = perf_counter()
 
 
 def router(lists: ModelLists) -> Router:

@@ -157,10 +157,6 @@ class Catalog:
         """Every bucket that some deployment debits."""
         return self._buckets
 
-    def names(self) -> list[str]:
-        """Every model that a caller may ask for: virtual ones, then canonical ones, then aliases."""
-        return [*self._virtual, *sorted({d.model for d in self._all}), *self._aliases]
-
     def serves(self, deployment: Deployment, now: float) -> bool:
         """Whether *deployment* may be asked now."""
         return deployment.proof.fresh(now) and self.learned.withdrawn(deployment, now) is None
