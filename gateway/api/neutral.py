@@ -227,8 +227,13 @@ async def all_served(engine: Engine, client: Client) -> dict[str, list[Deploymen
                 if catalog.meets(d, wants, now):
                     virtual[name].append(d)
     await asyncio.sleep(0)
-    found = virtual | {name: by_model[name] for name in sorted(by_model)}
+    names = sorted(by_model)
+    await asyncio.sleep(0)
+    found = {name: served for name, served in virtual.items() if served}
+    async for name in in_turns(names):
+        found.setdefault(name, by_model[name])
     async for name, meanings in in_turns(catalog.aliases().items()):
-        meant = next((one for one in meanings if found.get(one)), None)
-        found.setdefault(name, found[meant] if meant is not None else serving_as(name, engine, client))
-    return {name: served for name, served in found.items() if served}
+        meant = next((one for one in meanings if one in found), None)
+        if served := found[meant] if meant is not None else serving_as(name, engine, client):
+            found.setdefault(name, served)
+    return found
