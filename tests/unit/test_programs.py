@@ -248,6 +248,20 @@ def test_what_was_changed_since_is_not_undone_unless_forced(tmp_path: Path):
     assert file.read_text() == "mine"
 
 
+def test_what_was_deleted_since_comes_back_as_it_was(tmp_path: Path):
+    file, folder = tmp_path / "a" / "settings", tmp_path / "state"
+    file.parent.mkdir()
+    file.write_text("mine")
+    file.chmod(0o640)
+    written.write(folder, {file: b"ours"})
+    file.unlink()
+    file.parent.rmdir()
+    written.undo(folder)
+
+    assert file.read_text() == "mine"
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
 def test_what_cannot_be_written_changes_nothing(tmp_path: Path):
     file, folder = tmp_path / "settings", tmp_path / "state"
     file.write_text("mine")
