@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import Counter
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import click
@@ -25,7 +27,10 @@ from gateway.commands.demo_world import opened as opened
 from providers.simulator.world import World
 
 console = Console(highlight=False)
-NEXT = "make a free one, at https://console.groq.com/keys say.\n  export GROQ_API_KEY=…\n  freeway serve"
+NOW_AND_THEN = 2.0
+"""Seconds between the calls that are made while one looks."""
+
+NEXT = "`freeway setup` says where free ones are made, tries them and stores them; then `freeway serve`."
 _TOOL = {
     "type": "function",
     "function": {
@@ -38,8 +43,9 @@ _TOOL = {
 @click.command("demo")
 @click.option("--calls", default=300, show_default=True, type=click.IntRange(1, 5000), help="How many calls to make.")
 @click.option("--at-once", default=8, show_default=True, type=click.IntRange(1, 64), help="How many of them at a time.")
+@click.option("--stay", is_flag=True, help="Go on serving afterwards, with the page to look at, until Ctrl-C.")
 @click.pass_obj
-def command(around: Surroundings, calls: int, at_once: int) -> None:
+def command(around: Surroundings, calls: int, at_once: int, *, stay: bool) -> None:
     """
     See the gateway at work without any key.
 
@@ -47,19 +53,33 @@ def command(around: Surroundings, calls: int, at_once: int) -> None:
     gateway before them. First a burst of calls while providers fail; then the last minutes of a day in fast time, beside a
     policy that asks without counting. Ends with what to do to have the same with keys of your own.
     """
-    asyncio.run(_demo(around, calls, at_once))
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_demo(around, calls, at_once, stay=stay))
 
 
-async def _demo(around: Surroundings, calls: int, at_once: int) -> None:
+async def _demo(around: Surroundings, calls: int, at_once: int, *, stay: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         console.print("[bold]A bad afternoon.[/] Six providers, some of which fail now and then.")
         async with opened(around.config, Path(folder) / "afternoon", World(names=SIX)) as demo:
             _misbehave(demo.world)
             statuses = await _burst(demo, calls, at_once)
             _report(demo, statuses)
-        console.print("\n[bold]The end of a day[/] (UTC) in fast time: more calls than any one source allows.")
-        told(await day_end(around.config, Path(folder) / "day"), console)
-    console.print("\n[bold]Now with your key:[/] " + NEXT)
+            console.print("\n[bold]The end of a day[/] (UTC) in fast time: more calls than any one source allows.")
+            told(await day_end(around.config, Path(folder) / "day"), console)
+            console.print("\n[bold]Now with your key:[/] " + NEXT)
+            if stay:
+                console.print(
+                    f"\n[bold]The page of the simulated gateway:[/] {demo.base_url}/ (until Ctrl-C)", soft_wrap=True
+                )
+                await _go_on(demo)
+
+
+async def _go_on(demo: Demo) -> None:
+    """A call now and then, for ever: so that there is something to look at."""
+    async with httpx.AsyncClient(base_url=demo.base_url, timeout=60) as client:
+        for number in count():
+            await client.post("/v1/chat/completions", json=_body(number), headers={"x-freeway-max-wait": "2"})
+            await asyncio.sleep(NOW_AND_THEN)
 
 
 def _misbehave(world: World) -> None:

@@ -30,9 +30,9 @@ from tests.conftest import ROOT
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "hi there"}]}
 
 
-def written(log: Path, what: str) -> str:
-    """The log once *what* is in it, or after five seconds: it is written beside the requests."""
-    until = time.monotonic() + 5
+def written(log: Path, what: str, within: float = 5) -> str:
+    """The log once *what* is in it, or after so many seconds: it is written beside the requests."""
+    until = time.monotonic() + within
     while what not in (text := log.read_text()) and time.monotonic() < until:
         time.sleep(0.02)
     return text
@@ -408,6 +408,23 @@ def test_demo_shows_who_served_what_and_that_it_cost_nothing(tmp_path: Path):
     assert "Refusals avoided" in shown.stdout
     assert "390 without counting, 0 through freeway" in shown.stdout
     assert "Now with your key" in shown.stdout
+
+
+def test_demo_can_stay_with_its_page_to_look_at(tmp_path: Path):
+    out, err = tmp_path / "out", tmp_path / "err"
+    process = typed("demo", "--calls", "5", "--stay", home=tmp_path, out=out, err=err, COLUMNS="60")
+    try:
+        said = written(out, "(until Ctrl-C)", within=90)
+        address = re.findall(r"gateway: (http://127\.0\.0\.1:\d+/)", said)[0]
+        page = httpx.get(address, headers={"accept": "text/html"}, timeout=20)
+        seen = httpx.get(f"{address}admin/v1/requests?limit=50", timeout=20).json()
+    finally:
+        process.send_signal(signal.SIGINT)
+        status = process.wait(timeout=30)
+
+    assert "<title>Freeway</title>" in page.text
+    assert len(seen) >= 5
+    assert status == 0
 
 
 @pytest.mark.parametrize(
