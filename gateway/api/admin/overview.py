@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from litestar import get
 from litestar.di import NamedDependency
@@ -17,6 +17,7 @@ from gateway.catalog.standing import Judgement, Sources
 from gateway.observe.recent import Recent
 from gateway.observe.usage import Costs, Spending
 from gateway.request.engine import Engine
+from gateway.settings import EMBEDDED
 from gateway.state.store import StateFailure, StateStore
 
 _COSTS_FOR = 10.0
@@ -46,15 +47,18 @@ class Desk(Struct):
         engine, now = self.engine, self.engine.clock.now()
         report = report_of(engine, self.sources, self.background, self.state)
         await self._count(now)
-        judged = {name: self.sources.judgement(name, now) for name in self.sources.names()}
-        titles = {name: self.sources.spec(name).title for name in judged}
+        sources = self.sources
+        judged = {
+            sources.spec(name).title: sources.judgement(name, now) for name in sources.names() if name != EMBEDDED
+        }
+        absent = {sources.spec(name).title for name in sources.asked() if _never_was(name, sources)}
         return Overview(
             version=__version__,
             now=now,
             started=self.started,
             status=report.status,
-            problems=problems(report, {titles[name]: one for name, one in judged.items()}),
-            next_step=next_step({titles[name]: one for name, one in judged.items()}),
+            problems=problems(report, {title: one for title, one in judged.items() if title not in absent}),
+            next_step=next_step(judged, has_key=any(map(sources.has_key, sources.names()))),
             left=await self.stock.left_today(),
             spent=sum(cost.spent for cost in self.bill),
             credit=sum(cost.credit for cost in self.bill),
@@ -90,19 +94,21 @@ def problems(report: Report, judged: dict[str, Judgement]) -> list[str]:
     return bad
 
 
-def next_step(judged: dict[str, Judgement]) -> str:
-    """The one thing that would help most; empty: there is none."""
+def next_step(judged: dict[str, Judgement], *, has_key: bool) -> str:
+    """The one thing that would help most; empty: there is none. *judged* are the sources beside the embedded model, by title."""
     states = [one.state for one in judged.values()]
-    if "on" not in states and not _with(judged, ("key refused", "shut", "failing", "starting")):
-        return SET_UP
     for state in ("key refused", "shut"):
-        for title, one in _with(judged, (state,)):
-            return f"{title}: {one.remedy}"
+        for title, one in judged.items():
+            if one.state == state:
+                return f"{title}: {one.remedy}"
+    if "on" not in states:
+        return "" if has_key else SET_UP
     return ONE_MORE if states.count("on") == 1 and "no key" in states else ""
 
 
-def _with(judged: dict[str, Judgement], states: Iterable[str]) -> list[tuple[str, Judgement]]:
-    return [(title, one) for title, one in judged.items() if one.state in states]
+def _never_was(name: str, sources: Sources) -> bool:
+    """Whether *name* is looked for on this machine, as it may be there, and never was: nothing is wrong with that."""
+    return sources.spec(name).free.kind == "local" and sources.read_at(name) is None
 
 
 @get("/overview")
