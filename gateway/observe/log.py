@@ -126,7 +126,7 @@ class _Blotter:
             if isinstance(value, str):
                 for secret in _hidden:
                     if secret in value:
-                        value = _blotted(value, secret)  # noqa: PLW2901
+                        value = blotted(value, secret)  # noqa: PLW2901
                 line[name] = value
         return line
 
@@ -134,7 +134,7 @@ class _Blotter:
 _SHORT = 8  # characters of a secret that may be part of other words
 
 
-def _blotted(text: str, secret: str) -> str:
+def blotted(text: str, secret: str) -> str:
     """*text* without *secret*. A short one is blotted out where it stands alone; one that is a word, where secrets stand."""
     if len(secret) >= _SHORT:
         return text.replace(secret, "***")

@@ -266,11 +266,19 @@ async def test_no_flood_of_refusals_wipes_out_what_was_done(gateway, tmp_path):
     assert len((tmp_path / "audit.jsonl").read_text().splitlines()) == 1
 
 
+async def test_a_short_secret_leaves_words_as_they_are(tmp_path):
+    log = AuditLog(tmp_path / "audit.jsonl", lambda: ["made", "a1"])
+    await log.write(Done(1.0, "::1", "key", "POST", "/admin/v1/clients/a1?key=made", 201, "made a client a12"))
+    line = json.loads((tmp_path / "audit.jsonl").read_text())
+
+    assert (line["path"], line["what"]) == ("/admin/v1/clients/***?key=***", "made a client a12")
+
+
 async def test_the_audit_log_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr("gateway.api.admin.audit.LONGEST_FILE", 1000)
-    log = AuditLog(tmp_path / "audit.jsonl", lambda: ["hidden"])
+    log = AuditLog(tmp_path / "audit.jsonl", lambda: ["hidden-key"])
     for n in range(50):
-        await log.write(Done(n, "::1", "key", "POST", "/admin/v1/clients", 201, "made hidden"))
+        await log.write(Done(n, "::1", "key", "POST", "/admin/v1/clients", 201, "made hidden-key"))
     files = sorted(tmp_path.glob("audit*"))
 
     assert [file.name for file in files] == ["audit.jsonl", "audit.jsonl.1"]

@@ -26,6 +26,7 @@ from msgspec import Struct
 from gateway.api import errors
 from gateway.clock import Clock
 from gateway.events import Event
+from gateway.observe.log import blotted
 from gateway.state.private_files import private_file
 
 DONE, REFUSED = "audit.jsonl", "refused.jsonl"
@@ -76,11 +77,12 @@ class AuditLog:
 
     async def write(self, done: Done) -> None:
         """Add *done*. Raises OSError."""
-        line = msgspec.json.encode(done).decode()
+        path, what = done.path, done.what
         for secret in self._secrets():
-            line = line.replace(secret, "***")
+            path, what = blotted(path, secret), blotted(what, secret)
+        line = msgspec.json.encode(msgspec.structs.replace(done, path=path, what=what))
         async with self._writing:
-            await asyncio.to_thread(self._append, line.encode() + b"\n")
+            await asyncio.to_thread(self._append, line + b"\n")
 
     def _append(self, line: bytes) -> None:
         private_file(self.path)
