@@ -39,7 +39,7 @@ from gateway.request.engine import Answer, Engine
 from gateway.request.pipeline import answer
 from gateway.request.resume import StreamSession
 from gateway.request.whole import in_one_piece
-from gateway.settings import SET_A_KEY, Server
+from gateway.settings import Server
 from gateway.words import Broken, Call, GatewayError, Internal, Stopping, WrongMethod
 from providers.chat import Step, Usage
 from providers.failures import Interrupted
@@ -292,7 +292,7 @@ class _Exchange:
             "x-freeway-attempts": str(len(found.attempts) + 1),
         }
         if found.deployment.last_resort:
-            headers["x-freeway-notice"] = SET_A_KEY
+            headers["x-freeway-notice"] = self._engine.view.catalog.hint.encode("ascii", "replace").decode()
         if (alias := self._engine.view.catalog.alias(self._asked)) is not None:
             headers["x-freeway-alias"] = quote(alias, safe="/:.-_")
         if found.slot.wants.instead_of is not None:

@@ -69,7 +69,7 @@ class Catalog:
         """From now on names mean what *settings* say, and accounts are those of their keys. The lists stay."""
         self._specs, self._aliases, self._names = settings.provider, settings.alias, settings.names
         self._virtual, self._patterns = {AUTO: Virtual(), **settings.virtual}, tuple(settings.pattern.items())
-        self._hint = settings.hint
+        self.hint = settings.hint
         self._paid = {name: source for source in settings.not_free for name in source.names}
         self.learned.belong(settings.accounts())
         self._aliased_by.clear()
@@ -376,7 +376,7 @@ class Catalog:
         asked = ", ".join(repr(name) for name in wants.models)
         for name in (one for model in wants.models for one in self._aliased(model)):
             if name in self._virtual:
-                return NoSource(f"no source is there yet: {self._hint}; `freeway check` says which keys are refused")
+                return NoSource(f"no source is there yet: {self.hint}; `freeway check` says which keys are refused")
             owner, _, rest = name.partition("/")
             spec = self._specs.get(owner)
             priced = self._not_free.get(name) or (self._not_free.get(rest) if spec is not None else None)

@@ -10,7 +10,6 @@ from gateway.request.call import BYTES_PER_TOKEN
 from gateway.request.outcome import CONSEQUENCES, told
 from gateway.request.plan import Attempt, Plan, Tried, View, plan
 from gateway.request.spoken import explained, reason
-from gateway.settings import SET_A_KEY
 from gateway.wording import opens as opens_in
 from gateway.words import (
     BadRequest,
@@ -35,7 +34,7 @@ typical answer is over by then.
 """
 
 
-SETUP = "freeway setup"
+NEEDED = "set a free key"
 _ONE_QUESTION = 2
 """Messages of a request that has no history: instructions and a question."""
 
@@ -53,8 +52,12 @@ def after(call: Call, tried: Tried, *, spent: bool, view: View, now: float) -> G
 def _with_advice(error: GatewayError, view: View) -> GatewayError:
     """*error*, and what to do where nothing but the small model on this machine is there."""
     deployments = view.catalog.deployments()
-    if deployments and all(d.last_resort for d in deployments) and SETUP not in error.message:
-        error.message = f"{error.message}; {SET_A_KEY}"
+    if (
+        deployments
+        and all(d.last_resort for d in deployments)
+        and view.catalog.hint.removeprefix("set ") not in error.message
+    ):
+        error.message = f"{error.message}; {view.catalog.hint}"
     return error
 
 
@@ -145,7 +148,7 @@ def _nobody(call: Call, chosen: Plan, view: View, now: float) -> GatewayError:
         or _left_no_provider(call, excluded, view)
         or _forbidden(excluded)
         or _too_long(call, excluded)
-        or _incapable(call, excluded)
+        or _incapable(call, excluded, view.catalog.hint)
     )
 
 
@@ -249,7 +252,7 @@ def _outgrown(call: Call, longest: int, excluded: tuple[Exclusion, ...]) -> TooL
     ).measured(call.prompt_tokens, longest)
 
 
-def _incapable(call: Call, excluded: list[tuple[Deployment, Exclusion]]) -> NothingCapable:
+def _incapable(call: Call, excluded: list[tuple[Deployment, Exclusion]], hint: str) -> NothingCapable:
     """Say what was missing, and which came closest: of those that lack the least, one that the client may use, the best."""
     needed = call.wants.capabilities
 
@@ -261,7 +264,9 @@ def _incapable(call: Call, excluded: list[tuple[Deployment, Exclusion]]) -> Noth
     wanted = ", ".join(sorted(needed - {"stream"})) or call.wants.operation
     if all(deployment.last_resort for deployment, _ in excluded):
         return NothingCapable(
-            f"{wanted} needs a free key: freeway setup; the small model on this machine does without",
+            f"{wanted} needs {hint.removeprefix('set ')}; the small model on this machine does without"
+            if hint.startswith(NEEDED)
+            else f"{wanted} needs a free key, the small model on this machine does without: {hint}",
             excluded=tuple(reason for _, reason in excluded),
         )
     return NothingCapable(
