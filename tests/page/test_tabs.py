@@ -59,6 +59,17 @@ async def test_today_says_what_is_left_and_what_it_cost(show, said: Said):
     await expect(page.locator(".alarm")).to_have_text("Spent 0.250000 dollars")
 
 
+@pytest.mark.parametrize(
+    ("status", "title"), [("no source", "No source yet"), ("starting", "Asking the sources what is free")]
+)
+async def test_before_there_is_a_source_today_says_so_and_leads_on(show, said: Said, status, title):
+    said.overview = msgspec.structs.replace(said.overview, status=status, left=[], next_step="set a free key")
+    page = await show()
+
+    await expect(page.locator("h1")).to_have_text(title)
+    await expect(page.get_by_role("link", name="Set-up").last).to_have_attribute("href", "#setup")
+
+
 async def test_today_looks_back_as_far_as_one_wants(show, said: Said):
     page = await show()
     await page.get_by_role("button", name="7 days").click()

@@ -158,7 +158,7 @@ export function explained(told) {
     { class: "why" },
     told.chosen
       ? h("p", null, h("b", null, told.chosen), " would be asked first", first ? `: ${reasons(first)}.` : ".")
-      : h("p", null, h("b", null, "Nothing can serve it now. "), told.expected?.said ?? told.told?.message ?? ""),
+      : h("p", null, h("b", null, "Nothing can serve it now. "), (told.expected?.waits ? told.expected.said : told.told?.message) ?? ""),
     h(
       "p",
       { class: "dim" },

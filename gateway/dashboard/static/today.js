@@ -49,12 +49,10 @@ export function today(page) {
 
 function sentence(overview) {
   const chat = overview.left.find((one) => one.capability === "chat");
-  const until = chat?.until ? ` until ${moment(chat.until)}` : " today";
-  const title = !chat || chat.answers === 0 ? ["No answers ", h("b", null, "left"), until] : chat.answers === null ? ["Answers ", h("b", null, "without end")] : ["About ", h("b", null, number(chat.answers)), ` more answers${until}`];
   return h(
     "header",
     { class: "hero" },
-    h("h1", null, title),
+    h("h1", null, headline(overview, chat)),
     chat?.answers === null && h("p", { class: "hero-said" }, chat.said),
     h(
       "p",
@@ -66,9 +64,18 @@ function sentence(overview) {
   );
 }
 
+function headline(overview, chat) {
+  if (overview.status === "no source") return "No source yet";
+  if (overview.status === "starting") return "Asking the sources what is free";
+  const until = chat?.until ? ` until ${moment(chat.until)}` : " today";
+  if (!chat || chat.answers === 0) return ["No answers ", h("b", null, "left"), until];
+  return chat.answers === null ? ["Answers ", h("b", null, "without end")] : ["About ", h("b", null, number(chat.answers)), ` more answers${until}`];
+}
+
 function steps(overview) {
   return [
     overview.next_step && h("p", { class: "note next" }, h("b", null, "Next: "), overview.next_step),
+    overview.status === "no source" && h("p", { class: "note next" }, h("a", { href: "#setup" }, "Set-up"), " has the free sources, and a place for the key of each."),
     overview.problems.length > 0 && h("ul", { class: "note wait problems" }, overview.problems.map((one) => h("li", null, one))),
   ];
 }
