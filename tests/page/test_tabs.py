@@ -383,6 +383,24 @@ async def test_a_failure_says_why_and_can_be_tried_again(show, said: Said, watch
     await expect(page.get_by_role("alert")).to_have_count(0)
 
 
+async def test_a_mistake_in_one_tab_is_told_and_takes_no_other_along(show, said: Said, watch):
+    watch.allowed.append("TypeError")
+    said.sources = [msgspec.structs.replace(said.sources[0], buckets=7)]
+    page = await show("sources")
+    await expect(page.get_by_role("alert")).to_contain_text("The page has a mistake here")
+
+    await go(page, "models")
+    await expect(page.locator(".models .row")).to_have_count(len(said.models))
+
+
+async def test_an_address_that_makes_no_sense_shows_something(show):
+    page = await show("connect/%E0%A4%A")
+    await expect(page.get_by_role("heading", name="OpenCode", exact=True)).to_be_visible()
+    await page.evaluate("location.hash = '#no-such-tab'")
+
+    await expect(page.locator("h1")).to_contain_text("more answers")
+
+
 async def test_while_an_answer_is_on_its_way_that_is_told(show, said: Said):
     page = await show()
     await settled(page)

@@ -6,7 +6,7 @@ import { Asked, copyable, empty, heading, shown } from "./parts.js";
 
 export function connect(page) {
   const all = new Asked(() => get("connect"), () => page.draw());
-  const program = () => decodeURIComponent(location.hash.split("/")[1] ?? "");
+  const program = () => location.hash.split("/")[1] ?? "";
   return {
     open: () => all.value === null && all.again(),
     view: () => [
@@ -15,7 +15,7 @@ export function connect(page) {
       copyable(new URL("v1", document.baseURI.split("#")[0]).href, page.said),
       shown(all, (list) => {
         if (list.length === 0) return empty("No program is described.", "");
-        const chosen = list.find((one) => one.program === program()) ?? list[0];
+        const chosen = list.find((one) => encodeURIComponent(one.program) === program()) ?? list[0];
         return [
           h("nav", { class: "chips", "aria-label": "Programs" }, list.map((one) => h("a", { href: `#connect/${encodeURIComponent(one.program)}`, "aria-current": one === chosen ? "true" : null }, one.title))),
           how(chosen, page),

@@ -83,7 +83,17 @@ function draw() {
   drawn = performance.now();
   document.title = `${TABS.find(([id]) => id === current())[1]} · Freeway`;
   drawRail();
-  render(main, ...content());
+  render(main, ...drawable());
+}
+
+/** What is to be shown; a mistake in one tab takes no other along, and is not mute. */
+function drawable() {
+  try {
+    return content();
+  } catch (error) {
+    console.error(error);
+    return [heading("This cannot be shown"), trouble(new Error(`The page has a mistake here: ${error.message}`))];
+  }
 }
 
 function content() {
