@@ -30,8 +30,8 @@ def state_of(home: Path) -> Path:
 def used(home: Path, **variables: Any) -> dict[str, float]:
     """The requests that are used of each long window, as the command line tells it: tokens refill while one looks."""
     told = run("quota", "--json", "--all", home=home, **variables)
-    assert told.returncode == 0, told.stderr
-    views: list[dict[str, Any]] = json.loads(told.stdout)
+    assert told.stdout, told.stderr
+    views: list[dict[str, Any]] = json.loads(told.stdout)["buckets"]
     return {
         view["bucket"]: round(view["used"])
         for view in views
