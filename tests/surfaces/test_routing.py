@@ -99,7 +99,7 @@ async def test_a_clients_key_bounds_models_providers_and_waiting(start, tmp_path
             for name, policy in {
                 "googler": 'providers = ["goo*"]',
                 "small": 'models = ["gpt-oss-20b"]\nmax_wait = 0',
-                "nobody": 'providers = ["none"]',
+                "nobody": 'providers = ["mistral"]',
             }.items()
         )
     )
