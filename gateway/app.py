@@ -208,6 +208,7 @@ def make_parts(
         return [*catalog.buckets(), *allowances.buckets()]
 
     ledger = Ledger(store, clock, buckets=buckets, replicas=replicas, tell=tell_condition, freed=queue.freed)
+    ledger.belong(settings.accounts())
     allowances = Allowances(ledger, clock, settings.redis_namespace)
     prices = Prices(ledger.cache, catalog.buckets)
     discovery = Discovery(catalog, ledger, settings, state=state, clock=clock, tell=tell)
@@ -274,7 +275,7 @@ def create_app(  # noqa: PLR0913 - what tests put in the place of the real thing
     authenticator = host.authenticator
     administration, archive = admin.make(settings, authenticator, parts, tell, reload), make_archive(settings, clock)
     drain.on_begin(administration.feed.close)
-    reload.add(lambda found: _belong(found, store, authenticator), archive.adopt)
+    reload.add(lambda found: _belong(found, engine.ledger, authenticator), archive.adopt)
 
     async def serve(stack: AsyncExitStack) -> None:
         """Open everything, to be closed with *stack*."""
@@ -321,9 +322,9 @@ def _living(
     return lifespan
 
 
-def _belong(settings: Settings, store: Store, authenticator: Authenticator) -> None:
+def _belong(settings: Settings, ledger: Ledger, authenticator: Authenticator) -> None:
     """From now on the keys of providers and of clients are those of *settings*."""
-    store.belong(settings.accounts())
+    ledger.belong(settings.accounts())
     authenticator.declare(settings.clients())
 
 

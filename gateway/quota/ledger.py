@@ -61,6 +61,24 @@ class Ledger:
     ) -> None:
         self._journal = Journal(store, clock, buckets=buckets, replicas=replicas, tell=tell, freed=freed)
         self.cache = self._journal.cache
+        self._store, self._accounts = store, dict[str, str]()
+        self._other_key_since: dict[str, float] = {}  # by account, where others count with who has its key
+
+    def belong(self, accounts: Mapping[str, str]) -> None:
+        """From now on the credentials of *accounts* have these fingerprints. What is under way there counts as reserved."""
+        if self._store.shared:
+            changed = [name for name, key in accounts.items() if self._accounts.get(name, key) != key]
+            self._other_key_since |= dict.fromkeys(changed, self._journal.now())
+        self._accounts = dict(accounts)
+        self._store.belong(accounts)
+
+    def _of_this_key(self, held: Reservation, changes: Iterable[float]) -> list[float]:
+        """*changes* of the buckets of *held*, but of none whose key is another one by now: it would be given what is not its own."""
+        since = self._other_key_since
+        return [
+            0.0 if held.at <= since.get(bucket.account, -1.0) else change
+            for bucket, change in zip(held.offer.buckets, changes, strict=True)
+        ]
 
     # ── the life of a reservation ──
 
@@ -96,9 +114,8 @@ class Ledger:
         for bucket in offer.buckets:
             if counts(bucket):
                 self.cache.demand.took(bucket, offer.cost.of(bucket.unit), true.of(bucket.unit), now)
-        self._journal.end(
-            held, [_difference(bucket, offer.cost, true) for bucket in offer.buckets], self._said(held, said)
-        )
+        changes = (_difference(bucket, offer.cost, true) for bucket in offer.buckets)
+        self._journal.end(held, self._of_this_key(held, changes), self._said(held, said))
 
     def refund(self, held: Reservation, because: Unserved = "unsent", said: Sequence[Observation] = ()) -> None:
         """End *held*: nothing was served. Buckets that count what was *because* of this keep the debit."""
@@ -106,7 +123,7 @@ class Ledger:
             return
         cost = held.offer.cost
         changes = [0.0 if keeps(bucket, because) else -cost.of(bucket.unit) for bucket in held.offer.buckets]
-        self._journal.end(held, changes, self._said(held, said))
+        self._journal.end(held, self._of_this_key(held, changes), self._said(held, said))
 
     def _said(self, held: Reservation, said: Sequence[Observation]) -> list[Entry]:
         return self._learnt(held.offer.buckets, said, held.at) if said else []

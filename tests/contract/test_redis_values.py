@@ -353,6 +353,38 @@ async def test_two_environments_share_the_count_of_one_credential_and_of_nothing
         await ledger.aclose()
 
 
+async def test_another_key_that_is_taken_up_counts_with_those_that_have_it_and_gives_nothing_back_to_them(
+    redis_server, client
+):
+    """What the first key had under way ends as what it was: the count of the second does not fall by it."""
+    moving, clock = _ledger(redis_server.url, [], accounts={"a": "first"})
+    there, _ = _ledger(redis_server.url, [], accounts={"a": "second"})
+    moving.belong({"a": "first"})
+    held = [await _take(moving, DAY) for _n in range(3)]
+    for _n in range(5):
+        assert isinstance(await _take(there, DAY), Reservation)
+
+    moving.belong({"a": "second"})
+    clock.advance(1.0)
+    assert isinstance(await _take(moving, DAY), Reservation)
+    for one in held:
+        assert isinstance(one, Reservation)
+        moving.refund(one)
+    await moving.flush()
+
+    assert (await there.levels([DAY]))[DAY.key].used == 6
+    assert (await moving.levels([DAY]))[DAY.key].used == 6
+    back, _ = _ledger(redis_server.url, [], accounts={"a": "first"})
+    assert (await back.levels([DAY]))[DAY.key].used == 3
+    for ledger in (moving, there, back):
+        await ledger._journal.look()
+    for ledger in (moving, there, back):
+        await ledger._journal.look()
+    assert [ledger.condition().replicas for ledger in (moving, there)] == [2, 2]
+    for ledger in (moving, there, back):
+        await ledger.aclose()
+
+
 async def test_two_providers_of_one_credential_count_together(redis_server, client):
     twin = msgspec.structs.replace(DAY, key="b/day", account="b")
     ledger, _ = _ledger(redis_server.url, [], accounts={"a": "f", "b": "f"})
