@@ -123,16 +123,6 @@ def test_the_terminal_can_ask_it(gateway, tmp_path: Path):
     assert SPEC.model in asked.stderr + asked.stdout
 
 
-def test_it_ends_with_the_gateway_even_if_that_is_killed(gateway):
-    """The last test of this gateway."""
-    assert ask(gateway).status_code == 200
-    (child,) = children(gateway[1].pid)
-    gateway[1].kill()
-    gateway[1].wait(10)
-
-    assert gone(child)
-
-
 @pytest.mark.parametrize("question", ["What is the capital of France?", "How do I boil an egg?"])
 def test_everyday_questions_that_ended_in_a_loop_are_answered(gateway, question):
     told = ask(gateway, messages=[{"role": "user", "content": question}], max_tokens=None).json()
@@ -141,3 +131,13 @@ def test_everyday_questions_that_ended_in_a_loop_are_answered(gateway, question)
     assert text.strip()
     assert until_loop(text) == text
     assert told["usage"]["completion_tokens"] <= 512
+
+
+def test_it_ends_with_the_gateway_even_if_that_is_killed(gateway):
+    """The last test of this gateway."""
+    assert ask(gateway).status_code == 200
+    (child,) = children(gateway[1].pid)
+    gateway[1].kill()
+    gateway[1].wait(10)
+
+    assert gone(child)
