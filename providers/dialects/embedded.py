@@ -22,7 +22,7 @@ INSTRUCTION = "You are a helpful assistant. Answer in one or two short sentences
 class Embedded(OpenAI):
     def messages(self, target: Target, request: Request, names: ToolNames) -> list[Message]:
         given = super().messages(target, request, names)
-        if request.view.shape is not None or any(message.role == "system" for message in given):
+        if request.view.shape is not None or not all(map(_is_talk, given)):
             return given
         return [Message("system", INSTRUCTION), *given]
 
@@ -34,6 +34,11 @@ class Embedded(OpenAI):
 
     def reader(self, target: Target, request: Request) -> StreamReader:  # type: ignore[override]
         return _Unlooped(super().reader(target, request))
+
+
+def _is_talk(message: Message) -> bool:
+    """Whether *message* is plain text of one who asks or answers: no instruction, no tool, no file."""
+    return message.role in ("user", "assistant") and isinstance(message.content, str) and not message.tool_calls
 
 
 def _shortened(completion: Completion, texts: Mapping[int, str]) -> Whole:

@@ -569,6 +569,7 @@ def test_openrouter_tells_prices_abilities_and_sizes():
         max_output=32768,
         prompt_price=0.0,
         output_price=0.0,
+        released="2026-08-06",
         ends_at=datetime(2026, 12, 6, tzinfo=UTC).timestamp(),  # the end of the day that the list names
     )
     assert models["nvidia/nemotron-3-super-120b-a12b"].prompt_price == 1e-7
