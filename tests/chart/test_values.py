@@ -48,6 +48,7 @@ _REFUSED: dict[str, Values] = {
     "a variable of the chart's among the keys": {"secret": {"keys": {"FREEWAY_API_KEY": "a"}}},
     "an empty key": {"secret": {"keys": {"GROQ_API_KEY": ""}}},
     "a short client key": {"secret": {"clientKey": "short"}},
+    "a short admin key": {"secret": {"adminKey": "short"}},
     "a password that is no part of an address": {"redis": {"bundled": {"enabled": True, "password": "a/b@c:d?e#f%g"}}},
     "the embedded model": {"config": {"embedded": {"enabled": "on"}}},
     "an address of one's own": {"config": {"server": {"host": "127.0.0.1"}}},
