@@ -1,6 +1,7 @@
 # make run    start the gateway on 127.0.0.1:8000 with whatever keys and Ollama are found
 # make demo   simulated providers, the gateway, and a policy that does not count beside it
-# make test   everything that needs no container engine        make test-all   that, too
+# make test   everything that needs no container engine and no browser      make test-all   that, too
+# make test-page   the page in a real Chromium, at /usr/bin/chromium or where CHROMIUM says
 # make check  lint, types, architecture                        make bench      the costs, beside peers (bench-ledger: of
 #                                                              quotas alone, bench-catalog: of finding who may serve,
 #                                                              bench-leavers: what 10 000 who leave leave behind,
@@ -34,7 +35,7 @@ AUDIT := .venvs/audit/.installed
 # processes in the order of their names, quick unit tests last: in xdist's own order those with few and long tests are.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: run demo test test-all check format bench bench-ledger bench-catalog bench-leavers fuzz fuzz-api soak \
+.PHONY: run demo test test-page test-all check format bench bench-ledger bench-catalog bench-leavers fuzz fuzz-api soak \
 	harvest harvest-traces outage test-clients docs pictures page-figures alerts chart-schema chart-check sbom audit lock \
 	image packages dist release clean
 
@@ -45,7 +46,10 @@ demo: $(RUN)
 	@$(BIN)/freeway demo
 
 test: $(DEV)
-	@$(PYTEST) -m "not engine" $(PYTEST_ARGS)
+	@$(PYTEST) -m "not engine and not browser" $(PYTEST_ARGS)
+
+test-page: $(DEV)
+	@$(PYTEST) -m browser $(PYTEST_ARGS)
 
 test-all: $(DEV)
 	@$(PYTEST) $(PYTEST_ARGS)
