@@ -63,7 +63,6 @@ from gateway.quota.buckets import Bucket
 from gateway.quota.clients import Allowances
 from gateway.quota.exchange import Store
 from gateway.quota.ledger import Condition, Ledger
-from gateway.reload import Reload
 from gateway.request.checks import CapabilityChecker
 from gateway.request.engine import Engine
 from gateway.request.plan import View
@@ -75,6 +74,7 @@ from gateway.routing.health import Health
 from gateway.routing.patience import Patience
 from gateway.routing.prices import Prices
 from gateway.settings import Configured, Server, Settings
+from gateway.settings.reload import Reload
 from gateway.state.clients import KeptClients
 from gateway.state.store import StateBackend, StateStore
 from gateway.state.vectors import NoVectors, Vectors

@@ -11,9 +11,9 @@ from urllib.parse import parse_qsl
 
 from gateway.api.drain import Drain
 from gateway.api.origins import is_local_name
-from gateway.clients import Client
 from gateway.clock import Clock
 from gateway.settings import Settings
+from gateway.settings.clients import Client
 from gateway.state.clients import Kept
 from gateway.words import BadRequest, Stopping, Unauthorized
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from gateway.clients import Client
 from gateway.quota.clients import Allowance, Allowances, Over
+from gateway.settings.clients import Client
 from gateway.wording import duration
 from gateway.words import Call, GatewayError
 from providers.chat import Usage

@@ -16,8 +16,8 @@ from gateway.api.openai import Routing, chat_call, chat_fields, decoded, embed_c
 from gateway.api.options import Options
 from gateway.api.turns import in_turns
 from gateway.catalog.fitness import barred
-from gateway.clients import Client
 from gateway.request.engine import Engine
+from gateway.settings.clients import Client
 from gateway.words import Call, Deployment, Wants
 from providers.chat import Chunk, Fields, Step, decode_fields, encode, raw
 from providers.embeddings import Embeddings, decode_embedding_request, spelled

@@ -20,8 +20,8 @@ from gateway.api.auth import Authenticator
 from gateway.api.neutral import Abilities, abilities_of, all_served, serving_as, untagged
 from gateway.api.openai import decoded
 from gateway.api.turns import encoded
-from gateway.clients import Client
 from gateway.request.engine import Engine
+from gateway.settings.clients import Client
 from gateway.words import UnknownModel
 from providers.chat import encode
 from providers.dialect import FILLS

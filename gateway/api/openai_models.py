@@ -26,8 +26,8 @@ from gateway.api.turns import in_turns
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.first_seen import FirstSeen
 from gateway.catalog.fitness import barred
-from gateway.clients import Client
 from gateway.clock import Clock
+from gateway.settings.clients import Client
 from gateway.settings.values import AUTO
 from gateway.words import Deployment, UnknownModel, Wants
 from providers.chat import encode

@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from gateway.api.auth import ANYBODY, NETWORK, RawHeaders
-from gateway.clients import PRIORITIES, Client
 from gateway.settings import Requests
+from gateway.settings.clients import PRIORITIES, Client
 from gateway.words import BadRequest
 
 _LONGEST_WAIT = 3600.0

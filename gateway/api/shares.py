@@ -15,10 +15,10 @@ import msgspec
 
 from gateway.api.options import Options
 from gateway.catalog.catalog import Catalog
-from gateway.clients import BEYOND_SHARE, PRIORITIES, Client
 from gateway.clock import Clock
 from gateway.quota.buckets import Bucket
 from gateway.quota.ledger import Ledger
+from gateway.settings.clients import BEYOND_SHARE, PRIORITIES, Client
 
 ASKS = 3600.0
 """Seconds for which a client that has asked is one of those who ask."""

@@ -12,11 +12,11 @@ import msgspec
 from gateway.api.admin.clients import ClientChange, NewClient
 from gateway.api.admin.views import ClientView, NewKey
 from gateway.cli import Surroundings
-from gateway.clients import PRIORITIES
 from gateway.clock import WallClock
 from gateway.commands.running import asked, asks
 from gateway.commands.tables import Column, show, table, width
 from gateway.settings import Settings
+from gateway.settings.clients import PRIORITIES
 from gateway.state.clients import KeptClients
 from gateway.state.store import StateFailure, StateStore
 from gateway.stores import make_state

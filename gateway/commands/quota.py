@@ -91,7 +91,8 @@ def left_today(overview: Overview) -> str:
     left = {one.capability: one for one in overview.left}
     chat = left.get("chat")
     if chat is None or (not chat.answers and chat.answers is not None and chat.until is None):
-        return "No source is in use that answers."
+        told = chat.said if chat is not None else "no source is in use that answers"
+        return f"{told[:1].upper()}{told[1:]}."
     others = [
         f"{number(one.answers)} {words}"
         for name, words in _WITH.items()

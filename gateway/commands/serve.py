@@ -29,8 +29,8 @@ from gateway.commands.keyless import ask_once, on_a_terminal
 from gateway.events import Observer
 from gateway.observe import log
 from gateway.observe.outlet import Outlet, hold_standard_files
-from gateway.reload import Reload
 from gateway.settings import EMBEDDED, BadSettings, Configured, Settings, exposed
+from gateway.settings.reload import Reload
 from providers.addresses import ollama_address
 from providers.client import Prepare
 from providers.dialect import Account

@@ -11,8 +11,8 @@ from functools import lru_cache
 from hashlib import blake2s
 from typing import Literal
 
-from gateway.clients import Client, Limit, limits_of
 from gateway.quota.buckets import Bucket
+from gateway.settings.clients import Client, Limit, limits_of
 
 _HOUR = 3600.0
 _CALENDARS: dict[str, Literal["day", "month"]] = {"day": "day", "month": "month"}

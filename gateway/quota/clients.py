@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct
 
-from gateway.clients import Client, Limit
 from gateway.clock import Clock
 from gateway.quota import buckets as b
 from gateway.quota.buckets import Bucket
 from gateway.quota.client_limits import buckets_of
 from gateway.quota.ledger import Ledger
 from gateway.quota.nouns import Cost, NoRoom, Offer, Reservation
+from gateway.settings.clients import Client, Limit
 
 _STORE_AWAY = 5.0
 """Seconds after which to ask again where the store is away and this gateway's part of a limit is used up."""

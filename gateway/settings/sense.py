@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
-from gateway.clients import verify as verify_client
 from gateway.quota import configured as quotas
+from gateway.settings.clients import verify as verify_client
 from gateway.settings.files import Keys
 from gateway.settings.shape import Fault, nearest, suggestion
 from gateway.settings.values import AUTO, CAPABILITIES, Client, Server, Settings

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from msgspec import Meta, Struct
 
 from gateway.catalog.names import Names
-from gateway.clients import PRIORITIES as PRIORITIES
-from gateway.clients import Client as Client
+from gateway.settings.clients import PRIORITIES as PRIORITIES
+from gateway.settings.clients import Client as Client
 from providers.addresses import listening_address
 from providers.spec import Operation, ProviderSpec
 

@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.clients import Client, verify
 from gateway.clock import Clock
+from gateway.settings.clients import Client, verify
 from gateway.state.store import StateStore
 
 TOPIC = "clients"

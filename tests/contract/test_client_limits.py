@@ -10,10 +10,10 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from gateway.clients import Client
 from gateway.quota.clients import Allowance, Allowances, Over, duration
 from gateway.quota.ledger import Ledger
 from gateway.quota.sqlite import EmbeddedStore
+from gateway.settings.clients import Client
 from tests.clock import FakeClock
 from tests.contract.conftest import emptied
 from tests.contract.replicas import Replicas

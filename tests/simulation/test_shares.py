@@ -12,11 +12,11 @@ from msgspec.structs import replace
 
 from gateway.api.options import options_of
 from gateway.api.shares import ASKS, Shares
-from gateway.clients import PRIORITIES, Client
 from gateway.quota.buckets import Bucket
 from gateway.request.ticket import Ticket
 from gateway.routing.rank import Bid, score
 from gateway.settings import Requests
+from gateway.settings.clients import PRIORITIES, Client
 from gateway.words import Candidate
 from providers.simulator.world import World
 from tests.clock import FakeClock

@@ -37,10 +37,10 @@ async def test_the_overview_says_what_is_left_and_that_all_is_well(start):
     demo = await start(("groq", "openrouter", "google"))
     async with admin(demo) as client:
         before = await read(client, "/overview", views.Overview)
-        answer = await ask(demo)
+        answers = [await ask(demo) for _ in range(8)]  # what flows back meanwhile may make up for one
         after = await read(client, "/overview", views.Overview)
 
-    assert answer.status_code == 200
+    assert {answer.status_code for answer in answers} == {200}
     left = {one.capability: one for one in before.left}
     assert before.status == "ok"
     assert {"chat", "tools", "vision", "private"} <= left.keys()
@@ -67,7 +67,7 @@ async def test_who_has_nothing_is_told_the_one_thing_to_do(start):
 
     assert (overview.status, overview.problems) == ("no source", [])
     assert "freeway setup" in overview.next_step
-    assert {one.said for one in overview.left} == {"no source"}
+    assert {one.said for one in overview.left} == {"no source is in use that answers"}
 
 
 async def test_health_check_and_sources_say_the_same_of_a_key_that_is_refused(start):

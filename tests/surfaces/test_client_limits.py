@@ -14,8 +14,8 @@ import pytest
 
 from gateway.api.auth import ANYBODY
 from gateway.api.client_limits import OverLimit
-from gateway.clients import limit_of
 from gateway.quota.clients import Over
+from gateway.settings.clients import limit_of
 from tests import containers
 
 HELLO = [{"role": "user", "content": "hi"}]

@@ -19,9 +19,9 @@ from gateway.api.openai_models import ModelList, ModelLists
 from gateway.api.turns import encoded
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.first_seen import FirstSeen
-from gateway.clients import Client
 from gateway.commands.demo import SIX
 from gateway.observe import log
+from gateway.settings.clients import Client
 from gateway.state.store import StateStore
 from providers.client import Provider
 from providers.dialect import Listing

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from gateway.api.auth import ANYBODY
 from gateway.api.openai_models import ModelLists
 from gateway.catalog.first_seen import FirstSeen
-from gateway.clients import Client
+from gateway.settings.clients import Client
 from gateway.state.sqlite import SqliteState
 from gateway.state.store import StateStore
 from gateway.words import FreeProof

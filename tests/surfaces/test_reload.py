@@ -18,7 +18,7 @@ from msgspec import Struct
 from gateway import settings as s
 from gateway.app import create_app
 from gateway.events import Event, Reloaded, ReloadRefused
-from gateway.reload import Changes, Reload, changed
+from gateway.settings.reload import Changes, Reload, changed
 from providers.simulator.server import listening, serve
 from providers.simulator.world import World
 from tests.conftest import CONFIG

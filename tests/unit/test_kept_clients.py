@@ -11,7 +11,7 @@ import pytest
 from gateway import settings as s
 from gateway.api.auth import ANYBODY, Authenticator
 from gateway.api.drain import Drain
-from gateway.clients import Client, Limit, limit_of
+from gateway.settings.clients import Client, Limit, limit_of
 from gateway.state.clients import TOPIC, KeptClients
 from gateway.state.sqlite import SqliteState
 from gateway.state.store import StateStore

@@ -17,9 +17,9 @@ from gateway.api.admin.audit import noted
 from gateway.api.admin.views import ClientView, LimitView, NewKey
 from gateway.api.auth import Authenticator
 from gateway.api.openai import decoded
-from gateway.clients import Client, Priority
 from gateway.observe.use import Lately, Use
 from gateway.quota.clients import Allowances, Used
+from gateway.settings.clients import Client, Priority
 from gateway.state.clients import KeptClients
 from gateway.state.store import StateFailure, StateStore
 from gateway.words import BadRequest, GatewayError

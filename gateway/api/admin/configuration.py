@@ -17,9 +17,9 @@ from gateway.api.admin.views import ConfigRow, KeyTried, SetupSource
 from gateway.api.openai import decoded
 from gateway.catalog.discovery import Discovery
 from gateway.catalog.offers import could_cost, gives, trains
-from gateway.reload import Reload
 from gateway.request.engine import Engine
 from gateway.settings import EMBEDDED, BadSettings, Configured
+from gateway.settings.reload import Reload
 from gateway.settings.shown import shown
 from gateway.settings.storing import store
 from gateway.settings.variables import key_names, meant_for

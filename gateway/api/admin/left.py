@@ -19,6 +19,7 @@ PROMPT, ANSWER = 1500, 500
 """Tokens of a request of typical size: what is asked in a chat, with some of what was said before."""
 
 _SECONDS_OF_SOUND = 60.0
+_OF_SMALL = ("chat", "private")
 _ALWAYS = ("chat", "tools", "vision", "private")
 """What is told also where no source has it. Others have a row as far as a source has them."""
 
@@ -48,6 +49,8 @@ class Stock:
         deployments = engine.view.catalog.deployments()
         titles = {d.provider.name: d.provider.spec.title for d in deployments}
         local = {d.provider.name for d in deployments if d.proof.kind == "local"}
+        catalog, now = self._engine.view.catalog, self._engine.clock.now()
+        small = any(d.last_resort and catalog.serves(d, now) for d in deployments)
         rows = []
         for capability, offered in self._supplies(deployments).items():
             await asyncio.sleep(0)
@@ -59,7 +62,7 @@ class Stock:
                     capability=capability,
                     answers=None if here else found.answers,
                     until=None if found.until is None else found.until - cache.ahead,
-                    said=said(found, offered=bool(offered), here=here, more=more),
+                    said=said(found, here=here, more=more) if offered else nothing(small and capability in _OF_SMALL),
                 )
             )
         return rows
@@ -100,10 +103,13 @@ def _cost(d: Deployment, operation: Operation) -> Cost:
     return Cost(tokens.prompt, 0.0, tokens.dollars, seconds, neurons)
 
 
-def said(found: Forecast, *, offered: bool, here: bool = False, more: list[str] | None = None) -> str:
+def nothing(small: bool) -> str:
+    """What to say where no source is counted; *small*: the last resort answers all the same."""
+    return "only the small model of this machine answers" if small else "no source is in use that answers"
+
+
+def said(found: Forecast, *, here: bool = False, more: list[str] | None = None) -> str:
     """*found* in words. *here*: a machine of one's own answers, too; *more* are sources of which no limit is known."""
-    if not offered:
-        return "no source"
     until = f"until {moment(found.until)}" if found.until is not None else "in a day"
     number = about(found.answers) if found.answers else "none"
     beyond = f"more from {' and '.join(more)}, which tell of no limit" if more else ""

@@ -43,9 +43,9 @@ from gateway.events import Announcer
 from gateway.observe.recent import Recent
 from gateway.observe.series import Series
 from gateway.observe.usage import Costs
-from gateway.reload import Reload
 from gateway.request.engine import Engine
 from gateway.settings import Settings
+from gateway.settings.reload import Reload
 from gateway.state.store import StateStore
 
 PREFIX = "/admin/v1"

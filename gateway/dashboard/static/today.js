@@ -67,6 +67,7 @@ function sentence(overview) {
 function headline(overview, chat) {
   if (overview.status === "no source") return "No source yet";
   if (overview.status === "starting") return "Asking the sources what is free";
+  if (chat && chat.answers === 0 && chat.until === null) return chat.said[0].toUpperCase() + chat.said.slice(1);
   const until = chat?.until ? ` until ${moment(chat.until)}` : " today";
   if (!chat || chat.answers === 0) return ["No answers ", h("b", null, "left"), until];
   return chat.answers === null ? ["Answers ", h("b", null, "without end")] : ["About ", h("b", null, number(chat.answers)), ` more answers${until}`];
