@@ -6,6 +6,7 @@ end of a day, beside a policy that does not count.
 from __future__ import annotations
 
 import asyncio
+import signal
 import tempfile
 from collections import Counter
 from contextlib import suppress
@@ -53,6 +54,11 @@ def command(around: Surroundings, calls: int, at_once: int, *, stay: bool) -> No
     gateway before them. First a burst of calls while providers fail; then the last minutes of a day in fast time, beside a
     policy that asks without counting. Ends with what to do to have the same with keys of your own.
     """
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # also where they are ignored: in a script's background, in a container
+        signal.signal(number, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         asyncio.run(_demo(around, calls, at_once, stay=stay))
 

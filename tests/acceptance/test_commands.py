@@ -418,9 +418,10 @@ def test_demo_can_stay_with_its_page_to_look_at(tmp_path: Path):
         address = re.findall(r"gateway: (http://127\.0\.0\.1:\d+/)", said)[0]
         page = httpx.get(address, headers={"accept": "text/html"}, timeout=20)
         seen = httpx.get(f"{address}admin/v1/requests?limit=50", timeout=20).json()
-    finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)  # as a container is stopped
         status = process.wait(timeout=30)
+    finally:
+        process.kill()
 
     assert "<title>Freeway</title>" in page.text
     assert len(seen) >= 5
