@@ -6,12 +6,16 @@ Lists are written by hand and by many hands; sizes come as text, lists as null, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from providers import failures as f
 from providers.dialect import Listed
+from providers.observations import number_of
+from providers.spec import ListPrices
 
 _LONGEST_ID = 300
 _MOST_TOKENS = 10**9
@@ -40,6 +44,36 @@ def read_entries(found: object, read: Callable[[dict[str, Any]], Listed | None])
     if skipped and skipped == len(found):
         raise f.Unreachable(f"the model list cannot be read: none of its {skipped} entries")
     return tuple(listed), skipped
+
+
+def priced(model: Listed, entry: dict[str, Any], where: ListPrices) -> Listed:
+    """*model* with the prices that its *entry* tells *where*. One that is missing, no number or negative is none."""
+    told = dict(_leaves(entry))
+    prompt, output = (number_of(str(told.get(path))) for path in (where.prompt, where.output))
+    others = (told[path] for path in told.keys() - {where.prompt, where.output} if "pric" in path.lower())
+    return msgspec.structs.replace(
+        model,
+        prompt_price=None if prompt is None else prompt * where.dollars,
+        output_price=None if output is None else output * where.dollars,
+        other_prices=any(map(_may_cost, others)),
+    )
+
+
+def _leaves(found: object, path: str = "") -> Iterator[tuple[str, object]]:
+    """Every value in *found* that holds no other, by its path."""
+    if isinstance(found, dict | list):
+        for name, value in found.items() if isinstance(found, dict) else enumerate(found):
+            yield from _leaves(value, f"{path}.{name}".removeprefix("."))
+    else:
+        yield path, found
+
+
+def _may_cost(price: object) -> bool:
+    """Whether *price* is a number that is not zero, be it as text."""
+    try:
+        return not isinstance(price, bool) and float(str(price)) != 0
+    except ValueError:
+        return False
 
 
 def is_model_id(value: object) -> bool:

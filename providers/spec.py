@@ -123,6 +123,18 @@ Operation = Literal["chat", "embed", "rerank", "transcribe", "speak", "image"]
 """What a model is asked to do."""
 
 
+class ListPrices(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """
+    Where an entry of the provider's list holds its prices, as paths (``pricing.prompt``). *dollars* is what a price of 1 means
+    for one token. Whatever else is called a price there, and is not zero, is one more.
+    """
+
+    prompt: str
+    output: str
+    dollars: float = 1.0
+    source: str = ""
+
+
 class OperationSpelling(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
     How a provider is asked for another operation than chat. *style* names the spelling (``providers.operations``), *at* is
@@ -240,6 +252,7 @@ class ProviderSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     system_anywhere: bool = False  # system messages may stand anywhere; else they go first, as one
     headers: dict[str, str] = {}
     capabilities: tuple[str, ...] = ()  # of every chat model here, unless its list or a fact says otherwise
+    list_prices: ListPrices | None = None  # None: its list tells none, or its dialect knows them
     listed_at: str = "/models"  # "": there is no list in this shape, the static models are all
     key_prefixes: tuple[str, ...] = ()  # how its keys begin, where they can be told from those of others
     list_proves_key: bool = False  # whether the list is refused to whoever has no right key

@@ -69,7 +69,7 @@ def trains(spec: ProviderSpec) -> str:
 
 
 def could_cost(spec: ProviderSpec) -> str:
-    """What could make a call there cost something, and how that is noticed."""
-    return "; ".join(
-        filter(None, (spec.free.terms, spec.free.faith and f"left to faith: {spec.free.faith}", spec.free.because))
-    )
+    """What could make a call there cost something, how that is noticed, and what it takes where it is off."""
+    allowed = "" if spec.enabled else f"it is off: {spec.how_to_have()}"
+    faith = spec.free.faith and f"left to faith: {spec.free.faith}"
+    return "; ".join(filter(None, (allowed, spec.free.terms, faith, spec.free.because)))

@@ -95,7 +95,8 @@ def _failing(known: Known) -> Judgement:
 def _unasked(known: Known) -> Judgement:
     spec = known.spec
     if not spec.enabled:
-        return Judgement("off", "off until a person allows it", spec.how_to_have())
+        why = "; ".join(filter(None, ("off until a person allows it", spec.free.terms)))
+        return Judgement("off", why, spec.how_to_have())
     if not known.has_key and not spec.keyless:
         return Judgement("no key", f"it needs a key of its own: {spec.key_env}", f"get a free one: {_key_from(spec)}")
     missing = [variable for name, variable in spec.base_url_needs.items() if f"{{{name}}}" in spec.base_url]
@@ -138,7 +139,11 @@ class Sources:
     def missing(self, now: float) -> list[str]:
         """What stands between a gateway that can serve nothing and its first answer, the most useful first."""
         settings = self._settings
-        easiest = [spec.key_env for spec in settings.provider.values() if spec.key_env and not spec.base_url_needs]
+        easiest = [
+            spec.key_env
+            for spec in settings.provider.values()
+            if spec.key_env and spec.enabled and not spec.base_url_needs
+        ]
         some_key = f"{settings.hint} (or set one of {', '.join(filter(None, easiest))}; it is taken up while this runs)"
         found = [] if settings.keys else [some_key]
         for name in (*settings.keys, *(name for name in self.asked() if name not in settings.keys)):

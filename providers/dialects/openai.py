@@ -19,7 +19,7 @@ from providers.completions import ChunkReader, read_completion
 from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Listed, Listing, Request, Target
 from providers.history import in_json, plain_messages
 from providers.lenient import decodable
-from providers.listing import first_tokens_of, object_of, read_entries, strings_of, tokens_of
+from providers.listing import first_tokens_of, object_of, priced, read_entries, strings_of
 from providers.observations import Headers, Observation, from_headers
 from providers.parameters import adapt_reasoning, clamp, limit_stops, reasoning_of
 from providers.tool_names import ToolNames
@@ -163,6 +163,8 @@ class OpenAI:
             model = self.list_model(entry)
             if model is not None:
                 aliases.update(strings_of(entry.get("aliases")))
+                if account.spec.list_prices is not None:
+                    model = priced(model, entry, account.spec.list_prices)
             return model
 
         return read_entries(object_of(found).get("data"), read)
@@ -173,10 +175,9 @@ class OpenAI:
 
         Raises ``KeyError``, ``TypeError`` or ``ValueError`` for one that cannot be read.
         """
-        sizes = (entry.get(name) for name in ("context_window", "context_length", "max_context_length"))
-        return Listed(
-            id=entry["id"], context=first_tokens_of(*sizes), max_output=tokens_of(entry.get("max_completion_tokens"))
-        )
+        sizes = map(entry.get, ("context_window", "context_length", "max_context_length", "context_size"))
+        outputs = map(entry.get, ("max_completion_tokens", "max_output_tokens"))
+        return Listed(id=entry["id"], context=first_tokens_of(*sizes), max_output=first_tokens_of(*outputs))
 
 
 def names_of(request: Request) -> ToolNames:
