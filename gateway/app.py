@@ -234,6 +234,12 @@ def make_parts(
     return Parts(engine, discovery, state, history, costs, use, seen, allowances, background, sources, checker)
 
 
+def make_receipts(settings: Settings, parts: Parts) -> Receipts:
+    """What keeps a receipt of each call, for the run that the ledger counts it for."""
+    ledger, folder = parts.engine.ledger, settings.state_dir / RECEIPTS
+    return Receipts(folder, parts.engine.clock, parts.state, ledger.run, lambda: ledger.ended)
+
+
 def make_host(settings: Settings, parts: Parts, drain: Drain) -> tuple[Host, ClientDesk]:
     """What requests are served with, and what knows the clients that may send them."""
     engine, clock = parts.engine, parts.engine.clock
@@ -268,7 +274,7 @@ def create_app(  # noqa: PLR0913 - what tests put in the place of the real thing
     tell = Announcer([*observers, metrics, *([webhook] if webhook is not None else [])])
     parts = make_parts(settings, clock, store, make_state(settings, clock, tell), tell, make_vectors(settings))
     engine, background = parts.engine, parts.background
-    receipts = Receipts(settings.state_dir / RECEIPTS, clock, parts.state)
+    receipts = make_receipts(settings, parts)
     tell.add(receipts)
     drain.on_begin(engine.queue.close)
     host, clients = make_host(settings, parts, drain)

@@ -9,6 +9,7 @@ from gateway.api.responses_archive import Archive
 from gateway.api.responses_store import SqliteResponses
 from gateway.clock import Clock
 from gateway.events import Event
+from gateway.quota.debited import Debited, debited_in_file
 from gateway.quota.exchange import Store, StoreFailure
 from gateway.quota.sqlite import EmbeddedStore
 from gateway.settings import BadSettings, Settings
@@ -21,6 +22,10 @@ STATE_FILE = "memory.sqlite"
 """In the state folder. The first version called it so, and what it learned goes on being known."""
 
 
+LEDGER_FILE = "ledger.sqlite"
+"""There, too."""
+
+
 def make_store(settings: Settings) -> Store:
     """
     Where the ledger keeps its levels: Redis if an address is set, else a file.
@@ -28,7 +33,7 @@ def make_store(settings: Settings) -> Store:
     Raises BadSettings if the address is none, or the file cannot be used.
     """
     if settings.redis_url is None:
-        path = settings.state_dir / "ledger.sqlite"
+        path = settings.state_dir / LEDGER_FILE
         try:
             private_file(path)
             return EmbeddedStore(path)
@@ -40,6 +45,20 @@ def make_store(settings: Settings) -> Store:
         return open_store(settings.redis_url, settings.accounts(), settings.redis_namespace)
     except ValueError as exc:
         raise BadSettings(f"FREEWAY_REDIS_URL: {exc}") from exc
+
+
+async def debited(settings: Settings) -> dict[str, Debited]:
+    """How many calls the ledger counts as debited, by run. Raises StoreFailure."""
+    if settings.redis_url is None:
+        return debited_in_file(settings.state_dir / LEDGER_FILE)
+    from gateway.quota import redis_peers  # noqa: PLC0415 - see make_store
+    from gateway.redis_client import connect, disconnect  # noqa: PLC0415
+
+    client, _ = connect(settings.redis_url)
+    try:
+        return await redis_peers.debited(client, settings.redis_namespace)
+    finally:
+        await disconnect(client)
 
 
 def make_state(settings: Settings, clock: Clock, tell: Callable[[Event], None]) -> StateBackend:

@@ -13,11 +13,10 @@ import httpx
 from litestar import Litestar
 from msgspec import Struct
 
-from gateway.app import RECEIPTS, USER_AGENT, Parts, create_app, make_parts, make_providers
+from gateway.app import USER_AGENT, Parts, create_app, make_parts, make_providers, make_receipts
 from gateway.catalog.catalog import Catalog
 from gateway.clock import Clock, WallClock
 from gateway.events import Announcer
-from gateway.observe.receipts import Receipts
 from gateway.quota.ledger import Ledger
 from gateway.settings import Settings
 from gateway.stores import make_state, make_store
@@ -62,7 +61,7 @@ async def opened(settings: Settings) -> AsyncIterator[Inside]:
     clock = WallClock()
     tell = Announcer(())
     parts = make_parts(settings, clock, make_store(settings), make_state(settings, clock, tell), tell)
-    receipts = Receipts(settings.state_dir / RECEIPTS, clock, parts.state)
+    receipts = make_receipts(settings, parts)
     tell.add(receipts)
     async with HttpWire(user_agent=USER_AGENT) as wire:
         providers = make_providers(settings, wire, {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,9 +17,11 @@ from gateway.cli import Surroundings
 from gateway.clock import WallClock
 from gateway.observe.receipts import HEADS, Head, Receipt
 from gateway.observe.receipts_audit import Audit, Day, audit, receipts_of
+from gateway.quota.debited import Debited
+from gateway.quota.exchange import StoreFailure
 from gateway.settings import Settings
 from gateway.state.store import StateFailure
-from gateway.stores import make_state
+from gateway.stores import debited, make_state
 from gateway.wording import count
 
 
@@ -35,10 +38,9 @@ def command(ctx: click.Context, as_json: bool) -> None:
     if ctx.invoked_subcommand is not None:
         return
     settings = ctx.obj.settings()
-    heads, blind = asyncio.run(_heads(settings))
-    found = audit(settings.state_dir / RECEIPTS, heads)
-    if blind:
-        found.problems.append(f"the state cannot be read, so that what was cut off is not seen: {blind}")
+    counts, heads, blind = asyncio.run(_known(settings))
+    found = audit(settings.state_dir / RECEIPTS, heads, counts)
+    found.problems += blind
     if as_json:
         click.echo(msgspec.json.encode(_for_auditors(found)))
     else:
@@ -60,16 +62,23 @@ def show(around: Surroundings, request_id: str, as_json: bool) -> None:
     sys.exit(0 if found else 1)
 
 
-async def _heads(settings: Settings) -> tuple[dict[str, Head], str]:
-    """The heads that the state knows, and why it cannot be read, if so."""
+async def _known(settings: Settings) -> tuple[Mapping[str, Debited], Mapping[str, Head], list[str]]:
+    """The calls that the ledger counts, by run, the heads that the state knows, and what cannot be read of it."""
+    counts: Mapping[str, Debited] = {}
+    entries: Mapping[str, bytes] = {}
+    blind = []
+    try:
+        counts = await debited(settings)
+    except StoreFailure as exc:
+        blind.append(f"the ledger cannot be read, so that calls without a receipt are not seen: {exc}")
     backend = make_state(settings, WallClock(), lambda _: None)
     try:
         entries = await backend.read(HEADS)
     except StateFailure as exc:
-        return {}, str(exc)
+        blind.append(f"the state cannot be read, so that what was cut off is not seen: {exc}")
     finally:
         await backend.aclose()
-    return {run: msgspec.json.decode(entry, type=Head) for run, entry in entries.items()}, ""
+    return counts, {run: msgspec.json.decode(entry, type=Head) for run, entry in entries.items()}, blind
 
 
 def _print(found: Audit) -> None:

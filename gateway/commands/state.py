@@ -29,11 +29,11 @@ from gateway.settings import Settings
 from gateway.state.moving import Moved, move, moved_at, note_move
 from gateway.state.private_files import private_file, private_folder
 from gateway.state.store import StateFailure
-from gateway.stores import STATE_FILE, make_state, make_store
+from gateway.stores import LEDGER_FILE, STATE_FILE, make_state, make_store
 from providers.wire import HttpWire
 
-LEDGER, RESPONSES = "ledger.sqlite", "responses.sqlite"
-_DATABASES = (STATE_FILE, RESPONSES, LEDGER)
+RESPONSES = "responses.sqlite"
+_DATABASES = (STATE_FILE, RESPONSES, LEDGER_FILE)
 """What is copied, in this order: what was debited meanwhile is then in the ledger rather than not. Vectors can be made again."""
 
 _ABOUT = "about.json"
@@ -252,7 +252,7 @@ def _unpacked(file: Path, into: Path) -> About:
 
 def _put_in_place(folder: Path, state: Path, *, replace: bool) -> None:
     private_folder(state)
-    lock = ProcessLock((state / LEDGER).with_suffix(".processes"))
+    lock = ProcessLock((state / LEDGER_FILE).with_suffix(".processes"))
     try:
         if len(lock.living()) > 1:
             raise click.ClickException(f"a gateway runs on {state}: stop it first")

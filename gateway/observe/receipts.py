@@ -3,9 +3,10 @@ Receipts: a record of every call that left, for anybody who wants to verify that
 
 Each process writes a chain of its own, a *run*, in files of the state folder. A receipt's hash is that of the one before and of
 itself; every batch ends in a *seal*, signed with the gateway's own key, whose count and head are kept in the state as well. So a
-receipt that is changed, dropped, moved or cut off is found out (``receipts_audit.py``). Nothing is written while a request waits:
-what leaves is counted in a mapped page of memory, which outlives the process, and the receipts follow within half a second. The
-oldest files go when there are too many; where they ended is signed.
+receipt that is changed, dropped, moved or cut off is found out (``receipts_audit.py``). The ledger counts by run, too, what it
+debited: a seal says how many of these calls have ended, so that those without a receipt are told, even where the files are lost.
+Nothing is written while a request waits: what leaves is counted in a mapped page of memory, which outlives the process, and the
+receipts follow within half a second. The oldest files go when there are too many; where they ended is signed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import mmap
 import os
 import struct
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -75,13 +77,17 @@ class RunHeader(Struct, frozen=True):
 
 
 class Seal(Struct, frozen=True):
-    """The end of a batch. *lost* receipts could not be kept; a *closed* run ended in good order."""
+    """
+    The end of a batch. *lost* receipts could not be kept; a *closed* run ended in good order. Of the calls that the ledger counts as
+    debited so many have *ended*: with a receipt, or because they never left.
+    """
 
     count: int
     head: str
     at: float
     closed: bool = False
     lost: int = 0
+    ended: int = 0
 
 
 class Head(Struct, frozen=True):
@@ -91,6 +97,7 @@ class Head(Struct, frozen=True):
     head: str
     at: float
     key: str
+    ended: int = 0
 
 
 class Pruned(Struct, frozen=True):
@@ -195,15 +202,27 @@ def tallied(path: Path) -> tuple[int, bool]:
 
 
 class Receipts:
-    """The observer that keeps them: one run, in *folder*. Nothing is there before something left."""
+    """
+    The observer that keeps them: one *run*, as the ledger counts its calls, in *folder*. *ended* tells how many of these have ended.
+    Nothing is there before something was debited.
+    """
 
-    def __init__(
-        self, folder: Path, clock: Clock, state: StateStore, *, segment: int = SEGMENT, most: int = FOLDER
+    def __init__(  # noqa: PLR0913 - one for each thing that a run is of, and two sizes for tests
+        self,
+        folder: Path,
+        clock: Clock,
+        state: StateStore,
+        run: str,
+        ended: Callable[[], int],
+        *,
+        segment: int = SEGMENT,
+        most: int = FOLDER,
     ) -> None:
-        self.run = uuid4().hex[:16]
+        self.run, self._ended = run, ended
         self._folder, self._clock, self._state = folder, clock, state
         self._most_in_segment, self._most = segment, most
         self._pending: list[Left] = []
+        self._told_ended = 0
         self._left = self._lost = self._count = self._segment = self._written = 0
         self._head = start_of(self.run)
         self._began = clock.now()
@@ -235,14 +254,17 @@ class Receipts:
 
     async def write(self, *, closing: bool = False) -> None:
         """Write what there is. Raises OSError; then it waits for the next time."""
-        if not self._pending and not (closing and self._count):
+        ended = self._ended()
+        begun = bool(self._segment or self._written)
+        if not self._pending and ended == self._told_ended and not (closing and begun):
             return
         batch, self._pending = self._pending, []
         try:
-            head = await asyncio.to_thread(self._append, batch, closing)
+            head = await asyncio.to_thread(self._append, batch, ended, closing)
         except OSError:
             self._pending = batch + self._pending
             raise
+        self._told_ended = ended
         self._state.set(HEADS, self.run, head)
 
     async def aclose(self) -> None:
@@ -266,7 +288,7 @@ class Receipts:
             self._tally = Tally(self._folder / f"{self.run}.tally", self._left)
         return self._key
 
-    def _append(self, batch: list[Left], closing: bool) -> Head:
+    def _append(self, batch: list[Left], ended: int, closing: bool) -> Head:
         key, count, head = self._open(), self._count, self._head
         lines = []
         if not self._written:
@@ -277,7 +299,7 @@ class Receipts:
             head = linked(head, content)
             lines.append(encode({"receipt": Raw(content), "hash": head}) + b"\n")
         now = self._clock.now()
-        lines.append(signed(key, "seal", Seal(count, head, now, closing, self._lost)))
+        lines.append(signed(key, "seal", Seal(count, head, now, closing, self._lost, ended)))
         path, written = self._path(self._segment), b"".join(lines)
         private_file(path)
         with path.open("r+b") as file:
@@ -288,7 +310,7 @@ class Receipts:
         if self._written > self._most_in_segment:
             self._segment, self._written = self._segment + 1, 0
             self._prune(key)
-        return Head(count, head, now, name_of(key))
+        return Head(count, head, now, name_of(key), ended)
 
     def _path(self, segment: int) -> Path:
         return self._folder / f"{int(self._began):010d}-{self.run}.{segment:06d}.jsonl"

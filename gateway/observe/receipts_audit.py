@@ -1,6 +1,7 @@
 """
 Whether the receipts are whole: every chain from its beginning (or from where older files were deleted) to its head, every seal
-by the gateway's key, and each head against what the state knows of it.
+by the gateway's key, each head against what the state knows of it, and the calls of each run against those that the ledger counts
+as debited.
 """
 
 from __future__ import annotations
@@ -9,12 +10,18 @@ import hmac
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 from msgspec import Struct, field
 
+from gateway import wording
 from gateway.observe import receipts as r
 from gateway.observe.receipts import Head, Line, Pruned, Receipt, RunHeader, Seal
+from gateway.quota.debited import Debited
+
+_SOON = 5.0
+"""Seconds within which a run that has debited calls has written something, if not of these calls."""
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -35,13 +42,27 @@ class Day(Struct):
 
 
 class Run(Struct):
-    """One chain: how many receipts, what is wrong with it, and what else is to be said of it."""
+    """
+    One chain: how many receipts, what is wrong with it, and what else is to be said of it. So many of its calls the ledger counts as
+    *debited* (None: it does not know the run), and of these so many have no receipt although they may have left.
+    """
 
     run: str
     count: int = 0
     closed: bool = False
     problem: str = ""
     notes: list[str] = field(default_factory=list)
+    debited: int | None = None
+    without_receipt: int = 0
+
+    def compare(self, known: Debited | None, ended: int, *, lives: bool) -> None:
+        """Say which of the calls that the ledger counts are missing, if those that have *ended* are not."""
+        if known is None:
+            return
+        self.debited, self.without_receipt = known.calls, max(0, known.calls - ended)
+        if self.without_receipt:
+            said = "no receipt yet" if lives else "no receipt"
+            self.notes.append(f"{wording.count(self.without_receipt, 'call')} debited, {said}")
 
 
 class Audit(Struct):
@@ -61,9 +82,10 @@ class Audit(Struct):
         return sum(day.dollars - day.credit for day in self.days.values())
 
 
-def audit(folder: Path, heads: Mapping[str, Head]) -> Audit:
+def audit(folder: Path, heads: Mapping[str, Head], debited: Mapping[str, Debited] = MappingProxyType({})) -> Audit:
     """
-    Look at every chain in *folder*; *heads* are those that the state knows.
+    Look at every chain in *folder*; *heads* are those that the state knows, *debited* what the ledger counts. Both are to be read
+    before, in the other order: what is written meanwhile is not missed then.
 
     Raises OSError if a file cannot be read.
     """
@@ -72,20 +94,35 @@ def audit(folder: Path, heads: Mapping[str, Head]) -> Audit:
     key = (folder / "key").read_bytes() if (folder / "key").is_file() else b""
     pruned = _pruned(folder, key, found)
     for run, paths in files.items():
-        found.runs.append(_Chain(run, key, heads.get(run), pruned, found).follow(paths, folder))
+        chain = _Chain(run, key, heads.get(run), debited.get(run), pruned, found)
+        found.runs.append(chain.follow(paths, folder))
     for path in sorted(folder.glob("*.tally")):
-        left, _ = r.tallied(path)
-        if left and path.stem not in files:
-            found.runs.append(Run(path.stem, notes=[f"{left} calls left, no receipt"]))
-    gone = {one.run for one in pruned.values() if one.last}
-    for run, head in heads.items():
-        if run in files or run in gone:
-            continue
-        if not key or head.key == r.name_of(key):
-            found.problems.append(f"run {run}: its {head.count} receipts are missing")
-        else:
-            found.runs.append(Run(run, head.count, notes=["kept by another gateway"]))
+        left, lives = r.tallied(path)
+        known = debited.get(path.stem)
+        if path.stem not in files and (left or known):
+            one = Run(path.stem, notes=[f"{wording.count(left, 'call')} left, no receipt"] if left else [])
+            one.compare(known, 0, lives=lives)
+            found.runs.append(one)
+    here = files.keys() | {one.run for one in pruned.values() if one.last}
+    for name in sorted((heads.keys() | debited.keys() - {run.run for run in found.runs}) - here):
+        _elsewhere(name, heads.get(name), debited.get(name), key, found)
     return found
+
+
+def _elsewhere(name: str, head: Head | None, known: Debited | None, key: bytes, found: Audit) -> None:
+    """A run of which nothing is here: another gateway has kept its receipts, or they are missing."""
+    if head is not None and (not key or head.key == r.name_of(key)):
+        found.problems.append(f"run {name}: its {head.count} receipts are missing")
+    elif head is None and known is not None and known.took > _SOON:
+        found.problems.append(
+            f"run {name}: {wording.count(known.calls, 'call')} debited, and nothing is known of its receipts"
+        )
+    else:
+        run = Run(
+            name, 0 if head is None else head.count, notes=["kept by another gateway"] if head is not None else []
+        )
+        run.compare(known, 0 if head is None else head.ended, lives=known is not None and known.lives)
+        found.runs.append(run)
 
 
 def receipts_of(folder: Path, request: str) -> list[Receipt]:
@@ -146,11 +183,18 @@ class _Chain:
     """Follows one run through its files."""
 
     def __init__(
-        self, run: str, key: bytes, known: Head | None, pruned: Mapping[tuple[str, int], Pruned], into: Audit
+        self,
+        run: str,
+        key: bytes,
+        known: Head | None,
+        debited: Debited | None,
+        pruned: Mapping[tuple[str, int], Pruned],
+        into: Audit,
     ) -> None:
         self._run, self._key, self._known, self._pruned, self._into = Run(run), key, known, pruned, into
+        self._debited = debited
         self._count, self._head = 0, r.start_of(run)
-        self._sealed = self._lost = 0
+        self._sealed = self._lost = self._ended = 0
         self._met_known = known is None
         self._pending: list[Receipt] = []  # since the last seal
         self._days: set[str] = set()
@@ -204,7 +248,7 @@ class _Chain:
         seal = msgspec.json.decode(_opened(self._key, "seal", bytes(line.seal), line.sig, where), type=Seal)
         if (seal.count, seal.head) != (self._count, self._head):
             raise Broken(f"{where}: receipts before it are missing")
-        self._sealed, self._lost, self._run.closed = seal.count, seal.lost, seal.closed
+        self._sealed, self._lost, self._ended, self._run.closed = seal.count, seal.lost, seal.ended, seal.closed
         for receipt in self._pending:
             self._add(receipt)
         self._pending.clear()
@@ -225,11 +269,14 @@ class _Chain:
         if self._lost:
             run.notes.append(f"{self._lost} calls left while too many receipts waited: they have none")
         tally = folder / f"{run.run}.tally"
+        left, lives = r.tallied(tally) if tally.is_file() else (0, False)
+        run.compare(self._debited, self._ended, lives=lives)
         if tally.is_file():
-            left, lives = r.tallied(tally)
             without = max(0, left - self._sealed - self._lost)
             if without:
-                run.notes.append(f"{without} calls left, {'no receipt yet' if lives else 'no receipt'}")
+                run.notes.append(
+                    f"{wording.count(without, 'call')} left, {'no receipt yet' if lives else 'no receipt'}"
+                )
             if not lives and not run.closed:
                 run.notes.append("its process was killed")
         elif not run.closed:

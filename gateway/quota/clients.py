@@ -96,7 +96,7 @@ class Allowances:
             raise Over(tightest, math.inf, self._headers(client))
         prompt = int(min(prompt, most))
         cost = Cost(prompt, min(output, most - prompt))
-        held = await self._ledger.reserve([Offer(f"client {client.name}", tuple(buckets), cost)])
+        held = await self._ledger.reserve([Offer(f"client {client.name}", tuple(buckets), cost, call=False)])
         if isinstance(held, NoRoom):
             (refusal,) = held.refusals
             opens_in = _STORE_AWAY if refusal.when_freed else max(0.0, refusal.opens_at - self._clock.now())

@@ -106,7 +106,7 @@ class Degraded:
             self._count_taken(asks, answers)
         levels: list[tuple[Bucket, Level | None]] = [(bucket, b.copy_of(level)) for bucket, level in looked.values()]
         levels += [(bucket, b.copy_of(level_of(bucket))) for bucket in looks if bucket.key not in looked]
-        return ExchangeResult(now, answers, levels)
+        return ExchangeResult(now, answers, levels, counted=False)
 
     def _count_taken(self, asks: Sequence[Ask], answers: Sequence[AskResult]) -> None:
         for ask, answer in zip(asks, answers, strict=True):

@@ -56,7 +56,8 @@ class ExchangeResult(Struct):
     """
     What came of an exchange: the store's *now*, an answer to each ask, and the *levels* that were looked at, rolled to it
     (None: blank). The levels belong to the caller. *set_aside* are the buckets whose stored value could not be read: they
-    are closed until whatever it may have counted has left the window. The store was *waited* for so many seconds.
+    are closed until whatever it may have counted has left the window. The store was *waited* for so many seconds. Where the
+    calls were not *counted*, they were debited without it.
     """
 
     now: float
@@ -64,6 +65,7 @@ class ExchangeResult(Struct):
     levels: list[tuple[Bucket, Level | None]]
     set_aside: list[Bucket] = []
     waited: float = 0.0
+    counted: bool = True
 
 
 class Look(Struct):
@@ -125,7 +127,7 @@ class Store(Protocol):
     """
 
     title: str
-    name: str  # of this process: what its leases begin with
+    name: str  # of this process: what its leases begin with, and the run that its calls are counted for
     shared: bool  # with other machines, which are to be counted by ``heartbeat``
 
     async def exchange(

@@ -41,7 +41,7 @@ _ENTRIES_AT_ONCE, _ASKS_AT_ONCE, _LOOKED_AT_ONCE = 256, 64, 1000
 
 
 class Journal:
-    """One for each ledger, whose arguments it takes. *held* are the reservations of this process that have not ended."""
+    """One for each ledger, whose arguments it takes. Of this process's reservations, *held* have not ended; *ended* counts calls."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Journal:
         self.cache = LevelCache()
         self._store, self._clock, self._buckets, self._tell, self._freed = store, clock, buckets, tell, freed
         self.name, self._numbers = f"{store.name}-{uuid4().hex[:6]}", count()
-        self.held: set[str] = set()
+        self.held, self.ended = set[str](), 0
         self.entries: list[Entry] = []
         self._most_entries = MOST_ENTRIES
         self._asking: deque[Asking] = deque()
@@ -79,9 +79,8 @@ class Journal:
     def condition(self) -> Condition:
         """How the store fares."""
         away, aside = self._degraded, tuple(self.cache.set_aside)
-        if away is None:
-            return Condition(self._store.title, self._peers.count, set_aside=aside)
-        return Condition(self._store.title, self._peers.count, away.because, away.since, aside)
+        lost, since = (None, 0.0) if away is None else (away.because, away.since)
+        return Condition(self._store.title, self._peers.count, lost, since, aside)
 
     async def serve(self) -> None:
         """Keep in touch with the replicas that share the store, and with the levels in use, until ``aclose``."""
@@ -170,14 +169,14 @@ class Journal:
         """*held* has ended, and each of its buckets *changes* by so much; its answer *said* something of some, too."""
         held.ended, now = True, self.now()
         self.held.discard(held.id)
+        self.ended += held.counted
         changed = zip(held.offer.buckets, changes, strict=True)
         self.note([*(Entry(bucket, Settle(change, held.at, held.id, now)) for bucket, change in changed), *said])
 
     def _give_back(self, found: Reservation | NoRoom | None) -> None:
         """The caller left: nothing is to stay debited."""
         if isinstance(found, Reservation):
-            cost = found.offer.cost
-            self.end(found, [-cost.of(bucket.unit) for bucket in found.offer.buckets])
+            self.end(found, [-found.offer.cost.of(bucket.unit) for bucket in found.offer.buckets])
 
     def _new_lease(self) -> str:
         return f"{self.name}-{next(self._numbers)}"
@@ -304,7 +303,8 @@ class Journal:
     def _tell_answer(self, one: Asking, answer: AskResult, result: ExchangeResult) -> None:
         found: Reservation | NoRoom | None = None
         if answer.place >= 0:
-            found = Reservation(one.lease, answer.place, one.offers[answer.place], result.now)
+            offer = one.offers[answer.place]
+            found = Reservation(one.lease, answer.place, offer, result.now, counted=result.counted and offer.counted)
             self.held.add(one.lease)
         elif one.lease:
             found = NoRoom(tuple(refusal(*refused, self.ahead) for refused in answer.refusals))
@@ -377,15 +377,15 @@ class Journal:
         self._freed()
 
     async def _tell_journal(self) -> None:
-        touched = {entry.bucket.key: entry.bucket for entry in self.entries}
+        looks: Sequence[Bucket] = tuple({entry.bucket.key: entry.bucket for entry in self.entries}.values())
         for orphan in await self._store.clear_doubt():
             cost, now = orphan.offer.cost, self.now()  # only the store has debited it, so only the store is told
+            self.ended += orphan.offer.counted
             self.entries += [
                 Entry(bucket, Settle(-cost.of(bucket.unit), orphan.at, orphan.lease, now))
                 for bucket in orphan.offer.buckets
             ]
         self.entries = [entry for entry in self.entries if not entry.done]
-        looks: Sequence[Bucket] = tuple(touched.values())
         while self.entries or looks:
             entries = self.entries[:_ENTRIES_AT_ONCE]
             # Nothing is given from levels of before: should it be lost again at once, it goes on from what it is now.

@@ -80,6 +80,16 @@ class Ledger:
             for bucket, change in zip(held.offer.buckets, changes, strict=True)
         ]
 
+    @property
+    def run(self) -> str:
+        """For what the store counts the calls that are debited by this process; see debited.py."""
+        return self._store.name
+
+    @property
+    def ended(self) -> int:
+        """How many of these calls have ended, with whatever came of them."""
+        return self._journal.ended
+
     # ── the life of a reservation ──
 
     async def reserve(self, offers: Iterable[Offer], turn: Turn = NO_TURN) -> Reservation | NoRoom:

@@ -53,11 +53,17 @@ class Cost(Struct, frozen=True):
 
 
 class Offer(Struct, frozen=True):
-    """One deployment that would do, what it debits there, and its buckets."""
+    """One deployment that would do, what it debits there, and its buckets; without a *call*, what a client's own limits hold."""
 
     deployment: str
     buckets: tuple[Bucket, ...]
     cost: Cost
+    call: bool = True
+
+    @property
+    def counted(self) -> bool:
+        """Whether a store that debits it counts a call of this run; see debited.py."""
+        return self.call and bool(self.buckets)
 
 
 class Turn(Struct, frozen=True):
@@ -77,7 +83,7 @@ NO_TURN = Turn()
 class Reservation(Struct):
     """
     A debit, held until settled or refunded; then it is inert. *place* is the index of the *offer* that it was made for,
-    *at* the moment by the store's own clock.
+    *at* the moment by the store's own clock. *counted*: the store counts it as a call of this run.
     """
 
     id: str
@@ -85,6 +91,7 @@ class Reservation(Struct):
     offer: Offer
     at: float
     ended: bool = False
+    counted: bool = False
 
 
 class Refusal(Struct, frozen=True):

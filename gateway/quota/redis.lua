@@ -6,7 +6,8 @@
 -- ARGV[1]  in MessagePack: now (negative: ask the clock of Redis), the number of this call among those of its process, the
 --          number of the last call that it had an answer to, the highest count of calls that it has seen of the tag, for each
 --          bucket its rule {window, period, limit, calendar, withheld}, the operations {bucket, {what, …}}, and the asks
---          {reservation, {{{bucket, amount}, …}, …}, client, how many of its requests wait there}
+--          {reservation, {{{bucket, amount}, …}, …}, client, how many of its requests wait there, whether it is for a call},
+--          how many calls of the process were debited before
 -- ARGV[2]  the channel that is told when something was freed after a request had been refused, and by which process
 -- returns  in MessagePack: now, a status (0, or why nothing was done), for each ask {place of the deployment that was
 --          debited or -1, for each before it {bucket, opens in seconds or NEVER or FREED}}, the levels that are not blank
@@ -27,7 +28,7 @@
 local DONE, ELSEWHEN, FORGOT, LATE = 0, -2, -3, -4
 local PROCESS, CALLS, WAITING, CHANGED, TURNS, BEFORE_LEVELS = 1, 2, 3, 4, 5, 5
 local HELD_FOR, COMES_IN, WAITS_FOR, MOST_TURNS = 0.03, 0.25, 15, 64
-local FORMAT, REMEMBERED_FOR, ASIDE_FOR, WAITING_FOR, QUIET_FOR, MOST_CHANGED, RESTORED_FOR = 3, 2 * 86400, 86400, 600, 2, 20000, 3600
+local FORMAT, REMEMBERED_FOR, ASIDE_FOR, WAITING_FOR, QUIET_FOR, MOST_CHANGED, RESTORED_FOR, DEBITED_FOR = 3, 2 * 86400, 86400, 600, 2, 20000, 3600, 90 * 86400
 local FIELDS = { 'n', 'n', 'numbers', 'leases', 'n', 'n', 'n', 's', 'n', 'n', 's', 's', 'n' }
 local SLOTS, LEASE, LEARNED_FOR, EPSILON, NONE, NEVER, FREED = 300, 900, 86400, 1e-6, -1, -1, -2
 local REFILL_LAG, STRETCHES = 0.1, 24
@@ -519,7 +520,8 @@ end
 
 -- ── the call ──
 
-local now, number, answered, seen, rules, operations, asks = unpack(cmsgpack.unpack(ARGV[1]))
+local now, number, answered, seen, rules, operations, asks, debited = unpack(cmsgpack.unpack(ARGV[1]))
+local debited_before = debited
 if now < 0 then
   local time = redis.call('TIME')
   now = time[1] + time[2] / 1e6
@@ -705,6 +707,7 @@ for _, ask in ipairs(asks) do
         changed[want[1]] = true
       end
       placed = place - 1
+      if ask[5] and #offer > 0 then debited = debited + 1 end
       count_turn(offer, client)
       break
     end
@@ -754,6 +757,8 @@ if next(changed) ~= nil then
   redis.call('EXPIRE', KEYS[CHANGED], REMEMBERED_FOR)
   redis.call('ZREMRANGEBYRANK', KEYS[CHANGED], 0, -MOST_CHANGED - 1)
 end
+
+if debited > debited_before then redis.call('SET', KEYS[PROCESS] .. ':debited', debited .. ' ' .. ARGV[2], 'EX', DEBITED_FOR) end
 
 if held or freed and redis.call('EXISTS', KEYS[WAITING]) == 1 then redis.call('PUBLISH', ARGV[2], KEYS[PROCESS]) end
 

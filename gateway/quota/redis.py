@@ -24,6 +24,7 @@ from msgspec import Raw, Struct
 
 from gateway.quota import redis_peers
 from gateway.quota.buckets import Bucket, Level, roll
+from gateway.quota.debited import counted
 from gateway.quota.exchange import (
     Ask,
     AskResult,
@@ -166,6 +167,7 @@ class SharedStore:
         self._exchange, self._look, self._fence = Script(_EXCHANGE), Script(_LOOK), Script(_FENCE)
         self._number = 0
         self._answered: dict[str, int] = {}
+        self._debited: dict[str, int] = {}  # by tag, how many calls it has counted for us
         self._seen: dict[str, tuple[str, int]] = {}  # how many calls a tag has had
         self._doubt: _Call | None = None
         self._orphans: list[Orphan] = []
@@ -224,6 +226,7 @@ class SharedStore:
                 [[(place(u), offer.cost.of(u.unit)) for u in offer.buckets] for offer in ask.offers],
                 fingerprint(ask.turn.client),
                 ask.turn.waiting,
+                ask.offers[0].call if ask.offers else False,
             )
             for _, ask in asks
         ]
@@ -237,7 +240,7 @@ class SharedStore:
         call = _Call(self._number, tag, entries, [ask for _, ask in asks], asked)
         rules = [a.rule if not (amount := making.withheld(a.bucket)) else (*a.rule[:4], amount) for a in asked]
         known = self._answered.get(tag, 0), self._seen.get(tag, ("", 0))
-        body = (-1.0 if self._own_time else now, call.number, *known, rules, told, offered)
+        body = (-1.0 if self._own_time else now, call.number, *known, rules, told, offered, self._debited.get(tag, 0))
         self._doubt = call
         beside = (calls_key(tag), f"freeway:{{{tag}}}:waiting", changed_key(tag), f"freeway:{{{tag}}}:turns")
         args = [process_key(tag, self.name), *beside, *places.keys], _encode(body), self._channel
@@ -328,6 +331,7 @@ class SharedStore:
             raise StoreFailure("a call came after a later one")
         self._answered[call.tag], self._seen[call.tag] = call.number, reply.calls
         self._known.changes.setdefault(call.tag, reply.calls)
+        self._debited[call.tag] = self._debited.get(call.tag, 0) + counted(call.asks, [p for p, _ in reply.answers])
         for entry in call.entries:
             entry.done = True
 

@@ -1,13 +1,15 @@
-"""The gateways that share a Redis: each says that it lives, hears of the others, and of what they give back."""
+"""The gateways that share a Redis: each says that it lives, hears of the others, of what they give back and had debited."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+from gateway.quota.debited import Debited
 from gateway.quota.degraded import ALIVE, PART_FOR
-from gateway.quota.exchange import Heartbeat
+from gateway.quota.exchange import Heartbeat, StoreFailure
 from gateway.quota.redis_script import Client, Patience, Script, within
 from gateway.redis_client import FAILURES, ready
 
@@ -26,6 +28,7 @@ _LISTEN_AGAIN = 1.0
 _HEARTBEAT = Path(__file__).with_name("heartbeat.lua").read_text("utf-8")
 _SIGN_OFF = "return redis.call('ZREM', KEYS[1], ARGV[1])"
 _REPLICAS = "freeway:{replicas}:heard"
+_DEBITED = "freeway:*:process:*:debited"
 
 
 class RedisPeers:
@@ -81,3 +84,20 @@ class RedisPeers:
         """The name of a process that uses an account of ours; None: it does not."""
         name, _, accounts = member.decode(errors="replace").partition(" ")
         return name if accounts == self._ours or set(accounts.split(",")) & set(self._ours.split(",")) else None
+
+
+async def debited(client: Any, namespace: str) -> dict[str, Debited]:
+    """By run, how many calls of gateways of *namespace* the ledger counts, and who lives. Raises StoreFailure."""
+    calls: dict[str, int] = {}
+    try:
+        now, _ = await client.time()
+        heard = await client.zrangebyscore(_REPLICAS, now - ALIVE, "+inf")
+        async for key in client.scan_iter(match=_DEBITED, count=1000):
+            said, _, channel = (await client.get(key) or b"").partition(b" ")
+            if channel == f"{namespace}:freed".encode() and said.isdigit():
+                run = key.decode(errors="replace").split(":")[-2]
+                calls[run] = calls.get(run, 0) + int(said)
+    except FAILURES as exc:
+        raise StoreFailure(f"{type(exc).__name__}: {exc}") from exc
+    alive = {member.decode(errors="replace").partition("-")[0] for member in heard}
+    return {run: Debited(count, lives=run in alive) for run, count in calls.items()}

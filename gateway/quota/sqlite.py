@@ -18,10 +18,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import msgspec
 
 from gateway.quota import buckets as b
+from gateway.quota import debited
 from gateway.quota import exchange as pure
 from gateway.quota.buckets import Bucket, Level
 from gateway.quota.exchange import Ask, ExchangeResult, Heartbeat, Look, Orphan, StoreFailure, Withheld
@@ -36,11 +38,12 @@ _SWEEP_EVERY = 3600.0
 _VERSION = 2
 """Of the file. Files without a version are of the first, which had no table ``unreadable``."""
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS level (
     bucket TEXT PRIMARY KEY, state BLOB NOT NULL, fades_at REAL NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS unreadable (bucket TEXT NOT NULL, state BLOB NOT NULL, found_at REAL NOT NULL);
+{debited.TABLE}
 """
 _WRITE = """
 INSERT INTO level VALUES (?, ?, ?)
@@ -71,7 +74,7 @@ class EmbeddedStore:
         self._levels: dict[str, Level] = {}
         self._data_version = -1
         self._lock: ProcessLock | None = None
-        self.name = "alone"
+        self.name = f"alone-{uuid4().hex[:6]}"
         if path is not None:
             self._join(path.with_suffix(".processes"))
         self._swept_at = 0.0
@@ -151,6 +154,8 @@ class EmbeddedStore:
             self._forget_what_others_changed()
             answers, looked, changed = pure.exchange(level_of, entries, asks, opens_at, now)
             self._write(changed, now)
+            if calls := debited.counted(asks, (answer.place for answer in answers)):
+                self._db.execute(debited.COUNT, (self.name, calls, now, now))
             levels: list[tuple[Bucket, Level | None]] = [
                 (bucket, b.copy_of(level)) for bucket, level in looked.values()
             ]
@@ -233,6 +238,7 @@ class EmbeddedStore:
             )
         if now > self._swept_at + _SWEEP_EVERY:
             self._db.execute("DELETE FROM level WHERE fades_at < ?", (now,))
+            self._db.execute(debited.SWEEP, (now - debited.KEPT_FOR,))
             self._levels.clear()
             self._swept_at = now
 

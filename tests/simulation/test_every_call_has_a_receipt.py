@@ -8,14 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from gateway.app import make_receipts
 from gateway.events import Announcer
-from gateway.observe.receipts import Receipts
 from gateway.observe.receipts_audit import audit
+from gateway.quota.debited import debited_in_file
+from gateway.quota.sqlite import EmbeddedStore
 from gateway.words import GatewayError
-from providers.failures import ProviderFailure
+from providers import dialect
+from providers.failures import ProviderFailure, Unreachable
 from providers.simulator.world import World
+from providers.spec import Timeouts
 from tests.clock import FakeClock
-from tests.simulation.inside import Inside
+from tests.simulation.inside import Arrived, InProcess, Inside
 
 SOURCES = ("groq", "openrouter", "nvidia", "huggingface")
 FAULTS = (
@@ -28,8 +32,8 @@ FAULTS = (
 async def test_calls_at_the_providers_and_receipts_are_the_same_ones(seed: int, tmp_path: Path):
     chance, clock = random.Random(seed), FakeClock()
     world = World(clock, names=SOURCES)
-    gateway = Inside(world, clock, tmp_path)
-    receipts = Receipts(tmp_path / "receipts", clock, gateway.parts.state)
+    gateway = Inside(world, clock, tmp_path, store=EmbeddedStore(tmp_path / "ledger.sqlite"))
+    receipts = make_receipts(gateway.settings, gateway.parts)
     assert isinstance(gateway.engine.tell, Announcer)
     gateway.engine.tell.add(receipts)
     await gateway.look(*SOURCES)
@@ -43,29 +47,43 @@ async def test_calls_at_the_providers_and_receipts_are_the_same_ones(seed: int, 
         if chance.random() < 0.2:
             await receipts.write()
     await receipts.aclose()
-    found = audit(tmp_path / "receipts", {})
+    found = audit(tmp_path / "receipts", {}, debited_in_file(tmp_path / "ledger.sqlite"))
     left = [call for other in world.providers.values() for call in other.calls if call.method == "POST"]
     (run,) = found.runs
 
     assert found.whole
-    assert (run.count, run.notes) == (len(left), [])
+    assert (run.count, run.without_receipt, run.notes) == (len(left), 0, [])
+    assert run.debited is not None
+    assert run.debited >= run.count
     assert run.count > 80
     assert sum(call.charged for call in left) == pytest.approx(found.spent)
     assert sum(call.charged > 0 for call in left) <= 1
 
 
-async def test_what_cannot_be_said_at_a_source_never_left(tmp_path: Path):
+class Nowhere(InProcess):
+    """A wire that has no connection for calls."""
+
+    async def send(self, call: dialect.HttpRequest, timeouts: Timeouts) -> Arrived:
+        if call.method == "POST":
+            failure = Unreachable("no connection could be made")
+            failure.reached = "unsent"
+            raise failure
+        return await super().send(call, timeouts)
+
+
+async def test_what_cannot_be_sent_never_left_and_is_accounted_for(tmp_path: Path):
     clock = FakeClock()
     world = World(clock, names=["groq"])
-    gateway = Inside(world, clock, tmp_path)
-    receipts = Receipts(tmp_path / "receipts", clock, gateway.parts.state)
+    store = EmbeddedStore(tmp_path / "ledger.sqlite")
+    gateway = Inside(world, clock, tmp_path, store=store, wire=Nowhere(world))
+    receipts = make_receipts(gateway.settings, gateway.parts)
     assert isinstance(gateway.engine.tell, Announcer)
     gateway.engine.tell.add(receipts)
     await gateway.look("groq")
-    world.providers["groq"].fail("reset", times=1)
     with pytest.raises(GatewayError):
-        await gateway.answer("groq/openai/gpt-oss-120b", messages=[{"role": "user", "content": [{"type": "odd"}]}])
+        await gateway.answer("groq/openai/gpt-oss-120b")
     await receipts.aclose()
 
     assert receipts._left == 0
-    assert not list((tmp_path / "receipts").glob("*-*.jsonl"))
+    (run,) = audit(tmp_path / "receipts", {}, debited_in_file(tmp_path / "ledger.sqlite")).runs
+    assert (run.count, run.debited, run.without_receipt, run.notes) == (0, 1, 0, [])

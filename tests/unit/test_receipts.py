@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 import subprocess
@@ -17,6 +16,7 @@ from gateway.events import Leaving, Left, ProofRead
 from gateway.observe import receipts as r
 from gateway.observe.receipts import Head, Receipts, tallied
 from gateway.observe.receipts_audit import audit, receipts_of
+from gateway.quota.debited import Debited
 from gateway.state.sqlite import SqliteState
 from gateway.state.store import StateStore
 from tests.clock import FakeClock
@@ -45,18 +45,26 @@ class Scene:
     def __init__(self, folder: Path, **sizes: int) -> None:
         self.folder, self.clock = folder, FakeClock(AT)
         self.state = StateStore(SqliteState(None, self.clock), self.clock)
+        self.counted: dict[str, int] = {}  # as the ledger does, by run
         self.receipts = self.begin(**sizes)
 
     def begin(self, **sizes: int) -> Receipts:
         self.clock.advance(1)
-        self.receipts = Receipts(self.folder, self.clock, self.state, **sizes)
+        run = f"run{len(self.counted)}"
+        self.ended = self.counted[run] = 0
+        self.receipts = Receipts(self.folder, self.clock, self.state, run, lambda: self.ended, **sizes)
         self.receipts._open()
         return self.receipts
 
     def leave(self, *calls: Left) -> None:
         for call in calls:
-            self.receipts(Leaving(call.deployment))
+            self.depart(call)
             self.receipts(call)
+            self.ended += 1
+
+    def depart(self, call: Left) -> None:
+        self.counted[self.receipts.run] += 1
+        self.receipts(Leaving(call.deployment))
 
     async def kept(self, count: int, batch: int = 4) -> None:
         for start in range(0, count, batch):
@@ -67,7 +75,7 @@ class Scene:
         return {run: msgspec.json.decode(entry, type=Head) for run, entry in self.state._known[r.HEADS].items()}
 
     def audit(self) -> Any:
-        return audit(self.folder, self.heads())
+        return audit(self.folder, self.heads(), {run: Debited(calls) for run, calls in self.counted.items() if calls})
 
     @property
     def file(self) -> Path:
@@ -212,10 +220,10 @@ async def test_any_single_byte_that_changes_is_found_out(scene: Scene):
 
 async def test_calls_under_way_have_none_yet(scene: Scene):
     for _ in range(3):
-        scene.receipts(Leaving("groq/model"))
+        scene.depart(left())
     (run,) = scene.audit().runs
 
-    assert run.notes == ["3 calls left, no receipt yet"]
+    assert run.notes == ["3 calls debited, no receipt yet", "3 calls left, no receipt yet"]
     assert scene.audit().whole
 
 
@@ -378,9 +386,55 @@ async def test_a_disk_that_is_full_loses_none(scene: Scene, monkeypatch):
     assert scene.audit().runs[0].count == 13
 
 
-def test_ids_of_runs_differ(tmp_path: Path):
-    clock = FakeClock(AT)
-    state = StateStore(SqliteState(None, clock), clock)
-    runs = [Receipts(tmp_path, clock, state).run for _ in range(20)]
+# ── beside the ledger ──
 
-    assert all(one != other for one, other in itertools.combinations(runs, 2))
+
+async def test_calls_that_the_ledger_debited_and_that_never_left_are_accounted_for(tmp_path: Path):
+    scene = Scene(tmp_path / "receipts")
+    for sent in (False, False):
+        scene.leave(left(1, sent=sent))
+    await scene.receipts.write()
+    (run,) = scene.audit().runs
+
+    assert (run.count, run.debited, run.without_receipt, run.notes) == (0, 2, 0, [])
+
+
+async def test_what_only_ended_is_sealed_as_well_and_nothing_is_written_twice(scene: Scene):
+    scene.leave(left(1, sent=False))
+    await scene.receipts.write()
+    once = scene.file.read_bytes()
+    await scene.receipts.write()
+
+    assert scene.audit().runs[0].without_receipt == 0
+    assert scene.file.read_bytes() == once
+
+
+async def test_a_tail_that_was_cut_off_everywhere_but_in_the_ledger_is_told(scene: Scene):
+    """The file, the head in the state and the tally, set back to what they were."""
+    (run,), file, tally = scene.heads(), scene.file.read_bytes(), (scene.folder / "run0.tally").read_bytes()
+    before = {run: scene.heads()[run]}
+    scene.leave(*map(left, range(3)))
+    await scene.receipts.write()
+    scene.file.write_bytes(file)
+    (scene.folder / "run0.tally").write_bytes(tally)
+    (found,) = audit(scene.folder, before, {run: Debited(15)}).runs
+
+    assert (found.debited, found.without_receipt) == (15, 3)
+    assert "3 calls debited, no receipt yet" in found.notes
+
+
+async def test_a_run_of_which_nothing_but_its_debits_is_known_is_told(scene: Scene):
+    found = audit(scene.folder, scene.heads(), {"gone": Debited(1204, took=86_000.0), "killed": Debited(1)})
+
+    assert found.problems == ["run gone: 1 204 calls debited, and nothing is known of its receipts"]
+    assert ["1 call debited, no receipt"] in [run.notes for run in found.runs if run.run == "killed"]
+
+
+async def test_what_another_gateway_debited_without_a_receipt_is_told_here(scene: Scene):
+    scene.state.set(r.HEADS, "killed", Head(7, "00", AT, "another", ended=9))
+    scene.state.set(r.HEADS, "lives", Head(7, "00", AT, "another", ended=9))
+    found = audit(scene.folder, scene.heads(), {"killed": Debited(12), "lives": Debited(12, lives=True)})
+    notes = {run.run: run.notes for run in found.runs}
+
+    assert notes["killed"] == ["kept by another gateway", "3 calls debited, no receipt"]
+    assert notes["lives"] == ["kept by another gateway", "3 calls debited, no receipt yet"]
