@@ -28,6 +28,7 @@ from gateway.api import (
     openai_models,
     openapi,
     responses_archive,
+    stored_chats,
 )
 from gateway.api import metrics as metrics_page
 from gateway.api.admin import routes as admin
@@ -41,7 +42,7 @@ from gateway.api.openai_completions import Completions
 from gateway.api.openai_embeddings import Embeddings
 from gateway.api.openai_images import Images
 from gateway.api.openai_rerank import Rerank, RerankV2
-from gateway.api.openai_responses import Responses
+from gateway.api.openai_responses import InputTokens, Responses
 from gateway.api.origins import OriginCheck, Origins
 from gateway.api.responses_archive import Archive
 from gateway.api.shares import Shares
@@ -91,7 +92,6 @@ RECEIPTS = "receipts"
 """The folder in the state folder."""
 
 SURFACES = (
-    ChatCompletions,
     Completions,
     Embeddings,
     Rerank,
@@ -104,7 +104,16 @@ SURFACES = (
 )
 PATHS = (
     *(surface.path for surface in SURFACES),
-    *(Responses.path, openai_models.PATH, explain.PATH, key.PATH, *ollama_models.PATHS, gemini.PREFIXES[0]),
+    *(
+        ChatCompletions.path,
+        Responses.path,
+        InputTokens.path,
+        openai_models.PATH,
+        explain.PATH,
+        key.PATH,
+        *ollama_models.PATHS,
+        gemini.PREFIXES[0],
+    ),
     *(door.path for door in openapi.DOORS if "{" not in door.path),
 )
 """Those that a client with a slightly wrong address may have meant."""
@@ -345,11 +354,14 @@ def _guarded(app: Litestar, server: Server, authenticator: Authenticator, reload
 
 
 def _routes(host: Host, archive: Archive, first_seen: FirstSeen) -> list[ControllerRouterHandler]:
-    """Every address that is answered. *archive* keeps responses, *first_seen* since when models are known."""
+    """Every address that is answered. *archive* keeps answers, *first_seen* since when models are known."""
     clock = host.engine.clock
     return [
         *(route(surface, host) for surface in SURFACES),
+        route(ChatCompletions, host, partial(ChatCompletions, archive)),
+        stored_chats.router(archive, host.server.max_body),
         route(Responses, host, partial(Responses, archive, clock), told_in_stream=(TooLong,)),
+        route(InputTokens, host, partial(InputTokens, archive, clock)),
         responses_archive.router(archive),
         openai_models.router(openai_models.ModelLists(host.engine.view.catalog, clock, first_seen)),
         ollama_models.router(host.server.max_body),

@@ -95,7 +95,7 @@ def make_vectors(settings: Settings) -> Vectors:
 
 def make_archive(settings: Settings, clock: Clock) -> Archive:
     """
-    What keeps responses, if any are kept: in the same Redis, or in a third file.
+    What keeps responses and chat completions, if any are kept: in the same Redis, or in a third file.
 
     Raises BadSettings if the file cannot be used.
     """
@@ -109,4 +109,4 @@ def make_archive(settings: Settings, clock: Clock) -> Archive:
     from gateway.api.responses_redis import RedisResponses  # noqa: PLC0415 - see make_store
     from gateway.redis_client import connect  # noqa: PLC0415
 
-    return Archive(RedisResponses(connect(settings.redis_url)[0]), settings)
+    return Archive(RedisResponses(connect(settings.redis_url)[0], clock), settings)

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from itertools import count
 from typing import Any, ClassVar, Protocol, runtime_checkable
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from litestar import asgi
 from litestar.handlers import ASGIRouteHandler
@@ -40,6 +40,7 @@ from gateway.request.pipeline import answer
 from gateway.request.resume import StreamSession
 from gateway.request.whole import in_one_piece
 from gateway.settings import Server
+from gateway.settings.clients import Client
 from gateway.words import Broken, Call, GatewayError, Internal, Stopping, WrongMethod
 from providers.chat import Step, Usage
 from providers.failures import Interrupted
@@ -72,7 +73,7 @@ class Surface(Protocol):
     @property
     def comment(self) -> bytes: ...
 
-    def parse(self, body: bytes, options: Options) -> Call | Ready | Awaitable[Call]:
+    def parse(self, body: bytes, options: Options) -> Call | Ready | Awaitable[Call | Ready]:
         """What *body* asks for, to be served as *options* say. Raises a GatewayError, naming the field."""
 
     def render_whole(self, whole: Any) -> bytes | Awaitable[bytes]:
@@ -97,6 +98,14 @@ class TakesForm(Protocol):
 
     def parse_form(self, form: Form, options: Options) -> Call:
         """What *form* asks for, to be served as *options* say. Raises a GatewayError, naming the field."""
+
+
+@runtime_checkable
+class Lists(Protocol):
+    """A surface that a ``GET`` asks for a list of what it answered."""
+
+    async def listed(self, client: Client, query: Mapping[str, str]) -> Ready:
+        """The list for *client*, as *query* narrows it. Raises a GatewayError, naming the field."""
 
 
 class Host(Struct, frozen=True):
@@ -202,7 +211,7 @@ class _Exchange:
     async def _read(self, scope: Any, receive: Receive) -> Call | Ready:
         engine, headers = self._engine, scope["headers"]
         if scope["method"] != "POST":
-            raise WrongMethod(f"{scope['method']} is not possible here: POST {self._surface.expects}")
+            return await self._listed(scope)
         client = self._host.authenticator.admit(headers, scope.get("query_string", b""), self._surface.path)
         self._client = client.name
         options = options_of(headers, engine.limits, client, caller_of(client, scope), self._id, self._began)
@@ -215,6 +224,17 @@ class _Exchange:
             self._allowance = await client_limits.take(self._host.allowances, client, call)
             self._response.more = self._allowance.headers if self._allowance is not None else {}
         return call
+
+    async def _listed(self, scope: Any) -> Ready:
+        """The answer to what is no ``POST``. Raises WrongMethod unless it asks for a list that there is."""
+        surface, query = self._surface, scope.get("query_string", b"")
+        if not isinstance(surface, Lists) or scope["method"] != "GET":
+            error = WrongMethod(f"{scope['method']} is not possible here: POST {surface.expects}")
+            error.allowed = "GET, POST" if isinstance(surface, Lists) else error.allowed
+            raise error
+        client = self._host.authenticator.admit(scope["headers"], query, surface.path)
+        self._client = client.name
+        return await surface.listed(client, dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)))
 
     async def _understood(self, receive: Receive, headers: RawHeaders, options: Options) -> Call | Ready:
         if isinstance(self._surface, TakesForm):

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from gateway.api import errors
+from gateway.api.http import Ready
 from gateway.api.neutral import chat_of_fields
 from gateway.api.openai import COMMENT, STREAM_TYPE, decoded
 from gateway.api.options import Options
@@ -136,6 +137,18 @@ class Responses:
         resource = self._writer.resource
         stored = Stored(raw(resource), self._input, self._previous)
         resource["store"] = await self._archive.keep(self._client, resource["id"], stored)
+
+
+class InputTokens(Responses):
+    """``POST /v1/responses/input_tokens``: how long a request is, an upper estimate, for each model counts otherwise."""
+
+    path: ClassVar[str] = "/v1/responses/input_tokens"
+
+    async def parse(self, body: bytes, options: Options) -> Ready:
+        """The count itself."""
+        asked = super().parse(body, options)
+        call = asked if isinstance(asked, Call) else await asked
+        return Ready(encode({"object": "response.input_tokens", "input_tokens": call.prompt_tokens}))
 
 
 _ECHOED: Mapping[str, Any] = {

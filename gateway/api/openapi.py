@@ -15,7 +15,7 @@ import msgspec
 from litestar import Response, Router, get
 
 from gateway import __version__
-from gateway.api import anthropic, key, ollama, ollama_models, openai_completions, openai_models
+from gateway.api import anthropic, key, ollama, ollama_models, openai_completions, openai_models, stored_chats
 from gateway.api import gemini_request as gemini
 from gateway.api.admin import described as admin
 from gateway.api.admin.access import COOKIE
@@ -60,6 +60,7 @@ _RESPONSE = _object(
     }
 )
 _ITEMS = _object({"object": {"const": "list"}, "data": _list(_object({"id": _TEXT})), "has_more": {"type": "boolean"}})
+_COUNTED = _object({"object": {"const": "response.input_tokens"}, "input_tokens": _WHOLE})
 _DELETED = _object({"id": _TEXT, "object": _TEXT, "deleted": {"const": True}})
 _MESSAGE = _object(
     {
@@ -139,11 +140,25 @@ def _openai() -> list[Door]:
         _look(one, "A response that was kept", "OpenAI", _RESPONSE, stream=SSE),
         Door(path=one, method="delete", about="Forget a response", errors="OpenAI", answer=_DELETED),
         _look(f"{one}/input_items", "What a response answers", "OpenAI", _ITEMS),
+        _ask("/v1/responses/input_tokens", "How long a request is", "OpenAI", (Ask, Routing), _COUNTED),
+        *_stored_chats("/v1/chat/completions"),
         _look(
             models[0], "What can be asked for", "OpenAI", _MODELS, query={"all": {"type": "boolean", "default": False}}
         ),
         _look(models[1], "One of them", "OpenAI", openai_models.Entry),
         _look(key.PATH, "What the key is good for, and was used for", "OpenAI", key.Key),
+    ]
+
+
+def _stored_chats(path: str) -> list[Door]:
+    one, listed = f"{path}/{{completion_id}}", _object({"object": {"const": "list"}, "has_more": {"type": "boolean"}})
+    narrowed = {"limit": {"type": "integer", "minimum": 1}, "order": {"enum": ["asc", "desc"]}, "after": _TEXT}
+    return [
+        _look(path, "The completions that were kept", "OpenAI", listed, query={**narrowed, "model": _TEXT}),
+        _look(one, "A completion that was kept", "OpenAI", Completion),
+        _ask(one, "Change its metadata", "OpenAI", (stored_chats.Changed,), Completion),
+        Door(path=one, method="delete", about="Forget it", errors="OpenAI", answer=_DELETED),
+        _look(f"{one}/messages", "What it answers", "OpenAI", listed, query=narrowed),
     ]
 
 

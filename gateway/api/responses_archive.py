@@ -1,12 +1,14 @@
 """
-Responses that were kept: what continues them, and ``GET`` and ``DELETE /v1/responses/{id}`` with ``…/input_items``.
+What was kept: what continues a response, and ``GET`` and ``DELETE /v1/responses/{id}`` with ``…/input_items``.
 
-Only the client that a response was made for finds it.
+Only the client that an answer was made for finds it. Chat completions are kept beside the responses (``stored_chats``).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 import msgspec
 from litestar import Request, Response, Router, delete, get
@@ -26,19 +28,20 @@ from providers.chat import Delta, FunctionDelta, ToolCallDelta, encode
 PATH = "/v1/responses/{response_id:str}"
 _JSON = "application/json"
 
+T = TypeVar("T")
+
 _LONGEST_CHAIN = 1000
 """Responses that one conversation is made of at most."""
 
 
 class NotStored(BadRequest):
-    """No such response is kept for this client."""
+    """Nothing of that *name*, which came in *field*, is kept for this client; *instead* is what can be done."""
 
     status = 404
 
-    def __init__(self, name: str, field: str) -> None:
+    def __init__(self, name: str, field: str, instead: str = "send all of the input, with 'store': false") -> None:
         super().__init__(
-            f"{field}: nothing is kept here under {name!r}: it was never stored, or is older than a day; send all of the "
-            f"input, with 'store': false",
+            f"{field}: nothing is kept here under {name!r}: it was never stored, or is older than a day; {instead}",
             param=field,
         )
         self.code = "previous_response_not_found" if field == "previous_response_id" else None
@@ -65,7 +68,10 @@ class _Told(Struct):
 
 
 class Archive:
-    """Responses by client and id. *store* None keeps none; nor is one kept that a private name was asked for."""
+    """
+    Answers by client and name. *store* None keeps none; nor is one kept that a private name was asked for. A *place* is for
+    those of another kind, which can be listed.
+    """
 
     def __init__(self, store: ResponseStore | None, settings: Settings) -> None:
         self._store = store
@@ -85,33 +91,41 @@ class Archive:
         """Whether the answer to *call* may be kept."""
         return self._store is not None and not call.wants.no_train and not self._private.intersection(call.wants.models)
 
-    async def keep(self, client: str, name: str, stored: Stored) -> bool:
+    async def keep(self, client: str, name: str, stored: Struct, place: str = "") -> bool:
         """Whether *stored* is kept now: an answer is no worse for it."""
         assert self._store is not None
         try:
-            await self._store.keep(f"{client}/{name}", encode(stored))
+            await self._store.keep(_key(client, place, name), encode(stored))
         except ResponsesLost:
             return False
         return True
 
     async def find(self, client: str, name: str, field: str = "response_id") -> Stored:
-        """What *client* has under *name*, which came in *field*. Raises NotStored or StoreAway."""
-        try:
-            found = await self._store.find(f"{client}/{name}") if self._store is not None else None
-        except ResponsesLost as exc:
-            raise StoreAway("stored responses cannot be reached now: come back, or send all of the input") from exc
+        """The response *name*, which came in *field*, of *client*. Raises NotStored or StoreAway."""
+        found = await self.kept(client, name)
         if found is None:
             raise NotStored(name, field)
         return msgspec.json.decode(found, type=Stored)
 
-    async def drop(self, client: str, name: str) -> None:
-        """Forget it. Raises NotStored or StoreAway."""
-        await self.find(client, name)
+    async def kept(self, client: str, name: str, place: str = "") -> bytes | None:
+        """What *client* has under *name*. Raises StoreAway."""
+        if self._store is None or "/" in name:
+            return None
+        return await _reached(self._store.find(_key(client, place, name)))
+
+    async def drop(self, client: str, name: str, place: str = "") -> None:
+        """Forget it. Raises StoreAway."""
+        if self._store is not None:
+            await _reached(self._store.drop(_key(client, place, name)))
+
+    async def names(self, client: str, place: str) -> list[str]:
+        """The names of all that *client* has in *place*, in their order. Raises StoreAway."""
+        return await _reached(self._store.names(_place(client, place))) if self._store is not None else []
+
+    async def look(self, client: str, place: str, names: Sequence[str]) -> list[bytes | None]:
+        """What *client* has under each of *names* in *place*, which is no use of it. Raises StoreAway."""
         assert self._store is not None
-        try:
-            await self._store.drop(f"{client}/{name}")
-        except ResponsesLost as exc:
-            raise StoreAway("stored responses cannot be reached now: nothing was deleted") from exc
+        return await _reached(self._store.look([_key(client, place, name) for name in names]))
 
     async def aclose(self) -> None:
         """Give everything back."""
@@ -144,6 +158,22 @@ class Archive:
         return found
 
 
+def _place(client: str, place: str) -> str:
+    """A client's name may have a slash in it, which is quoted: no client comes upon another's keys so."""
+    return "/".join(part for part in (quote(client, safe=" @+"), place) if part)
+
+
+def _key(client: str, place: str, name: str) -> str:
+    return f"{_place(client, place)}/{name}"
+
+
+async def _reached(asked: Awaitable[T]) -> T:
+    try:
+        return await asked
+    except ResponsesLost as exc:
+        raise StoreAway("what is stored cannot be reached now: come back, or send all of the input") from exc
+
+
 # ── the routes ──
 
 
@@ -158,7 +188,7 @@ def router(archive: Archive) -> Router:
         client = authenticator.admit(request.scope["headers"])
         found = bytes((await archive.find(client.name, response_id)).response)
         if request.query_params.get("stream") == "true":
-            after = _number(request.query_params.get("starting_after"), -1, "starting_after")
+            after = number(request.query_params.get("starting_after"), -1, "starting_after")
             events = replayed(msgspec.json.decode(found))[after + 1 :]
             return Response(b"".join(events), media_type="text/event-stream; charset=utf-8")
         return Response(found, media_type=_JSON)
@@ -168,6 +198,7 @@ def router(archive: Archive) -> Router:
         request: Request[Any, Any, Any], response_id: FromPath[str], authenticator: NamedDependency[Authenticator]
     ) -> dict[str, Any]:
         client = authenticator.admit(request.scope["headers"])
+        await archive.find(client.name, response_id)
         await archive.drop(client.name, response_id)
         return {"id": response_id, "object": "response", "deleted": True}
 
@@ -182,7 +213,7 @@ def router(archive: Archive) -> Router:
         if query.get("order") != "asc":
             items.reverse()
         after = next((n for n, item in enumerate(items) if item["id"] == query.get("after")), -1)
-        limit = _number(query.get("limit"), 20, "limit") or 20
+        limit = number(query.get("limit"), 20, "limit") or 20
         page, rest = items[after + 1 : after + 1 + limit], items[after + 1 + limit :]
         first, last = (page[0]["id"], page[-1]["id"]) if page else ("", "")
         return {"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": bool(rest)}
@@ -238,7 +269,8 @@ def _delta(n: int, item: dict[str, Any]) -> Delta:
     )
 
 
-def _number(given: str | None, default: int, field: str) -> int:
+def number(given: str | None, default: int, field: str) -> int:
+    """The number *given* in a query; *default* without one. Raises BadRequest, naming the *field*."""
     if given is None:
         return default
     if not given.lstrip("-").isdigit() or len(given) > 9:

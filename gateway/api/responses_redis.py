@@ -1,15 +1,20 @@
-"""Stored responses of several gateways: in Redis (or Valkey), which lets each expire."""
+"""
+Stored responses of several gateways: in Redis (or Valkey), which lets each expire.
+
+Those that are listed are in a sorted set for each place besides, by when they expire.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
 
 from gateway.api.responses_store import KEPT_FOR, ResponsesLost
+from gateway.clock import Clock
 from gateway.redis_client import disconnect
 
 _PATIENCE = 1.0
@@ -21,18 +26,40 @@ _T = TypeVar("_T")
 class RedisResponses:
     """See ``ResponseStore``. *client* is redis-py's, of whatever kind."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, client: Any, clock: Clock) -> None:
+        self._client, self._clock = client, clock
 
     async def keep(self, key: str, value: bytes) -> None:
         await _soon(self._client.set(_redis_key(key), value, ex=int(KEPT_FOR)))
+        await self._list(key)
 
     async def find(self, key: str) -> bytes | None:
         found: bytes | None = await _soon(self._client.getex(_redis_key(key), ex=int(KEPT_FOR)))
+        if found is not None:
+            await self._list(key)
         return found
 
     async def drop(self, key: str) -> bool:
+        place, _, name = key.rpartition("/")
+        if "/" in place:
+            await _soon(self._client.zrem(_index(place), name))
         return bool(await _soon(self._client.delete(_redis_key(key))))
+
+    async def names(self, place: str) -> list[str]:
+        found = await _soon(self._client.zrangebyscore(_index(place), self._clock.now(), "+inf"))
+        return sorted(name.decode() for name in found)
+
+    async def look(self, keys: Sequence[str]) -> list[bytes | None]:
+        return list(await _soon(asyncio.gather(*(self._client.get(_redis_key(key)) for key in keys))))
+
+    async def _list(self, key: str) -> None:
+        """Have *key* in the list of its place, if that has one, for as long as it is kept; what has expired leaves it."""
+        place, _, name = key.rpartition("/")
+        if "/" in place:
+            now, index = self._clock.now(), _index(place)
+            await _soon(self._client.zadd(index, {name: now + KEPT_FOR}))
+            await _soon(self._client.zremrangebyscore(index, "-inf", now))
+            await _soon(self._client.expire(index, int(KEPT_FOR)))
 
     async def aclose(self) -> None:
         with suppress(RedisError, OSError):
@@ -41,6 +68,10 @@ class RedisResponses:
 
 def _redis_key(key: str) -> str:
     return f"freeway:response:{key}"
+
+
+def _index(place: str) -> str:
+    return f"freeway:responses:{place}"
 
 
 async def _soon(operation: Awaitable[_T]) -> _T:

@@ -1,5 +1,5 @@
 """
-What was answered, for those who come back to it: each response with its input, for a day after it was last used.
+What was answered, for those who come back to it: each response or chat completion with its input, for a day after it was last used.
 
 Prompts are in it, so it has a file of its own, readable for its owner only, which may be deleted at any time. Gateways that
 share a Redis share it there. It is a convenience with a bound, and never the only copy of anything that we need.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -40,7 +40,10 @@ class ResponsesLost(Exception):
 
 
 class ResponseStore(Protocol):
-    """Values by key. Only ``ResponsesLost`` is raised, and soon; the event loop is never blocked."""
+    """
+    Values by key: ``client/name``, or ``client/place/name`` for those that are listed, too. Only ``ResponsesLost`` is raised, and
+    soon; the event loop is never blocked.
+    """
 
     async def keep(self, key: str, value: bytes) -> None:
         """From now on *key* has *value*."""
@@ -50,6 +53,12 @@ class ResponseStore(Protocol):
 
     async def drop(self, key: str) -> bool:
         """Forget *key*; whether it was there."""
+
+    async def names(self, place: str) -> list[str]:
+        """The names of what is kept in *place*, which is ``client/place``, in their order."""
+
+    async def look(self, keys: Sequence[str]) -> list[bytes | None]:
+        """What each of *keys* has; that is no use of it."""
 
     async def aclose(self) -> None:
         """Give everything back."""
@@ -100,6 +109,28 @@ class SqliteResponses:
 
     async def drop(self, key: str) -> bool:
         return await self._do(lambda db: bool(db.execute("DELETE FROM response WHERE key = ?", (key,)).rowcount))
+
+    async def names(self, place: str) -> list[str]:
+        since = self._clock.now() - KEPT_FOR
+
+        def work(db: sqlite3.Connection) -> list[str]:
+            found = db.execute(
+                "SELECT key FROM response WHERE key > ? AND key < ? AND used_at > ? ORDER BY key",
+                (f"{place}/", f"{place}0", since),  # 0 follows the slash
+            )
+            return [key.removeprefix(f"{place}/") for (key,) in found]
+
+        return await self._do(work)
+
+    async def look(self, keys: Sequence[str]) -> list[bytes | None]:
+        since = self._clock.now() - KEPT_FOR
+
+        def work(db: sqlite3.Connection) -> list[bytes | None]:
+            asked = "SELECT value FROM response WHERE key = ? AND used_at > ?"
+            found = [db.execute(asked, (key, since)).fetchone() for key in keys]
+            return [None if row is None else bytes(row[0]) for row in found]
+
+        return await self._do(work)
 
     async def aclose(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._worker, self._closed)

@@ -116,9 +116,11 @@ class Requests(_Part, frozen=True):
 
 
 class ResponsesSettings(_Part, frozen=True):
-    """What is kept of the answers of ``/v1/responses``."""
+    """What is kept of the answers of ``/v1/responses``, and of those of ``/v1/chat/completions`` that ask for it."""
 
-    store: bool = True  # each for a day after its last use, 64 MB at most, so that it can be continued by its id
+    store: bool = (
+        True  # each for a day after its last use, 64 MB at most, so that it can be read or continued by its id
+    )
 
 
 class CacheSettings(_Part, frozen=True):

@@ -136,12 +136,21 @@ class Ollama(Simulated):
                 message["thinking"] = saying.reasoning
             if saying.calls:
                 message["tool_calls"] = _calls(saying)
-            await exchange.answer(200, {**self._line(body), **_said(body, message), **end})
+            likely = _likely(body, saying.text)
+            await exchange.answer(200, {**self._line(body), **_said(body, message), **likely, **end})
             return True
         messages: list[dict[str, Any]] = [{"content": "", "thinking": piece} for piece in pieces(saying.reasoning)]
         messages += [{"content": piece} for piece in pieces(saying.text)]
         messages += [{"content": "", "tool_calls": [call]} for call in _calls(saying)]
-        lines = [{**self._line(body), **_said(body, {"role": "assistant", **m}), "done": False} for m in messages]
+        lines = [
+            {
+                **self._line(body),
+                **_said(body, {"role": "assistant", **m}),
+                **_likely(body, m["content"]),
+                "done": False,
+            }
+            for m in messages
+        ]
         last: dict[str, Any] = {**self._line(body), **_said(body, {"role": "assistant", "content": ""}), **end}
         if fault == "error_in_stream":
             lines = [*lines[: max(2, len(lines) // 2)], {"error": "an error was encountered while running the model"}]
@@ -158,6 +167,15 @@ class Ollama(Simulated):
 def _said(body: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
     """*message* as what *body* asks for has it."""
     return {"response": message["content"]} if "suffix" in body else {"message": message}
+
+
+def _likely(body: dict[str, Any], text: str) -> dict[str, Any]:
+    """How likely each token of *text* was, for those who ask (since 0.12.11)."""
+    if not body.get("logprobs") or not text:
+        return {}
+    tops = range(int(body.get("top_logprobs") or 0))
+    rows = [{"token": piece, "logprob": -0.1, "bytes": list(piece.encode())} for piece in pieces(text)]
+    return {"logprobs": [{**row, "top_logprobs": [row for _ in tops]} for row in rows]}
 
 
 _LATER = (

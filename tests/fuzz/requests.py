@@ -13,7 +13,8 @@ from gateway.api.openai_chat import ChatCompletions
 from gateway.api.openai_completions import Completions
 from gateway.api.openai_embeddings import Embeddings
 from gateway.api.options import options_of
-from gateway.settings import Client, Requests
+from gateway.api.responses_archive import Archive
+from gateway.settings import Client, Requests, Settings
 from gateway.words import GatewayError
 from providers.chat import ChatRequest
 from providers.client import Provider
@@ -113,8 +114,8 @@ class RequestsIn:
             return surface, bend.document(json.dumps(example).encode(), chance)
         if chance.random() < 0.4:
             made = {**self._known, **Made(chance).of(self._type)}
-            return ChatCompletions, json.dumps(made, default=str).encode(errors="surrogatepass")
-        return ChatCompletions, bend.document(json.dumps(EXAMPLE).encode(), chance)
+            return _chat, json.dumps(made, default=str).encode(errors="surrogatepass")
+        return _chat, bend.document(json.dumps(EXAMPLE).encode(), chance)
 
     def _built(self, request: AnyRequest, account: Account) -> None:
         target = Target(account, "acme/model", frozenset({"tools", "vision", "stream"}), 8192)
@@ -125,6 +126,10 @@ class RequestsIn:
         sent = json.loads(built.body or b"{}")
         if "sk-key" in json.dumps(sent) or any("\n" in told or "\r" in told for told in built.headers.values()):
             raise Wrong("a key is in a body, or a header has two lines")
+
+
+def _chat() -> ChatCompletions:
+    return ChatCompletions(Archive(None, Settings()))
 
 
 def _headers(chance: Random) -> dict[str, str]:

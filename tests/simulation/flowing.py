@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from msgspec import Struct, field
@@ -13,6 +14,7 @@ from gateway.api.auth import Authenticator
 from gateway.api.drain import Drain
 from gateway.api.http import Host, route
 from gateway.api.openai_chat import ChatCompletions
+from gateway.api.responses_archive import Archive
 from providers.dialect import HttpRequest
 from providers.failures import Unreachable
 from providers.simulator.world import World
@@ -126,7 +128,7 @@ class Caller:
     def __init__(self, gateway: Inside) -> None:
         authenticator = Authenticator(gateway.settings, Drain(), gateway.clock)
         host = Host(gateway.engine, authenticator, gateway.settings.server, gateway.parts.allowances, gateway.shares)
-        self._handle = route(ChatCompletions, host).fn
+        self._handle = route(ChatCompletions, host, partial(ChatCompletions, Archive(None, gateway.settings))).fn
 
     async def ask(
         self, body: dict[str, Any], leave_after: int | None = None, *, deaf: bool = False, **headers: str

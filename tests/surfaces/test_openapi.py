@@ -17,7 +17,8 @@ from tests.surfaces import api_fuzz
 def without_names(path: str) -> str:
     """*path* with one sign for each part that is left open, and without the verb of the Gemini API."""
     shown = path.split("{", maxsplit=1)[0] + "…" if "{" in path else path
-    return shown + ("/input_items" if path.endswith("/input_items") else "")
+    below = path.rpartition("/")[2]
+    return shown + (f"/{below}" if below in ("input_items", "messages") and "{" in path else "")
 
 
 def test_every_path_that_is_served_is_described_and_every_one_that_is_described_is_served(tmp_path):

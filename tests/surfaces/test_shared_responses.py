@@ -17,10 +17,10 @@ def redis_server():
         yield server
 
 
-async def test_a_response_in_redis_expires_a_day_after_its_last_use(redis_server):
+async def test_a_response_in_redis_expires_a_day_after_its_last_use(redis_server, clock):
     async with Redis.from_url(redis_server.url) as other:
         await other.flushall()
-        store = RedisResponses(Redis.from_url(redis_server.url))
+        store = RedisResponses(Redis.from_url(redis_server.url), clock)
         await store.keep("me/a", b"A")
         (key,) = await other.keys("*")
         left = [await other.ttl(key)]
@@ -34,9 +34,9 @@ async def test_a_response_in_redis_expires_a_day_after_its_last_use(redis_server
         await store.aclose()
 
 
-async def test_a_redis_that_is_not_there_is_told_soon():
-    store = RedisResponses(Redis.from_url("redis://127.0.0.1:9/0"))
-    for asked in (store.keep("a", b"A"), store.find("a"), store.drop("a")):
+async def test_a_redis_that_is_not_there_is_told_soon(clock):
+    store = RedisResponses(Redis.from_url("redis://127.0.0.1:9/0"), clock)
+    for asked in (store.keep("a", b"A"), store.find("a"), store.drop("a"), store.names("a/b"), store.look(["a"])):
         with pytest.raises(ResponsesLost):
             await asked
     await store.aclose()
@@ -59,3 +59,37 @@ async def test_what_one_gateway_answered_is_found_by_another(start, redis_server
         found = (await client.get(f"{two.base_url}/v1/responses/{made['id']}")).json()
 
     assert found == made
+
+
+async def test_what_is_kept_in_a_place_is_listed_until_it_expires_or_goes(redis_server, clock):
+    async with Redis.from_url(redis_server.url) as other:
+        await other.flushall()
+        store = RedisResponses(Redis.from_url(redis_server.url), clock)
+        for key in ("me/chats/b", "me/chats/a", "me/chats/c", "me/d", "you/chats/e"):
+            await store.keep(key, key.encode())
+        clock.advance(KEPT_FOR - 1)
+        names = [await store.names("me/chats")]
+        await store.find("me/chats/b")
+        clock.advance(2)
+        names.append(await store.names("me/chats"))
+        await store.keep("me/chats/f", b"F")
+        left = await other.zrange("freeway:responses:me/chats", 0, -1)
+        await store.drop("me/chats/b")
+        names.append(await store.names("me/chats"))
+
+        assert names == [["a", "b", "c"], ["b"], ["f"]]
+        assert left == [b"b", b"f"]
+        assert await store.look(["me/chats/f", "me/chats/b"]) == [b"F", None]
+        assert KEPT_FOR - 60 < await other.ttl("freeway:responses:me/chats") <= KEPT_FOR
+        await store.aclose()
+
+
+async def test_completions_of_one_gateway_are_listed_by_another(start, redis_server, patient):
+    one, two = [await start(("groq",), FREEWAY_REDIS_URL=redis_server.url) for _ in range(2)]
+    ask = {"messages": [{"role": "user", "content": "hello there"}], "store": True}
+    async with httpx.AsyncClient(timeout=20) as client:
+        made = (await client.post(f"{one.base_url}/v1/chat/completions", json=ask)).json()
+        listed = (await client.get(f"{two.base_url}/v1/chat/completions?order=desc&limit=1")).json()
+
+    assert [row["id"] for row in listed["data"]] == [made["id"]]
+    assert listed["data"][0]["choices"] == made["choices"]

@@ -179,7 +179,7 @@ CONTENTS = {
     "generationConfig": {"thinkingConfig": {"includeThoughts": True}},
 }
 SURFACES: dict[str, tuple[Callable[[], Surface], Callable[[bytes], Answer]]] = {
-    "chat": (lambda: asked(ChatCompletions(), HELLO | {"stream": True}), by_chat),
+    "chat": (lambda: asked(ChatCompletions(Archive(None, Settings())), HELLO | {"stream": True}), by_chat),
     "responses": (
         lambda: asked(Responses(Archive(None, Settings()), FakeClock()), {"input": "hi", "stream": True}),
         by_responses,

@@ -171,7 +171,7 @@ def _responses(body: bytes) -> Call:
 
 Parse = Callable[[bytes], Call | Ready]
 PARSERS: dict[str, Parse] = {
-    "completions": lambda body: ChatCompletions().parse(body, OPTIONS),
+    "completions": lambda body: ChatCompletions(Archive(None, Settings())).parse(body, OPTIONS),
     "responses": _responses,
     "messages": lambda body: anthropic.Messages().parse(body, OPTIONS),
     "count_tokens": lambda body: anthropic.CountTokens().parse(body, OPTIONS),

@@ -395,3 +395,17 @@ async def test_a_damaged_file_is_replaced(tmp_path, clock):
 
     assert await made.find("a") == b"A"
     await made.aclose()
+
+
+async def test_what_is_kept_in_a_place_is_listed_in_order_and_no_other_place_is(store, clock):
+    for key in ("me/chats/b", "me/chats/a", "me/c", "me/chats2/d", "you/chats/e", "me/chatr/f"):
+        await store.keep(key, key.encode())
+
+    assert await store.names("me/chats") == ["a", "b"]
+    assert await store.look(["me/chats/b", "me/chats/e", "me/c"]) == [b"me/chats/b", None, b"me/c"]
+    clock.advance(KEPT_FOR - 1)
+    await store.look(["me/chats/a"])  # no use of it
+    await store.find("me/chats/b")
+    clock.advance(2)
+    assert await store.names("me/chats") == ["b"]
+    assert await store.look(["me/chats/a", "me/chats/b"]) == [None, b"me/chats/b"]

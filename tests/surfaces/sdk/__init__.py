@@ -5,8 +5,9 @@ The suites of OpenAI's and Anthropic's own packages, run against the gateway bef
 They are in the packages' sdists on PyPI, and nothing of them is kept here: ``pip download`` puts them into a folder that goes
 afterwards. Every test that creates, lists or retrieves what is in ``suites`` is run, against schemas checked loosely and
 strictly, by the blocking and the asynchronous client. The suites were written for a mock that answers anything, so three
-things are arranged: each model that they name is an alias of ``auto``; the responses that they name by id are there; and a
-``responses.create()`` without any input gets one (``completed_calls``).
+things are arranged: each model that they name is an alias of ``auto``; the responses and chat completions that they name by id
+are there; and a ``responses.create()`` without any input gets one (``completed_calls``). The completion that is there answers
+a message of the assistant: the package's own type for the messages of a completion knows no other role.
 """
 
 from __future__ import annotations
@@ -90,7 +91,10 @@ async def run(folder: Path, suite: Suite, chosen: str) -> Found:
     async with opened(shipped_config(), folder / "state", World(names=SIX), environ=environ) as demo:
         async with httpx.AsyncClient(base_url=demo.base_url, timeout=60) as client:
             made = (await client.post("/v1/responses", json={"input": "hello there"})).json()["id"]
-        _known_as(folder / "state" / "responses.sqlite", made, suite.responses)
+            said = {"store": True, "messages": [{"role": "assistant", "content": "hello there"}]}
+            chat = (await client.post("/v1/chat/completions", json=said)).json()["id"]
+        for key, ids in ((made, suite.responses), (chat, suite.chats)):
+            _known_as(folder / "state" / "responses.sqlite", key, ids)
         return await asyncio.to_thread(_tested, unpacked, suite, files, chosen, demo.base_url)
 
 
@@ -112,7 +116,7 @@ def _downloaded(folder: Path, suite: Suite) -> Path:
 
 
 def _known_as(file: Path, key: str, ids: Sequence[str]) -> None:
-    """Keep the response *key* under each of *ids*, too."""
+    """Keep the answer *key* under each of *ids*, too."""
     with sqlite3.connect(file, timeout=10) as db:
         for name in ids:
             db.execute(
