@@ -41,6 +41,7 @@ from gateway.api.openai_chat import ChatCompletions
 from gateway.api.openai_completions import Completions
 from gateway.api.openai_embeddings import Embeddings
 from gateway.api.openai_images import Images
+from gateway.api.openai_moderations import Moderations
 from gateway.api.openai_rerank import Rerank, RerankV2
 from gateway.api.openai_responses import InputTokens, Responses
 from gateway.api.origins import OriginCheck, Origins
@@ -97,6 +98,7 @@ SURFACES = (
     Rerank,
     RerankV2,
     Images,
+    Moderations,
     *openai_audio.SURFACES,
     anthropic.Messages,
     anthropic.CountTokens,

@@ -6,16 +6,13 @@ import math
 from functools import cached_property
 from typing import Literal
 
-import msgspec
 from msgspec import Struct
 
 from gateway.quota.buckets import Bucket
 from gateway.quota.nouns import Cost
 from providers.chat import Usage
 from providers.client import Provider
-from providers.dialect import AnyRequest, OtherRequest, Target
-from providers.embeddings import CONTROLS, EmbedRequest
-from providers.sound import TranscribeRequest
+from providers.dialect import AnyRequest, Target
 from providers.spec import DataPolicy, Operation
 
 FreeKind = Literal["prices", "plan", "trial", "credit", "local"]
@@ -207,22 +204,6 @@ class Deployment(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         dollars = prompt * self.prompt_price + most * self.output_price
         neurons = prompt * self.prompt_neurons + most * self.output_neurons
         return Cost(prompt, output, dollars, neurons=neurons)
-
-    def part_of(self, request: OtherRequest) -> OtherRequest:
-        """As much of *request* as one HTTP request takes here: of embeddings the first texts, of all others everything."""
-        most = self.provider.spec.operation[request.operation].most
-        if not isinstance(request, EmbedRequest) or most is None:
-            return request
-        return request.first(max(1, most - len(CONTROLS)))
-
-    def cost_of(self, request: OtherRequest) -> Cost:
-        """What *request* debits here."""
-        tokens = self.cost(request.prompt_tokens, request.output_tokens)
-        items = len(request.items) if isinstance(request, EmbedRequest) else 1
-        requests = items if self.provider.spec.operation[request.operation].counts_items else 1
-        seconds = request.recording.seconds if isinstance(request, TranscribeRequest) else 0.0
-        neurons = tokens.neurons + self.neurons_each + self.neurons_a_minute * seconds / 60
-        return msgspec.structs.replace(tokens, neurons=neurons, audio_seconds=seconds, requests=float(requests))
 
     def saves(self, usage: Usage) -> float | None:
         """Dollars that *usage* would have cost where the model is paid for, if that is known."""

@@ -7,6 +7,7 @@ through is never taken apart. Unknown fields are ignored in the first and kept i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -212,6 +213,19 @@ class Usage(Struct, omit_defaults=True):
     def __post_init__(self) -> None:
         if not self.total_tokens:
             self.total_tokens = self.prompt_tokens + self.completion_tokens
+
+
+def summed(usages: Iterable[Usage | None]) -> Usage | None:
+    """What several requests took together, as far as it was told; None: of none it was."""
+    known = [one for one in usages if one is not None]
+    costs = [one.cost for one in known if one.cost is not None]
+    if not known:
+        return None
+    return Usage(
+        prompt_tokens=sum(one.prompt_tokens for one in known),
+        completion_tokens=sum(one.completion_tokens for one in known),
+        cost=sum(costs) if costs else None,
+    )
 
 
 class FunctionDelta(Struct, omit_defaults=True):

@@ -35,6 +35,7 @@ from providers.embeddings import Embeddings
 from providers.images import Picture
 from providers.instructed import by_instruction
 from providers.loaded import LoadedContexts
+from providers.moderation import Judgements
 from providers.observations import Observation, longest_wait
 from providers.operations import Spoken, spoken
 from providers.redaction import quotes, redacted, without_quotes
@@ -59,7 +60,7 @@ _TEACHING = (f.CredentialRejected, f.ModelGone, f.NotEntitled, f.RateLimited, f.
 """Failures from which something is learned that concerns others."""
 
 
-Made = Whole | Embeddings | Ranking | Picture | Transcript | Speech
+Made = Whole | Embeddings | Ranking | Picture | Transcript | Speech | Judgements
 """An answer in one piece."""
 
 

@@ -16,6 +16,7 @@ from providers.chat import ChatRequest, Fields, Step, Whole
 from providers.embeddings import EmbedRequest
 from providers.failures import ProviderFailure
 from providers.images import ImageRequest
+from providers.moderation import ModerateRequest
 from providers.observations import Headers, Observation
 from providers.redaction import own_words
 from providers.reranking import RerankRequest
@@ -65,7 +66,7 @@ class Request(Struct, frozen=True):
         return [*said, *called, *offered, *own_words(view.schema)]
 
 
-OtherRequest = EmbedRequest | RerankRequest | ImageRequest | TranscribeRequest | SpeakRequest
+OtherRequest = EmbedRequest | RerankRequest | ImageRequest | TranscribeRequest | SpeakRequest | ModerateRequest
 """One for another operation than chat."""
 
 AnyRequest = Request | OtherRequest

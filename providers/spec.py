@@ -119,7 +119,7 @@ class LimitHeader(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     resets: str | None = None
 
 
-Operation = Literal["chat", "embed", "rerank", "transcribe", "speak", "image"]
+Operation = Literal["chat", "embed", "rerank", "transcribe", "speak", "image", "moderate"]
 """What a model is asked to do."""
 
 
@@ -140,14 +140,17 @@ class OperationSpelling(Struct, frozen=True, forbid_unknown_fields=True, kw_only
     How a provider is asked for another operation than chat. *style* names the spelling (``providers.operations``), *at* is
     the address, below ``base_url`` or beside it (``../``), with ``{model}`` where the model belongs.
 
-    *most* is how many items (texts to embed, documents to rank, bytes of a recording) one request takes; *counts_items*:
-    each of them counts as a request.
+    *most* is how many items (texts to embed or to judge, documents to rank, bytes of a recording) one request takes;
+    *counts_items*: each of them counts as a request. *beside* are the tokens of a request beside what its caller sends: of a
+    prompt around that, and at most of the answer. *means* says what a source's categories of moderation are in OpenAI's.
     """
 
     style: str = "openai"
     at: str
     most: int | None = None
     counts_items: bool = False
+    beside: tuple[int, int] = (0, 0)
+    means: dict[str, tuple[str, ...]] = {}
     source: str = ""
 
 

@@ -28,6 +28,7 @@ from providers.chat import ChatRequest, Completion, encode
 from providers.dialects.ollama import MARK
 from providers.embeddings import EmbeddingRequest
 from providers.images import PictureRequest
+from providers.moderation import ModerationRequest
 from providers.reranking import RankingRequest
 from providers.sound import SpeechRequest
 
@@ -87,6 +88,22 @@ _VECTORS = _object(
 )
 _RANKED = _object({"results": _list(_object({"index": _WHOLE, "relevance_score": {"type": "number"}}))})
 _PICTURES = _object({"created": _WHOLE, "data": _list(_object({"b64_json": _TEXT}))})
+_JUDGED = _object(
+    {
+        "id": _TEXT,
+        "model": _TEXT,
+        "results": _list(
+            _object(
+                {
+                    "flagged": {"type": "boolean"},
+                    "categories": {"type": "object", "additionalProperties": {"type": "boolean"}},
+                    "category_scores": {"type": "object", "additionalProperties": {"type": "number"}},
+                    "category_applied_input_types": {"type": "object", "additionalProperties": _list(_TEXT)},
+                }
+            )
+        ),
+    }
+)
 _FORM = _object({"file": {"type": "string", "format": "binary"}}, model=_TEXT, language=_TEXT, response_format=_TEXT)
 _MODELS = _object({"object": {"const": "list"}, "data": _list({"$ref": "#/components/schemas/OpenAIEntry"})})
 _DONE = {"done": {"type": "boolean"}}
@@ -119,6 +136,9 @@ def _openai() -> list[Door]:
         _ask("/v1/rerank", "Documents by how well they answer", "OpenAI", (RankingRequest, Routing), _RANKED),
         _ask("/v2/rerank", "The same", "OpenAI", (RankingRequest, Routing), _RANKED),
         _ask("/v1/images/generations", "A picture", "OpenAI", (PictureRequest, Routing), _PICTURES),
+        _ask(
+            "/v1/moderations", "What texts are about that may do harm", "OpenAI", (ModerationRequest, Routing), _JUDGED
+        ),
         _told("/v1/audio/transcriptions", "What is said"),
         _told("/v1/audio/translations", "What is said, in English"),
         Door(

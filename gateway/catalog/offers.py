@@ -16,6 +16,7 @@ _WORDS = {
     "transcribe": "transcripts",
     "speak": "speech",
     "image": "pictures",
+    "moderate": "moderation",
 }
 _SHOWN = ("vision", "tools", "reasoning")
 _UNITS = {

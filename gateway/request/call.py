@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from gateway.quota.nouns import Offer
 from gateway.request.bounds import Bound, Limit, as_sent, bound_of, expected
+from gateway.request.parts import cost_of, part_for
 from gateway.routing.calibration import Calibration
 from gateway.words import Call, Deployment
 from providers.chat import ChatRequest, Fields, Part
@@ -133,7 +134,7 @@ class Offers(Struct, frozen=True):
         call, calibration = self.call, self.calibration
         for index, deployment in enumerate(self.ranked):
             if not isinstance(call.request, Request):
-                cost = deployment.cost_of(deployment.part_of(call.request))
+                cost = cost_of(deployment, part_for(deployment, call.request))
                 yield Offer(deployment.name, deployment.buckets, cost)
                 continue
             prompt = math.ceil(call.text_tokens * calibration.factor(deployment.model)) + call.media_tokens
@@ -145,5 +146,5 @@ class Offers(Struct, frozen=True):
         """The call's request as the deployment of that *index* gets it, which was looked at."""
         deployment, request = self.ranked[index], self.call.request
         if not isinstance(request, Request):
-            return deployment.part_of(request)
+            return part_for(deployment, request)
         return as_sent(deployment, self.call, request, self.bounds[index])

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
+
 from gateway.request.embed import embed
 from gateway.request.engine import Engine, Served
 from gateway.request.pipeline import answer, first_lists
 from gateway.request.resume import StreamSession
+from gateway.request.stream import whole
 from gateway.words import BadRequest, Call
 from providers.dialect import Request
 from providers.embeddings import EmbedRequest
+from providers.moderation import ModerateRequest
 from providers.spec import Operation
+
+InParts = ModerateRequest
+"""A request that may take several."""
 
 _MEANS: dict[Operation, str] = {
     "embed": "makes embeddings",
@@ -17,6 +26,7 @@ _MEANS: dict[Operation, str] = {
     "transcribe": "writes down what is said",
     "speak": "reads aloud",
     "image": "makes pictures",
+    "moderate": "judges texts",
 }
 
 
@@ -26,9 +36,28 @@ async def in_one_piece(call: Call, engine: Engine) -> Served:
         await _see_that_one_can(call, engine)
     if isinstance(call.request, EmbedRequest):
         return await embed(call, call.request, engine)
+    if isinstance(call.request, ModerateRequest):
+        return await _in_parts(call, call.request, engine)
     session = StreamSession(await answer(call, engine), engine)
     made = await session.whole()
     return Served(made, session.answer, session.answer.deployment.model)
+
+
+async def _in_parts(call: Call, request: InParts, engine: Engine) -> Served:
+    """
+    The answer to *request*, whose parts are asked for one after another: each source takes as much as it can of what is left, and
+    where one fails, another takes as much as that can. The deadline starts anew with each part.
+    """
+    left: InParts | None = request
+    parts: list[Any] = []
+    patience = call.deadline - engine.clock.now()
+    while left is not None:
+        deadline = engine.clock.now() + patience
+        last = await answer(msgspec.structs.replace(call, request=left, deadline=deadline), engine)
+        parts.append(whole(last, engine))
+        sent: Any = last.slot.request  # the first of what was left
+        left = left.after(sent)
+    return Served(type(parts[0]).joined(parts), last, last.deployment.model)
 
 
 async def _see_that_one_can(call: Call, engine: Engine) -> None:

@@ -12,9 +12,16 @@ from msgspec import Struct
 from providers.dialect import HttpRequest, HttpResponse, OtherRequest, Target
 from providers.embeddings import EmbedRequest
 from providers.failures import TooLarge
+from providers.moderation import ModerateRequest
 from providers.operations.codec import Codec
 from providers.operations.embed import GoogleEmbeddings, NvidiaEmbeddings, OllamaEmbeddings, OpenAIEmbeddings
 from providers.operations.image import CloudflareImages, OpenAIImages
+from providers.operations.moderate import (
+    CloudflareModerations,
+    GuardModerations,
+    MistralModerations,
+    PolicyModerations,
+)
 from providers.operations.rerank import CloudflareRanking, CohereRanking, NvidiaRanking
 from providers.operations.speak import GoogleSpeech, OpenAISpeech
 from providers.operations.transcribe import CloudflareTranscripts, CohereTranscripts, OpenAITranscripts
@@ -37,6 +44,10 @@ CODECS: Mapping[tuple[Operation, str], Codec] = {
     ("transcribe", "cloudflare"): CloudflareTranscripts(),
     ("speak", "openai"): OpenAISpeech(),
     ("speak", "google"): GoogleSpeech(),
+    ("moderate", "mistral"): MistralModerations(),
+    ("moderate", "guard"): GuardModerations(),
+    ("moderate", "cloudflare"): CloudflareModerations(),
+    ("moderate", "policy"): PolicyModerations(),
 }
 
 
@@ -63,6 +74,8 @@ def _amount(request: OtherRequest) -> int:
     """Of what a source takes only so much at a time: texts, documents, or bytes of a recording."""
     if isinstance(request, EmbedRequest):
         return len(request.items)
+    if isinstance(request, ModerateRequest):
+        return len(request.texts)
     if isinstance(request, RerankRequest):
         return len(request.view.documents)
     return request.recording.size if isinstance(request, TranscribeRequest) else 0

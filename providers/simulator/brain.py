@@ -67,9 +67,27 @@ def output_tokens(saying: Saying) -> int:
     return tokens(saying.text) + tokens(saying.reasoning) + calls
 
 
+HAZARDS = {"kill": ("S1", "violence"), "steal": ("S2", "illicit"), "nude": ("S12", "sexual"), "lawyer": ("S6", "")}
+"""Words that a simulated guard stumbles over: Llama Guard's hazard, and OpenAI's category of it."""
+
+
+def hazards_in(text: str) -> list[tuple[str, str]]:
+    """Those of *text*."""
+    return [hazard for word, hazard in HAZARDS.items() if word in text.lower()]
+
+
+def _judge(view: View) -> Saying:
+    """As a guard answers: Llama Guard in lines, another by the policy that it was told."""
+    found = hazards_in(view.turns[-1].text)
+    if "llama-guard" in view.model:
+        return Saying("\n\nunsafe\n" + ",".join(code for code, _ in found) if found else "\n\nsafe")
+    named = [name for _, name in found if name]
+    return Saying(msgspec.json.encode({"violation": int(bool(named)), "categories": named}).decode())
+
+
 def think(view: View) -> Saying:
     """The default brain."""
-    saying = _say(view)
+    saying = _judge(view) if "guard" in view.model else _say(view)
     if view.reasons and not saying.calls:
         saying.reasoning = f"The user wrote {len(view.turns)} messages."
     return _bounded(saying, view.max_tokens)

@@ -26,6 +26,7 @@ MODELS = (
     SimulatedModel(id="whisper-large-v3", context=448, tools=False, json_schema=False, does="transcribe"),
     SimulatedModel(id="whisper-large-v3-turbo", context=448, tools=False, json_schema=False, does="transcribe"),
     SimulatedModel(id="canopylabs/orpheus-v1-english", context=4096, tools=False, json_schema=False, does="speak"),
+    SimulatedModel(id="openai/gpt-oss-safeguard-20b", reasoning=True, max_output=65_536, does="moderate"),
     SimulatedModel(id="llama-3.3-70b-versatile", status="gone"),
 )
 _UNSUPPORTED = ("logprobs", "top_logprobs", "logit_bias", "frequency_penalty", "presence_penalty", "metadata", "store")

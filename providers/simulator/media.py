@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from providers.simulator.base import Exchange, Refusal, Simulated, SimulatedModel
-from providers.simulator.brain import tokens, vector_of
+from providers.simulator.brain import Turn, View, hazards_in, think, tokens, vector_of
 
 DIMENSIONS = 32
 PICTURE = b"\xff\xd8\xff\xe0simulated\xff\xd9"
@@ -132,6 +132,10 @@ async def run_cloudflare(provider: Any, exchange: Exchange, name: str) -> None:
             {"text": "hello there", "transcription_info": info, "segments": segments},
             seconds / 60 * 46.63,
         )
+    elif model.does == "moderate":
+        view = View(model=model.id, turns=[Turn("user", body["messages"][-1]["content"])])
+        said = "" if exchange.facts["empty"] else think(view).text
+        result, neurons = {"response": said, "usage": {"prompt_tokens": 300, "completion_tokens": 5}}, 13.3
     elif model.does == "image":
         result, neurons = {"image": base64.b64encode(PICTURE).decode()}, 57.6
     else:
@@ -140,6 +144,40 @@ async def run_cloudflare(provider: Any, exchange: Exchange, name: str) -> None:
         provider.refuse("rate_limited:day", model)
     provider.neurons.take(neurons, provider.clock())
     await exchange.answer(200, {"result": result, "success": True, "errors": [], "messages": []})
+    exchange.call.served = True
+    provider.served += 1
+
+
+async def moderate_mistral(provider: Simulated, exchange: Exchange) -> None:
+    """``POST /moderations``, for one text or several."""
+    body = exchange.json()
+    texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+    model = await begun(provider, exchange, body["model"])
+    if model is None:
+        return
+    provider.take(model, sum(map(tokens, texts)))
+    own = {"violence": "violence_and_threats", "illicit": "criminal", "sexual": "sexual", "": "law"}
+    results = []
+    for text in [] if exchange.facts["empty"] else texts:
+        found = {own[name] for _, name in hazards_in(text)}
+        scores = {name: 0.9 if name in found else 0.01 for name in own.values()}
+        results.append({"categories": {name: name in found for name in own.values()}, "category_scores": scores})
+    await exchange.answer(200, {"id": "sim", "model": model.id, "results": results})
+    exchange.call.served = True
+    provider.served += 1
+
+
+async def guard_ollama(provider: Simulated, exchange: Exchange) -> None:
+    """``POST /v1/chat/completions`` for Llama Guard on one's own machine."""
+    body = exchange.json()
+    model = await begun(provider, exchange, body["model"])
+    if model is None:
+        return
+    said = think(View(model=model.id, turns=[Turn("user", body["messages"][-1]["content"])])).text
+    message = {"role": "assistant", "content": "" if exchange.facts["empty"] else said}
+    usage = {"prompt_tokens": 300, "completion_tokens": 5, "total_tokens": 305}
+    choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+    await exchange.answer(200, {"object": "chat.completion", "model": model.id, "choices": choices, "usage": usage})
     exchange.call.served = True
     provider.served += 1
 

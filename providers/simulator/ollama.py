@@ -12,7 +12,7 @@ import msgspec
 
 from providers.simulator.base import Exchange, Refusal, Simulated, SimulatedModel, decoded_image
 from providers.simulator.brain import Saying, Turn, View, output_tokens, prompt_tokens
-from providers.simulator.media import embed_ollama
+from providers.simulator.media import embed_ollama, guard_ollama
 from providers.simulator.openai_like import pieces
 from providers.simulator.quotas import Clock
 
@@ -22,6 +22,7 @@ MODELS = (
     SimulatedModel(id="llama2:latest", context=4096, tools=False),
     SimulatedModel(id="nomic-embed-text:latest", context=2048, embedding=True, tools=False),
     SimulatedModel(id="bge-m3:latest", context=8192, embedding=True, tools=False),
+    SimulatedModel(id="llama-guard3:8b", context=131_072, tools=False, does="moderate"),
     SimulatedModel(id="gpt-oss:120b-cloud", runs_at="https://ollama.com:443"),
 )
 _OLD = "llama2:latest"  # an entry without capabilities, as older servers write them
@@ -52,6 +53,8 @@ class Ollama(Simulated):
                 await exchange.answer(200, _show(self.model(body.get("model") or body.get("name"))))
             case ("POST", "/api/embed"):
                 await embed_ollama(self, exchange)
+            case ("POST", "/v1/chat/completions"):
+                await guard_ollama(self, exchange)
             case ("POST", "/api/chat" | "/api/generate"):
                 await self._chat(exchange)
             case _:

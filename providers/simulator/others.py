@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from providers.simulator.base import Exchange, Refusal, SimulatedModel
 from providers.simulator.brain import Saying, View
-from providers.simulator.media import rerank_cohere, run_cloudflare, transcribe_openai
+from providers.simulator.media import moderate_mistral, rerank_cohere, run_cloudflare, transcribe_openai
 from providers.simulator.openai_like import OpenAILike
 from providers.simulator.quotas import Aligned, Calendar, Clock, Meter, Rolling
 
@@ -24,11 +24,19 @@ class Mistral(OpenAILike):
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock, (SimulatedModel(id="ministral-8b-latest", context=262_144, vision=True),
                                  SimulatedModel(id="mistral-small-latest", vision=True),
-                                 SimulatedModel(id="mistral-embed", context=8192, embedding=True, tools=False)))  # fmt: skip
+                                 SimulatedModel(id="mistral-embed", context=8192, embedding=True, tools=False),
+                                 SimulatedModel(id="mistral-moderation-latest", does="moderate", tools=False)))  # fmt: skip
+
+    async def route(self, exchange: Exchange, path: str) -> None:
+        if path == "/moderations":
+            self.authorize(exchange)
+            await moderate_mistral(self, exchange)
+            return
+        await super().route(exchange, path)
 
     def entry(self, model: SimulatedModel) -> dict[str, Any]:
         can = {
-            "completion_chat": not model.embedding,
+            "completion_chat": not model.embedding and not model.does,
             "function_calling": model.tools,
             "vision": model.vision,
             "reasoning": False,
@@ -160,6 +168,7 @@ class Cloudflare(OpenAILike):
                                  SimulatedModel(id="@cf/baai/bge-m3", context=8192, embedding=True, tools=False),
                                  SimulatedModel(id="@cf/baai/bge-reranker-base", does="rerank"),
                                  SimulatedModel(id="@cf/openai/whisper-large-v3-turbo", does="transcribe"),
+                                 SimulatedModel(id="@cf/meta/llama-guard-3-8b", does="moderate"),
                                  SimulatedModel(id="@cf/black-forest-labs/flux-1-schnell", does="image")))  # fmt: skip
         self.neurons = self.meter("account/neurons", lambda: Calendar(10_000))
         self.paid = False

@@ -30,6 +30,7 @@ _NAMES = {
     "transcribe": "transcription",
     "speak": "speech",
     "image": "images",
+    "moderate": "moderation",
 }
 _PRIVATE = Wants(models=(AUTO,), no_train=True)
 
