@@ -27,6 +27,7 @@ _COMMANDS = {
     "demo": "Simulated providers, the gateway, and a policy that does not count beside it. Needs no key.",
     "check": "Look at every source: key, models, risk of cost, and what to do next.",
     "models": "List every model that is free for you now.",
+    "model": "Fetch better weights for the model on this machine, and list them.",
     "changes": "Show what appeared, vanished, became paid, gained or lost something.",
     "explain": "Say which source would serve a prompt, and why no other one would.",
     "proof": "Verify the receipts: every call that left, why it was free, and what it cost.",

