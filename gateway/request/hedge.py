@@ -275,12 +275,15 @@ async def _another(first: Slot, asked: Asked, tried: Tried, engine: Engine) -> S
     lost, and the call for one that was never sent: it takes what is dear, too.
     """
     call, lost_at = first.call, asked.at + LOST * asked.overdue_in
+    dear = set[str]()
     with suppress(Stopping), engine.queue.enter(call.client, call.priority, call.deadline) as ticket:
         await ticket.turn()
         while True:
             chosen = plan(call, tried, engine.view, engine.clock.now())
             lost = engine.clock.now() >= lost_at
-            slot = await _hold(first, chosen, engine, lost=lost)
+            if lost:
+                dear.clear()
+            slot = await _hold(first, chosen, engine, dear, lost=lost)
             if slot is not None:
                 ticket.through()
                 return slot
@@ -291,9 +294,12 @@ async def _another(first: Slot, asked: Asked, tried: Tried, engine: Engine) -> S
     return None
 
 
-async def _hold(first: Slot, chosen: Plan, engine: Engine, *, lost: bool) -> Slot | None:
-    """The best of *chosen* that may be asked, too, if it has room right now, with its debit made."""
-    fit = [deployment for deployment in chosen.ranked if _fits(deployment, first, engine, lost=lost)]
+async def _hold(first: Slot, chosen: Plan, engine: Engine, dear: set[str], *, lost: bool) -> Slot | None:
+    """
+    The best of *chosen* that may be asked, too, if it has room right now, with its debit made. One that the debit makes *dear*
+    is not tried twice: what is given back wakes those that wait, and they would take it in turns for as long as it is so.
+    """
+    fit = [one for one in chosen.ranked if one.name not in dear and _fits(one, first, engine, lost=lost)]
     while fit:
         offers = Offers(fit, first.call, engine.view.calibration, engine.ledger.limit, {})
         held = await engine.ledger.reserve(offers)
@@ -301,6 +307,7 @@ async def _hold(first: Slot, chosen: Plan, engine: Engine, *, lost: bool) -> Slo
             return None
         if _fits(fit[held.place], first, engine, lost=lost):  # by what the ledger has just said of its buckets
             return Slot(first.call, chosen.wants, fit[held.place], held, first.skipped, offers.request(held.place))
+        dear.add(fit[held.place].name)
         engine.ledger.refund(held)
         fit = fit[held.place + 1 :]
     return None

@@ -98,6 +98,26 @@ async def test_one_that_hangs_for_twice_as_long_takes_what_is_dear_too(tmp_path,
     await scene.close()
 
 
+async def test_what_turns_out_dear_is_given_back_once_and_left_alone(tmp_path, store, monkeypatch):
+    """Two searches that are woken by what each gives back would take it in turns, and time stand still."""
+    hangs, dear = silent(), Source(name="dear", models=("dear-model",), quota='[{ limit = "4/day" }]')
+    scene = await Scene(tmp_path, hangs, dear, requests=HEDGED, more=PREFERRED, store=store).open()
+    refund, given_back = scene.gateway.ledger.refund, []
+
+    def refunding(held: Any, *more: Any) -> None:
+        given_back.append(held.id)
+        assert len(given_back) < 20
+        refund(held, *more)
+
+    monkeypatch.setattr(scene.gateway.ledger, "refund", refunding)
+
+    told = await scene.told(*(scene.ask(f"hangs {n}", wait=60.0) for n in range(2)))
+
+    assert [one.status for one in told] == [200, 200]
+    assert len(given_back) == 2  # one for each that hangs
+    await scene.close()
+
+
 def listed(*models: str) -> dict[str, Any]:
     return {"object": "list", "data": [{"id": model, "object": "model"} for model in models]}
 
