@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from asyncio import to_thread
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -35,6 +36,7 @@ from gateway.api.admin import routes as admin
 from gateway.api.admin.clients import ClientDesk
 from gateway.api.auth import Authenticator
 from gateway.api.drain import Drain
+from gateway.api.form import sweep
 from gateway.api.http import Host, route
 from gateway.api.keyless import Keyless
 from gateway.api.openai_chat import ChatCompletions
@@ -332,6 +334,7 @@ def _living(
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        await to_thread(sweep)
         async with AsyncExitStack() as stack:
             await serve(stack)
             yield

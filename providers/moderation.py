@@ -113,11 +113,11 @@ class Judgements(Struct):
     usage: Usage | None = None
 
     @classmethod
-    def joined(cls, parts: Sequence[Judgements]) -> Judgements:
+    def joined(cls, parts: Sequence[tuple[ModerateRequest, Judgements]]) -> Judgements:
         """Those of several requests, one after another."""
-        return cls(
-            [one for part in parts for one in part.results], parts[-1].model, summed(part.usage for part in parts)
-        )
+        made = [one for _, one in parts]
+        results = [one for part in made for one in part.results]
+        return cls(results, made[-1].model, summed(one.usage for one in made))
 
 
 def judged(told: Mapping[str, float], broken: Iterable[str], means: Mapping[str, Sequence[str]]) -> Judged:

@@ -142,7 +142,8 @@ class OperationSpelling(Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     *most* is how many items (texts to embed or to judge, documents to rank, bytes of a recording) one request takes;
     *counts_items*: each of them counts as a request. *beside* are the tokens of a request beside what its caller sends: of a
-    prompt around that, and at most of the answer. *means* says what a source's categories of moderation are in OpenAI's.
+    prompt around that, and at most of the answer. *means* says what a source's categories of moderation are in OpenAI's. *voices*
+    are the names of voices that a caller may say and which of its own each is; the first is taken where none is named.
     """
 
     style: str = "openai"
@@ -151,6 +152,7 @@ class OperationSpelling(Struct, frozen=True, forbid_unknown_fields=True, kw_only
     counts_items: bool = False
     beside: tuple[int, int] = (0, 0)
     means: dict[str, tuple[str, ...]] = {}
+    voices: dict[str, str] = {}
     source: str = ""
 
 

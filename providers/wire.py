@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
+import os
 import socket
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import lru_cache
 from types import TracebackType
-from typing import Protocol, Self
+from typing import BinaryIO, Protocol, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -30,8 +32,8 @@ from providers.chat import encode
 from providers.dialect import HttpRequest
 from providers.failures import Unreachable
 from providers.observations import Headers
-from providers.sound import Recording
 from providers.spec import Timeouts
+from providers.waves import opened
 
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes that one answer may have."""
@@ -39,6 +41,9 @@ MAX_ANSWER = 64 * 1024 * 1024
 _TO_THE_END = 1.0
 _LEFT_OVER = 64 * 1024
 """Seconds and bytes that the rest of an answer may take that said its end: a new connection costs less than more."""
+
+_PIECE = 3 * 16 * 1024
+"""Bytes of a file that are read at a time: of threes, so that what each becomes in base64 is a part of the whole."""
 
 _BROKEN = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 """What aiohttp raises for connections that break and for bytes that are no HTTP."""
@@ -106,13 +111,15 @@ class HttpWire:
         if self._session.closed:
             raise _unsent("this gateway is stopping", ours=True)
         parts = urlsplit(request.url)
+        file = await asyncio.to_thread(opened, request.file) if request.file is not None else None
+        response = None
         try:
             async with asyncio.timeout(timeouts.head):
                 response = await self._session.request(
                     request.method,
                     request.url,
-                    data=await _content(request),
-                    headers=request.headers,
+                    data=_content(request, file),
+                    headers=_headers(request, file),
                     timeout=_timeout(timeouts.connect),
                     allow_redirects=False,
                     proxy=_proxy(parts.scheme, parts.netloc),
@@ -125,6 +132,9 @@ class HttpWire:
             raise _unsent(_reason(exc), ours=_is_ours(exc, parts.hostname or "")) from exc
         except _BROKEN as exc:
             raise Unreachable(_reason(exc)) from exc
+        finally:
+            if response is None and file is not None:
+                file.close()  # else whoever sends it does so at its end
         return _HttpIncoming(response, self.finishing)
 
     async def aclose(self) -> None:
@@ -193,26 +203,41 @@ class _HttpIncoming:
             self._response.close()
 
 
-async def _content(request: HttpRequest) -> bytes | aiohttp.FormData | None:
-    """What is sent. A file that goes within JSON is held whole, which is read beside the loop."""
-    if request.file is None:
+def _content(request: HttpRequest, file: BinaryIO | None) -> bytes | aiohttp.FormData | AsyncIterator[bytes] | None:
+    """What is sent. *file* is read piece by piece meanwhile, and never held whole."""
+    if file is None or request.file is None:
         return request.body
     if request.within:
-        return await asyncio.to_thread(_with_file, request.body or b"{}", request.within, request.file)
-    return _form(request.form, request.file)
-
-
-def _with_file(body: bytes, field: str, file: Recording) -> bytes:
-    return encode({**msgspec.json.decode(body), field: b64encode(file.path.read_bytes()).decode()})
-
-
-def _form(fields: Iterable[tuple[str, str]], file: Recording) -> aiohttp.FormData:
-    """*fields* and then *file*, which is read piece by piece while it is sent; it is closed when that is over."""
+        return _within(*_around(request), file)
     form = aiohttp.FormData()
-    for name, value in fields:
+    for name, value in request.form:
         form.add_field(name, value)
-    form.add_field("file", file.path.open("rb"), filename=file.name, content_type=file.media_type)
+    form.add_field("file", file, filename=request.file.name, content_type=request.file.media_type)
     return form
+
+
+def _headers(request: HttpRequest, file: BinaryIO | None) -> dict[str, str]:
+    """Those of *request*; where it is made while it is sent, how long it will be is told beforehand."""
+    if file is None or not request.within:
+        return request.headers
+    size = sum(map(len, _around(request))) + 4 * math.ceil(os.fstat(file.fileno()).st_size / 3)
+    return {**request.headers, "content-length": str(size)}
+
+
+def _around(request: HttpRequest) -> tuple[bytes, bytes]:
+    """The JSON before and after the text of the file."""
+    whole = encode({**msgspec.json.decode(request.body or b"{}"), request.within: ""})
+    return whole[:-2], whole[-2:]
+
+
+async def _within(before: bytes, after: bytes, file: BinaryIO) -> AsyncIterator[bytes]:
+    try:
+        yield before
+        while piece := await asyncio.to_thread(file.read, _PIECE):
+            yield b64encode(piece)
+        yield after
+    finally:
+        file.close()
 
 
 @lru_cache(maxsize=64)

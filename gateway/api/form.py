@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -21,6 +23,31 @@ _LONGEST_FIELD = 64 * 1024
 _MOST_FIELDS = 50
 _SLOWEST = 2000.0
 """Bytes for a second of speech at the least, of formats that do not tell how long they play: 16 kbit/s."""
+
+
+_PREFIX = "freeway-recording-"
+"""Of the folders of recordings; the number of their process follows."""
+
+
+def sweep(folder: Path | None = None) -> None:
+    """
+    Delete the recordings that gateways left behind which were killed, in *folder*; None: where they are put. A process that begins
+    has none of its own: what bears its number is of one before it, as in a container.
+    """
+    for left in (folder or Path(tempfile.gettempdir())).glob(f"{_PREFIX}*"):
+        number = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if number.isdigit() and (int(number) == os.getpid() or not _runs(int(number))):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is someone else's
+        return True
+    return True
 
 
 class Form(Struct):
@@ -45,7 +72,7 @@ async def read_form(receive: Callable[[], Awaitable[Any]], headers: Iterable[tup
     boundary = _BOUNDARY.match(told.strip())
     if boundary is None:
         raise BadRequest("content-type: expected multipart/form-data with a boundary", param="content-type")
-    folder = tempfile.TemporaryDirectory(prefix="freeway-")
+    folder = tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-")
     try:
         path = Path(folder.name) / "recording"
         with path.open("wb") as file, PushMultipartParser(boundary[1], max_segment_count=_MOST_FIELDS) as parser:

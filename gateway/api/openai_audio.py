@@ -21,7 +21,6 @@ from gateway.api.options import Options
 from gateway.words import BadRequest, Call
 from providers.chat import decode_fields, encode
 from providers.sound import (
-    Piece,
     Shape,
     SpeakRequest,
     Speech,
@@ -90,7 +89,7 @@ class Transcriptions(_Audio):
             "text": whole.text,
             "segments": [
                 {"id": place, "start": one.start, "end": one.end, "text": one.text}
-                for place, one in enumerate(_timed(whole))
+                for place, one in enumerate(whole.timed(whole.duration))
             ],
         }
         if whole.words:
@@ -132,15 +131,10 @@ class SpeechSurface(_Audio):
 def subtitles(found: Transcript, *, web: bool) -> str:
     """*found* as WebVTT, or as SubRip."""
     blocks = []
-    for number, one in enumerate(_timed(found), 1):
+    for number, one in enumerate(found.timed(found.duration), 1):
         span = f"{_moment(one.start, web=web)} --> {_moment(one.end, web=web)}"
         blocks.append(f"{span}\n{one.said()}\n" if web else f"{number}\n{span}\n{one.said()}\n")
     return "\n".join(["WEBVTT\n", *blocks] if web else blocks)
-
-
-def _timed(found: Transcript) -> list[Piece]:
-    """What was said when: all of it as one where the source does not tell."""
-    return found.segments or ([Piece(0.0, found.duration, found.text)] if found.text else [])
 
 
 def _moment(seconds: float, *, web: bool) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from gateway.quota.nouns import Cost
@@ -15,15 +17,22 @@ from providers.sound import TranscribeRequest
 def part_for(deployment: Deployment, request: OtherRequest) -> OtherRequest:
     """As much of *request* as one HTTP request takes at *deployment*: the first of it, or everything."""
     most = deployment.provider.spec.operation[request.operation].most
-    if most is None:
-        return request
     match request:
-        case EmbedRequest():
+        case EmbedRequest() if most is not None:
             return request.first(max(1, most - len(CONTROLS)))
-        case ModerateRequest():
+        case ModerateRequest() if most is not None:
             return request.first(most)
+        case TranscribeRequest():
+            return request.of(request.recording.first(*sound_for(deployment)))
         case _:
             return request
+
+
+def sound_for(deployment: Deployment) -> tuple[float, float]:
+    """The most bytes and seconds of a recording that *deployment* takes at once; seconds are what its buckets ever hold."""
+    most = deployment.provider.spec.operation["transcribe"].most
+    held = [bucket.limit for bucket in deployment.buckets if bucket.unit == "audio-seconds"]
+    return (math.inf if most is None else most), min(held, default=math.inf)
 
 
 def cost_of(deployment: Deployment, request: OtherRequest) -> Cost:

@@ -9,15 +9,17 @@ import msgspec
 from gateway.request.embed import embed
 from gateway.request.engine import Engine, Served
 from gateway.request.pipeline import answer, first_lists
+from gateway.request.recordings import divisible
 from gateway.request.resume import StreamSession
 from gateway.request.stream import whole
 from gateway.words import BadRequest, Call
 from providers.dialect import Request
 from providers.embeddings import EmbedRequest
 from providers.moderation import ModerateRequest
+from providers.sound import TranscribeRequest
 from providers.spec import Operation
 
-InParts = ModerateRequest
+InParts = ModerateRequest | TranscribeRequest
 """A request that may take several."""
 
 _MEANS: dict[Operation, str] = {
@@ -38,6 +40,8 @@ async def in_one_piece(call: Call, engine: Engine) -> Served:
         return await embed(call, call.request, engine)
     if isinstance(call.request, ModerateRequest):
         return await _in_parts(call, call.request, engine)
+    if isinstance(call.request, TranscribeRequest):
+        return await _in_parts(call, await divisible(call, call.request, engine), engine)
     session = StreamSession(await answer(call, engine), engine)
     made = await session.whole()
     return Served(made, session.answer, session.answer.deployment.model)
@@ -49,15 +53,15 @@ async def _in_parts(call: Call, request: InParts, engine: Engine) -> Served:
     where one fails, another takes as much as that can. The deadline starts anew with each part.
     """
     left: InParts | None = request
-    parts: list[Any] = []
+    parts: list[tuple[Any, Any]] = []
     patience = call.deadline - engine.clock.now()
     while left is not None:
         deadline = engine.clock.now() + patience
         last = await answer(msgspec.structs.replace(call, request=left, deadline=deadline), engine)
-        parts.append(whole(last, engine))
         sent: Any = last.slot.request  # the first of what was left
+        parts.append((sent, whole(last, engine)))
         left = left.after(sent)
-    return Served(type(parts[0]).joined(parts), last, last.deployment.model)
+    return Served(type(parts[0][1]).joined(parts), last, last.deployment.model)
 
 
 async def _see_that_one_can(call: Call, engine: Engine) -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from providers.simulator.base import BREAKING, Exchange, Refusal, Simulated, SimulatedModel, decoded_image
 from providers.simulator.brain import Saying, Turn, View, output_tokens, prompt_tokens, tokens
-from providers.simulator.media import embed_google
+from providers.simulator.media import embed_google, speak_google
 from providers.simulator.openai_like import pieces
 from providers.simulator.quotas import Calendar, Clock, Meter, Rolling
 
@@ -33,6 +33,7 @@ MODELS = (
     SimulatedModel(id="gemma-4-31b-it", context=262_144, max_output=32_768, vision=True),
     _gemini("gemini-2.5-flash", status="gone"),
     _gemini("gemini-3.1-pro-preview", status="limit_zero"),
+    SimulatedModel(id="gemini-3.8-flash-tts", context=8192, tools=False, does="speak"),
     SimulatedModel(id="gemini-embedding-001", context=2048, embedding=True, tools=False),
 )
 SIGNATURE = base64.b64encode(b"simulated thought").decode()
@@ -59,6 +60,9 @@ class Google(Simulated):
             await exchange.answer(200, self._page(exchange))
             return
         model, colon, method = path.removeprefix("/models/").partition(":")
+        if method == "generateContent" and "tts" in model:
+            await speak_google(self, exchange, model)
+            return
         if method == "batchEmbedContents":
             await embed_google(self, exchange, model)
             return
@@ -179,6 +183,12 @@ class Google(Simulated):
                 (self.meter(f"{model.id}/minute", lambda: Rolling(100)), requests),
                 (self.meter(f"{model.id}/day", lambda: Calendar(1000, "America/Los_Angeles")), requests),
                 (self.meter(f"{model.id}/tokens", lambda: Rolling(30_000)), tokens),
+            ]
+        if model.does == "speak":
+            return [
+                (self.meter(f"{model.id}/minute", lambda: Rolling(3)), requests),
+                (self.meter(f"{model.id}/day", lambda: Calendar(10, "America/Los_Angeles")), requests),
+                (self.meter(f"{model.id}/tokens", lambda: Rolling(10_000)), tokens),
             ]
         minute, day = (15, 500) if "lite" in model.id else (15, 1500) if "gemma" in model.id else (5, 20)
         return [

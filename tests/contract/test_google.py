@@ -616,7 +616,7 @@ class TestTheList:
 
         assert free == {
             "gemini-3.8-flash", FLASH, "gemini-3.5-flash-lite", "gemini-3.1-flash-lite", "gemini-2.5-flash",
-            "gemma-4-31b-it", "gemini-embedding-001",
+            "gemma-4-31b-it", "gemini-embedding-001", "gemini-3.1-flash-tts-preview",
         }  # fmt: skip
 
     @pytest.mark.parametrize(

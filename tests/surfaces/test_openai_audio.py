@@ -105,18 +105,6 @@ async def test_what_cannot_be_read_is_named(start, files, data, status, said):
     assert said in found.json()["error"]["message"]
 
 
-async def test_a_recording_that_is_longer_than_its_source_takes_is_not_sent(start, tmp_path):
-    own = tmp_path / "own.toml"
-    own.write_text("[provider.groq.operation.transcribe]\nmost = 1000\n")
-    demo = await start(("groq",), FREEWAY_CONFIG=str(own))
-    async with httpx.AsyncClient(base_url=demo.base_url) as client:
-        found = await client.post("/v1/audio/transcriptions", files={"file": SOUND}, data={"model": "auto"})
-
-    assert found.status_code == 400
-    assert "one request takes 1000" in found.text
-    assert not [one for one in demo.world.providers["groq"].calls if "audio" in one.path]
-
-
 async def test_a_text_is_read_aloud(start):
     demo = await start(("groq",))
     async for client in package(demo):
