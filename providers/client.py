@@ -32,7 +32,7 @@ from providers.dialect import (
     Target,
 )
 from providers.embeddings import Embeddings
-from providers.images import Picture
+from providers.images import Pictures
 from providers.instructed import by_instruction
 from providers.loaded import LoadedContexts
 from providers.moderation import Judgements
@@ -60,7 +60,7 @@ _TEACHING = (f.CredentialRejected, f.ModelGone, f.NotEntitled, f.RateLimited, f.
 """Failures from which something is learned that concerns others."""
 
 
-Made = Whole | Embeddings | Ranking | Picture | Transcript | Speech | Judgements
+Made = Whole | Embeddings | Ranking | Pictures | Transcript | Speech | Judgements
 """An answer in one piece."""
 
 

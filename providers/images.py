@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from providers.chat import Fields, Usage
 from providers.embeddings import BYTES_PER_TOKEN
@@ -38,22 +40,27 @@ class PictureRequest(Struct, kw_only=True):
 
 
 class ImageRequest(Struct, frozen=True):
-    """A request for one picture, understood, and as it was spelled. *prompt_tokens* is an estimate."""
+    """A request for *count* pictures, one at a time, understood, and as it was spelled. *prompt_tokens* is an estimate."""
 
     operation: ClassVar[Literal["image"]] = "image"
 
     view: PictureRequest
     fields: Fields
+    count: int = 1
     prompt_tokens: int = 0
     output_tokens: int = 0  # a picture is not made of them
 
     @classmethod
     def of(cls, view: PictureRequest, fields: Fields) -> ImageRequest:
-        return cls(view, fields, math.ceil(len(view.prompt.encode()) / BYTES_PER_TOKEN))
+        return cls(view, fields, view.n or 1, math.ceil(len(view.prompt.encode()) / BYTES_PER_TOKEN))
 
     @property
     def streams(self) -> bool:
         return False
+
+    def after(self, sent: ImageRequest) -> ImageRequest | None:  # noqa: ARG002 - whoever made one made one
+        """What is left once one picture was made."""
+        return replace(self, count=self.count - 1) if self.count > 1 else None
 
     @property
     def prompts(self) -> list[str]:
@@ -61,12 +68,17 @@ class ImageRequest(Struct, frozen=True):
         return [self.view.prompt]
 
 
-class Picture(Struct):
-    """A picture as the base64 text of its file."""
+class Pictures(Struct):
+    """Pictures, each as the base64 text of its file."""
 
-    base64: str
+    base64: list[str]
     model: str = ""
     usage: Usage | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[tuple[ImageRequest, Pictures]]) -> Pictures:
+        """Those of several requests, one after another."""
+        return cls([one for _, made in parts for one in made.base64], parts[-1][1].model)
 
 
 decode_picture_request = msgspec.json.Decoder(PictureRequest).decode

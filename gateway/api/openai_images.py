@@ -9,11 +9,11 @@ from gateway.api.openai import OpenAISurface, decoded, other_call, routing_of
 from gateway.api.options import Options
 from gateway.words import BadRequest, Call
 from providers.chat import decode_fields, encode
-from providers.images import ImageRequest, Picture, decode_picture_request
+from providers.images import ImageRequest, Pictures, decode_picture_request
 
 
 class Images(OpenAISurface, Unrendered):
-    """One request for one picture."""
+    """One request."""
 
     path: ClassVar[str] = "/v1/images/generations"
     expects: ClassVar[str] = "an images request"
@@ -21,8 +21,6 @@ class Images(OpenAISurface, Unrendered):
     def parse(self, body: bytes, options: Options) -> Call:
         """What *body* asks for. Raises BadRequest, naming the field."""
         view, fields = decoded(decode_picture_request, body), decoded(decode_fields, body)
-        if (view.n or 1) > 1:
-            raise BadRequest(f"n: expected 1, got {view.n}: ask once for each picture", param="n")
         if view.response_format == "url":
             raise BadRequest(
                 "response_format: pictures are not kept here, so that they have no address: ask for b64_json",
@@ -31,6 +29,6 @@ class Images(OpenAISurface, Unrendered):
         self._at = int(options.now)
         return other_call(ImageRequest.of(view, fields), routing_of(body), options)
 
-    def render_whole(self, whole: Picture) -> bytes:
-        """The picture."""
-        return encode({"created": self._at, "data": [{"b64_json": whole.base64}]})
+    def render_whole(self, whole: Pictures) -> bytes:
+        """The pictures."""
+        return encode({"created": self._at, "data": [{"b64_json": one} for one in whole.base64]})

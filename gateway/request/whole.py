@@ -15,11 +15,12 @@ from gateway.request.stream import whole
 from gateway.words import BadRequest, Call
 from providers.dialect import Request
 from providers.embeddings import EmbedRequest
+from providers.images import ImageRequest
 from providers.moderation import ModerateRequest
 from providers.sound import TranscribeRequest
 from providers.spec import Operation
 
-InParts = ModerateRequest | TranscribeRequest
+InParts = ImageRequest | ModerateRequest | TranscribeRequest
 """A request that may take several."""
 
 _MEANS: dict[Operation, str] = {
@@ -38,7 +39,7 @@ async def in_one_piece(call: Call, engine: Engine) -> Served:
         await _see_that_one_can(call, engine)
     if isinstance(call.request, EmbedRequest):
         return await embed(call, call.request, engine)
-    if isinstance(call.request, ModerateRequest):
+    if isinstance(call.request, ImageRequest | ModerateRequest):
         return await _in_parts(call, call.request, engine)
     if isinstance(call.request, TranscribeRequest):
         return await _in_parts(call, await divisible(call, call.request, engine), engine)

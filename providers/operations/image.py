@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from providers import failures as f
 from providers.dialect import HttpRequest, HttpResponse, Target
-from providers.images import ImageRequest, Picture
+from providers.images import ImageRequest, Pictures
 from providers.operations.codec import post
 
 STEPS = 4
@@ -35,7 +35,7 @@ class OpenAIImages:
         body: dict[str, Any] = {"model": target.model, "prompt": request.view.prompt, "response_format": "b64_json"}
         return post(url, headers, {**body, "size": f"{width}x{height}", "n": 1})
 
-    def read(self, target: Target, request: ImageRequest, response: HttpResponse) -> Picture:  # noqa: ARG002
+    def read(self, target: Target, request: ImageRequest, response: HttpResponse) -> Pictures:  # noqa: ARG002
         found = msgspec.json.decode(response.body, type=_OpenAIBody).data
         return _picture(target, found[0].b64_json if found else "")
 
@@ -56,15 +56,15 @@ class CloudflareImages:
             raise f.Unsupported("pictures here are 1024x1024").of("size")
         return post(url, headers, {"prompt": request.view.prompt, "steps": STEPS})
 
-    def read(self, target: Target, request: ImageRequest, response: HttpResponse) -> Picture:  # noqa: ARG002
+    def read(self, target: Target, request: ImageRequest, response: HttpResponse) -> Pictures:  # noqa: ARG002
         return _picture(target, msgspec.json.decode(response.body, type=_CloudflareBody).result.image)
 
 
-def _picture(target: Target, text: str) -> Picture:
+def _picture(target: Target, text: str) -> Pictures:
     try:
         b64decode(text, validate=True)
     except Error as exc:
         raise f.NoAnswer(f"a picture that is not base64: {exc}") from exc
     if not text:
         raise f.NoAnswer("no picture")
-    return Picture(text, target.model)
+    return Pictures([text], target.model)

@@ -62,7 +62,29 @@ async def test_a_picture_is_made(start):
     assert b64decode(found.data[0].b64_json or "") == PICTURE
 
 
-@pytest.mark.parametrize(("field", "value"), [("n", 2), ("response_format", "url"), ("size", "big")])
+async def test_as_many_pictures_are_made_as_were_asked_for(start):
+    """One request for each: that is what is counted."""
+    demo = await start(("cloudflare",))
+    async with AsyncOpenAI(base_url=f"{demo.base_url}/v1", api_key="any", max_retries=0) as client:
+        found = await client.images.generate(model="dall-e-3", prompt="a harbour in fog", n=3, size="1024x1024")
+
+    assert [b64decode(one.b64_json or "") for one in found.data or []] == [PICTURE] * 3
+    assert len([call for call in demo.world.providers["cloudflare"].calls if call.served]) == 3
+
+
+async def test_pictures_are_counted_in_neurons(start):
+    """Ten thousand a day make 172 pictures of 58: the next is told when, and Cloudflare is never asked in vain."""
+    demo = await start(("cloudflare",))
+    other = demo.world.providers["cloudflare"]
+    async with httpx.AsyncClient(base_url=demo.base_url, headers={"x-freeway-max-wait": "0"}, timeout=60) as client:
+        answers = [await client.post("/v1/images/generations", json={"prompt": "fog", "n": 10}) for _ in range(18)]
+
+    assert [one.status_code for one in answers] == [200] * 17 + [429]
+    assert int(answers[-1].headers["retry-after"]) > 0
+    assert other.refused == 0
+
+
+@pytest.mark.parametrize(("field", "value"), [("n", 11), ("n", 0), ("response_format", "url"), ("size", "big")])
 async def test_what_cannot_be_had_of_a_picture_is_refused_by_its_field(start, field, value):
     demo = await start(("cloudflare",))
     async with AsyncOpenAI(base_url=f"{demo.base_url}/v1", api_key="any", max_retries=0) as client:

@@ -88,7 +88,7 @@ async def run(folder: Path, suite: Suite, chosen: str) -> Found:
     own = folder / "own.toml"
     own.write_text("[alias]\n" + "".join(f'"{name}" = "auto"\n' for name in sorted(models)))
     environ = {"FREEWAY_CONFIG": str(own)}
-    async with opened(shipped_config(), folder / "state", World(names=SIX), environ=environ) as demo:
+    async with opened(shipped_config(), folder / "state", World(names=(*SIX, "cloudflare")), environ=environ) as demo:
         async with httpx.AsyncClient(base_url=demo.base_url, timeout=60) as client:
             made = (await client.post("/v1/responses", json={"input": "hello there"})).json()["id"]
             said = {"store": True, "messages": [{"role": "assistant", "content": "hello there"}]}
