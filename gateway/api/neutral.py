@@ -10,18 +10,21 @@ from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-from gateway.api.openai import Routing, chat_call, chat_fields, decoded, embed_call, routing_of
+from gateway.api.openai import Routing, chat_call, chat_fields, decoded, drop_no_bounds, embed_call, routing_of
 from gateway.api.options import Options
+from gateway.api.spellings import is_otherwise
 from gateway.api.turns import in_turns
 from gateway.catalog.fitness import barred
 from gateway.request.engine import Engine
 from gateway.settings.clients import Client
 from gateway.words import Call, Deployment, Wants
-from providers.chat import Chunk, Fields, Step, decode_fields, encode, raw
+from providers.chat import ChatRequest, Chunk, Fields, Step, decode_fields, encode, raw
 from providers.embeddings import Embeddings, decode_embedding_request, spelled
 from providers.spec import Operation
+
+decode = msgspec.json.Decoder().decode
 
 Number = int | float | None
 """A count as programs send it: some write ``100.0`` for 100."""
@@ -34,25 +37,36 @@ def whole_number(value: Number) -> Number:
 
 def chat_of(asked: dict[str, Any], options: Options, *, hides_reasoning: bool = False) -> Call:
     """
-    The call for *asked*, the fields of a neutral chat request. *hides_reasoning*: what the model thinks is not shown. Raises
-    BadRequest, naming the field.
+    The call for *asked*, the fields of a neutral chat request, of which some may be JSON already. *hides_reasoning*: what the
+    model thinks is not shown. Raises BadRequest, naming the field.
     """
-    fields = {name: raw(value) for name, value in asked.items() if value is not None}
-    return chat_of_fields(fields, options, hides_reasoning=hides_reasoning)
+    asked = {name: value for name, value in asked.items() if value is not None}
+    fields = {name: value if isinstance(value, Raw) else raw(value) for name, value in asked.items()}
+    values = {name: decode(value) if isinstance(value, Raw) else value for name, value in asked.items()}
+    view, fields = _understood(values, fields)
+    return chat_call(view, fields, _routing(values, fields), options, hides_reasoning=hides_reasoning)
 
 
-def chat_of_fields(fields: Fields, options: Options, *, hides_reasoning: bool = False) -> Call:
-    """The same for *fields* that are JSON already."""
-    view, fields = chat_fields(_body_of(fields), fields)
-    routing = routing_of(_body_of({name: fields[name] for name in _ROUTING if name in fields}))
-    return chat_call(view, fields, routing, options, hides_reasoning=hides_reasoning)
+def _understood(values: dict[str, Any], fields: Fields) -> tuple[ChatRequest, Fields]:
+    """The request with these *values*, which are *fields* as JSON: read as JSON only where it is spelled oddly, or wrong."""
+    try:
+        view = msgspec.convert(values, ChatRequest)
+    except msgspec.ValidationError:
+        return chat_fields(_body_of(fields))
+    if is_otherwise(view, fields):
+        return chat_fields(_body_of(fields))
+    drop_no_bounds(view, fields)
+    return view, fields
 
 
-_ROUTING = Routing.__struct_fields__
+def _routing(values: dict[str, Any], fields: Fields) -> Routing:
+    try:
+        return msgspec.convert(values, Routing)
+    except msgspec.ValidationError:
+        return routing_of(_body_of({name: fields[name] for name in Routing.__struct_fields__ if name in fields}))
 
 
 def _body_of(fields: Fields) -> bytes:
-    """A JSON object of *fields*: a long conversation is encoded once, and not read for what is not in it."""
     return b"{%b}" % b",".join(b'"%b":%b' % (name.encode(), value) for name, value in fields.items())
 
 
@@ -64,7 +78,7 @@ def embed_of(model: str, texts: Sequence[str], dimensions: Number, options: Opti
     return embed_call(view, decoded(decode_fields, body), routing_of(body), options)
 
 
-def vectors_of(found: Embeddings) -> list[msgspec.Raw]:
+def vectors_of(found: Embeddings) -> list[Raw]:
     """The vectors as JSON."""
     return [spelled(vector) for vector in found.vectors]
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from gateway.api import errors
 from gateway.api.options import Options
-from gateway.api.spellings import harmless, respelled
+from gateway.api.spellings import harmless, is_otherwise, respelled
 from gateway.request.call import BYTES_PER_TOKEN, capabilities_of, is_chore, media_tokens, parameters_of, text_tokens
 from gateway.routing.affinity import in_turn, session_of
 from gateway.settings import AUTO
@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 STREAM_TYPE = "text/event-stream; charset=utf-8"
 COMMENT = b": waiting\n\n"
+DONE = b"data: [DONE]\n\n"
 
 
 class OpenAISurface:
@@ -42,7 +43,7 @@ class OpenAISurface:
 
     def render_end(self) -> bytes:
         """Nothing follows."""
-        return b"data: [DONE]\n\n"
+        return DONE
 
     def render_error(self, error: GatewayError) -> bytes:
         """As the body of an answer."""
@@ -225,22 +226,27 @@ def filling(call: Call, suffix: str | None) -> Call:
     return msgspec.structs.replace(call, wants=wants, request=request, prompt_tokens=call.prompt_tokens + more)
 
 
-def chat_fields(body: bytes, fields: Fields | None = None) -> tuple[ChatRequest, Fields]:
-    """A chat request, understood and as it was spelled: as *fields*, if that is known. Raises BadRequest, naming the field."""
+def chat_fields(body: bytes) -> tuple[ChatRequest, Fields]:
+    """A chat request, understood and as it was spelled. Raises BadRequest, naming the field."""
     try:
         view = decoded(decode_request, body)
     except BadRequest:
-        body, fields = harmless(body) or body, None
+        body = harmless(body) or body
         view = decoded(decode_request, body)
-    fields = decoded(decode_fields, body) if fields is None else fields
-    today = respelled(view, fields, body)
-    if today is not None:
+    fields = decoded(decode_fields, body)
+    if is_otherwise(view, fields):
+        today = respelled(body)
         view, fields = decoded(decode_request, today), decoded(decode_fields, today)
+    drop_no_bounds(view, fields)
+    return view, fields
+
+
+def drop_no_bounds(view: ChatRequest, fields: Fields) -> None:
+    """Take bounds out of a request that are none: LM Studio's clients say -1 for that."""
     for name in _BOUNDS:
-        if (bound := getattr(view, name)) is not None and bound < 1:  # LM Studio's clients say -1 for none
+        if (bound := getattr(view, name)) is not None and bound < 1:
             setattr(view, name, None)
             del fields[name]
-    return view, fields
 
 
 _BOUNDS = ("max_tokens", "max_completion_tokens")

@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from gateway.api import stored_chats
 from gateway.api.http import Ready
-from gateway.api.openai import OpenAISurface, chat_call, chat_fields, event, routing_of
+from gateway.api.openai import DONE, OpenAISurface, chat_call, chat_fields, event, routing_of
 from gateway.api.options import Options
 from gateway.api.responses_archive import Archive
 from gateway.settings.clients import Client
@@ -83,13 +83,13 @@ class ChatCompletions(OpenAISurface):
             return b"data: " + step.data + b"\n\n"  # the one line of this file that runs for every token
         return event(self._edited(step.data, chunk, hides_usage))
 
-    def render_end(self) -> bytes | Awaitable[bytes]:
+    def render_end(self) -> bytes | Awaitable[bytes]:  # type: ignore[override]  # the base is for those that keep nothing
         """Nothing follows; what is kept is there before anybody can come back to it."""
-        return super().render_end() if self._keeping is None else self._kept_end(self._keeping)
+        return DONE if self._keeping is None else self._kept_end(self._keeping)
 
     async def _kept_end(self, keeping: stored_chats.Keeping) -> bytes:
         await keeping.end()
-        return super().render_end()
+        return DONE
 
     def _edited(self, data: bytes, chunk: Chunk, hides_usage: bool) -> bytes:
         fields: dict[str, Any] = msgspec.json.decode(data, type=Fields)

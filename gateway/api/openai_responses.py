@@ -15,7 +15,7 @@ from msgspec import Raw
 
 from gateway.api import errors
 from gateway.api.http import Ready
-from gateway.api.neutral import chat_of_fields
+from gateway.api.neutral import chat_of
 from gateway.api.openai import COMMENT, STREAM_TYPE, decoded
 from gateway.api.options import Options
 from gateway.api.responses_archive import Archive, Stored
@@ -47,7 +47,7 @@ class Responses:
 
     # ── in ──
 
-    def parse(self, body: bytes, options: Options) -> Call | Awaitable[Call]:
+    def parse(self, body: bytes, options: Options) -> Call | Awaitable[Call | Ready]:
         """What *body* asks for, to be served as *options* say. Raises BadRequest, naming the field."""
         ask, fields = decoded(decode_ask, body), decoded(decode_fields, body)
         if ask.previous_response_id is None and not ask.references():
@@ -68,7 +68,7 @@ class Responses:
         if ask.model is None:
             fields.pop("model", None)
         found = understood(ask, fields, items)
-        call = msgspec.structs.replace(chat_of_fields(found.fields, options), dropped=found.dropped)
+        call = msgspec.structs.replace(chat_of(found.fields, options), dropped=found.dropped)
         self._client, self._rid = options.client.name, options.id.removeprefix("req_")
         self._keeps = ask.store is not False and self._archive.keeps(call)
         self._input, self._previous = fields.get("input", raw("")), ask.previous_response_id
@@ -148,6 +148,7 @@ class InputTokens(Responses):
         """The count itself."""
         asked = super().parse(body, options)
         call = asked if isinstance(asked, Call) else await asked
+        assert isinstance(call, Call)  # of which this is the count
         return Ready(encode({"object": "response.input_tokens", "input_tokens": call.prompt_tokens}))
 
 

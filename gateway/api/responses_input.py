@@ -23,7 +23,7 @@ from msgspec import Raw, Struct
 from gateway.api.seal import unsealed
 from gateway.words import BadRequest
 from providers import chat
-from providers.chat import FunctionCall, ImageUrl, InputAudio, Message, ToolCall, raw
+from providers.chat import FunctionCall, ImageUrl, InputAudio, Message, ToolCall
 
 # ── as it is spelled ──
 
@@ -135,7 +135,7 @@ class Understood(Struct):
     *dropped*, by its type.
     """
 
-    fields: dict[str, Raw]
+    fields: dict[str, Any]
     functions: list[chat.FunctionSpec]
     tool_choice: str | dict[str, Any]
     dropped: tuple[str, ...]
@@ -148,17 +148,17 @@ def understood(ask: Ask, fields: dict[str, Raw], items: Sequence[Item]) -> Under
     Raises BadRequest, naming the field.
     """
     dropped = _unkept(ask, items)
-    made = {name: fields[name] for name in _SAME if name in fields}
+    made: dict[str, Any] = {name: fields[name] for name in _SAME if name in fields}
     messages = _instructions(ask.instructions) + _messages(items, dropped)
     if not messages:
         raise _refused("input", "nothing in it is said to a model")
-    made["messages"] = raw(messages)
+    made["messages"] = messages
     if ask.max_output_tokens is not None and ask.max_output_tokens >= 1:
-        made["max_tokens"] = raw(int(ask.max_output_tokens))
+        made["max_tokens"] = int(ask.max_output_tokens)
     if ask.reasoning is not None and ask.reasoning.effort is not None:
-        made["reasoning_effort"] = raw(ask.reasoning.effort)
+        made["reasoning_effort"] = ask.reasoning.effort
     if ask.text is not None and ask.text.format is not None:
-        made["response_format"] = raw(_response_format(ask.text.format))
+        made["response_format"] = _response_format(ask.text.format)
     functions = _functions(ask.tools or (), dropped)
     if functions:
         made |= _tool_fields(ask.tool_choice, functions)
@@ -196,7 +196,7 @@ def _functions(tools: Iterable[Function], dropped: list[str]) -> list[chat.Funct
     return functions
 
 
-def _tool_fields(choice: str | dict[str, Any] | None, functions: list[chat.FunctionSpec]) -> dict[str, Raw]:
+def _tool_fields(choice: str | dict[str, Any] | None, functions: list[chat.FunctionSpec]) -> dict[str, Any]:
     """The tools, and which of them may or must be called."""
     offered, said = functions, choice
     if isinstance(choice, dict):
@@ -215,8 +215,8 @@ def _tool_fields(choice: str | dict[str, Any] | None, functions: list[chat.Funct
             said = None  # a tool that was dropped
     if said == "any":
         said = "required"
-    fields = {"tools": raw([{"type": "function", "function": spec} for spec in offered])}
-    return fields if said is None else {**fields, "tool_choice": raw(said)}
+    fields: dict[str, Any] = {"tools": [{"type": "function", "function": spec} for spec in offered]}
+    return fields if said is None else {**fields, "tool_choice": said}
 
 
 def _told_choice(given: str | dict[str, Any] | None) -> str | dict[str, Any]:

@@ -28,14 +28,13 @@ _NAMES = ("user", "session_id", "prompt_cache_key")
 _SORTS = ("price", "throughput", "latency")
 
 
-def respelled(view: ChatRequest, fields: Fields, body: bytes) -> bytes | None:
-    """
-    *body* in today's spelling; None: it is in it already, as nearly all are.
+def is_otherwise(view: ChatRequest, fields: Fields) -> bool:
+    """Whether a request is not in today's spelling, as nearly all are."""
+    return _has_other_parts(view) or _has_flat_tools(view) or "functions" in fields or _has_other_choice(view)
 
-    Raises BadRequest, naming the path, for content of an unknown kind.
-    """
-    if not (_has_other_parts(view) or _has_flat_tools(view) or "functions" in fields or _has_other_choice(view)):
-        return None
+
+def respelled(body: bytes) -> bytes:
+    """*body* in today's spelling. Raises BadRequest, naming the path, for content of an unknown kind."""
     try:
         found: dict[str, Any] = msgspec.json.decode(body)
     except UnicodeDecodeError as exc:  # in a field that is not looked at otherwise

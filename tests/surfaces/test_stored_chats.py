@@ -127,7 +127,7 @@ async def test_what_is_deleted_is_gone(client):
 
 
 async def test_the_messages_are_those_that_it_answers(client):
-    said = [
+    said: list[Any] = [
         {"role": "system", "content": "Be kind."},
         {"role": "user", "content": [{"type": "text", "text": "hello"}, {"type": "text", "text": "there"}]},
     ]

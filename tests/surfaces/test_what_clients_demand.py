@@ -415,7 +415,7 @@ async def test_21_a_body_may_be_compressed(client):
 
 async def test_21_the_list_answers_head_and_a_wrong_method_is_told_the_right_one(client):
     assert (await client.head("/v1/models")).status_code == 200
-    wrong = await client.get(CHAT)
+    wrong = await client.put(CHAT)
     assert (wrong.status_code, "POST" in wrong.headers["allow"]) == (405, True)
 
 
