@@ -7,6 +7,7 @@ Source: ``docs/api.md`` of Ollama, 2026-11. A stream is a line of JSON for each 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -28,7 +29,7 @@ from gateway.api.neutral import (
 )
 from gateway.api.openai import decoded, filling
 from gateway.api.options import Options
-from gateway.words import Call, GatewayError
+from gateway.words import BadRequest, Call, GatewayError
 from providers.chat import AnswerMessage, Step, Usage, Whole, encode
 from providers.embeddings import Embeddings
 
@@ -77,6 +78,9 @@ class AskedGenerate(_Asked, kw_only=True):
     system: str | None = None
     suffix: str | None = None
     images: list[str] | None = None
+    raw: bool | None = None
+    template: str | None = None
+    context: Any = None
 
 
 class AskedEmbed(Struct):
@@ -93,6 +97,9 @@ _decode_embed = msgspec.json.Decoder(AskedEmbed).decode
 _OPTIONS = (
     "temperature", "top_p", "top_k", "min_p", "seed", "stop", "presence_penalty", "frequency_penalty", "repeat_penalty",
 )  # fmt: skip
+_TEMPLATED = re.compile(r"<[|\uff5c]\w+[|\uff5c]>|\[/?INST\]|<(?:start|end)_of_turn>|<fim_\w+>|<PRE>")
+"""Marks of the templates of Qwen, Llama, DeepSeek, Mistral, Gemma, StarCoder and Code Llama: each means something to one family."""
+
 _MAGIC = {"/9j/": "image/jpeg", "R0lG": "image/gif", "UklG": "image/webp"}
 """How the bytes of an image begin, as base64; whatever else is sent is most likely a PNG."""
 
@@ -292,10 +299,31 @@ class Generate(_Surface):
         if asked.system:
             messages.insert(0, {"role": "system", "content": asked.system})
         call = chat_of(_neutral(asked) | {"messages": messages}, options, hides_reasoning=not self._thinks)
-        return filling(call, asked.suffix)
+        return msgspec.structs.replace(filling(call, asked.suffix), dropped=_without(asked))
 
     def _spelled(self, said: dict[str, Any]) -> dict[str, Any]:
         return {"response": said.get("content", ""), **{k: v for k, v in said.items() if k == "thinking"}}
+
+
+def _without(asked: AskedGenerate) -> tuple[str, ...]:
+    """
+    What no source takes, and what *asked* is served without: a prompt past the template of its model, another template, and
+    the tokens of an earlier answer (``context``). Raises BadRequest, naming the field, where that would not be what is meant.
+    """
+    others = tuple(name for name in ("template", "context") if getattr(asked, name))
+    if not asked.raw:
+        return others
+    if others or asked.system:  # Ollama's own rule, too (server/routes.go)
+        raise BadRequest("raw: with it there is no system, template or context", param="raw")
+    if asked.suffix:  # a model that fills gaps is asked as it wants to be
+        return ()
+    if _TEMPLATED.search(asked.prompt or ""):
+        raise BadRequest(
+            "raw: this prompt has the marks of one model's template, and no source here takes a prompt past its template: send "
+            "the text without them, messages to /api/chat, or, for what stands between two texts, prompt and suffix",
+            param="raw",
+        )
+    return ("raw",)
 
 
 class Embed(_Surface):

@@ -370,3 +370,53 @@ def test_what_keeps_a_stream_alive_is_a_line_that_says_nothing():
 
 def test_a_stream_that_breaks_ends_with_a_line_that_says_so():
     assert json.loads(Chat().render_broken(NoCapacity("broke"))) == {"error": "broke"}
+
+
+# ── a prompt past a template ──
+
+
+def generating(**body: Any) -> Any:
+    return Generate().parse(encode({"model": "auto", "prompt": "hello there"} | body), options())
+
+
+@pytest.mark.parametrize(
+    ("body", "dropped"),
+    [
+        ({"raw": True}, ("raw",)),
+        ({"raw": False, "template": "", "context": []}, ()),
+        ({"template": "{{ .Prompt }}", "context": [1, 2]}, ("template", "context")),
+        ({"raw": True, "suffix": "b", "prompt": "<fim_prefix>a"}, ()),
+        ({"raw": True, "prompt": "if a <b| and |c> d[INSTANCE]: <start>"}, ("raw",)),
+    ],
+)
+def test_what_no_source_takes_of_a_prompt_is_named(body, dropped):
+    assert generating(**body).dropped == dropped
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "<|im_start|>user\nhi<|im_end|>", "<|start_header_id|>user", "[INST] hi [/INST]", "<start_of_turn>user",
+        "<fim_prefix>a<fim_suffix>b<fim_middle>", "<PRE> a <SUF>b <MID>", "<\uff5cUser\uff5c>hi",
+    ],
+)  # fmt: skip
+def test_a_prompt_in_one_models_template_is_refused_only_where_it_is_raw(prompt):
+    assert not generating(prompt=prompt).dropped
+    with pytest.raises(BadRequest, match="template") as caught:
+        generating(prompt=prompt, raw=True)
+    assert caught.value.param == "raw"
+
+
+@pytest.mark.parametrize("other", [{"system": "be kind"}, {"template": "x"}, {"context": [1]}])
+def test_with_raw_there_is_no_template_system_or_context_as_at_ollama(other):
+    with pytest.raises(BadRequest, match="raw"):
+        generating(raw=True, **other)
+
+
+async def test_an_answer_to_a_raw_prompt_says_that_its_model_has_a_template(demo):
+    async with httpx.AsyncClient(base_url=demo.base_url, timeout=20) as client:
+        told = await client.post("/api/generate", json={"prompt": "hello there", "raw": True, "stream": False})
+        wrong = await client.post("/api/generate", json={"prompt": "[INST] hi [/INST]", "raw": True})
+
+    assert (told.json()["response"], told.headers["x-freeway-dropped"]) == (SAID, "raw")
+    assert (wrong.status_code, list(wrong.json())) == (400, ["error"])
