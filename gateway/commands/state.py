@@ -6,8 +6,8 @@ import asyncio
 import sqlite3
 import tempfile
 import zipfile
-from collections.abc import Coroutine, Iterable
-from contextlib import closing
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,12 +23,13 @@ from gateway.clock import WallClock
 from gateway.events import Announcer
 from gateway.quota.buckets import Bucket, Level
 from gateway.quota.exchange import Store, StoreFailure
-from gateway.quota.operations import Entry, Restore
+from gateway.quota.moving import Note, moved_levels
+from gateway.quota.operations import Entry
 from gateway.quota.process_lock import ProcessLock
 from gateway.settings import Settings
-from gateway.state.moving import Moved, move, moved_at, note_move
+from gateway.state.moving import Moved, move, name_of, note_of, write_note
 from gateway.state.private_files import private_file, private_folder
-from gateway.state.store import StateFailure
+from gateway.state.store import StateBackend, StateFailure
 from gateway.stores import LEDGER_FILE, STATE_FILE, make_state, make_store
 from providers.wire import HttpWire
 
@@ -37,7 +38,7 @@ _DATABASES = (STATE_FILE, RESPONSES, LEDGER_FILE)
 """What is copied, in this order: what was debited meanwhile is then in the ledger rather than not. Vectors can be made again."""
 
 _ABOUT = "about.json"
-_LEVELS_AT_ONCE = 200
+_ENTRIES_AT_ONCE = 200
 _TRIES = 3
 
 _T = TypeVar("_T")
@@ -71,7 +72,7 @@ def backup(around: Surroundings, file: Path) -> None:
         for name in _DATABASES if settings.redis_url is None else ():
             _copy(settings.state_dir / name, folder / name)
         if settings.redis_url is not None:
-            _moved(settings, _of_one_machine(settings, folder))
+            _with_stores(_move(settings, _of_one_machine(settings, folder)))
         (folder / _ABOUT).write_bytes(msgspec.json.encode(About(__version__, WallClock().now())))
         private_file(file)
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -104,7 +105,7 @@ def restore(around: Surroundings, file: Path, replace: bool) -> None:
         if settings.redis_url is None:
             _put_in_place(folder, settings.state_dir, replace=replace)
         else:
-            _moved(_of_one_machine(settings, folder), settings)
+            _with_stores(_move(_of_one_machine(settings, folder), settings))
     click.echo(f"Restored what Freeway {about.freeway} had at {_when(about.at)}.")
 
 
@@ -116,8 +117,8 @@ def migrate(around: Surroundings, source: str, target: str) -> None:
     """
     Take the ledger and what was learned from SOURCE to TARGET: `sqlite` is FREEWAY_STATE_DIR, `redis` is FREEWAY_REDIS_URL.
 
-    Twice is as good as once: what TARGET has counted itself since then stays counted, and a SOURCE that nobody used since it was
-    moved is left alone. Stop the gateways of SOURCE before. Kept responses, which last a day, and receipts stay where they are.
+    Twice is as good as once: what TARGET has counted itself since then stays counted, and of SOURCE only what it has counted since
+    is added. A SOURCE that nobody used since it was moved is left alone. Stop the gateways of SOURCE before. Kept responses, which last a day, and receipts stay where they are.
     """
     settings = around.settings()
     if settings.redis_url is None:
@@ -126,11 +127,10 @@ def migrate(around: Surroundings, source: str, target: str) -> None:
         raise click.ClickException(f"{source} is where it is already")
     files = _of_one_machine(settings, settings.state_dir)
     of, to = (files, settings) if source == "sqlite" else (settings, files)
-    if (since := _with_stores(_unused_since(of, target))) is not None:
+    levels, moved, since = _with_stores(_migrate(of, to))
+    if since:
         click.echo(f"{source} was moved to {target} at {_when(since)} and not used since: nothing is to do.")
         return
-    levels, moved = _moved(of, to)
-    _with_stores(_note(of, target))
     click.echo(
         f"{levels} levels, {moved.entries} entries and {moved.counters} counters are in {target}. Nothing was taken away."
     )
@@ -144,10 +144,6 @@ def _of_one_machine(settings: Settings, folder: Path) -> Settings:
 # ── from one store to another ──
 
 
-def _moved(source: Settings, target: Settings) -> tuple[int, Moved]:
-    return _with_stores(_move(source, target))
-
-
 def _with_stores(work: Coroutine[Any, Any, _T]) -> _T:
     try:
         return asyncio.run(work)
@@ -155,46 +151,51 @@ def _with_stores(work: Coroutine[Any, Any, _T]) -> _T:
         raise click.ClickException(f"a store cannot be reached: {exc}") from exc
 
 
-async def _unused_since(source: Settings, target: str) -> float | None:
-    """When *source* was moved to *target*, if nothing was debited there since."""
-    backend = make_state(source, WallClock(), lambda _: None)
-    try:
-        at = await moved_at(backend, target)
-    finally:
-        await backend.aclose()
-    used = at and max((level.last for _, level in await _levels(source)), default=0.0)
-    return at if at and used <= at else None
-
-
-async def _note(source: Settings, target: str) -> None:
-    backend = make_state(source, WallClock(), lambda _: None)
-    try:
-        await note_move(backend, target, WallClock().now())
-    finally:
-        await backend.aclose()
-
-
-async def _move(source: Settings, target: Settings) -> tuple[int, Moved]:
+async def _migrate(source: Settings, target: Settings) -> tuple[int, Moved, float]:
+    """How much was moved; or since when nothing is to be moved, as nothing was debited in *source* since then."""
     clock = WallClock()
-    ours, theirs = make_state(source, clock, lambda _: None), make_state(target, clock, lambda _: None)
-    try:
+    async with _states(source, target) as (ours, theirs):
+        us, them = await name_of(ours), await name_of(theirs)
+        our_note, their_note = _read(await note_of(ours, them)), _read(await note_of(theirs, us))
+        levels = await _levels(source)
+        if our_note and their_note and max((level.last for _, level in levels), default=0.0) <= our_note.at:
+            return 0, Moved(), our_note.at
         moved = await move(ours, theirs)
-    finally:
-        await theirs.aclose()
-        await ours.aclose()
-    found = [
-        Entry(
-            bucket, Restore(msgspec.structs.replace(level, leases=[], open=0))
-        )  # what is in flight ends in its own store
-        for bucket, level in await _levels(source)
-    ]
+        entries, our_note, their_note = moved_levels(levels, our_note, their_note, clock.now())
+        await _tell(target, entries)
+        await write_note(theirs, us, msgspec.json.encode(their_note))
+        await write_note(ours, them, msgspec.json.encode(our_note))
+    return len(levels), moved, 0.0
+
+
+def _read(note: bytes | None) -> Note | None:
+    return None if note is None else msgspec.json.decode(note, type=Note)
+
+
+async def _move(source: Settings, target: Settings) -> None:
+    """As from a copy: of what *target* knows itself, the higher count holds."""
+    async with _states(source, target) as (ours, theirs):
+        await move(ours, theirs)
+    entries, _, _ = moved_levels(await _levels(source), None, None, WallClock().now())
+    await _tell(target, entries)
+
+
+@asynccontextmanager
+async def _states(source: Settings, target: Settings) -> AsyncIterator[tuple[StateBackend, StateBackend]]:
+    async with AsyncExitStack() as stack:
+        ours, theirs = (make_state(settings, WallClock(), lambda _: None) for settings in (source, target))
+        stack.push_async_callback(ours.aclose)
+        stack.push_async_callback(theirs.aclose)
+        yield ours, theirs
+
+
+async def _tell(target: Settings, entries: Sequence[Entry]) -> None:
     store = make_store(target)
     try:
-        for first in range(0, len(found), _LEVELS_AT_ONCE):
-            await _exchanged(store, found[first : first + _LEVELS_AT_ONCE], clock)
+        for first in range(0, len(entries), _ENTRIES_AT_ONCE):
+            await _exchanged(store, entries[first : first + _ENTRIES_AT_ONCE], WallClock())
     finally:
         await store.aclose()
-    return len(found), moved
 
 
 async def _levels(settings: Settings) -> list[tuple[Bucket, Level]]:
@@ -210,7 +211,7 @@ async def _levels(settings: Settings) -> list[tuple[Bucket, Level]]:
     return [(bucket, level) for bucket, level in result.levels if level is not None]
 
 
-async def _exchanged(store: Store, entries: list[Entry], clock: WallClock) -> None:
+async def _exchanged(store: Store, entries: Sequence[Entry], clock: WallClock) -> None:
     """Restore *entries* there. A store that does not know a new process is asked again, as the journal would."""
     for tries_left in reversed(range(_TRIES)):
         try:

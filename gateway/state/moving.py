@@ -1,29 +1,34 @@
 """
 Moving what gateways know from one store to another: every entry and every counter, as they are kept.
 
-What is moved twice is there once: entries are set anew, and counters only ever raised to what they were. The source notes when it
-was moved, so that what nobody used since then is not moved over what is newer.
+What is moved twice is there once: entries are set anew, and counters only ever raised to what they were. Each store keeps a note
+of its own on every other one that it was moved to or from.
 """
 
 from __future__ import annotations
 
-import msgspec
 from msgspec import Struct
 
 from gateway.state.store import BACKEND, StateBackend
 
 _MOVES = "moves"
+"""The topic of the notes, which is of one store alone and not moved."""
 
 
-async def moved_at(source: StateBackend, target: str) -> float:
-    """When all of *source* was moved to the store called *target* (unix seconds); 0: never. Raises StateFailure."""
-    noted = (await source.read(_MOVES)).get(target)
-    return msgspec.json.decode(noted, type=float) if noted else 0.0
+async def name_of(backend: StateBackend) -> str:
+    """What tells *backend* from any other, and from itself once it has forgotten everything. Raises StateFailure."""
+    await backend.write(_MOVES, {})
+    return (await backend.revisions())[BACKEND]
 
 
-async def note_move(source: StateBackend, target: str, at: float) -> None:
-    """Note that all of *source* was moved to the store called *target*. Raises StateFailure."""
-    await source.write(_MOVES, {target: msgspec.json.encode(at)})
+async def note_of(backend: StateBackend, other: str) -> bytes | None:
+    """The note of *backend* on the one called *other*; None: they have never met. Raises StateFailure."""
+    return (await backend.read(_MOVES)).get(other)
+
+
+async def write_note(backend: StateBackend, other: str, note: bytes) -> None:
+    """Raises StateFailure."""
+    await backend.write(_MOVES, {other: note})
 
 
 class Moved(Struct):
@@ -37,7 +42,7 @@ async def move(source: StateBackend, target: StateBackend) -> Moved:
     """Set in *target* what *source* has. Raises StateFailure."""
     moved = Moved()
     for topic in await source.revisions():
-        if topic == BACKEND:
+        if topic in (BACKEND, _MOVES):
             continue
         entries = await source.read(topic)
         if entries:
