@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.asyncio.sentinel import MasterNotFoundError, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
 
@@ -43,19 +45,71 @@ def _one_of_certificates(text: str) -> str:
     return text
 
 
+def _authorities(text: str) -> str:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(text)
+    except OSError as exc:  # a file that has no certificate, too
+        raise ValueError(f"expected a file of certificates ({exc.strerror or exc})") from exc
+    return text
+
+
+def _file(text: str) -> str:
+    if not Path(text).is_file():
+        raise ValueError("expected a file")
+    return text
+
+
+def _folder(text: str) -> str:
+    if not Path(text).is_dir():
+        raise ValueError("expected a folder")
+    return text
+
+
 _OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "db": int,
     "username": str,
     "password": str,
-    "ssl_ca_certs": str,
-    "ssl_ca_path": str,
-    "ssl_certfile": str,
-    "ssl_keyfile": str,
+    "ssl_ca_certs": _authorities,
+    "ssl_ca_path": _folder,
+    "ssl_certfile": _file,
+    "ssl_keyfile": _file,
     "ssl_password": str,
     "ssl_cert_reqs": _one_of_certificates,
     "ssl_check_hostname": _yes_or_no,
 }
 _OF_SENTINELS: Mapping[str, Callable[[str], Any]] = {"sentinel_username": str, "sentinel_password": str}
+
+
+_BLAMED = (
+    (
+        r"((?:Hostname|IP address) mismatch[^(]*)",
+        "ssl_check_hostname: the server's certificate is of another host ({})",
+    ),
+    (r"verify failed: ([^(]*)", "ssl_ca_certs: the server's certificate is not of these authorities ({})"),
+    (
+        r"no sentinel.*(?:invalid username-password|Authentication required)",
+        "sentinel_username or sentinel_password: the sentinels refuse them",
+    ),
+    (r"invalid username-password", "username or password: Redis refuses them"),
+    (r"Authentication required", "password: Redis wants one"),
+)
+"""What a failure says that the address is to blame for, and how that is told: with the option's name first."""
+
+
+class _Sentinels(Sentinel):
+    """Sentinels that say what keeps them from telling where the master is: redis-py tells the kinds of errors alone."""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        try:
+            found: tuple[str, int] = await super().discover_master(service_name)  # type: ignore[no-untyped-call]
+        except MasterNotFoundError as exc:
+            for sentinel in self.sentinels:
+                try:
+                    await sentinel.ping()
+                except (RedisError, OSError) as refused:
+                    raise MasterNotFoundError(f"no sentinel can be asked: {refused}") from exc
+            raise MasterNotFoundError(f"no sentinel knows a master called {service_name}") from exc
+        return found
 
 
 class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
@@ -110,6 +164,15 @@ async def ready(client: Any) -> None:
     for one in made:
         if isinstance(one, BaseException):
             raise one
+
+
+def why(failure: BaseException) -> str:
+    """Why Redis could not be used, in one sentence; if the address is to blame, with the name of the option."""
+    text = " ".join(str(failure).split())
+    for pattern, told in _BLAMED:
+        if found := re.search(pattern, text):
+            return "the option " + told.format(*(group.strip(" .,'") for group in found.groups()))
+    return f"{type(failure).__name__}: {text}"
 
 
 async def disconnect(client: Any) -> None:
@@ -192,7 +255,7 @@ def _sentinel_master(rest: str, options: dict[str, Any], *, tls: bool) -> Any:
         "protocol": 2,
         "ssl": tls,
     }
-    found: Any = Sentinel(  # type: ignore[no-untyped-call]
+    found: Any = _Sentinels(  # type: ignore[no-untyped-call]
         [_host(each) for each in parts["hosts"].split(",")], sentinel_kwargs=sentinels
     )
     return found.master_for(unquote(service), connection_pool_class=_SentinelPool, ssl=tls, **master)

@@ -159,13 +159,13 @@ def sentinels(watch: Sequence[str] = (), *options: str) -> Iterator[Sentinels]:
 
 
 @contextmanager
-def cluster(count: int = 3) -> Iterator[list[Local]]:
-    """The nodes of a cluster without replicas."""
+def cluster(count: int = 3, each: Callable[[], Sequence[str]] = tuple) -> Iterator[list[Local]]:
+    """The nodes of a cluster without replicas, *each* with options of its own."""
     with ExitStack() as stack:
         nodes = []
         for _ in range(count):
             bus = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
-            nodes.append(stack.enter_context(_local(*bus, "--cluster-node-timeout", "2000")))
+            nodes.append(stack.enter_context(_local(*bus, "--cluster-node-timeout", "2000", *each())))
         members = [f"127.0.0.1:{node.port}" for node in nodes]
         argv = ["redis-cli", "--cluster", "create", *members, "--cluster-yes"]
         subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, timeout=30)

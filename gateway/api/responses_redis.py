@@ -11,11 +11,9 @@ from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from redis.exceptions import RedisError
-
 from gateway.api.responses_store import KEPT_FOR, ResponsesLost
 from gateway.clock import Clock
-from gateway.redis_client import disconnect
+from gateway.redis_client import FAILURES, disconnect, why
 
 _PATIENCE = 1.0
 """Seconds for one operation."""
@@ -62,7 +60,7 @@ class RedisResponses:
             await _soon(self._client.expire(index, int(KEPT_FOR)))
 
     async def aclose(self) -> None:
-        with suppress(RedisError, OSError):
+        with suppress(*FAILURES):
             await disconnect(self._client)
 
 
@@ -80,5 +78,5 @@ async def _soon(operation: Awaitable[_T]) -> _T:
             return await operation
     except TimeoutError as exc:
         raise ResponsesLost(f"no answer within {_PATIENCE:g} s") from exc
-    except (RedisError, OSError) as exc:
-        raise ResponsesLost(f"{type(exc).__name__}: {exc}") from exc
+    except FAILURES as exc:
+        raise ResponsesLost(why(exc)) from exc

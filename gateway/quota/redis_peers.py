@@ -66,6 +66,8 @@ class RedisPeers:
             try:
                 await self._listen(freed)
             except FAILURES:
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise asyncio.CancelledError from None  # of the two, redis-py told that the connection failed
                 await asyncio.sleep(_LISTEN_AGAIN)
 
     async def _listen(self, freed: Callable[[], None]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from redis.exceptions import NoScriptError
 
 from gateway.quota.exchange import StoreFailure
-from gateway.redis_client import FAILURES
+from gateway.redis_client import FAILURES, why
 
 _SLICES = 5
 
@@ -64,7 +64,7 @@ async def within(patience: Patience, work: Coroutine[Any, Any, _T]) -> _T:
     except (TimeoutError, asyncio.InvalidStateError) as exc:
         raise StoreFailure(f"no answer within {patience.seconds:g} s") from exc
     except FAILURES as exc:
-        raise StoreFailure(f"{type(exc).__name__}: {exc}") from exc
+        raise StoreFailure(why(exc)) from exc
     finally:
         if not calling.done():
             calling.cancel()

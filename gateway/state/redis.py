@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 from uuid import uuid4
 
 from redis.exceptions import ResponseError
 
-from gateway.redis_client import FAILURES, disconnect
+from gateway.redis_client import FAILURES, disconnect, why
 from gateway.state.store import BACKEND, StateFailure
 
 _PATIENCE = 3.0
@@ -19,6 +19,27 @@ _ASIDE_FOR = 86_400
 """Seconds for which a value that cannot be read is kept under another name."""
 
 _NO_EXPIRY = -1
+
+_WRITE = """
+local gone = tonumber(ARGV[4])
+for place = 5, 4 + gone do redis.call('HDEL', KEYS[1], ARGV[place]) end
+for place = 5 + gone, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[place], ARGV[place + 1]) end
+redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
+redis.call('HSETNX', KEYS[2], ARGV[2], ARGV[3])
+"""
+"""All of it at once, of whatever kind the client is: redis-py's transactions in a cluster connect in a loop of their own."""
+
+_COUNT = """
+redis.call('HSET', KEYS[1], ARGV[1], '')
+for place = 2, #ARGV, 2 do
+  local counted = redis.pcall('HINCRBYFLOAT', KEYS[2], ARGV[place], ARGV[place + 1])
+  if type(counted) == 'table' and counted.err then
+    if string.find(counted.err, 'WRONGTYPE') or string.find(counted.err, 'OOM') then return counted end
+    redis.call('HSET', KEYS[2], ARGV[place], ARGV[place + 1])
+  end
+end
+"""
+"""A counter whose value is no number begins anew; the others are counted once."""
 
 _T = TypeVar("_T")
 
@@ -39,17 +60,9 @@ class RedisState:
         gone = [key for key, value in entries.items() if value is None]
         kept = {key: value for key, value in entries.items() if value is not None}
 
-        async def run() -> None:
-            pipe = self._client.pipeline(transaction=True)
-            if gone:
-                pipe.hdel(self._entries(topic), *gone)
-            if kept:
-                pipe.hset(self._entries(topic), mapping=kept)
-            pipe.hincrby(self._revisions, topic, 1)
-            pipe.hsetnx(self._revisions, BACKEND, uuid4().hex)
-            await pipe.execute()
-
-        await self._soon(run, topic)
+        changed = [*gone, *(part for entry in kept.items() for part in entry)]
+        keys, named = (self._entries(topic), self._revisions), (topic, BACKEND, uuid4().hex, len(gone))
+        await self._soon(lambda: self._client.eval(_WRITE, len(keys), *keys, *named, *changed), topic)
 
     async def read(self, topic: str) -> dict[str, bytes]:
         found = await self._soon(lambda: self._client.hgetall(self._entries(topic)), topic)
@@ -60,21 +73,8 @@ class RedisState:
         return {topic.decode(errors="replace"): number.decode(errors="replace") for topic, number in found.items()}
 
     async def count(self, amounts: Mapping[str, float], group: str = "") -> None:
-        key = self._counters(group)
-
-        async def run() -> None:
-            pipe = self._client.pipeline(transaction=True)
-            pipe.hset(self._groups, group, b"")
-            for counter, amount in amounts.items():
-                pipe.hincrbyfloat(key, counter, amount)
-            _, *answers = await pipe.execute(raise_on_error=False)
-            odd = [counter for counter, answer in zip(amounts, answers, strict=True) if isinstance(answer, Exception)]
-            if len(odd) == len(amounts):
-                raise answers[0]
-            for counter in odd:  # its value is no number; the others have been counted and must not be again
-                await self._client.hset(key, counter, amounts[counter])
-
-        await self._soon(run, group=group, counters=list(amounts))
+        keys, told = (self._groups, self._counters(group)), [part for each in amounts.items() for part in each]
+        await self._soon(lambda: self._client.eval(_COUNT, len(keys), *keys, group, *told), group=group)
 
     async def counters(self, group: str = "") -> dict[str, float]:
         found = await self._soon(lambda: self._client.hgetall(self._counters(group)), group=group)
@@ -117,23 +117,21 @@ class RedisState:
     def _counters(self, group: str) -> str:
         return f"{self._prefix}counters:{group}" if group else f"{self._prefix}counters"
 
-    async def _soon(
-        self, run: Callable[[], Awaitable[_T]], topic: str = "", group: str = "", counters: Sequence[str] = ()
-    ) -> _T:
+    async def _soon(self, run: Callable[[], Awaitable[_T]], topic: str = "", group: str = "") -> _T:
         """What comes of *run*, within the patience; what Redis refuses is tried once more without odd values."""
         try:
             async with asyncio.timeout(_PATIENCE):
                 try:
                     return await run()
                 except ResponseError:
-                    await self._set_aside(topic, group, counters)
+                    await self._set_aside(topic, group)
                     return await run()
         except TimeoutError as exc:
             raise StateFailure(f"no answer within {_PATIENCE:g} s") from exc
         except FAILURES as exc:
-            raise StateFailure(f"{type(exc).__name__}: {exc}") from exc
+            raise StateFailure(why(exc)) from exc
 
-    async def _set_aside(self, topic: str, group: str, counters: Sequence[str]) -> None:
+    async def _set_aside(self, topic: str, group: str) -> None:
         for key in (self._entries(topic), self._counters(group), self._revisions, self._groups):
             if await self._client.type(key) not in (b"hash", b"none"):
                 await self._client.rename(key, f"{key}:aside")
@@ -141,9 +139,6 @@ class RedisState:
         revision = await self._client.hget(self._revisions, topic)
         if revision is not None and not revision.isdigit():
             await self._client.hdel(self._revisions, topic)
-        for counter in counters:
-            if _number(await self._client.hget(self._counters(group), counter) or b"0") is None:
-                await self._client.hdel(self._counters(group), counter)
 
 
 def _number(text: bytes) -> float | None:

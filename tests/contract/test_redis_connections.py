@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
+from gateway.api.responses_redis import RedisResponses
 from gateway.clock import WallClock
 from gateway.quota import redis_peers
 from gateway.quota.buckets import Bucket
@@ -119,54 +118,6 @@ async def test_a_unix_socket_and_ipv6_are_ways_to_connect(tmp_path):
         await _works(f"redis://[::1]:{server.port}/2")
 
 
-@pytest.fixture
-def certificates(tmp_path: Path) -> Path:
-    """A folder with a key and a certificate for this machine, which is its own authority."""
-    argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=here", "-days", "2"]
-    files = ["-keyout", f"{tmp_path}/key.pem", "-out", f"{tmp_path}/cert.pem"]
-    subprocess.run([*argv, "-addext", "subjectAltName=IP:127.0.0.1", *files], check=True, capture_output=True)
-    return tmp_path
-
-
-@engine
-async def test_sentinels_with_tls_and_passwords_of_their_own_are_a_way_to_connect(certificates):
-    master_port, sentinel_port = containers.free_port(), containers.free_port()
-    tls = [
-        *("--tls-cert-file", f"{certificates}/cert.pem", "--tls-key-file", f"{certificates}/key.pem"),
-        *("--tls-ca-cert-file", f"{certificates}/cert.pem", "--tls-auth-clients", "no", "--port", "0"),
-    ]
-    (certificates / "sentinel.conf").write_text(
-        f"dir {certificates}\nsentinel resolve-hostnames yes\nsentinel monitor ours 127.0.0.1 {master_port} 1\n"
-        "sentinel auth-user ours app\nsentinel auth-pass ours p@ss\n"
-        "user default off\nuser watcher on >other allchannels +@all\n"
-    )
-    access = ["--user", "app", "on", ">p@ss", "~*", "&*", "+@all", "--user", "default", "off"]
-    master = ["redis-server", *tls, "--tls-port", str(master_port), "--save", "", *access]
-    sentinel = ["redis-server", f"{certificates}/sentinel.conf", "--sentinel", *tls, "--tls-port", str(sentinel_port)]
-    url = (
-        f"rediss+sentinel://app:p%40ss@127.0.0.1:{sentinel_port}/ours/0?ssl_ca_certs={certificates}/cert.pem"
-        "&sentinel_username=watcher&sentinel_password=other"
-    )
-    with running(master, [*sentinel, "--tls-replication", "yes"]):
-        async with asyncio.timeout(20):
-            while True:
-                try:
-                    return await _works(url)
-                except Exception:  # noqa: BLE001 - it is not up yet; if it stays so, the time is over
-                    await asyncio.sleep(0.1)
-
-
-@contextmanager
-def running(*argvs: list[str]) -> Iterator[None]:
-    processes = [subprocess.Popen(argv, stdout=subprocess.DEVNULL) for argv in argvs]
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
 @pytest.mark.parametrize(
     ("url", "named"),
     [
@@ -187,6 +138,10 @@ def running(*argvs: list[str]) -> Iterator[None]:
         ("redis://h?max_connections=1", "the option max_connections"),
         ("redis://h?ssl_ca_certs=/x", "the option ssl_ca_certs needs TLS"),
         ("rediss://h?ssl_cert_reqs=maybe", "the option ssl_cert_reqs"),
+        ("rediss://h?ssl_ca_certs=/nowhere", "the option ssl_ca_certs: expected a file of certificates"),
+        (f"rediss+cluster://h?ssl_ca_certs={__file__}", "the option ssl_ca_certs: expected a file of certificates"),
+        ("rediss+sentinel://h/m?ssl_keyfile=/nowhere", "the option ssl_keyfile: expected a file"),
+        ("rediss://h?ssl_ca_path=/nowhere", "the option ssl_ca_path: expected a folder"),
         ("redis://h?sentinel_password=x", "the option sentinel_password"),
         ("redis+sentinel://h:1", "the master's name"),
         ("redis+sentinel://h:1/m/x", "the database"),
@@ -247,7 +202,11 @@ async def test_the_documented_acl_suffices(tmp_path):
             await state.forget_counters("use ", "use 2026-11-28")
             assert await state.claim("x", 60)
             assert not await state.claim("x", 60)
+            responses = RedisResponses(connect(url)[0])
+            await responses.keep("x", b"1")
+            assert await responses.find("x") == b"1"
+            assert await responses.drop("x")
             assert ledger.condition().lost is None
-            await ledger.aclose()
-            await state.aclose()
+            for one in (ledger, state, responses):
+                await one.aclose()
             assert await admin.acl_log() == []
