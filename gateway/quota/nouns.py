@@ -69,11 +69,12 @@ class Offer(Struct, frozen=True):
 class Turn(Struct, frozen=True):
     """
     Whose request it is that is to be served: one of *client*, of which so many are *waiting* here. Where room is scarce, all
-    gateways take clients in turn. A request that cannot wait (0) is served where there is room.
+    gateways take clients in turn, those of a higher *priority* first. A request that cannot wait (0) is served where there is room.
     """
 
     client: str = ""
     waiting: int = 0
+    priority: int = 0
 
 
 NO_TURN = Turn()

@@ -5,9 +5,9 @@
 --          which levels were changed, by the count of calls; whose turn it is at which bucket; then the buckets' levels
 -- ARGV[1]  in MessagePack: now (negative: ask the clock of Redis), the number of this call among those of its process, the
 --          number of the last call that it had an answer to, the highest count of calls that it has seen of the tag, for each
---          bucket its rule {window, period, limit, calendar, withheld}, the operations {bucket, {what, …}}, and the asks
---          {reservation, {{{bucket, amount}, …}, …}, client, how many of its requests wait there, whether it is for a call},
---          how many calls of the process were debited before
+--          bucket its rule {window, period, limit, calendar, kind, withheld}, the operations {bucket, {what, …}}, and the asks
+--          {reservation, {{{bucket, amount}, …}, …}, client, how many of its requests wait there, its priority, whether it is for a
+--          call}, how many calls of the process were debited before
 -- ARGV[2]  the channel that is told when something was freed after a request had been refused, and by which process
 -- returns  in MessagePack: now, a status (0, or why nothing was done), for each ask {place of the deployment that was
 --          debited or -1, for each before it {bucket, opens in seconds or NEVER or FREED}}, the levels that are not blank
@@ -17,8 +17,8 @@
 -- The count of a tag's calls only grows. One that is lower than it was seen, or an answered call that is not remembered, means
 -- that memory was lost: nothing is done (FORGOT), and a new generation begins, so that every other process finds it out, too.
 -- Then nothing is given for QUIET_FOR seconds, in which all of them look and tell what they knew: together they know all.
--- Where clients have waited in vain, at whatever gateways, a bucket's room goes to them by start-time fair queueing: a client that
--- was served more than one that waits is held, for HELD_FOR seconds, and the others are told to try. A client that does not
+-- Where clients have waited in vain, at whatever gateways, a bucket's room goes to them by priority, and then by start-time fair
+-- queueing: a client that was served more than one of its priority that waits is held, for HELD_FOR seconds, and the others are told to try. A client that does not
 -- come within COMES_IN seconds is waited for no longer.
 -- A calendar window cannot be computed here, so its rule brings the moments where windows begin, around the caller's now.
 -- If the caller's clock is so far off that none of them holds now, nothing is done (ELSEWHEN): it asks again with our now.
@@ -633,7 +633,7 @@ end
 
 -- ── whose turn it is ──
 
--- By bucket {virtual time, {client, {served, waiting, until}}}: nothing where no request has been refused that waits.
+-- By bucket {virtual time, {client, {served, waiting, until, priority}}}: nothing where no request has been refused that waits.
 local stored_turns = #asks > 0 and redis.pcall('GET', KEYS[TURNS])
 local ok_turns, turns = pcall(cmsgpack.unpack, stored_turns)
 if not ok_turns or type(turns) ~= 'table' then turns = {} end
@@ -643,17 +643,23 @@ local function turn_at(key, client)
   local name = KEYS[key + BEFORE_LEVELS]
   local here = turns[name]
   if here == nil then here = { 0, {} } turns[name] = here end
-  if here[2][client] == nil then here[2][client] = { here[1], 0, 0 } end
+  if here[2][client] == nil then here[2][client] = { here[1], 0, 0, 0 } end
   return here, here[2][client]
 end
 
--- Whether a client that was served less waits for the bucket, and is to come first.
-local function must_wait(key, client)
+-- By how much one that waits now is above *priority*; one that does not wait is below all.
+local function above(turn, priority)
+  return turn[2] > 0 and turn[3] > now and (turn[4] or 0) - priority or -math.huge
+end
+
+-- Whether a client of a higher priority, or of the same one that was served less, waits for the bucket, and is to come first.
+local function must_wait(key, client, priority)
   local here = turns[KEYS[key + BEFORE_LEVELS]]
   if here == nil then return false end
   local mine = here[2][client] and here[2][client][1] or here[1]
   for other, turn in pairs(here[2]) do
-    if other ~= client and turn[2] > 0 and turn[3] > now and turn[1] < mine then
+    local higher = above(turn, priority)
+    if other ~= client and (higher > 0 or higher == 0 and turn[1] < mine) then
       if turn[3] > now + COMES_IN then turn[3], turns_changed = now + COMES_IN, true end
       return true
     end
@@ -661,61 +667,62 @@ local function must_wait(key, client)
   return false
 end
 
-local function has_turn(offer, client, waiting)
+local function has_turn(offer, client, waiting, priority)
   if waiting == 0 or next(turns) == nil then return end
   for _, want in ipairs(offer) do
-    if must_wait(want[1], client) then
+    if must_wait(want[1], client, priority) then
       held = true
       return want[1], now + HELD_FOR
     end
   end
 end
 
-local function count_turn(offer, client)
+local function count_turn(offer, client, priority)
   for _, want in ipairs(offer) do
     if turns[KEYS[want[1] + BEFORE_LEVELS]] ~= nil then
       local here, turn = turn_at(want[1], client)
       turn[1], turn[2], turn[3] = turn[1] + 1, max(0, turn[2] - 1), now + COMES_IN
       local least = turn[1]
       for _, other in pairs(here[2]) do
-        if other[2] > 0 and other[3] > now then least = min(least, other[1]) end
+        if above(other, priority) >= 0 then least = min(least, other[1]) end
       end
       here[1], turns_changed = max(here[1], least), true
     end
   end
 end
 
-local function wait_for_turn(refused, client, waiting)
+local function wait_for_turn(refused, client, waiting, priority)
   if waiting == 0 then return end
   for _, refusal in ipairs(refused) do
     local _, turn = turn_at(refusal[1], client)
     turn[2], turn[3] = waiting, now + (refusal[2] >= 0 and refusal[2] + COMES_IN or WAITS_FOR)
+    turn[4] = priority
     turns_changed = true
   end
 end
 
 local answers = {}
 for _, ask in ipairs(asks) do
-  local placed, refused, client, waiting = NONE, {}, ask[3], ask[4]
+  local placed, refused, client, waiting, priority = NONE, {}, ask[3], ask[4], ask[5]
   for place, offer in ipairs(ask[2]) do
     local found, opens = in_the_way(offer)
     if found == nil and now < calls[3] and #offer > 0 then found, opens = offer[1][1], calls[3] end
-    if found == nil then found, opens = has_turn(offer, client, waiting) end
+    if found == nil then found, opens = has_turn(offer, client, waiting, priority) end
     if found == nil then
       for _, want in ipairs(offer) do
         debit(rules[want[1]], level_of(want[1]), want[2], now, ask[1])
         changed[want[1]] = true
       end
       placed = place - 1
-      if ask[5] and #offer > 0 then debited = debited + 1 end
-      count_turn(offer, client)
+      if ask[6] and #offer > 0 then debited = debited + 1 end
+      count_turn(offer, client, priority)
       break
     end
     refused[#refused + 1] = { found, opens < 0 and opens or opens - now }
   end
   answers[#answers + 1] = { placed, refused }
   if placed == NONE then
-    wait_for_turn(refused, client, waiting)
+    wait_for_turn(refused, client, waiting, priority)
     redis.call('SET', KEYS[WAITING], '', 'EX', WAITING_FOR)
   end
 end

@@ -226,6 +226,7 @@ class SharedStore:
                 [[(place(u), offer.cost.of(u.unit)) for u in offer.buckets] for offer in ask.offers],
                 fingerprint(ask.turn.client),
                 ask.turn.waiting,
+                ask.turn.priority,
                 ask.offers[0].call if ask.offers else False,
             )
             for _, ask in asks

@@ -59,7 +59,7 @@ async def answer(call: Call, engine: Engine, failed: Iterable[Attempt] = ()) -> 
                     if likely.hopeless:
                         engine.queue.crowded()
                     raise in_vain(likely, chosen, call, tried, engine)
-            slot = await hold(offered, chosen, call, tried, engine, Turn(call.client, ticket.wanting))
+            slot = await hold(offered, chosen, call, tried, engine, Turn(call.client, ticket.wanting, ticket.priority))
             if slot is None:
                 continue  # the next plan knows what was found out
             ticket.through()

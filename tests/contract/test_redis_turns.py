@@ -90,8 +90,8 @@ async def test_a_client_is_not_starved_by_one_that_floods_another_gateway(redis_
     assert sorted(all_served.values())[1:-1] == [MINUTES.limit] * (len(all_served) - 2)  # nothing is left unused
 
 
-async def _take(ledger: Ledger, client: str, waiting: int) -> Reservation | NoRoom:
-    return await ledger.reserve([Offer("d", (MINUTES,), Cost(1.0))], Turn(client, waiting))
+async def _take(ledger: Ledger, client: str, waiting: int, priority: int = 0) -> Reservation | NoRoom:
+    return await ledger.reserve([Offer("d", (MINUTES,), Cost(1.0))], Turn(client, waiting, priority))
 
 
 async def test_a_client_that_does_not_come_is_waited_for_a_moment_and_one_that_cannot_wait_is_not_held(
@@ -132,6 +132,41 @@ async def test_clients_that_all_wait_are_served_in_turn_whatever_they_came_with(
     assert max(served.values()) - min(served.values()) <= 1
     assert 0 < await client.pttl("freeway:{*}:turns") <= 17_000
     await ledger.aclose()
+
+
+async def test_clients_of_a_higher_priority_go_first_at_whatever_gateway_and_take_turns_among_themselves(
+    redis_server, client
+):
+    """One that is beyond its share of a day is below all others. One that comes later is not served more for that."""
+    clock = FakeClock(NOON)
+    near, other = (Ledger(SharedStore(Redis.from_url(redis_server.url), own_time=False), clock) for _ in range(2))
+    for _ in range(10):
+        await _take(near, "first", 0)
+    waiting = Counter({"beyond": 20, "early": 9, "late": 9})
+    priorities = {"beyond": -1, "early": 0, "late": 0}
+    served: list[str] = []
+
+    async def ask(ledger: Ledger, name: str) -> None:
+        if waiting[name] and isinstance(await _take(ledger, name, waiting[name], priorities[name]), Reservation):
+            waiting[name] -= 1
+            served.append(name)
+
+    await ask(near, "beyond")
+    await ask(other, "early")
+    for window in range(4):
+        clock.advance(MINUTES.period)
+        for _ in range(20):
+            await ask(near, "beyond")
+            await ask(other, "early")
+            if window or len(served) >= 5:
+                await ask(other, "late")
+
+    assert served[:5] == ["early"] * 5
+    assert "beyond" not in served[:18]
+    assert abs(served[5:13].count("early") - served[5:13].count("late")) <= 2
+    assert served[18:] == ["beyond"] * 20
+    await near.aclose()
+    await other.aclose()
 
 
 async def test_when_a_window_opens_the_waiters_of_all_gateways_do_not_stampede(redis_server, client):
