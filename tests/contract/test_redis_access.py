@@ -130,7 +130,7 @@ async def _lost(url: str) -> str | None:
 
 async def _told(url: str) -> list[str]:
     """What all that a gateway keeps in Redis says of *url*, which is not to be used."""
-    state, responses = RedisState(connect(url)[0]), RedisResponses(connect(url)[0])
+    state, responses = RedisState(connect(url)[0]), RedisResponses(connect(url)[0], WallClock())
     with pytest.raises(StateFailure) as of_state:
         await state.revisions()
     with pytest.raises(ResponsesLost) as of_responses:

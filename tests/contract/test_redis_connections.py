@@ -202,7 +202,7 @@ async def test_the_documented_acl_suffices(tmp_path):
             await state.forget_counters("use ", "use 2026-11-28")
             assert await state.claim("x", 60)
             assert not await state.claim("x", 60)
-            responses = RedisResponses(connect(url)[0])
+            responses = RedisResponses(connect(url)[0], WallClock())
             await responses.keep("x", b"1")
             assert await responses.find("x") == b"1"
             assert await responses.drop("x")
