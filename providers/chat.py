@@ -199,6 +199,10 @@ class CompletionDetails(Struct, omit_defaults=True):
     reasoning_tokens: int | None = None
 
 
+_MOST = 10**9
+"""Tokens beyond which a count is no count any more: it would break what is reckoned with it."""
+
+
 class Usage(Struct, omit_defaults=True):
     """Token counts, the provider's own. *cost* (US dollars) is there only where the provider states one."""
 
@@ -211,7 +215,8 @@ class Usage(Struct, omit_defaults=True):
     estimated_cost: Any = None  # what some behind Hugging Face's router call it
 
     def __post_init__(self) -> None:
-        if not self.total_tokens:
+        self.prompt_tokens, self.completion_tokens = min(self.prompt_tokens, _MOST), min(self.completion_tokens, _MOST)
+        if not 0 < self.total_tokens < _MOST:
             self.total_tokens = self.prompt_tokens + self.completion_tokens
 
 

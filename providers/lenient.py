@@ -58,7 +58,7 @@ def _fix(answer: dict[str, Any], kind: str) -> None:
     if "error" not in answer:
         answer["object"] = kind
     if isinstance(answer.get("created"), float | str):
-        answer["created"] = _whole(answer["created"])
+        answer["created"] = whole_number(answer["created"])
     if isinstance(answer.get("usage"), dict):
         _fix_usage(answer["usage"])
     answer["choices"] = _objects(answer.get("choices"))
@@ -79,7 +79,7 @@ def _fix_choice(choice: dict[str, Any]) -> None:
 def _fix_usage(usage: dict[str, Any]) -> None:
     for name in _COUNTS:
         if name in usage:
-            usage[name] = _whole(usage[name])
+            usage[name] = whole_number(usage[name])
     if "cost" in usage:
         usage["cost"] = dollars_of(usage["cost"])
     for name in ("prompt_tokens_details", "completion_tokens_details"):
@@ -149,7 +149,10 @@ def dollars_of(value: object) -> float | None:
 _MOST_DOLLARS = 1e9
 
 
-def _whole(value: object) -> int:
+def whole_number(value: object) -> int:
+    """A count, also one told as text or with a fraction; 0 for what is none: a truth value, nothing, more than can be."""
+    if isinstance(value, bool):
+        return 0
     try:
         count = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

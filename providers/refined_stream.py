@@ -17,7 +17,7 @@ from msgspec import Struct, field
 
 from providers.call_finder import Called, CallFinder, call_of
 from providers.chat import Chunk, ChunkChoice, Step, encode
-from providers.costs import told_in
+from providers.costs import Told, told_in
 from providers.dialect import Request, StreamReader, Target
 from providers.failures import NoAnswer
 from providers.reasoning import CLOSING, OPENING, UNCLOSED, UNOPENED, ReasoningSplitter, closes_alone
@@ -47,7 +47,7 @@ class RefinedReader:
     def __init__(self, reader: StreamReader, target: Target, request: Request) -> None:
         self._reader, self._asked = reader, Asked.of(target, request)
         self.mended: list[str] = []
-        self.cost = 0.0  # dollars, the most that any event has told of
+        self.cost = Told()  # the most that any event has told of
         self._choices: dict[int, _Said] = {}
         view = request.view
         self._waits = view.must_call or self._asked.object_like
@@ -64,7 +64,7 @@ class RefinedReader:
     def feed(self, event: bytes) -> list[Step]:
         """The steps in one event, as far as they may be seen; raises a ProviderFailure."""
         if b"cost" in event:
-            self.cost = max(self.cost, told_in(event))
+            self.cost = self.cost.or_more(told_in(event))
         steps: list[Step] = []
         for step in self._reader.feed(event):
             if self._may_open and _THINK in step.data:

@@ -15,9 +15,10 @@ from msgspec import Struct
 from gateway.quota.nouns import Cost
 from gateway.words import Deployment, FreeProof
 from providers.chat import Usage
-from providers.costs import COST
+from providers.costs import COST, ESTIMATE
 from providers.dialect import Listed, Standing
-from providers.observations import Observation, number_of
+from providers.lenient import dollars_of
+from providers.observations import Observation
 from providers.spec import Free, ProviderSpec
 
 LOCAL_FOR = 10 * 365 * 86_400.0
@@ -103,12 +104,9 @@ def disproof(deployment: Deployment, usage: Usage | None, said: Iterable[Observa
     """
     if deployment.proof.kind == "credit":
         return None  # see dearer
-    if usage is not None and usage.cost:
-        return f"{deployment.name} cost {usage.cost:g} dollars although it was proved to be free"
     said = [*said]
-    for observed in said:
-        if observed.unit == COST and observed.limit:
-            return f"{deployment.name} cost {observed.limit:g} dollars although it was proved to be free"
+    if told := cost_told(deployment, usage, said):
+        return f"{deployment.name} cost {told:g} dollars although it was proved to be free"
     if not deployment.provider.spec.free.higher_limits_cost:
         return None
     for observed in said:
@@ -127,39 +125,48 @@ _ROUNDED = 1.01
 """A told cost may exceed the list price by so much: prices are rounded."""
 
 
-def dearer(deployment: Deployment, usage: Usage | None) -> str | None:
+def dearer(deployment: Deployment, usage: Usage | None, said: Iterable[Observation] = ()) -> str | None:
     """What an answer that a credit paid shows of a price above the listed one; None: it does not."""
-    told = cost_told(usage)
-    if deployment.proof.kind != "credit" or usage is None or not told:
+    told = cost_told(deployment, usage, said)
+    if deployment.proof.kind != "credit" or not told:
         return None
-    listed = deployment.cost(usage.prompt_tokens, usage.completion_tokens).dollars
+    listed = 0.0 if usage is None else deployment.cost(usage.prompt_tokens, usage.completion_tokens).dollars
     if told <= listed * _ROUNDED:
         return None
     return f"{deployment.name} cost {told:g} dollars where its list price comes to {listed:g}"
 
 
-def cost_told(usage: Usage | None) -> float | None:
-    """Dollars that an answer says it cost, under either name; None: it says nothing that makes sense."""
-    if usage is None:
-        return None
-    told = [number_of(str(value)) for value in (usage.cost, usage.estimated_cost)]
+def cost_told(deployment: Deployment, usage: Usage | None, said: Iterable[Observation] = ()) -> float | None:
+    """
+    Dollars that an answer of *deployment* says it cost, the most of what it *said* wherever it did; None: it says nothing that makes
+    sense. An estimate is a cost only where a credit pays it.
+    """
+    by_credit = deployment.proof.kind == "credit"
+    told = [one.limit for one in said if one.unit == COST or (by_credit and one.unit == ESTIMATE)]
+    if usage is not None:
+        told += [dollars_of(value) for value in (usage.cost, usage.estimated_cost if by_credit else None)]
     return max((value for value in told if value is not None), default=None)
 
 
-def owed(deployment: Deployment, reserved: Cost, usage: Usage | None) -> Cost:
+_LONGEST, _BEYOND = 1e7, 10
+"""Tokens that no context exceeds, as far as it is not known; and how often what was reserved is exceeded at most."""
+
+
+def owed(deployment: Deployment, reserved: Cost, usage: Usage | None, said: Iterable[Observation] = ()) -> Cost:
     """
     What an answer of *deployment* is debited, for which *reserved* was held. What a provider says only raises: no count of zero or
-    below gives anything back, and a cost that it tells counts where it is more than ours.
+    below gives anything back, and a cost that it tells counts where it is more than ours. A count beyond all that there can be counts
+    as the most that there can be: a bucket would never open again.
     """
+    told = cost_told(deployment, usage, said) or 0.0
     if usage is None:
-        return reserved
+        return reserved if told <= reserved.dollars else msgspec.structs.replace(reserved, dollars=told)
     counted = usage.prompt_tokens > 0 and usage.completion_tokens >= 0 and usage.total_tokens > 0
-    prompt = usage.prompt_tokens if usage.prompt_tokens > 0 else reserved.prompt
-    output = usage.completion_tokens if usage.completion_tokens > 0 else reserved.output
+    most = max(deployment.context or _LONGEST, _BEYOND * (reserved.prompt + reserved.output))
+    prompt = min(usage.prompt_tokens, most) if usage.prompt_tokens > 0 else reserved.prompt
+    output = min(usage.completion_tokens, most) if usage.completion_tokens > 0 else reserved.output
     cost = deployment.cost(prompt, output)
     least = Cost() if counted else reserved
     return msgspec.structs.replace(
-        cost,
-        dollars=max(cost.dollars, least.dollars, cost_told(usage) or 0.0),
-        neurons=max(cost.neurons, least.neurons),
+        cost, dollars=max(cost.dollars, least.dollars, told), neurons=max(cost.neurons, least.neurons)
     )

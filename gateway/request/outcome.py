@@ -85,10 +85,13 @@ def report(failure: f.ProviderFailure, slot: Slot, took: float, engine: Engine) 
     """
     deployment, now = slot.deployment, engine.clock.now()
     failure = _for_this_request(failure, slot, engine)
-    unserved = _unserved(failure)
-    record(slot, slot.held.offer.cost, engine, failure=type(failure).__name__, unserved=unserved)
+    cost, told = slot.held.offer.cost, cost_told(deployment, None, failure.observed)
+    unserved = None if told else _unserved(failure)
+    record(slot, cost, engine, told=told, failure=type(failure).__name__, unserved=unserved)
+    if told and not slot.held.ended:
+        engine.tell(_counted(deployment, Usage(), told, told, now))
     if unserved is None:  # whatever came of it, the provider has counted it
-        engine.ledger.settle(slot.held, slot.held.offer.cost, failure.observed)
+        engine.ledger.settle(slot.held, owed(deployment, cost, None, failure.observed), failure.observed)
     else:
         engine.ledger.refund(slot.held, unserved, failure.observed)
     engine.view.health.left(deployment.name)
@@ -253,33 +256,28 @@ def _forgiven(
 def settle(slot: Slot, usage: Usage | None, said: tuple[Observation, ...], engine: Engine) -> None:
     """End the reservation of an answer, once, with the provider's own count where it gave one."""
     deployment, held = slot.deployment, slot.held
-    cost = owed(deployment, held.offer.cost, usage)
+    cost = owed(deployment, held.offer.cost, usage, said)
+    told = None if held.ended else cost_told(deployment, usage, said)  # else it was told with its failure
     if usage is not None and not isinstance(slot.request, Request):  # what else it takes was known before
         reserved = held.offer.cost
         cost = structs.replace(reserved, prompt=cost.prompt, dollars=max(cost.dollars, reserved.dollars))
-    record(slot, cost, engine, told=cost_told(usage))
+    record(slot, cost, engine, told=told)
     engine.ledger.settle(held, cost, said)
-    if usage is not None:
-        engine.tell(_counted(deployment, usage, cost.dollars, engine.clock.now()))
+    if usage is not None or told:
+        engine.tell(_counted(deployment, usage or Usage(), told, cost.dollars, engine.clock.now()))
     check(deployment, usage, said, engine)
 
 
-def _counted(deployment: Deployment, usage: Usage, dollars: float, now: float) -> Counted:
-    paid_by_credit = deployment.proof.kind == "credit"
-    return Counted(
-        provider=deployment.provider.name,
-        model=deployment.model,
-        spent=0.0 if paid_by_credit else usage.cost or 0.0,
-        credit=dollars if paid_by_credit else 0.0,
-        saved=deployment.saves(usage),
-        at=now,
-    )
+def _counted(deployment: Deployment, usage: Usage, told: float | None, dollars: float, now: float) -> Counted:
+    spent, credit = (0.0, dollars) if deployment.proof.kind == "credit" else (told or 0.0, 0.0)
+    provider, model, saved = deployment.provider.name, deployment.model, deployment.saves(usage)
+    return Counted(provider=provider, model=model, spent=spent, credit=credit, saved=saved, at=now)
 
 
 def check(deployment: Deployment, usage: Usage | None, said: Iterable[Observation], engine: Engine) -> None:
     """The third lock: if the answer shows that money is spent, nothing more leaves for that account, from any replica."""
     account, now = deployment.provider.name, engine.clock.now()
-    if (higher := dearer(deployment, usage)) is not None:
+    if (higher := dearer(deployment, usage, said)) is not None:
         engine.view.catalog.learned.withdraw(deployment.name, now + DAY, higher)
         engine.tell(Withdrawn(deployment.name, higher, now + DAY, alarm=True))
         engine.tell(Changed("became paid", deployment.name, higher, now))

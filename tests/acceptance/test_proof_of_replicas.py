@@ -73,7 +73,7 @@ def _ask(origin: str, until: threading.Event, answered: list[int]) -> None:
             answered.append(client.post("/v1/chat/completions", json=ASK).status_code)
 
 
-def _told(folder: Path, variables: dict[str, str]) -> dict[str, Any]:
+def _told(folder: Path, variables: dict[str, Any]) -> dict[str, Any]:
     """What ``freeway proof --json`` says in *folder*; with the status that it leaves with."""
     found = run("proof", "--json", home=folder, **variables)
     return {**json.loads(found.stdout), "status": found.returncode}
@@ -88,7 +88,7 @@ def _own(told: dict[str, Any]) -> dict[str, Any]:
 def test_of_three_replicas_one_that_is_killed_leaves_no_more_than_a_second_and_all_say_so(tmp_path: Path):
     folders = {name: tmp_path / name for name in ("one", "two", "three")}
     with provider() as origin, containers.redis() as redis:
-        variables: dict[str, dict[str, str]] = {}
+        variables: dict[str, dict[str, Any]] = {}
         for name, folder in folders.items():
             folder.mkdir()
             (folder / "own.toml").write_text(OWN.format(origin=f"{origin}/{name}", limit=1_000_000) + CLIENT)
@@ -122,7 +122,7 @@ def test_of_three_replicas_one_that_is_killed_leaves_no_more_than_a_second_and_a
     assert found["problem"] or found["without_receipt"] > without
 
 
-def _killed_at_work(folders: dict[str, Path], variables: dict[str, dict[str, str]]) -> dict[str, list[int]]:
+def _killed_at_work(folders: dict[str, Path], variables: dict[str, dict[str, Any]]) -> dict[str, list[int]]:
     """Let all work until each has answered enough, and kill the second of them; then the statuses of what each answered."""
     answered: dict[str, list[int]] = {name: [] for name in folders}
     over = threading.Event()

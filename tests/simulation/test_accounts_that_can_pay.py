@@ -250,6 +250,9 @@ RESERVED = Cost(100, 50, 0.5, neurons=7)
         (Usage(10, 5, 15, cost=0.001), Cost(10, 5, 20e-3)),
         (Usage(10, 5, 15, estimated_cost="0.3"), Cost(10, 5, 0.3)),
         (Usage(10, 5, 15, cost=-3.0), Cost(10, 5, 20e-3)),
+        (Usage(10**30, 5, 15), Cost(131_072, 5, 131.082)),
+        (Usage(10, 10**30, 15), Cost(10, 131_072, 262.154)),
+        (Usage(0, 0, 0, estimated_cost=0.7), Cost(100, 50, 0.7, neurons=7)),
     ],
 )
 async def test_what_a_provider_says_only_raises_what_is_debited(

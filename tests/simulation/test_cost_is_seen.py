@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from providers.costs import told_in
+from gateway.events import Announcer, Counted, Event, Left
+from providers.costs import Told, told_in
 from providers.dialect import HttpRequest
 from providers.failures import Unreachable
 from providers.spec import Timeouts
@@ -71,6 +72,9 @@ async def test_a_cost_is_seen_wherever_it_is_told(tmp_path, how):
     stream, said = TOLD[how]
     a = Source(name="a", script=[said])
     scene = await Scene(tmp_path, a, Source(name="b")).open()
+    heard: list[Event] = []
+    assert isinstance(scene.gateway.engine.tell, Announcer)
+    scene.gateway.engine.tell.add(heard.append)
 
     await scene.one(stream=stream, **ORDER)
     again = await scene.one(**ORDER)
@@ -78,6 +82,8 @@ async def test_a_cost_is_seen_wherever_it_is_told(tmp_path, how):
     assert again.heard.headers["x-freeway-provider"] == "b"
     assert len(a.calls) == 1
     assert ("charged", "a") in {(change.kind, change.name) for change in scene.gateway.changed}
+    assert [left.told for left in heard if isinstance(left, Left) and left.deployment.startswith("a/")] == [0.01]
+    assert sum(counted.spent for counted in heard if isinstance(counted, Counted)) == 0.01
 
 
 @pytest.mark.parametrize(
@@ -98,8 +104,8 @@ async def test_what_is_no_cost_is_none(tmp_path, said):
 
 
 def test_a_body_that_cannot_be_read_tells_of_no_cost():
-    assert told_in(b'{"cost": ' + b"[" * 20_000) == 0
-    assert told_in(b"cost \xff") == 0
+    assert told_in(b'{"cost": ' + b"[" * 20_000) == Told()
+    assert told_in(b"cost \xff") == Told()
 
 
 # ── what the account itself says ──

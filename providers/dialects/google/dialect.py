@@ -17,7 +17,7 @@ from providers.chat import CompletionDetails, PromptDetails, Step, Usage, Whole,
 from providers.dialect import Account, Discovery, HttpRequest, HttpResponse, Listed, Listing, Request, Target
 from providers.dialects.google.failures import classify
 from providers.dialects.google.request import body_of, names_of
-from providers.lenient import decodable
+from providers.lenient import decodable, whole_number
 from providers.listing import object_of, read_entries, strings_of, tokens_of
 from providers.observations import Headers, Observation, from_headers
 from providers.spec import Operation
@@ -82,12 +82,12 @@ class _Feedback(Struct, rename="camel"):
 
 
 class _Counts(Struct, rename="camel"):
-    prompt_token_count: int | None = None
-    tool_use_prompt_token_count: int | None = None
-    candidates_token_count: int | None = None
-    thoughts_token_count: int | None = None
-    cached_content_token_count: int | None = None
-    total_token_count: int | None = None
+    prompt_token_count: Any = None  # a number; an answer is not lost for one that is none
+    tool_use_prompt_token_count: Any = None
+    candidates_token_count: Any = None
+    thoughts_token_count: Any = None
+    cached_content_token_count: Any = None
+    total_token_count: Any = None
 
 
 class _Answer(Struct, rename="camel"):
@@ -307,16 +307,14 @@ def _nothing(answer: _Answer) -> f.ProviderFailure:
 
 def usage_of(counts: _Counts | None) -> Usage | None:
     """Tokens counted as OpenAI counts them: thoughts are output. A prompt of none does not exist: then none are told."""
-    if counts is None or not counts.prompt_token_count:
+    if counts is None or (prompt := whole_number(counts.prompt_token_count)) <= 0:
         return None
-    thoughts = counts.thoughts_token_count
+    thoughts, cached = whole_number(counts.thoughts_token_count), whole_number(counts.cached_content_token_count)
     return Usage(
-        prompt_tokens=(counts.prompt_token_count or 0) + (counts.tool_use_prompt_token_count or 0),
-        completion_tokens=(counts.candidates_token_count or 0) + (thoughts or 0),
-        total_tokens=counts.total_token_count or 0,
-        prompt_tokens_details=(
-            PromptDetails(counts.cached_content_token_count) if counts.cached_content_token_count else None
-        ),
+        prompt_tokens=prompt + whole_number(counts.tool_use_prompt_token_count),
+        completion_tokens=whole_number(counts.candidates_token_count) + thoughts,
+        total_tokens=whole_number(counts.total_token_count),
+        prompt_tokens_details=PromptDetails(cached) if cached else None,
         completion_tokens_details=CompletionDetails(thoughts) if thoughts else None,
     )
 
