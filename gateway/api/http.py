@@ -304,6 +304,13 @@ class _Exchange:
             headers["x-freeway-trace"] = trace((), error.excluded)
         await self._response.whole(error.status, headers, self._surface.render_error(error))
 
+    def _notice(self) -> str:
+        """Why the small model on this machine answered, or what would be better."""
+        catalog = self._engine.view.catalog
+        if any(not deployment.last_resort for deployment in catalog.deployments()):
+            return "no other source has room: the small model on this machine answered"
+        return catalog.hint.encode("ascii", "replace").decode()
+
     def _served_by(self, found: Answer) -> dict[str, str]:
         """Headers that say what served it, and, for those who want to know, what did not and why."""
         headers = {
@@ -312,7 +319,7 @@ class _Exchange:
             "x-freeway-attempts": str(len(found.attempts) + 1),
         }
         if found.deployment.last_resort:
-            headers["x-freeway-notice"] = self._engine.view.catalog.hint.encode("ascii", "replace").decode()
+            headers["x-freeway-notice"] = self._notice()
         if (alias := self._engine.view.catalog.alias(self._asked)) is not None:
             headers["x-freeway-alias"] = quote(alias, safe="/:.-_")
         if found.slot.wants.instead_of is not None:

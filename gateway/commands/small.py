@@ -18,7 +18,6 @@ from gateway.cli import Surroundings
 from gateway.settings import EMBEDDED, Settings
 from providers.embedded import gguf, package_index, server, weights
 from providers.embedded.gguf import Weights
-from providers.spec import ModelFact
 
 console = Console(stderr=True, highlight=False)
 
@@ -65,11 +64,9 @@ def own(path: Path) -> Weights:
 
 def with_model(settings: Settings, small: Small) -> Settings:
     """*settings*, in which the embedded provider serves just that model."""
-    served = msgspec.structs.replace(
-        settings.provider[EMBEDDED],
-        static_models=(small.weights.model,),
-        models=(ModelFact(ids=("*",), context=small.context),),
-    )
+    spec, model = settings.provider[EMBEDDED], small.weights.model
+    fact = msgspec.structs.replace(spec.fact(model), ids=(model,), context=small.context)
+    served = msgspec.structs.replace(spec, static_models=(model,), models=(fact,))
     return msgspec.structs.replace(settings, provider={**settings.provider, EMBEDDED: served})
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from tests.acceptance.process import FREEWAY, environment, run, serving
 QUESTION = "May they? [y/N, within 10 s"
 NAMED = "OVHcloud AI Endpoints"
 NOWHERE = "http://127.0.0.1:9"
-SOURCES = {"OVHCLOUD_BASE_URL": NOWHERE, "LLM7_BASE_URL": NOWHERE, "KILO_BASE_URL": NOWHERE}
+SOURCES: dict[str, Any] = {"OVHCLOUD_BASE_URL": NOWHERE, "LLM7_BASE_URL": NOWHERE, "KILO_BASE_URL": NOWHERE}
 _PATIENCE = 120.0
 
 

@@ -315,7 +315,7 @@ def test_an_own_model_answers_under_its_own_name_and_with_its_own_context(
     assert found.context == 2048
     assert spec.static_models == ("own-model",)
     assert spec.fact("own-model").context == 2048
-    assert spec.capabilities == ("json_object", "json_schema")
+    assert spec.fact("own-model").capabilities == ("json_object", "json_schema")
 
 
 @pytest.mark.parametrize(
