@@ -23,7 +23,7 @@
 -- A calendar window cannot be computed here, so its rule brings the moments where windows begin, around the caller's now.
 -- If the caller's clock is so far off that none of them holds now, nothing is done (ELSEWHEN): it asks again with our now.
 -- A value that is no level of this format is renamed, for a day, and its bucket is closed until whatever it may have counted
--- has left the window. A level says by which kind of window it was counted: if the rule has another, all of it counts as new.
+-- has left the window. A level says by which kind of window it was counted, of a calendar in which zone: if the rule has another, all of it counts as new.
 
 local DONE, ELSEWHEN, FORGOT, LATE = 0, -2, -3, -4
 local PROCESS, CALLS, WAITING, CHANGED, TURNS, BEFORE_LEVELS = 1, 2, 3, 4, 5, 5
@@ -36,7 +36,7 @@ local REFILL_LAG, STRETCHES = 0.1, 24
 -- A level's fields, as in buckets.Level; its slots are one list here, {number, amount, number, amount, …}.
 local USED, SINCE, SLOT, LEASES, OPEN, LAST = 1, 2, 3, 4, 5, 6
 local CLOSED, BECAUSE, LIMIT, LIMIT_UNTIL, LIMIT_BY, SAID_BY, SAID_AT = 7, 8, 9, 10, 11, 12, 13
-local WINDOW, PERIOD, CEILING, CALENDAR, WITHHELD = 1, 2, 3, 4, 5
+local WINDOW, PERIOD, CEILING, CALENDAR, KIND, WITHHELD = 1, 2, 3, 4, 5, 6
 
 local floor, max, min, ceil = math.floor, math.max, math.min, math.ceil
 local sub = string.sub
@@ -502,7 +502,7 @@ end
 
 -- *level*, counted by a window of *kind*, as one of *rule*: all that it has counted is as new as can be.
 local function counted_otherwise(rule, level, kind, now)
-  local total, was = 0, { kind, rule[PERIOD], rule[CEILING], {}, 0 }
+  local total, was = 0, { kind, rule[PERIOD], rule[CEILING], {}, kind, 0 }
   if kind == 'rolling' or kind == 'refill' then
     roll(was, level, now)
     total = used(was, level)
@@ -581,7 +581,7 @@ local function read(key, stored)
     return
   end
   levels[key] = level
-  if kind == rules[key][WINDOW] then values[key] = stored else counted_otherwise(rules[key], level, kind, now) end
+  if kind == rules[key][KIND] then values[key] = stored else counted_otherwise(rules[key], level, kind, now) end
   roll(rules[key], level, now)
 end
 
@@ -747,7 +747,7 @@ if turns_changed then
 end
 
 local function value_of(key)
-  return cmsgpack.pack({ FORMAT, rules[key][WINDOW], levels[key] })
+  return cmsgpack.pack({ FORMAT, rules[key][KIND], levels[key] })
 end
 
 for key in pairs(changed) do

@@ -16,7 +16,7 @@ from gateway.quota.operations import Operation, Restore
 FORMAT = 3
 """Of a level's value, as in redis.lua. One of another format is set aside: two versions never count side by side."""
 
-_Rule = tuple[str, float, float, tuple[float, ...], float]
+_Rule = tuple[str, float, float, tuple[float, ...], str, float]
 
 
 class Asked(Struct, frozen=True):
@@ -71,12 +71,17 @@ class Names:
 def _asked(bucket: Bucket, key: str, now: float) -> Asked:
     """*bucket* as the script wants it: a calendar with the windows around *now*, whatever time it is in Redis."""
     if bucket.calendar is None:
-        return Asked(bucket, key, (bucket.window, bucket.period, bucket.limit, (), 0.0))
+        return Asked(bucket, key, (bucket.window, bucket.period, bucket.limit, (), kind_of(bucket), 0.0))
     start, end = calendar_window(bucket.calendar, bucket.zone, now)
     before, _ = calendar_window(bucket.calendar, bucket.zone, start - 1.0)
     _, after = calendar_window(bucket.calendar, bucket.zone, end)
-    rule = (bucket.window, bucket.period, bucket.limit, (before, start, end, after), 0.0)
+    rule = (bucket.window, bucket.period, bucket.limit, (before, start, end, after), kind_of(bucket), 0.0)
     return Asked(bucket, key, rule, start, end)
+
+
+def kind_of(bucket: Bucket) -> str:
+    """By what a level of *bucket* is counted: days of two zones, which begin at different moments, are of two kinds."""
+    return bucket.window if bucket.calendar is None else f"{bucket.calendar} {bucket.zone}"
 
 
 class Places:
@@ -148,7 +153,7 @@ def level_in(value: bytes, bucket: Bucket) -> Level | None:
         version, kind, stored = _decode(value)
     except msgspec.DecodeError:
         return None
-    if version != FORMAT or kind != bucket.window or math.isnan(stored.used) or len(stored.slots) % 2:
+    if version != FORMAT or kind != kind_of(bucket) or math.isnan(stored.used) or len(stored.slots) % 2:
         return None
     used, since, slots, *rest = _fields(stored)
     return Level(used, since, [*zip(slots[::2], slots[1::2], strict=True)], *rest)

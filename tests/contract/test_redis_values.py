@@ -167,8 +167,11 @@ async def test_a_claim_that_would_never_end_ends(redis_server, client):
 # ── kinds of windows ──
 
 
-@pytest.mark.parametrize("before", [CLOCK, ROLLING, REFILL, DAY], ids=lambda bucket: bucket.window)
-@pytest.mark.parametrize("after", [CLOCK, ROLLING, REFILL, DAY], ids=lambda bucket: bucket.window)
+KINDS = [CLOCK, ROLLING, REFILL, DAY, msgspec.structs.replace(DAY, zone="Pacific/Kiritimati")]
+
+
+@pytest.mark.parametrize("before", KINDS, ids=lambda bucket: f"{bucket.window}-{bucket.zone}")
+@pytest.mark.parametrize("after", KINDS, ids=lambda bucket: f"{bucket.window}-{bucket.zone}")
 async def test_gateways_that_take_one_bucket_for_windows_of_two_kinds_count_together(
     redis_server, client, before, after
 ):
