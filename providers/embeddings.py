@@ -12,6 +12,7 @@ import sys
 from array import array
 from base64 import b64decode
 from collections.abc import Sequence
+from itertools import accumulate, takewhile
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
@@ -93,9 +94,11 @@ class EmbedRequest(Struct, frozen=True):
             raise f.Unsupported("token numbers are not taken here, only texts").of("token_ids")
         return texts
 
-    def first(self, count: int) -> EmbedRequest:
-        """The request for the first *count* items."""
-        return self if count >= len(self.items) else EmbedRequest.of(self.view, self.fields, self.items[:count])
+    def first(self, count: int, tokens: float = math.inf) -> EmbedRequest:
+        """The request for the first *count* items, or for fewer that have no more than so many *tokens*, but one at least."""
+        sums = accumulate(map(tokens_of, self.items[:count]))
+        fitting = max(1, sum(1 for _ in takewhile(lambda sum_: sum_ <= tokens, sums)))
+        return self if fitting == len(self.items) else EmbedRequest.of(self.view, self.fields, self.items[:fitting])
 
     def with_controls(self) -> EmbedRequest:
         """The same, and ``CONTROLS``."""
@@ -106,6 +109,10 @@ class EmbedRequest(Struct, frozen=True):
 def tokens_of(item: str | list[int]) -> int:
     """An upper estimate from its size."""
     return len(item) if isinstance(item, list) else math.ceil(1 + len(item.encode()) / BYTES_PER_TOKEN)
+
+
+CONTROL_TOKENS = sum(map(tokens_of, CONTROLS))
+"""What the control texts take on top of a caller's."""
 
 
 class Embeddings(Struct):

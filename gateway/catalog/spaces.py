@@ -86,7 +86,7 @@ class Spaces:
 
         Raises Unsupported for token numbers then, with which no text can be sent.
         """
-        if self.compared(deployment):
+        if request.controlled or self.compared(deployment):
             return request
         if not request.prompts:
             failure = Unsupported("its vectors were not compared yet, which takes a text")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
 
@@ -13,7 +13,8 @@ from gateway.request.parts import cost_of, part_for
 from gateway.routing.calibration import Calibration
 from gateway.words import Call, Deployment
 from providers.chat import ChatRequest, Fields, Part
-from providers.dialect import AnyRequest, Request
+from providers.dialect import AnyRequest, OtherRequest, Request
+from providers.embeddings import EmbedRequest
 
 BYTES_PER_TOKEN = 3.0
 """Below what tokenizers reach on prose, code and CJK alike (about 4, 3.5 and 3), so that the estimate errs upward."""
@@ -121,7 +122,8 @@ def parameters_of(view: ChatRequest, fields: Fields) -> frozenset[str]:
 class Offers(Struct, frozen=True):
     """
     *ranked* deployments as the ledger wants them for *call*, each made when it is looked at: mostly the first will do.
-    *bounds* are those of the deployments that were looked at, by their index.
+    *bounds* are those of the deployments that were looked at, by their index. Of texts to embed each is offered as many as it can
+    take, and the control texts on top (``gateway.catalog.spaces``), unless its vectors were *compared*.
     """
 
     ranked: Sequence[Deployment]
@@ -129,12 +131,13 @@ class Offers(Struct, frozen=True):
     calibration: Calibration
     limit: Limit
     bounds: dict[int, Bound] = {}
+    compared: Callable[[Deployment], bool] = lambda _: True
 
     def __iter__(self) -> Iterator[Offer]:
         call, calibration = self.call, self.calibration
         for index, deployment in enumerate(self.ranked):
             if not isinstance(call.request, Request):
-                cost = cost_of(deployment, part_for(deployment, call.request))
+                cost = cost_of(deployment, self._part(deployment, call.request))
                 yield Offer(deployment.name, deployment.buckets, cost)
                 continue
             prompt = math.ceil(call.text_tokens * calibration.factor(deployment.model)) + call.media_tokens
@@ -146,5 +149,12 @@ class Offers(Struct, frozen=True):
         """The call's request as the deployment of that *index* gets it, which was looked at."""
         deployment, request = self.ranked[index], self.call.request
         if not isinstance(request, Request):
-            return part_for(deployment, request)
+            return self._part(deployment, request)
         return as_sent(deployment, self.call, request, self.bounds[index])
+
+    def _part(self, deployment: Deployment, request: OtherRequest) -> OtherRequest:
+        """What one HTTP request asks *deployment* for."""
+        part = part_for(deployment, request, self.limit)
+        if isinstance(part, EmbedRequest) and part.prompts and not self.compared(deployment):
+            return part.with_controls()
+        return part

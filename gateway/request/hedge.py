@@ -301,7 +301,7 @@ async def _hold(first: Slot, chosen: Plan, engine: Engine, dear: set[str], *, lo
     """
     fit = [one for one in chosen.ranked if one.name not in dear and _fits(one, first, engine, lost=lost)]
     while fit:
-        offers = Offers(fit, first.call, engine.view.calibration, engine.ledger.limit, {})
+        offers = Offers(fit, first.call, engine.view.calibration, engine.ledger.limit, {}, engine.spaces.compared)
         held = await engine.ledger.reserve(offers)
         if not isinstance(held, Reservation):
             return None

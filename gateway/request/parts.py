@@ -7,25 +7,36 @@ import math
 import msgspec
 
 from gateway.quota.nouns import Cost
+from gateway.request.bounds import Limit
 from gateway.words import Deployment
 from providers.dialect import OtherRequest
-from providers.embeddings import CONTROLS, EmbedRequest
+from providers.embeddings import CONTROL_TOKENS, CONTROLS, EmbedRequest
 from providers.moderation import ModerateRequest
 from providers.sound import TranscribeRequest
 
 
-def part_for(deployment: Deployment, request: OtherRequest) -> OtherRequest:
+def part_for(deployment: Deployment, request: OtherRequest, limit: Limit) -> OtherRequest:
     """As much of *request* as one HTTP request takes at *deployment*: the first of it, or everything."""
     most = deployment.provider.spec.operation[request.operation].most
     match request:
-        case EmbedRequest() if most is not None:
-            return request.first(max(1, most - len(CONTROLS)))
+        case EmbedRequest():
+            return request.first(*_texts_for(deployment, request, limit))
         case ModerateRequest() if most is not None:
             return request.first(most)
         case TranscribeRequest():
             return request.of(request.recording.first(*sound_for(deployment)))
         case _:
             return request
+
+
+def _texts_for(deployment: Deployment, request: EmbedRequest, limit: Limit) -> tuple[int, float]:
+    """The most texts and tokens that *deployment* takes at once, beside the control texts, and that its buckets ever hold."""
+    most = deployment.provider.spec.operation["embed"].most or len(request.items) + len(CONTROLS)
+    each = {"prompt": 1.0, "tokens": 1.0, "dollars": deployment.prompt_price, "neurons": deployment.prompt_neurons}
+    held = [limit(bucket) / each[bucket.unit] for bucket in deployment.buckets if each.get(bucket.unit)]
+    if deployment.prompt_price:
+        held.append(deployment.most_dollars / deployment.prompt_price)
+    return max(1, most - len(CONTROLS)), min(held, default=math.inf) - CONTROL_TOKENS
 
 
 def sound_for(deployment: Deployment) -> tuple[float, float]:

@@ -78,7 +78,7 @@ async def hold(
     Those of a plan that look full by the levels known here are offered, too, before a call is refused: others may have
     given something back.
     """
-    offers = Offers(offered, call, engine.view.calibration, engine.ledger.limit, {})
+    offers = Offers(offered, call, engine.view.calibration, engine.ledger.limit, {}, engine.spaces.compared)
     held = await engine.ledger.reserve(offers, turn)
     if not isinstance(held, Reservation):
         tried.refused(offered, held)
@@ -106,7 +106,7 @@ async def send(slot: Slot, tried: Tried, budget: int, engine: Engine) -> Answer 
 
 async def look(chosen: Plan, call: Call, tried: Tried, engine: Engine) -> bool:
     """Whether one of those ranked has room now, without a debit; *tried* learns which have none."""
-    offers = Offers(chosen.ranked, call, engine.view.calibration, engine.ledger.limit, {})
+    offers = Offers(chosen.ranked, call, engine.view.calibration, engine.ledger.limit, {}, engine.spaces.compared)
     openings = await engine.ledger.openings([*offers])
     for deployment, opening in zip(chosen.ranked, openings, strict=True):
         if opening is not None:
