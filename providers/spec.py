@@ -138,7 +138,8 @@ class ListPrices(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class OperationSpelling(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
     How a provider is asked for another operation than chat. *style* names the spelling (``providers.operations``), *at* is
-    the address, below ``base_url`` or beside it (``../``), with ``{model}`` where the model belongs.
+    the address, below ``base_url`` or beside it (``../``), with ``{model}`` where the model belongs. *hosts* are the provider's own
+    that are asked in place of that of ``base_url``; whatever stands in for the provider stands in for these, too.
 
     *most* is how many items (texts to embed or to judge, documents to rank, bytes of a recording) one request takes;
     *counts_items*: each of them counts as a request. *beside* are the tokens of a request beside what its caller sends: of a
@@ -148,6 +149,7 @@ class OperationSpelling(Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     style: str = "openai"
     at: str
+    hosts: dict[str, str] = {}
     most: int | None = None
     counts_items: bool = False
     beside: tuple[int, int] = (0, 0)
@@ -161,7 +163,8 @@ class ModelFact(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     What the provider's list does not say about the models whose id matches one of *ids*. First match wins.
 
     *drop* are fields that these models do not take, beyond those of their provider. *apart* are pairs of capabilities that
-    one request may not need both of. *neurons* are those for a million tokens of the prompt, and of the answer.
+    one request may not need both of. *neurons* are those for a million tokens of the prompt, and of the answer; *dollars* the
+    same, where a credit pays and the list tells no price.
     *streams_tools_with* are fields without which a stream holds calls of tools back until they are whole.
     """
 
@@ -175,6 +178,7 @@ class ModelFact(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     drop: tuple[str, ...] = ()
     apart: tuple[tuple[str, str], ...] = ()
     neurons: tuple[float, float] | None = None
+    dollars: tuple[float, float] | None = None
     neurons_each: float = 0.0  # for an answer, such as a picture
     neurons_a_minute: float = 0.0  # of sound
     streams_tools_with: dict[str, Any] = {}

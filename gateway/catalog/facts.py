@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
+import msgspec
+
 from gateway.catalog.database import Database, Known
 from gateway.catalog.proof import prove
 from gateway.quota.buckets import Bucket
@@ -36,6 +38,9 @@ def deployment_of(
     """
     spec = provider.spec
     fact = spec.fact(listed.id)
+    if fact.dollars is not None and listed.prompt_price is None:
+        prompt, output = fact.dollars
+        listed = msgspec.structs.replace(listed, prompt_price=prompt / 1e6, output_price=output / 1e6)
     operations = _operations(fact, listed) & provider.operations
     proof = prove(spec, listed, listed_at, settings.catalog.proof)
     if not operations or proof is None:

@@ -14,7 +14,13 @@ from providers.embeddings import EmbedRequest
 from providers.failures import TooLarge
 from providers.moderation import ModerateRequest
 from providers.operations.codec import Codec
-from providers.operations.embed import GoogleEmbeddings, NvidiaEmbeddings, OllamaEmbeddings, OpenAIEmbeddings
+from providers.operations.embed import (
+    GoogleEmbeddings,
+    HuggingFaceEmbeddings,
+    NvidiaEmbeddings,
+    OllamaEmbeddings,
+    OpenAIEmbeddings,
+)
 from providers.operations.image import CloudflareImages, OpenAIImages
 from providers.operations.moderate import (
     CloudflareModerations,
@@ -27,12 +33,13 @@ from providers.operations.speak import GoogleSpeech, OpenAISpeech
 from providers.operations.transcribe import CloudflareTranscripts, CohereTranscripts, OpenAITranscripts
 from providers.reranking import RerankRequest
 from providers.sound import TranscribeRequest
-from providers.spec import Operation, ProviderSpec
+from providers.spec import Operation, OperationSpelling, ProviderSpec
 
 CODECS: Mapping[tuple[Operation, str], Codec] = {
     ("embed", "openai"): OpenAIEmbeddings(),
     ("embed", "nvidia"): NvidiaEmbeddings(),
     ("embed", "google"): GoogleEmbeddings(),
+    ("embed", "huggingface"): HuggingFaceEmbeddings(),
     ("embed", "ollama"): OllamaEmbeddings(),
     ("rerank", "cohere"): CohereRanking(),
     ("rerank", "nvidia"): NvidiaRanking(),
@@ -89,13 +96,12 @@ def spoken(spec: ProviderSpec, base_url: str) -> dict[Operation, Spoken]:
         if codec is None:
             known = ", ".join(style for kind, style in CODECS if kind == operation) or "none"
             raise ValueError(f"operation.{operation}.style: expected one of {known}, got {row.style!r}")
-        found[operation] = Spoken(codec, _at(base_url, row.at), row.most)
+        found[operation] = Spoken(codec, _at(base_url, row), row.most)
     return found
 
 
-def _at(base_url: str, at: str) -> str:
-    """*at* below *base_url*, or, from ``../`` on, beside it."""
-    if at.startswith("https://"):
-        return at
+def _at(base_url: str, row: OperationSpelling) -> str:
+    """Where *row* says, below *base_url*, or, from ``../`` on, beside it."""
     parts = urlsplit(base_url)
-    return urlunsplit(parts._replace(path=normpath(f"{parts.path}/{at.lstrip('/')}")))
+    host = row.hosts.get(parts.netloc, parts.netloc)
+    return urlunsplit(parts._replace(netloc=host, path=normpath(f"{parts.path}/{row.at.lstrip('/')}")))

@@ -1,4 +1,4 @@
-"""Embeddings as providers spell them: OpenAI, NVIDIA, Gemini's and Ollama's own API."""
+"""Embeddings as providers spell them: OpenAI, NVIDIA, Hugging Face, Gemini's and Ollama's own API."""
 
 from __future__ import annotations
 
@@ -90,6 +90,22 @@ class OllamaEmbeddings:
         count = found.prompt_eval_count
         usage = None if count is None else Usage(prompt_tokens=count, total_tokens=count)
         return _whole(request, [packed(one) for one in found.embeddings], found.model or target.model, usage)
+
+
+class HuggingFaceEmbeddings:
+    """
+    ``feature-extraction`` of hf-inference: a vector for each text, and nothing else (huggingface.js, tasks, 2026-11). Token by
+    token, as some models answer, they are no vectors of texts. A text that is too long is refused and not cut.
+    """
+
+    def build(self, target: Target, request: EmbedRequest, url: str, headers: Mapping[str, str]) -> HttpRequest:  # noqa: ARG002
+        if request.view.dimensions is not None:
+            raise f.Unsupported("the number of dimensions cannot be chosen here").of("dimensions")
+        return post(url, headers, {"inputs": request.texts(), "normalize": True, "truncate": False})
+
+    def read(self, target: Target, request: EmbedRequest, response: HttpResponse) -> Embeddings:
+        found = msgspec.json.decode(response.body, type=list[list[float]])
+        return _whole(request, [packed(one) for one in found], target.model, None)
 
 
 def _whole(request: EmbedRequest, vectors: Sequence[bytes], model: str, usage: Usage | None) -> Embeddings:

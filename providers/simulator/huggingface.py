@@ -9,15 +9,18 @@ from typing import Any, NoReturn
 
 from providers.simulator.base import Exchange, Refusal, SimulatedModel
 from providers.simulator.brain import View
+from providers.simulator.media import embed_huggingface
 from providers.simulator.openai_like import CREATED, OpenAILike
 from providers.simulator.quotas import Calendar, Clock
 
 _MILLION = 1e-6
+_OWN, _VECTORS = "/hf-inference/models/", "/pipeline/feature-extraction"
 _SERVE = ("together", "cerebras", "featherless-ai")
 MODELS = (
     SimulatedModel(id="openai/gpt-oss-120b", reasoning=True, price=(0.15 * _MILLION, 0.6 * _MILLION)),
     SimulatedModel(id="Qwen/Qwen3.8-27B", vision=True, price=(0.1 * _MILLION, 0.3 * _MILLION)),
     SimulatedModel(id="meta-llama/Llama-3.3-70B-Instruct", price=(0.2 * _MILLION, 0.4 * _MILLION)),
+    SimulatedModel(id="BAAI/bge-m3", context=8192, embedding=True, tools=False, price=(0.5 * _MILLION, 0.0)),
 )
 
 
@@ -39,12 +42,19 @@ class HuggingFace(OpenAILike):
             if self.can_pay is None:
                 raise Refusal(503, {"error": "Service Unavailable"})
             await exchange.answer(200, {"type": "user", "name": "sim", "isPro": False, "canPay": self.can_pay})
+        elif path.startswith(_OWN) and path.endswith(_VECTORS):
+            self.authorize(exchange)
+            await embed_huggingface(self, exchange, path.removeprefix(_OWN).removesuffix(_VECTORS))
         else:
             await super().route(exchange, path)
 
     def authorize(self, exchange: Exchange) -> None:
         if not exchange.call.path.endswith("/models"):
             super().authorize(exchange)
+
+    def listing(self) -> dict[str, Any]:
+        """Of chats alone."""
+        return {"object": "list", "data": [self.entry(model) for model in self.models if not model.embedding]}
 
     def entry(self, model: SimulatedModel) -> dict[str, Any]:
         def served(provider: str, factor: float) -> dict[str, Any]:

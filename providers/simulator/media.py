@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 import struct
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from providers.simulator.base import Exchange, Refusal, Simulated, SimulatedModel
 from providers.simulator.brain import Turn, View, hazards_in, think, tokens, vector_of
 
 DIMENSIONS = 32
+ROUNDING = 0.02
+"""What two hosts of the same weights differ by: a cosine of 0.999 and more (float16, other kernels)."""
+BATCH = 32
+"""Texts that text-embeddings-inference takes at once."""
 PICTURE = b"\xff\xd8\xff\xe0simulated\xff\xd9"
 _WORD = re.compile(r"\w+")
 _FIELD = re.compile(rb'name="([^"]+)"(; filename="[^"]*")?[^\r]*\r\n(?:[^\r]+\r\n)*\r\n(.*?)\r\n--', re.DOTALL)
 
 
 def vectors_of(model: SimulatedModel, texts: Sequence[str], dimensions: int | None) -> list[list[float]]:
-    """Vectors in the space of the weights that *model* really has."""
-    return [vector_of(f"{model.space} {text}", dimensions or DIMENSIONS) for text in texts]
+    """Vectors in the space of the weights that *model* really has, as its host rounds: texts that share words are near."""
+    return [_vector_of(model, text, dimensions or DIMENSIONS) for text in texts]
+
+
+def _vector_of(model: SimulatedModel, text: str, dimensions: int) -> list[float]:
+    words = [vector_of(f"{model.space} {word}", dimensions) for word in text.split() or [text]]
+    rounding = [ROUNDING * number for number in vector_of(f"{model.id} {text}", dimensions)]
+    summed = [math.fsum(numbers) for numbers in zip(*words, rounding, strict=True)]
+    length = math.hypot(*summed)
+    return [round(number / length, 8) for number in summed]
 
 
 def wav_of(seconds: float) -> bytes:
@@ -99,6 +112,49 @@ async def embed_ollama(provider: Simulated, exchange: Exchange) -> None:
     provider.served += 1
 
 
+async def embed_huggingface(provider: Any, exchange: Exchange, name: str) -> None:
+    """``feature-extraction`` of hf-inference: its credit pays the seconds that it takes."""
+    body = exchange.json()
+    texts = [body["inputs"]] if isinstance(body["inputs"], str) else body["inputs"]
+    model = await begun(provider, exchange, name)
+    if model is None:
+        return
+    if not model.embedding:
+        raise Refusal(
+            400, {"error": f"Model {name} is not supported for task feature-extraction and provider hf-inference."}
+        )
+    longest, count = max(map(tokens, texts)), sum(map(tokens, texts))
+    if longest > model.context and not body.get("truncate"):
+        _invalid(f"`inputs` must have less than {model.context} tokens. Given: {longest}")
+    if len(texts) > BATCH:
+        _invalid(f"batch size {len(texts)} > maximum allowed batch size {BATCH}")
+    provider.admit(model, count, 0)
+    provider.bill(exchange, model, {"prompt_tokens": count, "completion_tokens": 0}, None)
+    found = vectors_of(model, [] if exchange.facts["empty"] else texts, None)
+    await exchange.answer(200, found, {"x-inference-provider": "hf-inference"})
+    exchange.call.served = True
+    provider.served += 1
+
+
+def _invalid(why: str) -> NoReturn:
+    raise Refusal(413, {"error": f"Input validation error: {why}", "error_type": "Validation"})
+
+
+async def rerank_nvidia(provider: Simulated, exchange: Exchange, name: str) -> None:
+    """``POST …/reranking``: logits, best first."""
+    body = exchange.json()
+    model = await begun(provider, exchange, name)
+    if model is None:
+        return
+    provider.take(model, 1)
+    found = [relevance(body["query"]["text"], one["text"]) for one in body["passages"]]
+    ranked = sorted(range(len(found)), key=lambda place: -found[place])
+    rankings = [{"index": place, "logit": 20 * found[place] - 10} for place in ranked]
+    await exchange.answer(200, {"rankings": [] if exchange.facts["empty"] else rankings})
+    exchange.call.served = True
+    provider.served += 1
+
+
 async def rerank_cohere(provider: Simulated, exchange: Exchange) -> None:
     """``POST /v2/rerank``."""
     body = exchange.json()
@@ -109,6 +165,7 @@ async def rerank_cohere(provider: Simulated, exchange: Exchange) -> None:
     scores = [relevance(body["query"], one) for one in body["documents"]]
     ranked = sorted(range(len(scores)), key=lambda place: -scores[place])
     results = [{"index": place, "relevance_score": scores[place]} for place in ranked]
+    results = [] if exchange.facts["empty"] else results
     await exchange.answer(200, {"id": "sim", "results": results, "meta": {"billed_units": {"search_units": 1}}})
     exchange.call.served = True
     provider.served += 1
@@ -123,7 +180,8 @@ async def run_cloudflare(provider: Any, exchange: Exchange, name: str) -> None:
     result: dict[str, Any]
     if model.does == "rerank":
         scores = [relevance(body["query"], one["text"]) for one in body["contexts"]]
-        result, neurons = {"response": [{"id": n, "score": score} for n, score in enumerate(scores)]}, 1.0
+        found = [{"id": n, "score": score} for n, score in enumerate(scores)]
+        result, neurons = {"response": [] if exchange.facts["empty"] else found}, 1.0
     elif model.does == "transcribe":
         seconds = len(base64.b64decode(body["audio"])) / 16_000
         info = {"language": body.get("language", "en"), "duration": seconds}

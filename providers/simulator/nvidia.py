@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from providers.simulator.base import Exchange, Refusal, SimulatedModel
 from providers.simulator.brain import View
+from providers.simulator.media import rerank_nvidia
 from providers.simulator.openai_like import OpenAILike
 from providers.simulator.quotas import Clock, Meter, Rolling
 
@@ -22,6 +23,7 @@ MODELS = (
     SimulatedModel(id="openai/gpt-oss-120b", status="gone"),
     SimulatedModel(id="meta/llama-3.3-70b-instruct", status="gone"),
     SimulatedModel(id="baai/bge-m3", context=8192, embedding=True, tools=False, json_schema=False),
+    SimulatedModel(id="nvidia/llama-nemotron-rerank-1b-v2", does="rerank"),
     SimulatedModel(id="nvidia/nv-embedqa-e5-v5", context=512, embedding=True, tools=False, json_schema=False),
 )
 _KNOWN = {
@@ -41,6 +43,20 @@ class Nvidia(OpenAILike):
         super().__init__(clock, MODELS)
         self.minute = self.meter("account/minute", lambda: Rolling(40))
         self.workers = 16
+
+    async def route(self, exchange: Exchange, path: str) -> None:
+        if path.startswith("/retrieval/") and path.endswith("/reranking"):
+            self.authorize(exchange)
+            await rerank_nvidia(self, exchange, path.removeprefix("/retrieval/").removesuffix("/reranking"))
+            return
+        await super().route(exchange, path)
+
+    async def embed(self, exchange: Exchange) -> None:
+        """Models that tell questions from passages must be told which it is."""
+        body = exchange.json()
+        if "embedqa" in str(body.get("model")) and body.get("input_type") not in ("query", "passage"):
+            _bad("'input_type' parameter is required for asymmetric models")
+        await super().embed(exchange)
 
     def authorize(self, exchange: Exchange) -> None:
         given = exchange.call.headers.get("authorization", "")

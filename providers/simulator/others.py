@@ -1,6 +1,6 @@
 """
-The other halves of providers that need no code in the gateway: Mistral, Cerebras, Cloudflare, Cohere and Z.ai, each with its
-own headers and refusals (observed 2026-08 to 2026-10).
+The other halves of providers that need no code in the gateway: Mistral, Cerebras, Cloudflare, Cohere, Z.ai and OVHcloud, each
+with its own headers and refusals (observed 2026-08 to 2026-10).
 """
 
 from __future__ import annotations
@@ -285,3 +285,24 @@ class Zai(OpenAILike):
             super().refuse(why, model)
         status, code, message = codes[why.partition(":")[0]]
         raise Refusal(status, {"error": {"code": code, "message": message}})
+
+
+class OVHcloud(OpenAILike):
+    """``https://oai.endpoints.kepler.ai.cloud.ovh.net/v1``, asked without a key: two requests a minute of each model."""
+
+    name, key, path = "ovhcloud", None, "/v1"
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock, (SimulatedModel(id="gpt-oss-120b", reasoning=True),
+                                 SimulatedModel(id="bge-m3", context=8192, embedding=True, tools=False)))  # fmt: skip
+
+    def authorize(self, exchange: Exchange) -> None:
+        """No key is wanted, and one would be charged for."""
+        if "authorization" in exchange.call.headers:
+            self.refuse("bad_key", SimulatedModel(id=""))
+
+    def entry(self, model: SimulatedModel) -> dict[str, Any]:
+        return {**super().entry(model), "context_length": model.context, "max_completion_tokens": model.max_output}
+
+    def meters_of(self, model: SimulatedModel, requests: float, tokens: float) -> list[tuple[Meter, float]]:
+        return [(self.meter(f"{model.id}/minute", lambda: Rolling(2)), requests)]

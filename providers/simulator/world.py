@@ -20,10 +20,10 @@ from providers.simulator.huggingface import HuggingFace
 from providers.simulator.nvidia import Nvidia
 from providers.simulator.ollama import Ollama
 from providers.simulator.openrouter import OpenRouter
-from providers.simulator.others import Cerebras, Cloudflare, Cohere, Mistral, Zai
+from providers.simulator.others import Cerebras, Cloudflare, Cohere, Mistral, OVHcloud, Zai
 from providers.simulator.quotas import Clock
 
-ALL = (OpenRouter, Google, Groq, Nvidia, HuggingFace, Ollama, Mistral, Cerebras, Cloudflare, Cohere, Zai)
+ALL = (OpenRouter, Google, Groq, Nvidia, HuggingFace, Ollama, Mistral, Cerebras, Cloudflare, Cohere, Zai, OVHcloud)
 
 
 VARIABLES = {
@@ -38,6 +38,7 @@ VARIABLES = {
     "cloudflare": ("CLOUDFLARE_API_TOKEN", "CLOUDFLARE_BASE_URL"),
     "cohere": ("COHERE_API_KEY", "COHERE_BASE_URL"),
     "zai": ("ZAI_API_KEY", "ZAI_BASE_URL"),
+    "ovhcloud": (None, "OVHCLOUD_BASE_URL"),
 }
 """The environment variables that point a gateway at each provider: its key's, and its address's."""
 

@@ -1,4 +1,4 @@
-"""Ledgers over every store. A new store is tested by being here."""
+"""Ledgers over every store, and providers before their other halves. A new store is tested by being here."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gateway.quota.redis import SharedStore
 from gateway.quota.sqlite import EmbeddedStore
 from tests import containers
 from tests.clock import FakeClock
+from tests.contract.stage import SIMULATED, Stage, on_stage
 
 KEPT = ["file", pytest.param("redis", marks=pytest.mark.engine)]
 """Stores that others can open, at the same time or later."""
@@ -73,3 +74,9 @@ async def ledger(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeCloc
     made = Ledger(store, clock, freed=lambda: getattr(request.module, "FREED", []).append(1))
     yield made
     await made.aclose()
+
+
+@pytest.fixture(params=SIMULATED)
+async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+    async with on_stage(request.param) as found:
+        yield found

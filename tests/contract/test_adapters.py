@@ -9,29 +9,22 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 import pytest
-from msgspec import Struct
 from msgspec.structs import replace
 
 from providers import failures as f
 from providers.chat import AnswerMessage, Completion, Step, Usage, Whole, decode_fields, decode_request
-from providers.client import Provider, Reply
-from providers.dialect import Account, Listed, Request, Target
-from providers.embeddings import Embeddings, EmbedRequest, decode_embedding_request
-from providers.simulator.base import Simulated, SimulatedModel
-from providers.simulator.server import serve
+from providers.client import Reply
+from providers.dialect import Request, Target
 from providers.simulator.world import World
 from providers.spec import Timeouts
-from providers.wire import HttpWire
 from tests.clock import eventually
+from tests.contract.stage import SIMULATED, Stage
 from tests.failures import told
 from tests.payloads import SPECS
-
-SIMULATED = [name for name in sorted(SPECS) if name in World().providers]
 
 
 def having(**wanted: bool) -> pytest.MarkDecorator:
@@ -66,69 +59,6 @@ SCHEMA = {
     "required": ["answer", "sure"],
     "additionalProperties": False,
 }
-
-
-class Stage(Struct):
-    """A provider and its other half."""
-
-    name: str
-    other: Simulated
-    provider: Provider
-    wire: HttpWire
-    listed: list[Listed]
-
-    def model(self, **wanted: bool) -> SimulatedModel:
-        """A live and free model that can do what is *wanted*."""
-        pays = self.provider.spec.free.kind == "credit"
-        for model in self.other.models:
-            able = all(getattr(model, name) == value for name, value in wanted.items())
-            chats = model.status == "live" and not model.embedding and "whisper" not in model.id
-            if able and chats and (pays or not any(model.price)) and not model.runs_at and self.listed_as(model):
-                return model
-        raise LookupError(f"{self.name} has no simulated model with {', '.join(wanted)}")
-
-    def listed_as(self, model: SimulatedModel) -> str | None:
-        """The id under which the provider's list has *model*."""
-        for listed in self.listed:
-            if listed.id in (model.id, model.id.removeprefix("models/")) or listed.id.startswith(f"{model.id}:"):
-                return listed.id
-        return None
-
-    async def ask(
-        self,
-        model: SimulatedModel | None = None,
-        *,
-        timeouts: Timeouts | None = None,
-        opens_in_reasoning: bool = False,
-        **fields: Any,
-    ) -> Reply:
-        """Send *fields* to *model*, by default one that just chats."""
-        model = model or self.model()
-        fields = {"messages": [{"role": "user", "content": "Grüezi, wie geht's? 日本語 🙂"}], **fields}
-        content = msgspec.json.encode(fields)
-        capabilities = frozenset(
-            name for name in ("tools", "vision", "reasoning", "json_schema") if getattr(model, name)
-        )
-        known = (capabilities, model.context, opens_in_reasoning)
-        target = Target(self.provider.account, self.listed_as(model) or model.id, *known)
-        return await self.by(timeouts).send(target, Request(decode_request(content), decode_fields(content)))
-
-    def by(self, timeouts: Timeouts | None = None, key: str | None = None) -> Provider:
-        account = self.provider.account
-        spec = replace(account.spec, timeouts=timeouts) if timeouts else account.spec
-        return Provider(Account(spec, account.base_url, key or account.key), self.wire)
-
-
-@pytest.fixture(params=SIMULATED)
-async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
-    name = request.param
-    world = World(names=[name])
-    async with serve(world) as origin, HttpWire(user_agent="freeway-tests") as wire:
-        account = Account(SPECS[name], world.base_urls(origin)[name], world.keys().get(name))
-        provider = Provider(account, wire)
-        listed = list((await provider.discover()).models)
-        world.providers[name].calls.clear()
-        yield Stage(name, world.providers[name], provider, wire, listed)
 
 
 async def whole(reply: Reply) -> Completion:
@@ -365,6 +295,7 @@ FAULTS: dict[str, type[f.ProviderFailure]] = {
 OWN_WAY: dict[tuple[str, str], type[f.ProviderFailure]] = {
     ("huggingface", "rate_limited"): f.Busy,  # the provider behind it
     ("cohere", "no_tools"): f.RefusedHere,  # in what words it says so is told nowhere
+    ("ovhcloud", "no_tools"): f.RefusedHere,  # as little
 }
 
 
@@ -529,69 +460,3 @@ async def test_a_model_that_costs_refuses_a_request_with_our_ceiling(stage: Stag
         await stage.ask(paid, provider={"max_price": {"prompt": 100}})
 
     assert stage.other.charged == 0
-
-
-# ── embeddings ──
-
-
-async def embedded(stage: Stage, **fields: Any) -> Embeddings:
-    model = next(model for model in stage.other.models if model.embedding)
-    body = msgspec.json.encode({"model": "any", **fields})
-    view = decode_embedding_request(body)
-    request = EmbedRequest.of(view, decode_fields(body), view.items())
-    reply = await stage.provider.send(Target(stage.provider.account, model.id), request)
-    assert isinstance(reply.whole, Embeddings)
-    return reply.whole
-
-
-EMBEDDING = pytest.mark.parametrize(
-    "stage", ["cloudflare", "cohere", "google", "mistral", "nvidia", "ollama"], indirect=True
-)
-
-
-@EMBEDDING
-async def test_each_text_comes_back_as_a_vector(stage: Stage):
-    found = await embedded(stage, input=["Oslo", "Rome", "Oslo"])
-    oslo, rome, again = found.vectors
-
-    assert oslo == again != rome
-    assert found.usage is None or found.usage.prompt_tokens == 3
-
-
-@pytest.mark.parametrize("stage", ["cloudflare", "google", "mistral", "nvidia", "ollama"], indirect=True)
-async def test_vectors_have_as_many_numbers_as_were_asked_for(stage: Stage):
-    (vector,) = (await embedded(stage, input="Oslo", encoding_format="base64", dimensions=8)).vectors
-
-    assert len(vector) == 8 * 4
-
-
-@pytest.mark.parametrize("stage", ["cohere"], indirect=True)
-async def test_a_number_of_dimensions_that_cannot_be_had_is_not_sent(stage: Stage):
-    with pytest.raises(f.Unsupported) as caught:
-        await embedded(stage, input="Oslo", dimensions=8)
-
-    assert caught.value.reached == "unsent"
-
-
-@EMBEDDING
-@pytest.mark.parametrize(("fault", "expected"), [("bad_key", f.CredentialRejected), ("empty", f.NoAnswer)])
-async def test_embeddings_that_fail_are_told_for_what_they_are(stage: Stage, fault: str, expected: type[Exception]):
-    stage.other.fail(fault)
-    if (stage.name, fault) == ("ollama", "bad_key"):
-        expected = f.NotEntitled  # its models in the cloud say so
-
-    with pytest.raises(expected):
-        await embedded(stage, input="Oslo")
-
-
-def test_what_models_do_beside_chat_is_spelled_in_their_providers_file():
-    marked = {
-        (name, operation)
-        for name, spec in SPECS.items()
-        for fact in spec.models
-        for operation in fact.operations or ()
-        if operation != "chat"
-    }
-
-    assert {name for name, operation in marked if operation == "embed"} == {"cloudflare", "cohere", "mistral", "nvidia"}
-    assert all(operation in SPECS[name].operation for name, operation in marked)

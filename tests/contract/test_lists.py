@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from providers import dialects
 from providers import failures as f
@@ -48,6 +49,7 @@ KEY = {"google": "models", "ollama": "models"}
 def listing(provider: str, entries: object) -> Listing:
     """What discovery makes of a list of *entries*; whatever else it asks is not found."""
     of = account(provider)
+    of = replace(of, spec=replace(of.spec, static_models=()))
     discovery = dialects.by_name(of.spec.dialect).discover(of)
     answer = HttpResponse(200, {}, msgspec.json.encode({KEY.get(provider, "data"): entries}))
     try:

@@ -541,7 +541,8 @@ def discovered(provider: str, *pages: HttpResponse | bytes | str, key: str | Non
 
 
 def listed(provider: str, *pages: HttpResponse | bytes | str, key: str | None = "key") -> dict[str, Listed]:
-    return {model.id: model for model in discovered(provider, *pages, key=key)[0].models}
+    unlisted = SPECS["huggingface"].static_models  # make vectors, and are in no list
+    return {one.id: one for one in discovered(provider, *pages, key=key)[0].models if one.id not in unlisted}
 
 
 def test_openrouter_tells_prices_abilities_and_sizes():

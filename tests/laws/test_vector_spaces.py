@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import operator
 from base64 import b64decode
 from typing import Any
 
@@ -15,7 +17,19 @@ from providers.simulator.world import World
 from tests.clock import FakeClock
 
 HOSTS = ("cloudflare", "nvidia", "ollama")
-"""Those that serve bge-m3."""
+"""Some of those that serve bge-m3."""
+
+ALL = (*HOSTS, "huggingface", "ovhcloud")
+CITIES = ("Oslo", "Rome", "Basel", "Porto", "Turin", "Kyoto")
+THINGS = ("harbour", "opera", "trains", "markets", "bridges", "rain")
+
+
+@pytest.fixture
+def allowing(tmp_path):
+    """The environment in which OVHcloud is asked, too, which takes no key."""
+    path = tmp_path / "allowing.toml"
+    path.write_text("[provider.ovhcloud]\nenabled = true\n")
+    return {"FREEWAY_CONFIG": str(path)}
 
 
 async def ask(base_url: str, texts: list[Any], model: str = "bge-m3", **more: Any) -> httpx.Response:
@@ -55,6 +69,27 @@ async def test_whichever_hosts_are_gone_the_vectors_are_the_same(start):
         assert len(vectors(await ask(demo.base_url, [*texts, *fresh]))) == 4
 
     assert vectors(await ask(demo.base_url, texts)) == first
+
+
+def nearest(query: list[float], index: dict[str, list[float]]) -> str:
+    """The text of *index* whose vector is nearest to *query*."""
+    return max(index, key=lambda text: math.fsum(map(operator.mul, query, index[text])))
+
+
+@pytest.mark.parametrize("left", ALL)
+async def test_whichever_four_of_five_hosts_are_gone_the_nearest_neighbours_are_the_same(start, allowing, left):
+    demo = await start(ALL, **allowing)
+    texts = [f"{thing} of {city}" for thing in THINGS for city in CITIES]
+    first = next(name for name in ALL if name != left)
+    made = vectors(await ask(demo.base_url, texts, provider={"only": [first]}))
+    for gone in set(ALL) - {left}:
+        del demo.world.providers[gone]
+
+    asked = await ask(demo.base_url, [f"{city} {thing}" for thing in THINGS for city in CITIES])
+
+    index = dict(zip(texts, made, strict=True))
+    assert asked.headers["x-freeway-provider"] == left
+    assert [nearest(query, index) for query in vectors(asked)] == texts
 
 
 async def test_a_host_with_other_weights_is_found_out_at_once_and_never_mixed_in(start):
@@ -202,19 +237,51 @@ async def test_token_numbers_go_only_to_a_host_whose_vectors_were_compared(start
     assert bodies[1:] == [[[1, 2], [3]]]
 
 
+async def through(clock: FakeClock, task: asyncio.Task[httpx.Response]) -> httpx.Response:
+    """What *task* gives, for which time goes on."""
+    while not task.done():
+        await asyncio.sleep(0.02)
+        clock.advance(5)
+    return await task
+
+
 async def test_ten_thousand_texts_through_strict_limits_end_in_order_without_a_refusal(start):
     clock = FakeClock(1_795_440_000.0)
     demo = await start(("mistral",), clock=clock)
     texts = [f"document {number}" for number in range(10_000)]
 
     waits = {"x-freeway-max-wait": "3600"}
-    task = asyncio.create_task(ask(demo.base_url, texts, model="mistral-embed", headers=waits))
-    while not task.done():
-        await asyncio.sleep(0.02)
-        clock.advance(5)
-    found = vectors(await task)
+    asked = asyncio.create_task(ask(demo.base_url, texts, model="mistral-embed", headers=waits))
+    found = vectors(await through(clock, asked))
     (last,) = vectors(await ask(demo.base_url, texts[-1:], model="mistral-embed"))
 
     assert len({tuple(vector) for vector in found}) == 10_000
     assert found[-1] == last
     assert demo.world.providers["mistral"].refused == 0
+
+
+@pytest.mark.parametrize(("name", "model"), [("google", "gemini-embedding-001"), ("huggingface", "bge-m3")])
+async def test_texts_of_which_a_minute_or_a_credit_holds_few_go_in_parts_that_fit(start, name, model):
+    clock = FakeClock(1_795_440_000.0)
+    demo = await start((name,), clock=clock)
+    texts = [f"{number} " + "word " * 600 for number in range(40)]
+
+    waits = {"x-freeway-max-wait": "3600"}
+    found = vectors(await through(clock, asyncio.create_task(ask(demo.base_url, texts, model=model, headers=waits))))
+
+    assert len({tuple(vector) for vector in found}) == 40
+    assert demo.world.providers[name].refused == 0
+    assert demo.world.providers[name].charged == 0
+
+
+async def test_the_control_texts_are_debited_like_those_of_the_caller(start):
+    clock = FakeClock(1_795_440_000.0)
+    demo = await start(("google",), clock=clock)
+    texts = [f"{number}" for number in range(100)]  # as many as a minute holds, without the control texts
+
+    waits = {"x-freeway-max-wait": "600"}
+    asked = asyncio.create_task(ask(demo.base_url, texts, model="gemini-embedding-001", headers=waits))
+    found = vectors(await through(clock, asked))
+
+    assert len({tuple(vector) for vector in found}) == 100
+    assert demo.world.providers["google"].refused == 0

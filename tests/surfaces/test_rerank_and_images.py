@@ -13,7 +13,7 @@ from providers.simulator.media import PICTURE
 DOCUMENTS = ["Paris is the capital of France", "Cats purr", "The capital of Norway is Oslo"]
 
 
-@pytest.mark.parametrize("name", ["cohere", "cloudflare"])
+@pytest.mark.parametrize("name", ["cohere", "cloudflare", "nvidia"])
 @pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank"])
 async def test_documents_are_ranked_by_how_well_they_answer(start, name, path):
     demo = await start((name,))
