@@ -262,7 +262,9 @@ def make_host(settings: Settings, parts: Parts, drain: Drain) -> tuple[Host, Cli
     parts.allowances.clients = lambda: [client for client, _ in authenticator.clients]
     shares = Shares(parts.use, engine.view.catalog, engine.ledger, clock)
     host = Host(engine, authenticator, settings.server, parts.allowances, shares)
-    return host, ClientDesk(kept, authenticator, parts.allowances, parts.use, parts.state)
+    return host, ClientDesk(
+        kept, authenticator, parts.allowances, parts.use, parts.state, engine.view.catalog, engine.spaces
+    )
 
 
 def create_app(  # noqa: PLR0913 - what tests put in the place of the real thing

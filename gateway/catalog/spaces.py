@@ -65,6 +65,10 @@ class Spaces:
         self.choose(client, model)
         return model
 
+    def choice(self, client: str) -> str | None:
+        """The model that *client* means; None: it has none yet."""
+        return self._choices.get(client)
+
     def choose(self, client: str, model: str | None) -> None:
         """From now on *client* means *model*, or, if None, what it is given next."""
         if model is None:

@@ -9,8 +9,8 @@ from typing import Any
 import click
 import msgspec
 
-from gateway.api.admin.clients import ClientChange, NewClient
-from gateway.api.admin.views import ClientView, NewKey
+from gateway.api.admin.clients import ClientChange, NewChoice, NewClient
+from gateway.api.admin.views import ClientView, EmbeddingChoice, Forgotten, NewKey
 from gateway.cli import Surroundings
 from gateway.clock import WallClock
 from gateway.commands.running import asked, asks
@@ -89,9 +89,10 @@ def rotate(around: Surroundings, /, name: str, as_json: bool, **where: Any) -> N
 @command.command("limit")
 @click.argument("name")
 @click.argument("limits", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="The client as JSON.")
 @asks
 @click.pass_obj
-def limit(around: Surroundings, /, name: str, limits: tuple[str, ...], **where: Any) -> None:
+def limit(around: Surroundings, /, name: str, limits: tuple[str, ...], as_json: bool, **where: Any) -> None:
     """
     Have the client NAME keep to LIMITS, in place of those it has; `none` lifts them.
 
@@ -100,23 +101,76 @@ def limit(around: Surroundings, /, name: str, limits: tuple[str, ...], **where: 
     wanted = () if limits == ("none",) else limits
     with asked(around, **where, quiet=True) as gateway:
         client = gateway.patch(f"clients/{name}", ClientView, ClientChange(limits=wanted))
+    if as_json:
+        click.echo(msgspec.json.encode(client))
+        return
     click.echo(f"{name}: {', '.join(one.limit for one in client.limits) or 'no limits'}")
+
+
+@command.command("embeddings")
+@click.argument("name")
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="Client, model, and which it was, as JSON.")
+@asks
+@click.pass_obj
+def embeddings(around: Surroundings, /, name: str, model: str, as_json: bool, **where: Any) -> None:
+    """
+    Have `auto` mean MODEL where the client NAME asks for vectors.
+
+    It stays so until it is changed here. Without a key of its own a program is the client `anybody`. The MODEL `auto` is the one
+    that most sources serve when NAME asks next.
+    """
+    with asked(around, **where, quiet=True) as gateway:
+        chosen = gateway.put(f"clients/{name}/embeddings", EmbeddingChoice, NewChoice(model))
+    if as_json:
+        click.echo(msgspec.json.encode(chosen))
+        return
+    click.echo(f"{name}: vectors are made with {chosen.model or 'what most sources serve when it asks next'}.")
+    if chosen.was not in (None, chosen.model):
+        click.echo(
+            f"An index that was made with {chosen.was} has to be built anew: vectors of two models do not fit together."
+        )
 
 
 @command.command("revoke")
 @click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Who was revoked, and who may call still, as JSON.")
 @asks
 @click.pass_obj
-def revoke(around: Surroundings, /, name: str, **where: Any) -> None:
+def revoke(around: Surroundings, /, name: str, as_json: bool, **where: Any) -> None:
     """Take the key of the client NAME away: it is refused within about a second."""
     with asked(around, **where, quiet=True) as gateway:
         gateway.delete(f"clients/{name}")
         others = gateway.get("clients", list[ClientView])
+    if as_json:
+        click.echo(msgspec.json.encode({"revoked": name, "left": [one.name for one in others]}))
+        return
     click.echo(f"{name} is revoked.")
     if not others:
         click.echo(
-            "No other client is kept. A key is needed all the same: `freeway clients add NAME` makes one.", err=True
+            "No other client is kept. A key is needed all the same: `freeway clients add NAME` makes one, and "
+            "`freeway clients forget` has a gateway of this machine alone take requests without a key again.",
+            err=True,
         )
+
+
+@command.command("forget")
+@click.option("--json", "as_json", is_flag=True, help="Who is forgotten, and whether no key is needed, as JSON.")
+@asks
+@click.pass_obj
+def forget(around: Surroundings, /, as_json: bool, **where: Any) -> None:
+    """
+    Forget the clients that were revoked; their keys are wrong ones then.
+
+    Where no client is left, and the gateway listens on this machine alone, it takes requests without a key again.
+    """
+    with asked(around, **where, quiet=True) as gateway:
+        found = gateway.post("revoked-clients/forget", Forgotten)
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+        return
+    click.echo(f"Forgotten: {', '.join(found.names)}." if found.names else "No client was revoked.")
+    click.echo("Requests without a key are taken." if found.open else "A key is needed.")
 
 
 @command.command("list")
@@ -168,6 +222,7 @@ def _said(client: ClientView) -> list[str]:
         "until": expires,
         "models": ", ".join(client.models),
         "providers": ", ".join(client.providers),
+        "embeds with": client.embeddings or "",
         "priority": client.priority if client.priority != "normal" else "",
     }
     words = [f"{word} {value}".strip() for word, value in told.items() if value]

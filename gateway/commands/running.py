@@ -52,6 +52,9 @@ class Gateway:
     def post(self, path: str, kind: type[T], body: Any = None) -> T:
         return self._asked("POST", path, kind, json={} if body is None else msgspec.to_builtins(body))
 
+    def put(self, path: str, kind: type[T], body: Any) -> T:
+        return self._asked("PUT", path, kind, json=msgspec.to_builtins(body))
+
     def patch(self, path: str, kind: type[T], body: Any) -> T:
         return self._asked("PATCH", path, kind, json=msgspec.to_builtins(body))
 

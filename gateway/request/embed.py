@@ -19,12 +19,11 @@ import msgspec
 from gateway.request.engine import Answer, Engine, Served
 from gateway.request.pipeline import answer
 from gateway.request.stream import whole
+from gateway.settings import AUTO
 from gateway.state.vectors import key_of
 from gateway.words import Call
 from providers.chat import Usage
 from providers.embeddings import CONTROLS, Embeddings, EmbedRequest, tokens_of
-
-ANY = "auto"
 
 
 async def embed(call: Call, request: EmbedRequest, engine: Engine) -> Served:
@@ -95,9 +94,11 @@ async def _others(parts: Iterable[asyncio.Future[dict[bytes, bytes]]]) -> dict[b
 
 def _named(call: Call, engine: Engine) -> Call:
     """*call*, with the model that its client means if it names none."""
-    if call.wants.models != (ANY,):
+    if call.wants.models != (AUTO,):
         return call
-    model = engine.spaces.chosen(call.session, engine.view.catalog.deployments())
+    catalog, now = engine.view.catalog, engine.clock.now()
+    may = [one for one in catalog.deployments() if catalog.meets(one, call.wants, now)]
+    model = engine.spaces.chosen(call.session, may or catalog.deployments())
     return msgspec.structs.replace(call, wants=msgspec.structs.replace(call.wants, models=(model,)))
 
 

@@ -111,6 +111,14 @@ class KeptClients:
         """The key of the client *name* is not taken any more. Raises ``KeyError``."""
         self._set(msgspec.structs.replace(self._kept_as(name), revoked_at=self._clock.now()))
 
+    def forget(self) -> list[str]:
+        """Forget those that were revoked, or cannot be read; returns their names. Their keys are as wrong as any from then on."""
+        names = sorted(name for name, kept in self._kept.items() if kept.revoked_at is not None)
+        for name in names:
+            self._state.set(TOPIC, name, None)
+        self._hear({name: kept for name, kept in self._kept.items() if kept.revoked_at is None})
+        return names
+
     def _kept_as(self, name: str) -> Kept:
         if self.get(name) is None:
             where = ": it stands in the configuration file, and is changed there" if name in self._declared() else ""

@@ -80,10 +80,12 @@ def test_check_asks_through_the_gateway(gateway, tmp_path: Path):
     assert "Each was asked: 'Say: yes'" in shown.stdout
 
 
-def test_clients_are_made_and_revoked_at_the_gateway(gateway, tmp_path: Path):
+def test_clients_are_made_changed_revoked_and_forgotten_at_the_gateway(tmp_path: Path):
     """In a gateway of its own: once there is a client, keys are needed."""
-    _, _, variables = gateway
-    with serving(tmp_path, FREEWAY_ADMIN_KEY=ADMIN, **variables) as (origin, _, _):
+    with (
+        simulated(World(names=("nvidia", "mistral"))) as variables,
+        serving(tmp_path, born, FREEWAY_ADMIN_KEY=ADMIN, **variables) as (origin, _, _),
+    ):
         home = tmp_path / "elsewhere"
         home.mkdir()
         there: dict[str, Any] = {"home": home, "FREEWAY_GATEWAY": origin, "FREEWAY_ADMIN_KEY": ADMIN}
@@ -91,12 +93,18 @@ def test_clients_are_made_and_revoked_at_the_gateway(gateway, tmp_path: Path):
         hers = {"authorization": f"Bearer {key}"}
         taken = httpx.get(f"{origin}/v1/models", headers=hers).status_code
         limited = run("clients", "limit", "alice", "3/minute", **there).stdout
+        vectors = [run("clients", "embeddings", "alice", one, **there).stdout for one in ("bge-m3", "mistral-embed")]
         listed = json.loads(run("clients", "list", "--json", **there).stdout)
-        revoked = run("clients", "revoke", "alice", **there)
+        revoked = run("clients", "revoke", "alice", "--json", **there)
         refused = httpx.get(f"{origin}/v1/models", headers=hers).status_code
+        forgotten = run("clients", "forget", **there).stdout
+        opened = httpx.get(f"{origin}/v1/models").status_code
 
-    assert (taken, refused, revoked.returncode) == (200, 401, 0)
+    assert (taken, refused, json.loads(revoked.stdout)) == (200, 401, {"revoked": "alice", "left": []})
     assert limited.startswith("alice: 3")
+    assert ["built anew" in said for said in vectors] == [False, True]
+    assert "An index that was made with bge-m3 has to be built anew" in vectors[1]
+    assert ("Forgotten: alice." in forgotten, "without a key" in forgotten, opened) == (True, True, 200)
     assert [(row["name"], len(row["limits"])) for row in listed] == [("alice", 1)]
 
 

@@ -32,6 +32,7 @@ BODIES: dict[str, Any] = {
     "post /admin/v1/clients": {"name": "bob", "limits": ["20/minute"]},
     "patch /admin/v1/clients/{name}": {"limits": ["3/minute"]},
     "put /admin/v1/sources/{name}/key": {"key": "gsk_another_key_that_stays_hidden"},
+    "put /admin/v1/clients/{name}/embeddings": {"model": "auto"},
 }
 OTHERWISE = {
     "post /admin/v1/models/readmit": 404,  # nothing is out

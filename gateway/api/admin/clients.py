@@ -8,17 +8,20 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-from litestar import Request, delete, get, patch, post
+from litestar import Request, delete, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import UNSET, Struct, UnsetType
 
 from gateway.api.admin.audit import noted
-from gateway.api.admin.views import ClientView, LimitView, NewKey
-from gateway.api.auth import Authenticator
+from gateway.api.admin.views import ClientView, EmbeddingChoice, Forgotten, LimitView, NewKey
+from gateway.api.auth import ANYBODY, NETWORK, Authenticator
 from gateway.api.openai import decoded
+from gateway.catalog.catalog import Catalog
+from gateway.catalog.spaces import Spaces
 from gateway.observe.use import Lately, Use
 from gateway.quota.clients import Allowances, Used
+from gateway.settings import AUTO
 from gateway.settings.clients import Client, Priority
 from gateway.state.clients import KeptClients
 from gateway.state.store import StateFailure, StateStore
@@ -56,6 +59,13 @@ class NewClient(ClientChange, kw_only=True):
     name: str
 
 
+class NewChoice(Struct):
+    """The model that ``auto`` is to mean where a client asks for vectors; ``auto``: what most sources serve then."""
+
+    model: str
+
+
+_decode_choice = msgspec.json.Decoder(NewChoice).decode
 _decode_new = msgspec.json.Decoder(NewClient).decode
 _decode_change = msgspec.json.Decoder(ClientChange).decode
 
@@ -68,6 +78,23 @@ class ClientDesk(Struct, frozen=True):
     allowances: Allowances
     use: Use
     state: StateStore
+    catalog: Catalog
+    spaces: Spaces
+
+    def knows(self, name: str) -> bool:
+        """Whether there is a client *name*, those that call without a key of their own included."""
+        return name in {ANYBODY.name, NETWORK.name, *(client.name for client, _ in self.authenticator.clients)}
+
+    def embedding(self, model: str) -> str:
+        """The canonical name of *model*. Raises BadRequest if no source in use makes vectors with it."""
+        found = [one.model for one in self.catalog.spelled(model) if "embed" in one.operations]
+        if not found:
+            known = sorted({one.model for one in self.catalog.deployments() if "embed" in one.operations})
+            raise BadRequest(
+                f"model: no source in use makes vectors with {model[:80]!r}: expected {' or '.join(known) or 'none, now'}",
+                param="model",
+            )
+        return found[0]
 
     async def views(self, name: str | None = None) -> list[ClientView]:
         """All clients, or the one of that *name*, as they are shown."""
@@ -76,7 +103,9 @@ class ClientDesk(Struct, frozen=True):
             asyncio.gather(*(self.allowances.used(client) for client, _ in shown)), self._lately()
         )
         return [
-            view_of(client, limits, lately.get(client.name, Lately()), declared=declared)
+            view_of(
+                client, limits, lately.get(client.name, Lately()), self.spaces.choice(client.name), declared=declared
+            )
             for (client, declared), limits in zip(shown, used, strict=True)
         ]
 
@@ -91,8 +120,8 @@ class ClientDesk(Struct, frozen=True):
             return {}
 
 
-def view_of(client: Client, used: list[Used], lately: Lately, *, declared: bool) -> ClientView:
-    """*client* as it is shown."""
+def view_of(client: Client, used: list[Used], lately: Lately, embeddings: str | None, *, declared: bool) -> ClientView:
+    """*client* as it is shown, for which ``auto`` makes vectors with the model *embeddings*."""
     return ClientView(
         name=client.name,
         declared=declared,
@@ -108,6 +137,7 @@ def view_of(client: Client, used: list[Used], lately: Lately, *, declared: bool)
         requests=lately.requests,
         tokens=lately.tokens,
         last_seen=lately.last_seen,
+        embeddings=embeddings,
     )
 
 
@@ -178,4 +208,28 @@ async def revoke(request: Request[Any, Any, Any], clients: NamedDependency[Clien
     await clients.state.flush()
 
 
-HANDLERS = (listed, make, change, rotate, revoke)
+@put("/clients/{name:str}/embeddings")
+async def choose(
+    request: Request[Any, Any, Any], clients: NamedDependency[ClientDesk], name: FromPath[str]
+) -> EmbeddingChoice:
+    """Change the model that ``auto`` means where a client asks for vectors. An index of the other one does not fit any more."""
+    asked = decoded(_decode_choice, await request.body()).model
+    if not clients.knows(name):
+        raise UnknownClient(f"there is no client {name[:80]!r}")
+    was, model = clients.spaces.choice(name), None if asked == AUTO else clients.embedding(asked)
+    clients.spaces.choose(name, model)
+    noted(request.scope, f"client {name} makes vectors with {model or AUTO}, before with {was or 'none'}")
+    await clients.state.flush()
+    return EmbeddingChoice(name=name, model=model, was=was)
+
+
+@post("/revoked-clients/forget", status_code=200)
+async def forget(request: Request[Any, Any, Any], clients: NamedDependency[ClientDesk]) -> Forgotten:
+    """Forget the clients that were revoked. Where none is left, a gateway of this machine alone needs no key any more."""
+    names = clients.kept.forget()
+    noted(request.scope, f"forgot revoked clients: {', '.join(names) or 'none'}")
+    await clients.state.flush()
+    return Forgotten(names=names, open=clients.authenticator.open)
+
+
+HANDLERS = (listed, make, change, rotate, revoke, choose, forget)

@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.api.admin.access import SessionView, SignIn
 from gateway.api.admin.changes import ATOM
-from gateway.api.admin.clients import ClientChange, NewClient
+from gateway.api.admin.clients import ClientChange, NewChoice, NewClient
 from gateway.api.admin.configuration import NewSourceKey, Taken
 from gateway.api.admin.models import Readmission
 from gateway.api.admin.plots import MOST_HOURS
@@ -16,6 +16,8 @@ from gateway.api.admin.views import (
     ClientView,
     ConfigRow,
     ConnectView,
+    EmbeddingChoice,
+    Forgotten,
     KeyTried,
     Model,
     NewKey,
@@ -112,6 +114,14 @@ DOORS = (
     _do("/clients/{name}", "Change what a client may do", ClientView, method="patch", body=(ClientChange,)),
     _do("/clients/{name}", "Take a client's key away", method="delete"),
     _do("/clients/{name}/rotate", "Give a client another key", NewKey),
+    _do(
+        "/clients/{name}/embeddings",
+        "Change the model that it makes vectors with",
+        EmbeddingChoice,
+        method="put",
+        body=(NewChoice,),
+    ),
+    _do("/revoked-clients/forget", "Forget the clients that were revoked", Forgotten),
     _look(
         "/usage",
         "What was used",

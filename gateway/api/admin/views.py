@@ -152,6 +152,22 @@ class ClientView(Struct, frozen=True, kw_only=True):
     requests: int  # in the last 24 hours
     tokens: int
     last_seen: float | None
+    embeddings: str | None = None  # the model that `auto` means where it asks for vectors; None: it never did
+
+
+class EmbeddingChoice(Struct, frozen=True, kw_only=True):
+    """The model that ``auto`` means from now on where the client *name* asks for vectors, and which it *was*; None: not chosen."""
+
+    name: str
+    model: str | None
+    was: str | None
+
+
+class Forgotten(Struct, frozen=True, kw_only=True):
+    """The *names* of clients that were revoked, and are now forgotten. *open*: requests without a key are taken."""
+
+    names: list[str]
+    open: bool
 
 
 class NewKey(Struct, frozen=True, kw_only=True):
