@@ -1,8 +1,17 @@
 """
-Programs that cannot be installed here, as recorded calls: what each sends, in its order, and how strictly it reads.
+Programs that cannot be installed here, as calls of our own: what each sends, in its order, and how strictly it reads.
 
-Zed and Copilot are editors, Home Assistant and n8n servers with hundreds of packages. What is here was read from their
-sources in November 2026. Each calls at an *origin*, and returns the file that the model wrote by its tool.
+Zed and Copilot are editors, Home Assistant and n8n servers with hundreds of packages. None of them was run: their calls follow
+their public sources as they were in November 2026.
+
+* Home Assistant: ``homeassistant/components/ollama/entity.py`` (github.com/home-assistant/core)
+* Zed: ``crates/ollama/src/ollama.rs`` (github.com/zed-industries/zed); ids of calls by its pull request 42284
+* Copilot: ``src/extension/byok/vscode-node/ollamaProvider.ts`` (github.com/microsoft/vscode-copilot-chat); of what it sends to
+  ``/v1/chat/completions`` only the address is in there, and the fields are those that a program of its kind sends
+* n8n: ``packages/@n8n/nodes-langchain/nodes/vendors/OpenAi/v2/actions/text/`` (github.com/n8n-io/n8n); its AI Agent chats
+  through a library, whose fields are likewise ours
+
+Each calls at an *origin*, and returns the file that the model wrote by its tool.
 """
 
 from __future__ import annotations
@@ -50,7 +59,7 @@ async def _assisted(client: ollama.AsyncClient) -> Written:
     written: Written = {}
     for _ in range(10):
         pieces = await client.chat(
-            model="auto", messages=messages, tools=[_TOOL], stream=True, keep_alive="-1s", options=options, think=False
+            model="auto", messages=messages, tools=[_TOOL], stream=True, keep_alive=-1, options=options, think=False
         )
         text, calls, done = "", list[Any](), False
         async for piece in pieces:
@@ -63,8 +72,7 @@ async def _assisted(client: ollama.AsyncClient) -> Written:
             return written
         for call in calls:
             written = dict(call.function.arguments)
-            result = json.dumps({"success": True})
-            messages.append({"role": "tool", "content": result, "tool_name": call.function.name})
+            messages.append({"role": "tool", "content": json.dumps({"data": {"success": True}, "error": None})})
     raise AssertionError("it called its tool for ever")
 
 
@@ -99,13 +107,14 @@ class _Show(Struct):
 
 
 class _Function(Struct):
+    index: int
     name: str
     arguments: dict[str, Any]
 
 
 class _ToolCall(Struct):
+    id: str
     function: _Function
-    id: str | None = None
 
 
 class _Message(Struct):
@@ -231,15 +240,21 @@ async def _put_together(lines: AsyncIterator[str]) -> tuple[str, dict[int, dict[
 async def n8n(origin: str) -> Written:
     """
     Its OpenAI node, which speaks Responses with ``gpt-5-mini``: the models to choose from, then a message with tools, whose
-    calls and results it sends back without a state. Its AI Agent node chats with the same model.
+    thoughts, calls and results it sends back with all that was before, though it has each response kept. Its AI Agent node chats
+    with the same model.
     """
     headers = {"authorization": "Bearer any", "user-agent": "n8n", "x-stainless-lang": "js"}
     async with httpx.AsyncClient(base_url=origin, timeout=60, headers=headers) as client:
         assert (await client.get("/v1/models")).json()["data"]
         items: list[dict[str, Any]] = [{"role": "user", "content": [{"type": "input_text", "text": TASK}]}]
         tool = {"type": "function", **_ABOUT, "strict": False}
-        asked = {"model": "gpt-5-mini", "tools": [tool], "parallel_tool_calls": True, "store": False,
-                 "reasoning": None, "text": {"format": {"type": "text"}}, "background": False}  # fmt: skip
+        asked = {
+            "model": "gpt-5-mini",
+            "tools": [tool],
+            "parallel_tool_calls": True,
+            "store": True,
+            "background": False,
+        }
         written: Written = {}
         for _ in range(10):
             answer = await client.post("/v1/responses", json=asked | {"input": items})
@@ -247,9 +262,9 @@ async def n8n(origin: str) -> Written:
             found = answer.json()
             assert found["status"] == "completed"
             calls = [item for item in found["output"] if item["type"] == "function_call"]
-            items += found["output"]
             if not calls:
                 break
+            items += [item for item in found["output"] if item["type"] in ("function_call", "reasoning")]
             for call in calls:
                 written = json.loads(call["arguments"])
                 items.append({"type": "function_call_output", "call_id": call["call_id"], "output": "written"})
