@@ -30,7 +30,7 @@ from gateway.api.neutral import (
 from gateway.api.openai import decoded, filling
 from gateway.api.options import Options
 from gateway.words import BadRequest, Call, GatewayError
-from providers.chat import AnswerMessage, Step, Usage, Whole, encode
+from providers.chat import AnswerMessage, Step, Usage, Whole, encode, raw
 from providers.embeddings import Embeddings
 
 # ── read ──
@@ -276,7 +276,10 @@ class Chat(_Surface):
         self._begin(asked, options)
         if not asked.messages:
             return self._loaded(asked)
-        fields = _neutral(asked) | {"messages": list(_turns(asked.messages)), "tools": asked.tools or None}
+        fields = _neutral(asked) | {
+            "messages": list(_turns(asked.messages)),
+            "tools": raw(asked.tools) if asked.tools else None,
+        }
         return chat_of(fields, options, hides_reasoning=not self._thinks)
 
     def _spelled(self, said: dict[str, Any]) -> dict[str, Any]:

@@ -420,3 +420,22 @@ async def test_an_answer_to_a_raw_prompt_says_that_its_model_has_a_template(demo
 
     assert (told.json()["response"], told.headers["x-freeway-dropped"]) == (SAID, "raw")
     assert (wrong.status_code, list(wrong.json())) == (400, ["error"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"tools": [{"type": "function", "name": "f", "parameters": {}}]},
+        {
+            "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
+            "options": {"temperature": "0.5"},
+        },
+    ],
+    ids=["a flat tool", "a number as text"],
+)
+def test_what_is_spelled_oddly_means_the_same_as_in_a_chat_completion(body):
+    call = parsed(**body)
+
+    assert [spec.name for spec in call.request.view.functions()] == ["f"]
+    assert json.loads(bytes(call.request.fields["tools"]))[0]["function"]["name"] == "f"
+    assert call.request.view.temperature in (None, 0.5)
