@@ -63,6 +63,8 @@ def command(around: Surroundings, host: str | None, port: int | None, json_log: 
     around = msgspec.structs.replace(around, flags=flags)
     configured = around.read()
     _refuse_open_door(configured.settings)
+    for note in configured.notes:
+        _said(note)
     if not configured.settings.keys and on_a_terminal() and ask_once(configured, _said):
         configured = around.read()
     drain, ollama = Drain(), asyncio.run(_ollama_answers(configured.settings))

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.settings.files import Keys, Toml, read_toml, read_variables
-from gateway.settings.sense import exposed, meant_provider, resolved, senseless
+from gateway.settings.sense import exposed, meant_provider, resolved, senseless, unsaid
 from gateway.settings.shape import Fault, misshapen, path_of
 from gateway.settings.values import OF_ENVIRONMENT, SHORTEST_KEY, BadSettings, Mistake, Settings
 from gateway.settings.variables import (
@@ -85,6 +85,7 @@ def read(
     named = environ.get("FREEWAY_CONFIG", "").strip()
     own = Path(named) if named else folder / CONFIG_FILE
     tables, files = _shipped(config), [read_toml(own) if named or own.exists() else Toml(own)]
+    shipped = frozenset(tables["provider"])
     _merge(tables, files[0].tables)
     if source is not None:
         files.insert(0, _as_provider(read_toml(source), source.stem))
@@ -108,6 +109,7 @@ def read(
     watched = (own, at_home.path, *([here / ".env"] if here is not None else []))
     near = near_misses(environ, settings)
     notes.extend(one for told_of in near.values() for one in told_of)
+    notes.extend(unsaid(settings, shipped))
     return Configured(settings=settings, origins=told | origins, files=watched, notes=tuple(notes), near_misses=near)
 
 

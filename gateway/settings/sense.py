@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from gateway.quota import configured as quotas
@@ -167,3 +167,18 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def unsaid(settings: Settings, shipped: Collection[str]) -> Iterator[str]:
+    """What a provider of one's own, which is none of those *shipped*, leaves unsaid, and what follows from that."""
+    for name, spec in settings.provider.items():
+        if name in shipped or not spec.enabled:
+            continue
+        if spec.key_env and name not in settings.keys:
+            yield f"[provider.{name}] has no key, and is not asked: set {spec.key_env}, or keyless = true"
+        elif not spec.key_env and not spec.keyless:
+            yield f"[provider.{name}] says neither key_env nor keyless = true, and is not asked"
+        if not spec.capabilities and not any(row.capabilities for row in spec.models):
+            yield f"[provider.{name}] says no capabilities: unless its list tells them, what needs tools, pictures or JSON goes elsewhere"
+        if not any(row.context for row in spec.models):
+            yield f"[provider.{name}] says no context ([[provider.{name}.models]]): unless its list tells it, a prompt that is too long is sent all the same"
