@@ -65,23 +65,19 @@ def test_higher_limits_than_the_free_tiers_shut_sambanova(headers, paid):
     assert (disproof(served, None, dialects.by_name("openai").observe(of, headers)) is not None) is paid
 
 
-def test_sambanovas_free_tier_is_off_until_it_is_allowed_and_says_why(tmp_path: Path):
-    spec, environ = SPECS["sambanova"], {"SAMBANOVA_API_KEY": "key"}
+@pytest.mark.parametrize(("name", "why"), [("sambanova", "402"), ("novita", "without a balance")])
+def test_what_could_not_be_verified_is_off_until_it_is_allowed_and_says_why(tmp_path: Path, name: str, why: str):
+    spec = SPECS[name]
+    environ = {str(spec.key_env): "key", "FREEWAY_KEYLESS": "1"}  # which allows only sources without a key
     own = tmp_path / "own.toml"
-    own.write_text("[provider.sambanova]\nenabled = true\n")
+    own.write_text(f"[provider.{name}]\nenabled = true\n")
 
-    assert "sambanova" not in s.load(CONFIG, environ, tmp_path).active()
-    assert "sambanova" in s.load(CONFIG, {**environ, "FREEWAY_CONFIG": str(own)}, tmp_path).active()
+    assert name not in s.load(CONFIG, environ, tmp_path).active()
+    assert name in s.load(CONFIG, {**environ, "FREEWAY_CONFIG": str(own)}, tmp_path).active()
     off = judge(Known(spec=spec, has_key=True, asked=False))
-    assert (off.state, "402" in off.reason) == ("off", True)
-    assert "[provider.sambanova] enabled = true" in off.remedy
+    assert (off.state, why in off.reason) == ("off", True)
+    assert f"[provider.{name}] enabled = true" in off.remedy
     assert "it is off" in could_cost(spec)
-
-
-def test_agreeing_to_sources_without_a_key_allows_none_that_has_one(tmp_path: Path):
-    found = s.load(CONFIG, {"SAMBANOVA_API_KEY": "key", "FREEWAY_KEYLESS": "1"}, tmp_path)
-
-    assert "sambanova" not in found.active()
 
 
 @pytest.mark.parametrize(

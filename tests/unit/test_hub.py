@@ -22,7 +22,7 @@ from gateway.cli import Surroundings
 from gateway.commands import small
 from gateway.commands.model import command
 from gateway.settings import EMBEDDED, load
-from providers.embedded import hub, weights
+from providers.embedded import hub, server, weights
 from providers.embedded.gguf import called
 from providers.embedded.weights import EmbeddedUnavailable, HubFile
 from tests.conftest import CONFIG
@@ -331,3 +331,11 @@ def test_an_own_file_that_cannot_be_served_is_told_in_a_sentence(tmp_path, monke
         served(tmp_path, content, monkeypatch, free)
 
     assert caught.value.message.startswith("[embedded] weights: ")
+
+
+def test_free_memory_is_what_the_system_tells_else_all_that_there_is(tmp_path: Path):
+    told = tmp_path / "meminfo"
+    told.write_text("MemTotal:       24000000 kB\nMemFree:         1000 kB\nMemAvailable:    2048 kB\n")
+
+    assert server.memory_free(told) == 2048 * 1024
+    assert server.memory_free(tmp_path / "none") > 1 << 27
