@@ -6,21 +6,27 @@ A variable for each request, deployment and span of time in which its answer cou
 asked, early enough for its caller still to be there, and not while the deployment was in trouble. Limits hold in each
 window that is aligned to the spans, which is never more than what the provider itself holds; answers in flight take no more
 time than there was.
+
+How long each answer will be is told to no gateway. What one could reach that knows all the rest is the same program with
+answers that all take as long as their kind does in the mean: by Wald's equation no policy has more of them, on average, than
+there is time for.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from statistics import mean
 
 import numpy as np
 from msgspec import Struct
 from scipy.optimize import linprog
 from scipy.sparse import coo_array, csc_array
 
+from tests.world import truth
 from tests.world.callers import Asking
 from tests.world.machine import Machine
-from tests.world.models import Model, draw
+from tests.world.models import Draw, Model, draw
 from tests.world.quotas import Limit, window_of
 from tests.world.scenarios import Scenario
 from tests.world.sources import Source
@@ -45,26 +51,41 @@ class _Way(Struct, frozen=True):
     prompt: int
 
 
-def optimum(scenario: Scenario, seed: int, minutes: float | None = None) -> float:
-    """The most that could have been answered in *scenario* with *seed*."""
+def optimum(scenario: Scenario, seed: int, minutes: float | None = None, *, foreseen: bool = True) -> float:
+    """
+    The most that could have been answered in *scenario* with *seed*. *foreseen*: it is known beforehand how long each answer
+    takes.
+    """
     seconds = (minutes or scenario.minutes) * 60.0
     sources = scenario.sources()
     for source in sources:
         source.open(seed, scenario.begin)
     asked = list(scenario.load.requests(seed, seconds))
-    ways = [way for number, asking in enumerate(asked) for way in _ways(number, asking, sources, seed)]
+    ways = [
+        way for number, asking in enumerate(asked) for way in _ways(number, asking, sources, seed, foreseen=foreseen)
+    ]
     return _solve(ways, scenario.begin, seconds)
 
 
-def _ways(number: int, asking: Asking, sources: list[Source], seed: int) -> Iterator[_Way]:
+def _takes(model: Model, asking: Asking, seed: int, *, foreseen: bool) -> Draw:
+    """How long *model* takes for *asking*; not *foreseen*: for the like of it, in the mean."""
+    short = asking.kind.tools or asking.kind.schema
+    if foreseen:
+        return draw(seed, model, asking.tag, 5 if short else asking.words)
+    first = model.first * math.exp(model.spread**2 / 2)
+    visible = first + model.thinks / model.pace
+    words = 5 if short else round(mean(asking.kind.words))
+    return Draw(first, visible, visible + truth.output_tokens(words) / model.pace)
+
+
+def _ways(number: int, asking: Asking, sources: list[Source], seed: int, *, foreseen: bool) -> Iterator[_Way]:
     kind = asking.kind
     prompt = asked_of(asking.body()).prompt_tokens
     for source in sources:
         for model in source.models.values():
             if not kind.needs <= model.can or model.gone or (kind.no_train and model.trains) or prompt > model.context:
                 continue
-            words = asking.words if not (kind.tools or kind.schema) else 5
-            drawn = draw(seed, model, asking.tag, words)
+            drawn = _takes(model, asking, seed, foreseen=foreseen)
             latest = asking.at + asking.patience - (drawn.visible if asking.stream else drawn.whole)
             output = model.thinks + int((drawn.whole - drawn.visible) * model.pace)
             for span in range(int(asking.at // SPAN), int(latest // SPAN) + 1):

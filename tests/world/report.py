@@ -18,7 +18,7 @@ _PROMPTLY = 2.0
 
 class Summary(Struct, frozen=True, kw_only=True):
     """
-    One run in figures. *avoidable*: refusals (429) by limits that a provider publishes. *wasted*: calls that could only
+    One run in figures. *unforeseen*: the optimum without knowing how long answers will be; 0: the same. *avoidable*: refusals (429) by limits that a provider publishes. *wasted*: calls that could only
     fail, beyond the first of each kind at each deployment, for each right answer. *idle*: how often a deployment had room when
     a request was refused or left unanswered that it could have answered.
     """
@@ -38,11 +38,17 @@ class Summary(Struct, frozen=True, kw_only=True):
     kinds: dict[str, tuple[int, int]]
     providers: dict[str, tuple[int, int]]
     p_minutes: list[dict[str, int]]
+    unforeseen: float = 0.0
 
     @property
     def share(self) -> float:
         """Right answers of what could be answered."""
         return self.verdicts["right"] / self.optimum if self.optimum else 1.0
+
+    @property
+    def share_unforeseen(self) -> float:
+        """Right answers of what could be answered by one that does not know how long answers will be."""
+        return self.verdicts["right"] / self.unforeseen if self.unforeseen else self.share
 
     @property
     def wrong(self) -> int:

@@ -33,6 +33,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
     """
     *bar* is the share of the optimum that the gateway is to reach. *sources* makes the providers anew. *begin* is unix.
     *resumes*: callers let another source go on with a text that broke. *replicas* of the gateway share one store.
+    *unforeseen*: what could be had hangs on how long answers will be, so that the most without knowing that is told, too.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
     begin: float = START
     resumes: bool = False
     replicas: int = 1
+    unforeseen: bool = False
 
 
 def _steady(rate: float) -> Callable[[float], float]:
@@ -161,6 +163,7 @@ SCENARIOS: dict[str, Scenario] = {
             bar=0.93,
             sources=lambda: [c.machine()],
             load=_load(_bursts(10.0, 28.0), {TEXT: 0.95, PICTURE: 0.05}),
+            unforeseen=True,
         ),
         Scenario(name="replicas", bar=0.90, sources=_rush, load=_load(_bursts(40.0, 90.0)), minutes=30.0, replicas=3),
         Scenario(name="no-train", bar=0.95, sources=_core, load=_load(_steady(40.0), _PRIVATE_MIX)),

@@ -10,6 +10,7 @@ from tests.world.models import Fault
 from tests.world.optimum import optimum
 from tests.world.run import Run, run
 from tests.world.scenarios import CLIENTS, MIX, SCENARIOS, TEXT, Scenario
+from tests.world.sources import Source
 from tests.world.subjects import SIMPLE, Failover, Greedy
 
 MINUTES = 1.0
@@ -60,3 +61,22 @@ def test_an_outage_lowers_the_optimum_by_what_it_takes():
     lost = sum(one.at + one.patience < 300.0 for one in asked)
 
     assert optimum(down, 1, 10.0) <= len(asked) - lost
+
+
+def test_who_does_not_know_how_long_answers_will_be_can_have_less_where_not_all_can_be_served():
+    rushed = Scenario(name="rushed", bar=1.0, sources=lambda: [c.machine()], load=load(40.0, {TEXT: 1.0}))
+
+    assert optimum(rushed, 1, 10.0, foreseen=False) < 0.95 * optimum(rushed, 1, 10.0)
+
+
+def test_where_all_answers_are_alike_there_is_nothing_to_foresee():
+    def steady() -> list[Source]:
+        machine = c.machine()
+        for model in list(machine.models):
+            machine.change(model, spread=0.0)
+        return [machine]
+
+    alike = Kind(name="alike", words=(90, 90))
+    rushed = Scenario(name="rushed", bar=1.0, sources=steady, load=load(40.0, {alike: 1.0}))
+
+    assert optimum(rushed, 1, 10.0, foreseen=False) == pytest.approx(optimum(rushed, 1, 10.0))
