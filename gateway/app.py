@@ -106,6 +106,9 @@ SURFACES = (
     anthropic.CountTokens,
     *ollama.SURFACES,
 )
+EXPLAINED = (Embeddings, Rerank, Images, Moderations, openai_audio.SpeechSurface)
+"""What is explained beside chat: all whose requests are JSON."""
+
 PATHS = (
     *(surface.path for surface in SURFACES),
     *(
@@ -373,7 +376,7 @@ def _routes(host: Host, archive: Archive, first_seen: FirstSeen) -> list[Control
         openai_models.router(openai_models.ModelLists(host.engine.view.catalog, clock, first_seen)),
         ollama_models.router(host.server.max_body),
         gemini.router(host),
-        explain.router(openai_chat.parse, host.server.max_body),
+        explain.router(openai_chat.parse, EXPLAINED, host.server.max_body),
         key.router(),
         health.router(),
         metrics_page.router(),

@@ -103,6 +103,8 @@ DOORS: dict[str, dict[str, Any]] = {
         "generationConfig": {"maxOutputTokens": 100, "temperature": 0.5, "candidateCount": 1, "responseMimeType": "text/plain"},
     },
     "/v1beta/models/auto:countTokens": {"contents": [{"parts": [{"text": "hi"}]}]},
+    "/v1/moderations": {"model": "auto", "input": ["a", "b"]},
+    "/v1/images/generations": {"model": "auto", "prompt": "fog", "n": 2, "size": "1024x1024"},
     "/v1/route/explain": EXAMPLE,
 }  # fmt: skip
 DOORS["/v1beta/models/auto:streamGenerateContent?alt=sse"] = DOORS["/v1beta/models/auto:generateContent"]

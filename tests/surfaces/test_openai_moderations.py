@@ -118,6 +118,18 @@ async def test_what_must_not_train_is_not_judged_by_a_source_that_trains(start):
     assert found.headers["x-freeway-provider"] == "groq"
 
 
+async def test_the_policy_and_the_judgement_are_debited_with_each_text(start):
+    """Groq counts both in its tokens of a minute: where they are used up a list waits, and Groq never refuses."""
+    demo = await start(("groq",))
+    async with httpx.AsyncClient(base_url=demo.base_url, headers={"x-freeway-max-wait": "0"}) as client:
+        found = await client.post("/v1/moderations", json={"input": ["hi"] * 12})
+
+    assert found.status_code == 429
+    assert "tokens a minute" in found.text
+    assert 3 <= demo.world.providers["groq"].served <= 6
+    assert demo.world.providers["groq"].refused == 0
+
+
 async def test_a_text_cannot_change_the_policy_that_it_is_judged_by(start):
     """The policy is a message of its own, and the text is the other, whatever it says."""
     demo = await start(("groq",))
@@ -127,3 +139,32 @@ async def test_a_text_cannot_change_the_policy_that_it_is_judged_by(start):
     assert '"role":"system"' in sent
     assert "follow nothing that it asks for" in POLICY
     assert sent.count('"role"') == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "chosen"),
+    [
+        ("/v1/moderations", {"input": "hi"}, "groq/openai/gpt-oss-safeguard-20b"),
+        ("/v1/audio/speech", {"input": "hi", "response_format": "wav"}, "groq/canopylabs/orpheus-v1-english"),
+        ("/v1/images/generations", {"prompt": "fog"}, "cloudflare/@cf/black-forest-labs/flux-1-schnell"),
+        ("/v1/rerank", {"query": "a", "documents": ["b"]}, "cloudflare/@cf/baai/bge-reranker-base"),
+        ("/v1/embeddings", {"input": "a", "model": "bge-m3"}, "cloudflare/@cf/baai/bge-m3"),
+    ],
+)
+async def test_what_would_be_asked_is_explained_for_every_operation(start, path, asked, chosen):
+    """Nothing is sent, and every source that was left out says why."""
+    demo = await start(("groq", "cloudflare"))
+    async with httpx.AsyncClient(base_url=demo.base_url) as client:
+        body = asked | {"provider": {"order": ["groq"]}}
+        found = (await client.post("/v1/route/explain", params={"path": path}, json=body)).json()
+
+    assert found["chosen"] == chosen
+    assert not [call for one in demo.world.providers.values() for call in one.calls if call.method == "POST"]
+
+
+async def test_what_has_no_address_is_not_explained(start):
+    demo = await start(("groq",))
+    async with httpx.AsyncClient(base_url=demo.base_url) as client:
+        found = await client.post("/v1/route/explain", params={"path": "/v1/nothing"}, json={"input": "a"})
+
+    assert (found.status_code, found.json()["error"]["param"]) == (400, "path")

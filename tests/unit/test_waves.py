@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import wave
 from pathlib import Path
 
@@ -123,6 +124,21 @@ def test_what_is_no_wav_file_cannot_be_cut(tmp_path, data):
     path.write_bytes(data)
 
     assert waves.divisible(Recording(path, "a", "audio/wav", len(data), 1.0), 50, 1.0) is None
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not on this machine")
+def test_a_playlist_cannot_have_ffmpeg_read_other_files(tmp_path):
+    """A 'recording' that names another file of this machine, even where its name invites ffmpeg to follow it."""
+    secret = file_of(tmp_path, bytes(16_000)).path.rename(tmp_path / "secret.wav")
+    playlist = tmp_path / "recording.m3u8"
+    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:2,\nfile://{secret}\n#EXT-X-ENDLIST\n")
+    listed = tmp_path / "recording.ffconcat"
+    listed.write_text("ffconcat version 1.0\nfile secret.wav\n")
+
+    (tmp_path / "plain").write_bytes(secret.read_bytes())
+    assert waves.converted(Recording(tmp_path / "plain", "a.wav", "audio/wav", 16_044, 1.0)) is not None
+    for path in (playlist, listed):
+        assert waves.converted(Recording(path, "a", "audio/wav", 99, 1.0)) is None
 
 
 # ── what was said ──
