@@ -121,7 +121,8 @@ class SpeechSurface(_Audio):
                 param="response_format",
             )
         self.whole_type = _TYPES[self._format]
-        return other_call(SpeakRequest.of(view, fields), routing_of(body), options)
+        call = other_call(SpeakRequest.of(view, fields), routing_of(body), options)
+        return call if view.speed in (None, 1) else msgspec.structs.replace(call, dropped=("speed",))
 
     async def render_whole(self, whole: Speech) -> bytes:
         """The sound, in the format that was asked for."""

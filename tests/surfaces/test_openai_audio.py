@@ -124,6 +124,35 @@ async def test_a_format_that_cannot_be_made_is_refused_with_what_helps(start, mo
             await client.audio.speech.create(model="auto", voice="hannah", input="hi", response_format="mp3")
 
 
+@pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/v1/audio/translations", "/v1/audio/speech"])
+async def test_where_no_source_can_it_is_said_which_key_would_bring_one(start, path):
+    demo = await start(("mistral",))
+    async with httpx.AsyncClient(base_url=demo.base_url) as client:
+        if path.endswith("speech"):
+            found = await client.post(path, json={"input": "hi", "response_format": "wav"})
+        else:
+            found = await client.post(path, files={"file": SOUND})
+
+    assert found.status_code == 400
+    assert "a key for" in found.json()["error"]["message"]
+    assert "Groq" in found.json()["error"]["message"]
+
+
+async def test_a_recording_is_bounded_apart_from_other_bodies(start, tmp_path):
+    """``max_body`` holds for JSON, ``max_upload`` for a file: one is no reason to refuse the other."""
+    own = tmp_path / "own.toml"
+    own.write_text("[server]\nmax_body = 5_000\nmax_upload = 40_000\n")
+    demo = await start(("groq",), FREEWAY_CONFIG=str(own))
+    async with httpx.AsyncClient(base_url=demo.base_url) as client:
+        answers = [
+            await client.post("/v1/audio/transcriptions", files={"file": ("a.wav", wav_of(seconds), "audio/wav")})
+            for seconds in (2.0, 3.0)
+        ]
+
+    assert [one.status_code for one in answers] == [200, 413]
+    assert "40000" in answers[1].json()["error"]["message"]
+
+
 # ── forms ──
 
 HEAD = [(b"content-type", b"multipart/form-data; boundary=b")]

@@ -72,6 +72,15 @@ async def test_a_voice_that_no_source_has_is_refused_with_those_that_there_are(s
     assert not [one for one in demo.world.providers["groq"].calls if "speech" in one.path]
 
 
+async def test_a_speed_that_no_source_takes_is_said_to_be_dropped(start):
+    demo = await start(("groq",))
+    faster = await said(demo, input="hi", speed=1.5)
+    usual = await said(demo, input="hi", speed=1.0)
+
+    assert faster.headers["x-freeway-dropped"] == "speed"
+    assert "x-freeway-dropped" not in usual.headers
+
+
 async def test_no_more_is_asked_of_a_voice_than_it_has_free(start):
     """Three a minute: the fourth is told when, and Gemini never refuses."""
     demo = await start(("google",))
