@@ -21,7 +21,7 @@ from providers.operations.embed import (
     OllamaEmbeddings,
     OpenAIEmbeddings,
 )
-from providers.operations.image import CloudflareImages, OpenAIImages
+from providers.operations.image import CloudflareImages, OpenAIImages, PollinationsImages
 from providers.operations.moderate import (
     CloudflareModerations,
     GuardModerations,
@@ -46,6 +46,7 @@ CODECS: Mapping[tuple[Operation, str], Codec] = {
     ("rerank", "cloudflare"): CloudflareRanking(),
     ("image", "openai"): OpenAIImages(),
     ("image", "cloudflare"): CloudflareImages(),
+    ("image", "pollinations"): PollinationsImages(),
     ("transcribe", "openai"): OpenAITranscripts(),
     ("transcribe", "cohere"): CohereTranscripts(),
     ("transcribe", "cloudflare"): CloudflareTranscripts(),

@@ -1,11 +1,12 @@
-"""Making pictures as providers spell it: OpenAI, Cloudflare."""
+"""Making pictures as providers spell it: OpenAI, Cloudflare, Pollinations."""
 
 from __future__ import annotations
 
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from binascii import Error
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import msgspec
 from msgspec import Struct
@@ -17,6 +18,10 @@ from providers.operations.codec import post
 
 STEPS = 4
 """Steps of diffusion that flux-1-schnell is made for (Workers AI model page, 2026-09)."""
+
+
+LONGEST_ADDRESS = 4000
+"""Characters of an address that servers and proxies take without fail."""
 
 
 class _One(Struct):
@@ -58,6 +63,23 @@ class CloudflareImages:
 
     def read(self, target: Target, request: ImageRequest, response: HttpResponse) -> Pictures:  # noqa: ARG002
         return _picture(target, msgspec.json.decode(response.body, type=_CloudflareBody).result.image)
+
+
+class PollinationsImages:
+    """``GET /image/{prompt}``, whose answer is the picture itself (pollinations/pollinations#7783 and #8806, 2026)."""
+
+    def build(self, target: Target, request: ImageRequest, url: str, headers: Mapping[str, str]) -> HttpRequest:
+        width, height = request.view.pixels()
+        asked = urlencode({"model": target.model, "width": width, "height": height, "nofeed": "true"})
+        address = f"{url}/{quote(request.view.prompt, safe='')}?{asked}"
+        if len(address) > LONGEST_ADDRESS or request.view.prompt in (".", ".."):
+            raise f.Unsupported("the prompt goes into an address here, and is none that could").of("prompt")
+        return HttpRequest("GET", address, dict(headers))
+
+    def read(self, target: Target, request: ImageRequest, response: HttpResponse) -> Pictures:  # noqa: ARG002
+        if not response.body.startswith((b"\xff\xd8\xff", b"\x89PNG", b"RIFF")):
+            raise msgspec.DecodeError("the answer is no picture")
+        return Pictures([b64encode(response.body).decode()], target.model)
 
 
 def _picture(target: Target, text: str) -> Pictures:
