@@ -24,6 +24,9 @@ from providers.sound import HEADER, Recording, Waves
 _LOOKED_AT = 10.0
 """Seconds before the latest place for a cut in which the quietest moment is looked for."""
 
+_HELD = 2 * 1024 * 1024
+"""Bytes of a recording that are held at a time for that, which are less than that many seconds of many channels."""
+
 _MOMENT = 0.1
 """Seconds of which the quietest are cut in their middle."""
 
@@ -39,6 +42,9 @@ _DEMUXERS = "aac,aiff,amr,asf,caf,flac,matroska,mov,mp3,ogg,w64,wav"
 _PATIENCE = 600.0
 """Seconds that ffmpeg may take for one recording."""
 
+_UNREADABLE = (wave.Error, EOFError, OSError, RuntimeError, ValueError)
+"""What ``wave`` raises for files that are none, or are broken."""
+
 _ARRAYS = {1: "b", 2: "h", 4: "i"}
 
 
@@ -48,12 +54,14 @@ def divisible(recording: Recording, most: float, seconds: float) -> Recording | 
         with wave.open(str(recording.path), "rb") as file:
             rate, frame = file.getframerate(), file.getnchannels() * file.getsampwidth()
             frames = min(file.getnframes(), recording.path.stat().st_size // frame)
-            grain = int(min((most - HEADER) // frame, seconds * rate)) // 8
-            if not frames or file.getsampwidth() not in (1, 2, 3, 4) or grain < 1:
+            if not frames or not rate or file.getsampwidth() not in (1, 2, 3, 4):
                 return None
-            width = min(grain, int(_LOOKED_AT * rate))
+            grain = int(min((most - HEADER) / frame, seconds * rate)) // 8
+            if grain < 1:
+                return None
+            width = max(1, min(grain, int(_LOOKED_AT * rate), _HELD // frame))
             found = [_quietest(file, end, width) for end in range(grain, frames, grain)]
-    except (wave.Error, EOFError, OSError):
+    except _UNREADABLE:
         return None
     cuts, loud = tuple(cut for cut, _ in found), tuple(loud for _, loud in found)
     return replace(recording, seconds=frames / rate, waves=Waves(rate, frame, frames, 0, frames, cuts, loud))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import shutil
 import wave
 from pathlib import Path
@@ -124,6 +125,38 @@ def test_what_is_no_wav_file_cannot_be_cut(tmp_path, data):
     path.write_bytes(data)
 
     assert waves.divisible(Recording(path, "a", "audio/wav", len(data), 1.0), 50, 1.0) is None
+
+
+@pytest.mark.parametrize(("most", "seconds"), [(500.0, math.inf), (math.inf, 0.05)])
+def test_either_limit_is_enough_to_cut(tmp_path, most, seconds):
+    found = waves.divisible(file_of(tmp_path, bytes(3000)), most, seconds)
+    assert found is not None
+    parts = parts_of(found, [(most, seconds)])
+
+    assert len(parts) > 1
+    assert b"".join(map(frames_of, parts)) == bytes(3000)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    broken=st.dictionaries(st.integers(0, 59), st.integers(0, 255), max_size=6),
+    length=st.integers(0, 600),
+    limits=st.sampled_from([(500.0, math.inf), (math.inf, 0.05), (300.0, 1.0)]),
+)
+def test_a_broken_file_is_cut_or_not_and_nothing_else(tmp_path_factory, broken, length, limits):
+    """Whatever its header says: what can be cut is put together again, and what cannot is told so."""
+    recording = file_of(tmp_path_factory.mktemp("recordings"), bytes(range(200)) * 3)
+    data = bytearray(recording.path.read_bytes())
+    for place, value in broken.items():
+        data[place] = value
+    recording.path.write_bytes(data[: 44 + length])
+    found = waves.divisible(recording, *limits)
+    if found is not None:
+        parts = parts_of(found, [limits])
+        assert sum(part.seconds for part in parts) == pytest.approx(found.seconds)
+        for part in parts:
+            with waves.opened(part) as file:
+                file.read()
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not on this machine")
