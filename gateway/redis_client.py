@@ -101,7 +101,7 @@ class _Sentinels(Sentinel):
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         try:
-            found: tuple[str, int] = await super().discover_master(service_name)  # type: ignore[no-untyped-call]
+            found: tuple[str, int] = await super().discover_master(service_name)
         except MasterNotFoundError as exc:
             for sentinel in self.sentinels:
                 try:

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from tempfile import TemporaryDirectory
 from typing import Self
 
@@ -112,7 +113,8 @@ def hosts(certificates: Path) -> Iterator[dict[str, str]]:
 @pytest.fixture(autouse=True)
 def _authorities_of_its_own(monkeypatch) -> None:
     """Elsewhere in the tests all connections share one context, which would know the authorities of those before."""
-    monkeypatch.setattr(ssl, "create_default_context", ssl.create_default_context.__wrapped__)
+    alone: Any = ssl.create_default_context
+    monkeypatch.setattr(ssl, "create_default_context", alone.__wrapped__)
 
 
 async def _lost(url: str) -> str | None:
