@@ -255,9 +255,7 @@ def _sentinel_master(rest: str, options: dict[str, Any], *, tls: bool) -> Any:
         "protocol": 2,
         "ssl": tls,
     }
-    found: Any = _Sentinels(  # type: ignore[no-untyped-call]
-        [_host(each) for each in parts["hosts"].split(",")], sentinel_kwargs=sentinels
-    )
+    found: Any = _Sentinels([_host(each) for each in parts["hosts"].split(",")], sentinel_kwargs=sentinels)
     return found.master_for(unquote(service), connection_pool_class=_SentinelPool, ssl=tls, **master)
 
 

@@ -26,6 +26,7 @@ from gateway.quota.buckets import Bucket
 from gateway.quota.degraded import HEARTBEAT, LEAST_PART
 from gateway.quota.ledger import Ledger
 from gateway.quota.nouns import Cost, Offer, Reservation
+from gateway.quota.redis_levels import FORMAT
 from gateway.quota.redis_script import Script
 from tests import containers
 from tests.delay import delayed
@@ -78,7 +79,9 @@ class World:
     ) -> Ledger:
         store = shared.open_store(url or self.url, {"a": key}, **more)
         if version:  # of another, that writes levels of another format
-            store._exchange = Script(store._exchange.text.replace("= 3, 2 * 86400,", f"= {version}, 2 * 86400,"))
+            store._exchange = Script(
+                store._exchange.text.replace(f"= {FORMAT}, 2 * 86400,", f"= {version}, 2 * 86400,")
+            )
         ledger = Ledger(store, WallClock(), buckets=lambda: [bucket], replicas=1)
         await ledger.serve()
         self.ledgers[ledger] = asyncio.create_task(self._take(ledger, bucket))
@@ -258,7 +261,7 @@ async def attack(name: str) -> Finding:
         for number in range(GATEWAYS):
             bucket = CLOCK if name == "two kinds of window" and number % 2 else DAY
             namespace = "freeway:other" if name == "two environments" and number % 2 else "freeway"
-            version = 4 if name == "two versions" and number % 2 else 0
+            version = FORMAT + 1 if name == "two versions" and number % 2 else 0
             await world.start(bucket, namespace=namespace, version=version)
         await asyncio.sleep(1.2 * HEARTBEAT)
         await ATTACKS[name](world)

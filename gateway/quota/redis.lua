@@ -28,18 +28,27 @@
 local DONE, ELSEWHEN, FORGOT, LATE = 0, -2, -3, -4
 local PROCESS, CALLS, WAITING, CHANGED, TURNS, BEFORE_LEVELS = 1, 2, 3, 4, 5, 5
 local HELD_FOR, COMES_IN, WAITS_FOR, MOST_TURNS = 0.03, 0.25, 15, 64
-local FORMAT, REMEMBERED_FOR, ASIDE_FOR, WAITING_FOR, QUIET_FOR, MOST_CHANGED, RESTORED_FOR, DEBITED_FOR = 3, 2 * 86400, 86400, 600, 2, 20000, 3600, 90 * 86400
-local FIELDS = { 'n', 'n', 'numbers', 'leases', 'n', 'n', 'n', 's', 'n', 'n', 's', 's', 'n' }
+local FORMAT, REMEMBERED_FOR, ASIDE_FOR, WAITING_FOR, QUIET_FOR, MOST_CHANGED, RESTORED_FOR, DEBITED_FOR = 4, 2 * 86400, 86400, 600, 2, 20000, 3600, 90 * 86400
+local FIELDS = { 'n', 'n', 'slots', 'leases', 'n', 'n', 'n', 's', 'n', 'n', 's', 's', 'n' }
 local SLOTS, LEASE, LEARNED_FOR, EPSILON, NONE, NEVER, FREED = 300, 900, 86400, 1e-6, -1, -1, -2
 local REFILL_LAG, STRETCHES = 0.1, 24
 
--- A level's fields, as in buckets.Level; its slots are one list here, {number, amount, number, amount, …}.
+-- A level's fields, as in buckets.Level. The slots of a refilling window are one list here, {from, to, from, to, …}. Those of a
+-- rolling window are one text of two doubles each, the number and the amount, and USED is what they add up to: of hundreds of
+-- them a request concerns the first and the last.
 local USED, SINCE, SLOT, LEASES, OPEN, LAST = 1, 2, 3, 4, 5, 6
 local CLOSED, BECAUSE, LIMIT, LIMIT_UNTIL, LIMIT_BY, SAID_BY, SAID_AT = 7, 8, 9, 10, 11, 12, 13
 local WINDOW, PERIOD, CEILING, CALENDAR, KIND, WITHHELD = 1, 2, 3, 4, 5, 6
 
 local floor, max, min, ceil = math.floor, math.max, math.min, math.ceil
-local sub = string.sub
+local sub, rep = string.sub, string.rep
+local PAIR, WIDTH = '<dd', 16
+
+local function slot_at(slots, place) return struct.unpack(PAIR, slots, place) end
+
+local function slot(number, amount) return struct.pack(PAIR, number, amount) end
+
+local function no_slots(window) return window == 'rolling' and '' or {} end
 
 local function window_of(rule, now)
   local moments = rule[CALENDAR]
@@ -131,22 +140,21 @@ local function roll(rule, level, now)
       level[USED], level[SINCE] = left, now
     end
   elseif window == 'rolling' then
-    local slots, gone = level[SLOT], 0
-    while gone < #slots and leaves(rule, slots[gone + 1]) <= now do gone = gone + 2 end
-    level[SLOT] = without_first(slots, gone)
+    local slots, first = level[SLOT], 1
+    while first < #slots do
+      local number, amount = slot_at(slots, first)
+      if leaves(rule, number) > now then break end
+      first, level[USED] = first + WIDTH, level[USED] - amount
+    end
+    if first > 1 then level[SLOT] = sub(slots, first) end
+    if level[SLOT] == '' then level[USED] = 0 end
   elseif #level[LEASES] > 0 then
     level[LEASES] = kept(level[LEASES], function(lease) return lease[2] > now end)
   end
 end
 
 local function used(rule, level)
-  if rule[WINDOW] == 'rolling' then
-    local total, slots = 0, level[SLOT]
-    for i = 2, #slots, 2 do total = total + slots[i] end
-    return total
-  elseif rule[WINDOW] == 'in-flight' then
-    return #level[LEASES]
-  end
+  if rule[WINDOW] == 'in-flight' then return #level[LEASES] end
   return level[USED]
 end
 
@@ -163,9 +171,10 @@ local function opens_at(rule, level, amount, now)
   elseif window == 'refill' then
     return max(earliest, max(now, level[SINCE]) + excess * rule[PERIOD] / limit)
   elseif window == 'rolling' then
-    for i = 1, #level[SLOT], 2 do
-      excess = excess - level[SLOT][i + 1]
-      if excess <= EPSILON then return max(earliest, leaves(rule, level[SLOT][i])) end
+    for place = 1, #level[SLOT], WIDTH do
+      local number, amount = slot_at(level[SLOT], place)
+      excess = excess - amount
+      if excess <= EPSILON then return max(earliest, leaves(rule, number)) end
     end
     return max(earliest, now + rule[PERIOD])
   end
@@ -181,13 +190,15 @@ end
 local function debit(rule, level, amount, now, lease)
   local window = rule[WINDOW]
   if window == 'rolling' then
-    local number, slots = floor(now / slot_of(rule)), level[SLOT]
+    local number, slots, last, before = floor(now / slot_of(rule)), level[SLOT], nil, nil
+    if slots ~= '' then last, before = slot_at(slots, #slots - WIDTH + 1) end
     if amount == 0 then -- nothing to keep
-    elseif #slots > 0 and slots[#slots - 1] >= number then
-      slots[#slots] = slots[#slots] + amount
+    elseif last and last >= number then
+      level[SLOT] = sub(slots, 1, -WIDTH - 1) .. slot(last, before + amount)
     else
-      slots[#slots + 1], slots[#slots + 2] = number, amount
+      level[SLOT] = slots .. slot(number, amount)
     end
+    level[USED] = level[USED] + amount
   elseif window == 'in-flight' then
     table.insert(level[LEASES], { lease, now + LEASE })
   else
@@ -197,22 +208,29 @@ local function debit(rule, level, amount, now, lease)
   count_open(level, now)
 end
 
+local function correct_slot(level, number, amount)
+  local slots = level[SLOT]
+  local place, found, before = #slots + 1, nil, nil -- the first that is not older
+  while place > 1 do
+    local other, debited = slot_at(slots, place - WIDTH)
+    if other < number then break end
+    place, found, before = place - WIDTH, other, debited
+  end
+  if found == number then
+    local left = before + amount
+    level[SLOT] = sub(slots, 1, place - 1) .. (left > 0 and slot(number, left) or '') .. sub(slots, place + WIDTH)
+    level[USED] = level[USED] + (left > 0 and amount or -before)
+  elseif amount > 0 then
+    level[SLOT] = sub(slots, 1, place - 1) .. slot(number, amount) .. sub(slots, place)
+    level[USED] = level[USED] + amount
+  end
+  if level[SLOT] == '' then level[USED] = 0 end
+end
+
 local function correct(rule, level, amount, at)
   local window = rule[WINDOW]
   if window == 'rolling' then
-    local number, slots = floor(at / slot_of(rule)), level[SLOT]
-    local place = #slots + 1
-    while place > 1 and slots[place - 2] >= number do place = place - 2 end
-    if slots[place] == number then
-      slots[place + 1] = slots[place + 1] + amount
-      if slots[place + 1] <= 0 then
-        table.remove(slots, place)
-        table.remove(slots, place)
-      end
-    elseif amount > 0 then
-      table.insert(slots, place, amount)
-      table.insert(slots, place, number)
-    end
+    correct_slot(level, floor(at / slot_of(rule)), amount)
   elseif window == 'refill' then
     if amount > 0 then amount = after_refill(rule, level, amount, at + REFILL_LAG) end
     level[USED] = max(0, level[USED] + amount)
@@ -239,19 +257,21 @@ local function release(level, lease, at)
   end
 end
 
-local function newest(slots, amount)
+local function keep_newest(level, amount)
+  local slots, left, first = level[SLOT], amount, ''
   local place = #slots + 1
-  while place > 1 and amount > EPSILON do
-    place = place - 2
-    slots[place + 1], amount = min(slots[place + 1], amount), amount - slots[place + 1]
+  while place > 1 and left > EPSILON do
+    place = place - WIDTH
+    local number, debited = slot_at(slots, place)
+    first, left = slot(number, min(debited, left)), left - debited
   end
-  return without_first(slots, place - 1)
+  level[SLOT], level[USED] = first .. sub(slots, place + #first), first == '' and 0 or amount - max(0, left)
 end
 
 local function set_used(rule, level, amount, now)
   if rule[WINDOW] == 'rolling' then
     local more = amount - used(rule, level)
-    if more > 0 then correct(rule, level, more, now) else level[SLOT] = newest(level[SLOT], amount) end
+    if more > 0 then correct(rule, level, more, now) else keep_newest(level, amount) end
   else
     level[USED] = amount
   end
@@ -323,20 +343,21 @@ local function fill(rule, level, amount, seconds, by, at, now)
   if rule[WINDOW] == 'refill' then
     level[USED] = max(level[USED], limit - amount + (opens - max(now, level[SINCE])) * limit / rule[PERIOD])
   elseif rule[WINDOW] == 'rolling' and seconds < rule[PERIOD] then
-    local slot, taken, left, first = slot_of(rule), used(rule, level), 0, nil
-    for i = 1, #level[SLOT], 2 do
-      left = left + level[SLOT][i + 1]
-      if left >= amount then first = level[SLOT][i] break end
+    local length, taken, left, first = slot_of(rule), used(rule, level), 0, nil
+    for place = 1, #level[SLOT], WIDTH do
+      local number, debited = slot_at(level[SLOT], place)
+      left = left + debited
+      if left >= amount then first = number break end
     end
-    if first and leaves(rule, first) <= opens + slot then
+    if first and leaves(rule, first) <= opens + length then
       set_used(rule, level, max(limit, taken), at)
       close_until(level, opens, by)
     else
       local more = limit - taken
-      if more < amount then level[SLOT], more = {}, max(limit, taken) end
-      local number = ceil((opens - rule[PERIOD] - REFILL_LAG) / slot) - 1
+      if more < amount then level[SLOT], level[USED], more = '', 0, max(limit, taken) end
+      local number = ceil((opens - rule[PERIOD] - REFILL_LAG) / length) - 1
       local pieces = draining(number, amount, more - amount, limit / SLOTS)
-      for i = 1, #pieces, 2 do correct(rule, level, pieces[i + 1], (pieces[i] + 0.5) * slot) end
+      for i = 1, #pieces, 2 do correct(rule, level, pieces[i + 1], (pieces[i] + 0.5) * length) end
     end
   else
     close_until(level, opens, by)
@@ -359,7 +380,7 @@ local function restore(rule, level, known, before, now)
   local theirs, ours, restored = used(rule, known), used(rule, level), used(rule, before)
   local busier = rule[WINDOW] == 'refill' and empty_for(rule, known, now) < empty_for(rule, level, now)
   if ours <= restored + EPSILON and (theirs > ours or theirs == ours and busier) then
-    level[USED], level[SINCE], level[SLOT] = known[USED], known[SINCE], { unpack(known[SLOT]) }
+    level[USED], level[SINCE], level[SLOT] = known[USED], known[SINCE], known[SLOT]
   elseif theirs > restored then
     correct(rule, level, theirs - restored, max(known[LAST], level[SINCE]))
   end
@@ -384,7 +405,7 @@ local function refilled_at(rule, level, now)
     local limit = limit_of(rule, level, now)
     return max(now, level[SINCE]) + level[USED] * rule[PERIOD] / (limit > 0 and limit or EPSILON)
   elseif window == 'rolling' then
-    return #level[SLOT] > 0 and leaves(rule, level[SLOT][#level[SLOT] - 1]) or now
+    return level[SLOT] ~= '' and leaves(rule, (slot_at(level[SLOT], #level[SLOT] - WIDTH + 1))) or now
   end
   local last = now
   for _, lease in ipairs(level[LEASES]) do last = max(last, lease[2]) end
@@ -443,6 +464,7 @@ local function all_numbers(list)
 end
 
 local function are_numbers(list)
+  if type(list) ~= 'table' then return false end
   local ok, numbers = pcall(all_numbers, list)
   return ok and numbers and #list % 2 == 0
 end
@@ -458,7 +480,10 @@ end
 local IS = {
   n = is_number,
   s = function(value) return type(value) == 'string' end,
-  numbers = are_numbers,
+  slots = function(value, kind)
+    if kind == 'rolling' then return type(value) == 'string' and #value % WIDTH == 0 end
+    return are_numbers(value)
+  end,
   leases = are_leases,
 }
 
@@ -467,15 +492,18 @@ local function unpacked(text, length)
   if ok and type(found) == 'table' and #found == length then return found end
 end
 
+local function is_level(level, kind)
+  if type(level) ~= 'table' or #level ~= #FIELDS then return false end
+  for place, name in ipairs(FIELDS) do
+    if not IS[name](level[place], kind) then return false end
+  end
+  return true
+end
+
 local function read_level(text)
   local found = unpacked(text, 3)
   if not found or found[1] ~= FORMAT or type(found[2]) ~= 'string' then return end
-  local level = found[3]
-  if type(level) ~= 'table' or #level ~= #FIELDS then return end
-  for place, kind in ipairs(FIELDS) do
-    if not IS[kind](level[place]) then return end
-  end
-  return level, found[2]
+  if is_level(found[3], found[2]) then return found[3], found[2] end
 end
 
 local function set_aside(key)
@@ -509,13 +537,10 @@ local function counted_otherwise(rule, level, kind, now)
   elseif now < level[SINCE] + (rule[PERIOD] > 0 and rule[PERIOD] * 1.05 or 32 * 86400) then -- a day of 25 hours is one
     total = level[USED]
   end
-  level[USED], level[SINCE], level[SLOT], level[LEASES] = 0, 0, {}, {}
+  level[USED], level[SINCE], level[SLOT], level[LEASES] = 0, 0, no_slots(rule[WINDOW]), {}
   roll(rule, level, now)
-  if rule[WINDOW] == 'rolling' then
-    if total > 0 then level[SLOT] = { floor(now / slot_of(rule)), total } end
-  else
-    level[USED] = total
-  end
+  level[USED] = total
+  if rule[WINDOW] == 'rolling' and total > 0 then level[SLOT] = slot(floor(now / slot_of(rule)), total) end
 end
 
 -- ── the call ──
@@ -558,11 +583,11 @@ redis.call('SET', KEYS[CALLS], cmsgpack.pack(calls), 'EX', REMEMBERED_FOR)
 
 local levels, values, changed, aside = {}, {}, {}, {} -- values: of levels that are as they are stored
 
-local function blank() return { 0, 0, {}, {}, 0, 0, 0, '', NONE, 0, '', '', 0 } end
+local function blank(window) return { 0, 0, no_slots(window), {}, 0, 0, 0, '', NONE, 0, '', '', 0 } end
 
 local function level_of(key)
   if levels[key] == nil then
-    levels[key] = blank()
+    levels[key] = blank(rules[key][WINDOW])
     roll(rules[key], levels[key], now)
   end
   return levels[key]
@@ -592,9 +617,15 @@ end
 -- What was restored of a level before, since memory was lost; at first, what was left of it. The more of that and of what is
 -- *known* is remembered.
 local function restored_before(key, known)
+  local window = rules[key][WINDOW]
+  if window == 'rolling' then -- it is told as a list
+    local total, slots = 0, known[SLOT]
+    for i = 2, #slots, 2 do total = total + slots[i] end
+    known[USED], known[SLOT] = total, struct.pack('<' .. rep('dd', #slots / 2), unpack(slots))
+  end
   local name = KEYS[key + BEFORE_LEVELS] .. ':restored'
   local ok, found = pcall(cmsgpack.unpack, redis.pcall('GET', name))
-  local first = not ok or type(found) ~= 'table' or found[1] ~= calls[1]
+  local first = not ok or type(found) ~= 'table' or found[1] ~= calls[1] or not is_level(found[2], window)
   local before = first and cmsgpack.unpack(cmsgpack.pack(level_of(key))) or found[2]
   roll(rules[key], before, now)
   roll(rules[key], known, now)

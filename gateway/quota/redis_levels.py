@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from hashlib import blake2s
@@ -13,7 +14,7 @@ from msgspec import Raw, Struct
 from gateway.quota.buckets import WHEN_FREED, Bucket, Level, calendar_window
 from gateway.quota.operations import Operation, Restore
 
-FORMAT = 3
+FORMAT = 4
 """Of a level's value, as in redis.lua. One of another format is set aside: two versions never count side by side."""
 
 _Rule = tuple[str, float, float, tuple[float, ...], str, float]
@@ -109,8 +110,8 @@ class Places:
         return found
 
 
-class _Stored(Struct, array_like=True):
-    """A level as it is stored: as ``Level``, its slots in one list."""
+class _Told(Struct, array_like=True):
+    """A level as it is told to the script: as ``Level``, its slots in one list."""
 
     used: float
     since: float
@@ -128,13 +129,21 @@ class _Stored(Struct, array_like=True):
 
 
 class _Restore(Struct, array_like=True, tag="restore"):
-    known: _Stored
+    known: _Told
+
+
+class _Stored(_Told, array_like=True):
+    """A level as it is stored: the slots of a rolling window in one text, of which *used* is the sum."""
+
+    slots: Raw  # type: ignore[assignment]
 
 
 _LENGTHS = {0xD9: 2, 0xDA: 3, 0xDB: 5}
 """By how many bytes a text of MessagePack begins that tell its length, by the first of them; else it is that one."""
 
 _decode = msgspec.msgpack.Decoder(tuple[int, str, _Stored]).decode
+_decode_slots = msgspec.msgpack.Decoder(list[float]).decode
+_PAIR = struct.Struct("<dd")
 _fields = msgspec.structs.astuple
 
 
@@ -151,12 +160,15 @@ def level_in(value: bytes, bucket: Bucket) -> Level | None:
     """
     try:
         version, kind, stored = _decode(value)
-    except msgspec.DecodeError:
+        if version != FORMAT or kind != kind_of(bucket) or math.isnan(stored.used):
+            return None
+        used, since, packed, *rest = _fields(stored)
+        if kind == "rolling":
+            return Level(0.0, since, [*_PAIR.iter_unpack(unwrapped(packed))], *rest)
+        slots = _decode_slots(packed)
+        return Level(used, since, [*zip(slots[::2], slots[1::2], strict=True)], *rest)
+    except (msgspec.DecodeError, ValueError, struct.error):
         return None
-    if version != FORMAT or kind != kind_of(bucket) or math.isnan(stored.used) or len(stored.slots) % 2:
-        return None
-    used, since, slots, *rest = _fields(stored)
-    return Level(used, since, [*zip(slots[::2], slots[1::2], strict=True)], *rest)
 
 
 def as_told(operation: Operation) -> Operation | _Restore:
@@ -164,7 +176,7 @@ def as_told(operation: Operation) -> Operation | _Restore:
     if not isinstance(operation, Restore):
         return operation
     used, since, slots, *rest = _fields(operation.known)
-    return _Restore(_Stored(used, since, [number for slot in slots for number in slot], *rest))
+    return _Restore(_Told(used, since, [number for slot in slots for number in slot], *rest))
 
 
 def process_key(tag: str, name: str) -> str:

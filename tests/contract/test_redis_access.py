@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import ssl
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 from tempfile import TemporaryDirectory
 from typing import Self
 
@@ -113,8 +113,7 @@ def hosts(certificates: Path) -> Iterator[dict[str, str]]:
 @pytest.fixture(autouse=True)
 def _authorities_of_its_own(monkeypatch) -> None:
     """Elsewhere in the tests all connections share one context, which would know the authorities of those before."""
-    alone: Any = ssl.create_default_context
-    monkeypatch.setattr(ssl, "create_default_context", alone.__wrapped__)
+    monkeypatch.setattr(ssl, "create_default_context", inspect.unwrap(ssl.create_default_context))
 
 
 async def _lost(url: str) -> str | None:
