@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from gateway.request.outcome import CONSEQUENCES
-from providers.spec import ErrorSign, Free, ModelFact, ProviderSpec, Quota, Reasoning, Timeouts
+from providers.spec import ErrorSign, Free, ListPrices, ModelFact, ProviderSpec, Quota, Reasoning, Timeouts
 from tests.conftest import ROOT
 
 PAGES = [
@@ -112,7 +112,7 @@ def test_every_key_of_a_providers_file_is_explained():
     text = (ROOT / "docs" / "add-a-source.md").read_text()
 
     assert not [name for name in ProviderSpec.__struct_fields__ if f"`{name}`" not in text]
-    for part in (ModelFact, Quota, Reasoning, ErrorSign, Free, Timeouts):
+    for part in (ModelFact, ListPrices, Quota, Reasoning, ErrorSign, Free, Timeouts):
         names = set(part.__struct_encode_fields__) - {"ids"}
         assert not [name for name in names if f"`{name}`" not in text], part
 
