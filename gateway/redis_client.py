@@ -255,7 +255,8 @@ def _sentinel_master(rest: str, options: dict[str, Any], *, tls: bool) -> Any:
         "protocol": 2,
         "ssl": tls,
     }
-    found: Any = _Sentinels([_host(each) for each in parts["hosts"].split(",")], sentinel_kwargs=sentinels)
+    hosts = [_host(each) for each in parts["hosts"].split(",")]
+    found: Any = _Sentinels(hosts, sentinel_kwargs=sentinels)  # type: ignore[no-untyped-call]
     return found.master_for(unquote(service), connection_pool_class=_SentinelPool, ssl=tls, **master)
 
 
