@@ -11,6 +11,7 @@
 # make soak   ten minutes under load: memory, descriptors and tasks stay flat, or SOAK_ARGS="--seconds N"
 # make harvest  what is made of a world of providers and callers, beside simple policies and the best that could have been
 # make harvest-traces  the same in our own simulators: how much of the free capacity is used in two days
+# make test-vectors  real vectors of a real model go through, which has an environment of its own
 # make test-clients  OpenCode, Claude Code, Codex and others do a task through the gateway, or CLIENTS_ARGS="Codex overflow"
 # make outage  the attacks on gateways that share a Redis, in a table: what was taken over quota, beside its bound
 # make chart-check  the chart's manifests by checkov's rules, which has an environment of its own
@@ -31,13 +32,14 @@ DEV := .venv/.dev-installed
 BENCH := .venv/.bench-installed
 CHECKOV := .venvs/checkov/.installed
 AUDIT := .venvs/audit/.installed
+VECTORS := .venvs/vectors/.installed
 # Bytecode is kept, also where that is switched off: compiling the tests anew takes longer than many of them. Files go to
 # processes in the order of their names, quick unit tests last: in xdist's own order those with few and long tests are.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: run demo test test-page test-all check format bench bench-ledger bench-catalog bench-leavers fuzz fuzz-api soak \
-	harvest harvest-traces outage test-clients docs pictures page-figures alerts chart-schema chart-check sbom audit lock \
-	image packages dist release clean
+	harvest harvest-traces outage test-clients test-vectors docs pictures page-figures alerts chart-schema chart-check sbom \
+	audit lock image packages dist release clean
 
 run: $(RUN)
 	@$(BIN)/freeway serve
@@ -50,6 +52,9 @@ test: $(DEV)
 
 test-page: $(DEV)
 	@$(PYTEST) -m browser $(PYTEST_ARGS)
+
+test-vectors: $(DEV) $(VECTORS)
+	@$(PYTEST) -n 0 tests/vectors/real.py $(PYTEST_ARGS)
 
 test-all: $(DEV)
 	@$(PYTEST) $(PYTEST_ARGS)
@@ -137,6 +142,7 @@ lock: $(DEV)
 	$(LOCK) pyproject.toml -c requirements/run.txt $(addprefix --no-emit-package ,$(NOT_IN_IMAGE)) -o requirements/image.txt
 	$(LOCK) --group image -c requirements/run.txt -o requirements/image-build.txt
 	$(LOCK) tools/checkov.in -o requirements/checkov.txt
+	$(LOCK) --no-deps tools/vectors.in -o requirements/vectors.txt
 	$(LOCK) tools/audit.in -c requirements/image-build.txt -o requirements/audit.txt
 
 NUMBER = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' gateway/__init__.py)
@@ -179,4 +185,10 @@ $(CHECKOV): requirements/checkov.txt | $(DEV)
 	@echo "Installing what $< names …"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venvs/checkov
 	@$(BIN)/uv pip install --quiet --python .venvs/checkov/bin/python --require-hashes -r $<
+	@touch $@
+
+$(VECTORS): requirements/vectors.txt | $(DEV)
+	@echo "Installing what $< names …"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venvs/vectors
+	@$(BIN)/uv pip install --quiet --python .venvs/vectors/bin/python --require-hashes --no-deps -r $<
 	@touch $@
