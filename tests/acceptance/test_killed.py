@@ -1,4 +1,4 @@
-"""Killed in the midst of its work, again and again, the real program never takes more than there is."""
+"""Killed in the midst of its work, the real program never takes more than there is, and keeps what was made."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from providers.embeddings import CONTROLS
 from tests.acceptance.process import serving
 
 AT_ONCE, A_ROUND = 8, 10
@@ -40,6 +41,10 @@ kind = "plan"
 because = "it is made up"
 [provider.counted.data_policy]
 trains = "no"
+"""
+EMBEDS = """
+operation.embed = { at = "/embeddings", most = 35 }
+models = [{ ids = ["*"], operations = ["embed"], context = 1000 }]
 """
 ANSWER = json.dumps(
     {
@@ -68,19 +73,21 @@ class Answers(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["content-length"]))
         with self.server.lock:
             self.server.asked += 1
+        self.answer(ANSWER)
+
+    def answer(self, body: bytes) -> None:
         with suppress(OSError):
             self.send_response(200)
             self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(ANSWER)))
+            self.send_header("content-length", str(len(body)))
             self.end_headers()
-            self.wfile.write(ANSWER)
+            self.wfile.write(body)
 
     def log_message(self, *_: object) -> None: ...
 
 
 @contextmanager
-def provider() -> Iterator[tuple[Counting, str]]:
-    server = Counting(("127.0.0.1", 0), Answers)
+def provider(server: Counting) -> Iterator[tuple[Counting, str]]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -88,6 +95,31 @@ def provider() -> Iterator[tuple[Counting, str]]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+class Embedding(Counting):
+    """A provider of vectors that remembers its *texts*, and does not answer the part that it is to *hold* until that is set."""
+
+    def __init__(self, hold: int) -> None:
+        super().__init__(("127.0.0.1", 0), Vectors)
+        self.hold, self.held, self.go_on = hold, threading.Event(), threading.Event()
+        self.texts: list[str] = []
+
+
+class Vectors(Answers):
+    server: Embedding
+
+    def do_POST(self) -> None:
+        texts = json.loads(self.rfile.read(int(self.headers["content-length"])))["input"]
+        with self.server.lock:
+            self.server.asked += 1
+            self.server.texts += texts
+            held = self.server.asked == self.server.hold
+        if held:
+            self.server.held.set()
+            self.server.go_on.wait(PATIENCE)
+        data = [{"index": at, "embedding": [float(len(text)), *text.encode()[-2:]]} for at, text in enumerate(texts)]
+        self.answer(json.dumps({"object": "list", "data": data, "model": "some-model"}).encode())
 
 
 def _ask(origin: str, until: threading.Event, answered: list[int]) -> None:
@@ -108,7 +140,7 @@ def limit_for(kills: int) -> int:
 def killed(folder: Path, kills: int) -> tuple[int, int]:
     """Requests that the provider got, and answers that callers did, when the gateway was killed so often and then went on."""
     answered, limit = list[int](), limit_for(kills)
-    with provider() as (counting, origin), ThreadPoolExecutor(AT_ONCE) as callers:
+    with provider(Counting(("127.0.0.1", 0), Answers)) as (counting, origin), ThreadPoolExecutor(AT_ONCE) as callers:
         own = folder / "own.toml"
         own.write_text(OWN.format(origin=origin, limit=limit))
         environ: dict[str, Any] = {"FREEWAY_CONFIG": str(own), "FREEWAY_STATE_DIR": str(folder / "state")}
@@ -140,3 +172,33 @@ def test_killed_under_load_it_is_never_over_quota_and_loses_no_more_than_was_und
 
     assert limit_for(3) - 3 * AT_ONCE <= asked <= limit_for(3)
     assert answered >= asked - 3 * AT_ONCE
+
+
+def test_killed_in_the_midst_of_a_batch_it_loses_no_vector_that_was_made(tmp_path: Path):
+    """Four parts, of which the third one is under way."""
+    texts = [f"text {number:02}" for number in range(100)]
+    own, embedding = tmp_path / "own.toml", Embedding(hold=3)
+    environ: dict[str, Any] = {"FREEWAY_CONFIG": str(own), "FREEWAY_STATE_DIR": str(tmp_path / "state")}
+
+    def asked(gateway: str) -> list[list[float]]:
+        answer = httpx.post(f"{gateway}/v1/embeddings", json={"model": "some-model", "input": texts}, timeout=PATIENCE)
+        return [one["embedding"] for one in answer.json()["data"]]
+
+    with provider(embedding) as (_, origin), ThreadPoolExecutor(1) as caller:
+        own.write_text(
+            OWN.format(origin=origin, limit=100).replace("[provider.counted.free]", f"{EMBEDS}[provider.counted.free]")
+        )
+        with serving(tmp_path, **environ) as (gateway, process, _):
+            lost = caller.submit(asked, gateway)
+            assert embedding.held.wait(PATIENCE)
+            process.send_signal(signal.SIGKILL)
+            process.wait(PATIENCE)
+            assert isinstance(lost.exception(PATIENCE), httpx.TransportError)
+            embedding.go_on.set()
+        made, embedding.texts = set(embedding.texts[: 32 + len(CONTROLS) + 32]), []
+        with serving(tmp_path, **environ) as (gateway, _, _):
+            found = asked(gateway)
+
+    assert len(made.intersection(texts)) == 64
+    assert not made.intersection(embedding.texts).difference(CONTROLS)
+    assert found == [[float(len(text)), *text.encode()[-2:]] for text in texts]
