@@ -178,6 +178,10 @@ class Catalog:
         """The names that mean others, and which: the first of them that is served."""
         return {name: self._aliased(name) for name in self._aliases}
 
+    def meant(self, asked: str) -> str:
+        """The one name that *asked* stands for where the second of an alias must not take the place of the first."""
+        return self._aliased(asked)[0]
+
     def spelled(self, name: str) -> list[Deployment]:
         """The deployments of the one model, or the one deployment, that *name* spells in whatever way."""
         return self._named(name)

@@ -93,10 +93,14 @@ async def _others(parts: Iterable[asyncio.Future[dict[bytes, bytes]]]) -> dict[b
 
 
 def _named(call: Call, engine: Engine) -> Call:
-    """*call*, with the model that its client means if it names none."""
-    if call.wants.models != (AUTO,):
-        return call
+    """
+    *call*, with the one model that it means: what an alias stands for, of several the first, whether it is served now or not; or
+    what its client means who names none.
+    """
     catalog, now = engine.view.catalog, engine.clock.now()
+    name = catalog.meant(call.wants.models[0])
+    if name.partition(":")[0] != AUTO:
+        return msgspec.structs.replace(call, wants=msgspec.structs.replace(call.wants, models=(name,)))
     may = [one for one in catalog.deployments() if catalog.meets(one, call.wants, now)]
     model = engine.spaces.chosen(call.session, may or catalog.deployments())
     return msgspec.structs.replace(call, wants=msgspec.structs.replace(call.wants, models=(model,)))

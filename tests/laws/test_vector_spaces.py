@@ -202,6 +202,22 @@ async def test_who_names_no_model_always_means_the_same(start):
     assert later.headers["x-freeway-provider"] == "ollama"
 
 
+@pytest.mark.parametrize("alias", ['"auto"', '"auto:fast"', '["bge-m3", "mistral-embed"]'])
+async def test_an_alias_means_one_model_whether_it_is_served_or_not(start, tmp_path, alias):
+    own = tmp_path / "own.toml"
+    own.write_text(f'[alias]\n"text-embedding-3-small" = {alias}\n')
+    demo = await start(("nvidia", "mistral"), FREEWAY_CONFIG=str(own))
+    first = await ask(demo.base_url, ["a"], model="text-embedding-3-small")
+    demo.world.providers["nvidia"].fail("server_error", times=100)
+
+    later = await ask(demo.base_url, ["b"], model="text-embedding-3-small", headers={"x-freeway-max-wait": "0"})
+    kept = await ask(demo.base_url, ["a"], model="text-embedding-3-small")
+
+    assert (first.status_code, first.json()["model"]) == (200, "bge-m3")
+    assert later.status_code in (429, 503)
+    assert vectors(kept) == vectors(first)
+
+
 async def test_no_source_that_embeds_is_told_with_what_brings_one(start):
     demo = await start(("groq",))
 
