@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from tests.bench import wire
-from tests.bench.spoken import CHAT, MESSAGES, OLLAMA, RESPONSES, Spoken
+from tests.bench.spoken import CHAT, EMBEDDINGS, MESSAGES, OLLAMA, RESPONSES, Spoken
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -228,6 +228,7 @@ CONTENDERS: dict[str, Callable[[], Contender]] = {
     AS_RESPONSES: lambda: _freeway("auto", ": /v1/responses", RESPONSES),
     AS_MESSAGES: lambda: _freeway("auto", ": /v1/messages", MESSAGES),
     AS_OLLAMA: lambda: _freeway("auto", ": /api/chat", OLLAMA),
+    "freeway-embeddings": lambda: _freeway("nvidia/nvidia/nv-embedqa-e5-v5", ": /v1/embeddings", EMBEDDINGS),
     TENSORZERO: _tensorzero,
     LITELLM: _litellm,
 }

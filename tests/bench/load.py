@@ -7,7 +7,8 @@ They read every answer to its end and look whether it is right; the first wrong 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from time import perf_counter
@@ -27,6 +28,9 @@ class WrongAnswer(Exception):
     """An answer that is not what was asked for: it must not count as a request."""
 
 
+_NUMBERS = itertools.count(1)
+
+
 class Target(Struct, frozen=True):
     """Where a contender is asked, and for what."""
 
@@ -34,7 +38,14 @@ class Target(Struct, frozen=True):
     path: str
     model: str
 
-    def post(self, body: bytes) -> bytes:
+    def posts(self, body: bytes) -> Iterator[bytes]:
+        """Requests without end, all of the same length; where *body* has a number, each has its own."""
+        whole = self._post(body)
+        at = whole.find(wire.NUMBER)
+        while True:
+            yield whole if at < 0 else whole[:at] + b"%08d" % next(_NUMBERS) + whole[at + len(wire.NUMBER) :]
+
+    def _post(self, body: bytes) -> bytes:
         return (
             f"POST {self.path} HTTP/1.1\r\nhost: 127.0.0.1:{self.port}\r\nauthorization: Bearer bench\r\n"
             f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -168,7 +179,7 @@ async def closed(target: Target, body: bytes, check: Check, *, lines: int, count
     *lines* callers, each asking again as soon as it is answered, until *count* requests or *seconds* are over.
     How many were answered, all of them rightly.
     """
-    request = target.post(body)
+    requests = target.posts(body)
     begun = answered = 0
     until = perf_counter() + seconds
 
@@ -176,7 +187,7 @@ async def closed(target: Target, body: bytes, check: Check, *, lines: int, count
         nonlocal begun, answered
         while begun < count and (begun < lines or perf_counter() < until):
             begun += 1
-            check(await line.ask(request))
+            check(await line.ask(next(requests)))
             answered += 1
 
     async with _lines(target.port, lines, seconds) as opened:
@@ -191,11 +202,11 @@ async def paced(target: Target, body: bytes, check: Check, *, rate: float, count
     Times count from the moment of sending, which is not always exactly when it was due: the machine's timers are
     no finer than a millisecond.
     """
-    request = target.post(body)
+    requests = target.posts(body)
     loop = asyncio.get_running_loop()
 
     async def ask(line: Line, idle: list[Line]) -> Reply:
-        reply = await line.ask(request)
+        reply = await line.ask(next(requests))
         idle.append(line)
         return reply
 

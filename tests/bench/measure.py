@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from tests.bench import load
 from tests.bench.contenders import Contender
-from tests.bench.load import Target, WrongAnswer
+from tests.bench.load import Check, Target, WrongAnswer
 from tests.bench.processes import MEASURED, Tree
 
 LINES = 32
@@ -173,7 +173,8 @@ class Visit:
         self._flood(target, large, LINES, plan.seconds)
         figures.cpu_large = self._cost(tree, target, large, plan.large)
         figures.asked_upstream = (self.machine.tell("/served") - served) / (self._answered - answered)
-        figures.cpu_chunks = self._chunks(tree, target)
+        if self._spoken.check_stream is not None:
+            figures.cpu_chunks = self._chunks(tree, target, self._spoken.check_stream)
 
     def _cost(self, tree: Tree, target: Target, body: bytes, count: int) -> float:
         """Milliseconds of CPU time for a request."""
@@ -187,11 +188,11 @@ class Visit:
         self._answered += answered
         return answered
 
-    def _chunks(self, tree: Tree, target: Target) -> float:
+    def _chunks(self, tree: Tree, target: Target, check_stream: Callable[[int], Check]) -> float:
         """Milliseconds of CPU time for 1000 chunks."""
         pieces = self.plan.pieces
         self.machine.tell(f"/play/{pieces}/{PIECE_EVERY}")
-        body, check = self._body(stream=True), self._spoken.check_stream(pieces)
+        body, check = self._body(stream=True), check_stream(pieces)
         spent = tree.cpu()
         self.machine.run(load.closed(target, body, check, lines=STREAMS, count=STREAMS))
         return (tree.cpu() - spent) / (STREAMS * pieces) * 1000
@@ -204,6 +205,8 @@ class Visit:
             load.paced(target, self._small, self._spoken.check_whole, rate=RATE, count=plan.paced)
         )
         self.figures.latency = sorted(reply.last * 1000 for reply in replies)
+        if self._spoken.check_stream is None:
+            return
         self.machine.tell(f"/play/{SHORT_STREAM}/{PIECE_EVERY}")
         body, check = self._body(stream=True), self._spoken.check_stream(SHORT_STREAM)
         replies = self.machine.run(load.paced(target, body, check, rate=STREAM_RATE, count=plan.first_tokens))

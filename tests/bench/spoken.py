@@ -16,12 +16,15 @@ _TOKENS = (wire.PROMPT_TOKENS, wire.ANSWER_TOKENS)
 
 
 class Spoken(Struct, frozen=True):
-    """*request* makes a body from a model, a size and whether to stream; *check_stream* a check for so many pieces."""
+    """
+    *request* makes a body from a model, a size and whether to stream; *check_stream* a check for so many pieces, or None where
+    nothing streams.
+    """
 
     path: str
     request: Callable[[str, int, bool], bytes]
     check_whole: Check
-    check_stream: Callable[[int], Check]
+    check_stream: Callable[[int], Check] | None
 
 
 def _said(reply: Reply, text: str, usage: tuple[int, int], said: str, *, ended: bool = True) -> None:
@@ -119,4 +122,20 @@ OLLAMA = Spoken(
         lambda event: event["message"]["content"],
         lambda event: _evaluated(event) if event["done"] else None,
     ),
+)
+
+
+def _check_vector(reply: Reply) -> None:
+    try:
+        found = msgspec.json.decode(reply.body)
+        (one,) = found["data"]
+        right = len(one["embedding"]) == len(wire.VECTOR) and abs(one["embedding"][1] - wire.VECTOR[1]) < 1e-6
+    except (msgspec.DecodeError, LookupError, TypeError, ValueError) as exc:
+        raise WrongAnswer(f"HTTP {reply.status}: {reply.body[:300]!r}") from exc
+    if reply.status != 200 or not right or found["usage"]["prompt_tokens"] != wire.PROMPT_TOKENS:
+        raise WrongAnswer(f"HTTP {reply.status}: {reply.body[-300:]!r}")
+
+
+EMBEDDINGS = Spoken(
+    "/v1/embeddings", lambda model, size, _: wire.embedding(model, size=size), _check_vector, check_stream=None
 )

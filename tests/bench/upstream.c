@@ -7,6 +7,7 @@
  * and FOLDER/NAME.* what is sent there, HTTP framing included:
  *     .answer              a whole response
  *     .open .piece .end    a stream: its beginning, a piece (in which the first "0000" becomes the piece's number), its end
+ *     .mark .marked        a whole response for bodies in which the mark is found
  * A route with both streams if the body says "stream": true.
  * GET /play/PIECES/MICROSECONDS says how long streams are and how far apart their pieces; GET /served tells how many
  * POSTs were answered. The port is chosen by the system and printed. One thread, loopback only.
@@ -36,7 +37,7 @@ struct blob {
 
 struct route {
     char method[8], pattern[64];
-    struct blob answer, open, piece, end;
+    struct blob answer, open, piece, end, mark, marked;
     size_t number_at;
 };
 
@@ -87,6 +88,8 @@ static void load_routes(const char *folder) {
         route->open = load(folder, name, "open");
         route->piece = load(folder, name, "piece");
         route->end = load(folder, name, "end");
+        route->mark = load(folder, name, "mark");
+        route->marked = load(folder, name, "marked");
         if (route->piece.data) {
             char *number = memmem(route->piece.data, route->piece.size, "0000", 4);
             if (!number || route->piece.size > LONGEST_PIECE) die(name);
@@ -202,6 +205,9 @@ static bool respond(int fd, struct connection *c, const char *head, const char *
     if (!route) return send_status(fd, "404 Not Found", 404);
     served += *method == 'P';
     if (route->open.data && (!route->answer.data || wants_stream(body, size))) return begin_stream(fd, c, route);
+    if (route->mark.data && memmem(body, size, route->mark.data, route->mark.size)) {
+        return send_all(fd, route->marked.data, route->marked.size);
+    }
     return send_all(fd, route->answer.data, route->answer.size);
 }
 

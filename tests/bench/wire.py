@@ -6,11 +6,13 @@ Every piece of a stream has a number, so that its receiver can tell whether anyt
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from providers.embeddings import CONTROLS
 from providers.simulator.world import World
 
 encode = msgspec.json.encode
@@ -54,6 +56,18 @@ def request(model: str, *, size: int = 0, stream: bool = False) -> bytes:
     return encode(body)
 
 
+NUMBER = b"00000000"
+"""Becomes another number in each request: of a text that is known, nobody is asked for the vector."""
+
+VECTOR = [round(math.sin(place), 6) for place in range(1024)]
+"""As long as those of nv-embedqa-e5-v5, and of bge-m3."""
+
+
+def embedding(model: str, *, size: int = 0) -> bytes:
+    """The body of a request for one vector."""
+    return encode({"model": model, "input": f"{NUMBER.decode()} {prompt(size)}", "encoding_format": "float"})
+
+
 async def write(folder: Path) -> None:
     """Write all that ``upstream.c`` needs to *folder*."""
     routes: list[str] = []
@@ -91,6 +105,12 @@ async def write(folder: Path) -> None:
             piece=_event(_chunk({"content": PIECE})),
             end=_event(_chunk({}, "stop")) + _event(_chunk(usage=_USAGE)) + _framed(b"data: [DONE]\n\n") + _framed(b""),
         )
+    play(
+        "POST /nvidia/*/embeddings",
+        answer=_whole(encode(_vectors(1))),
+        mark=CONTROLS[0].encode(),
+        marked=_whole(encode(_vectors(1 + len(CONTROLS)))),
+    )
     (folder / "routes").write_text("".join(routes), "utf-8")
 
 
@@ -148,6 +168,13 @@ def _said(text: str) -> dict[str, str]:
 def _completion() -> dict[str, Any]:
     choice = {"index": 0, "message": _said(ANSWER), "logprobs": None, "finish_reason": "stop"}
     return _shared("chat.completion") | {"choices": [choice], "usage": _USAGE}
+
+
+def _vectors(count: int) -> dict[str, Any]:
+    """So many: the control texts are asked for along with the first text."""
+    data = [{"object": "embedding", "index": place, "embedding": VECTOR} for place in range(count)]
+    usage = {"prompt_tokens": PROMPT_TOKENS, "total_tokens": PROMPT_TOKENS}
+    return {"object": "list", "data": data, "model": "nvidia/nv-embedqa-e5-v5", "usage": usage}
 
 
 def _chunk(delta: dict[str, str] | None = None, finish: str | None = None, usage: Any = None) -> dict[str, Any]:
