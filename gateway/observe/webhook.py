@@ -19,7 +19,7 @@ _PAUSE = 5.0
 """Seconds before the second try; then twice as many, and so on."""
 
 _UNTOLD = 200
-"""Changes that may wait to be told; what is more is in the history all the same."""
+"""Changes that may wait to be told; what is more is in the history all the same. A charge takes the place of the oldest."""
 
 _ONCE_WITHIN = 3600.0
 _TIMEOUTS = Timeouts(connect=5.0, head=10.0, silence=10.0)
@@ -33,7 +33,11 @@ class Webhook:
         self._waiting: asyncio.Queue[Changed] = asyncio.Queue(_UNTOLD)
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, Changed) and not self._waiting.full():
+        if not isinstance(event, Changed):
+            return
+        if self._waiting.full() and event.kind == "charged":
+            self._waiting.get_nowait()
+        if not self._waiting.full():
             self._waiting.put_nowait(event)
 
     async def tell_forever(self, wire: Wire, state: StateStore) -> None:

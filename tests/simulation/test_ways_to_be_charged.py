@@ -5,17 +5,25 @@ can tell, the first one is the last. docs/cost.md lists them.
 
 from __future__ import annotations
 
+import contextlib
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import pytest
 
+from gateway.app import make_providers
 from gateway.words import GatewayError
-from providers.simulator.base import Simulated, SimulatedModel
+from providers.dialect import HttpRequest, Target
+from providers.failures import ProviderFailure
+from providers.simulator.base import Refusal, Simulated, SimulatedModel
 from providers.simulator.world import World
+from providers.spec import Timeouts
+from tests.calls import call
 from tests.clock import FakeClock
-from tests.simulation.inside import Inside
+from tests.payloads import SPECS
+from tests.simulation.inside import ORIGIN, Arrived, InProcess, Inside
 
 MODEL = "google/gemma-4-31b-it:free"
 FACE = "openai/gpt-oss-120b"
@@ -203,3 +211,143 @@ async def test_a_quota_of_a_project_with_billing_shuts_google(
         await gateway.ask(model, "hi", 20)
 
     assert asked(google) == 1
+
+
+PRICED_WISHES: tuple[dict[str, Any], ...] = (
+    {"service_tier": "priority"}, {"web_search_options": {}}, {"search_parameters": {"mode": "on"}},
+    {"plugins": [{"id": "web"}]}, {"compound_custom": {"tools": {"enabled_tools": ["web_search"]}}},
+    {"tools": [{"type": "web_search"}]}, {"tools": [{"type": "browser_search"}, {"google_search": {}}]},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [
+    "openrouter", "google", "groq", "nvidia", "huggingface", "mistral", "cerebras", "cloudflare", "cohere", "zai",
+])  # fmt: skip
+async def test_no_provider_is_sent_a_wish_that_has_a_price(name: str, world: World, clock: FakeClock, tmp_path: Path):
+    """Tiers of service, searches, and tools that the provider itself would carry out."""
+    provider, gateway = world.providers[name], Inside(world, clock, tmp_path)
+    for wish in PRICED_WISHES:
+        clock.advance(3_600)
+        await gateway.look(name)
+        served = tuple(model.id for model in provider.models)
+        found = gateway.engine.view.catalog.deployments()
+        chosen = next(d for d in found if d.target.model.startswith(served) and d.provider.name == name)
+        await gateway.answer(chosen.name, max_tokens=20, **wish)
+
+    sent = [msgspec.json.decode(call.body) for call in provider.calls if call.method == "POST"]
+    assert len(sent) == len(PRICED_WISHES)
+    for body in sent:
+        assert not {"service_tier", "web_search_options", "search_parameters", "compound_custom"} & body.keys()
+        assert not body.get("tools")
+        assert body.get("plugins", []) in ([], [{"id": "web", "enabled": False}])
+
+
+@pytest.mark.parametrize("suffix", [":online", ":nitro", ":floor", ":extended", ":thinking"])
+@pytest.mark.parametrize("base", [MODEL, MODEL.removesuffix(":free")])
+async def test_a_variant_of_a_free_model_that_has_a_price(
+    base: str, suffix: str, world: World, clock: FakeClock, tmp_path: Path
+):
+    router, gateway = world.providers["openrouter"], Inside(world, clock, tmp_path)
+    await gateway.look("openrouter")
+    for name in (f"{base}{suffix}", f"openrouter/{base}{suffix}"):
+        await gateway.ask(name, "hi", 20)
+
+    assert {call.model for call in router.calls if call.method == "POST"} <= {MODEL}
+    assert charged(router) == 0
+
+
+async def test_a_model_that_is_free_until_a_day_is_asked_no_longer(
+    world: World, clock: FakeClock, tmp_path: Path, monkeypatch
+):
+    """Its price stays zero in the list: the list is of before, and the day is over."""
+    router = world.providers["openrouter"]
+    plain = router.entry  # type: ignore[attr-defined]
+    last = f"{datetime.fromtimestamp(clock.now(), UTC):%Y-%m-%d}"
+
+    def dated(model: SimulatedModel) -> dict[str, Any]:
+        return {**plain(model), "expiration_date": last if model.id == MODEL else None}
+
+    monkeypatch.setattr(router, "entry", dated)
+    gateway = Inside(world, clock, tmp_path)
+    await gateway.look("openrouter")
+    await gateway.answer(f"openrouter/{MODEL}")
+    clock.advance(86_400 - clock.now() % 86_400 + 1)
+    await gateway.look("openrouter")
+
+    with pytest.raises(GatewayError):
+        await gateway.answer(f"openrouter/{MODEL}")
+    assert asked(router) == 1
+
+
+async def test_a_model_whose_neurons_nobody_published(world: World, clock: FakeClock, tmp_path: Path, monkeypatch):
+    """Whoever names it in the configuration."""
+    cloudflare, new = world.providers["cloudflare"], "@cf/acme/brand-new-70b"
+    monkeypatch.setattr(
+        cloudflare, "models", [*cloudflare.models, msgspec.structs.replace(cloudflare.models[0], id=new)]
+    )
+    own = tmp_path / "own.toml"
+    own.write_text(f'[provider.cloudflare]\nstatic_models = ["{new}", "{cloudflare.models[0].id}"]\n')
+    gateway = Inside(world, clock, tmp_path, FREEWAY_CONFIG=str(own))
+    await gateway.look("cloudflare")
+
+    with pytest.raises(GatewayError):
+        await gateway.answer(f"cloudflare/{new}")
+    assert asked(cloudflare) == 0
+    await gateway.answer(f"cloudflare/{cloudflare.models[0].id}")
+
+
+class Seeing(InProcess):
+    """A wire that keeps what was sent by it."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.sent: list[HttpRequest] = []
+
+    async def send(self, call: HttpRequest, timeouts: Timeouts) -> Arrived:
+        self.sent.append(call)
+        return await super().send(call, timeouts)
+
+
+@pytest.mark.parametrize("name", ["ovhcloud", "llm7", "kilo"])
+async def test_a_key_where_none_is_needed_is_never_sent(name: str, world: World, clock: FakeClock, tmp_path: Path):
+    """With a key OVHcloud bills. None is taken from the environment, whatever it is called; at its address is a provider with keys."""
+    address = SPECS[name].base_url_env or ""
+    variables = {f"{name.upper()}_{end}": "billed" for end in ("API_KEY", "API_TOKEN", "TOKEN")}
+    variables |= {"OVH_AI_ENDPOINTS_ACCESS_TOKEN": "billed", "FREEWAY_KEYLESS": "1", address: f"{ORIGIN}/mistral/v1"}
+    settings, wire = Inside(world, clock, tmp_path, **variables).settings, Seeing(world)
+    provider = make_providers(settings, wire, {})[name]
+    for ask in (provider.discover(), provider.send(Target(provider.account, "m"), call("m").request)):
+        with contextlib.suppress(ProviderFailure):
+            await ask
+
+    assert len(wire.sent) == 2
+    assert not any(b"billed" in msgspec.json.encode([one.url, one.headers]) for one in wire.sent)
+    assert {call.status for call in world.providers["mistral"].calls} == {401}
+
+
+@pytest.mark.parametrize("name", ["groq", "openrouter", "mistral"])
+async def test_a_402_is_the_last_answer_of_that_day(
+    name: str, world: World, clock: FakeClock, tmp_path: Path, monkeypatch
+):
+    """A trial that is over, a plan that ended, a balance below zero."""
+    provider, gateway = world.providers[name], Inside(world, clock, tmp_path)
+    await gateway.look(name)
+    served = tuple(model.id for model in provider.models)
+    chosen = next(
+        d
+        for d in gateway.engine.view.catalog.deployments()
+        if d.provider.name == name and d.target.model.startswith(served)
+    )
+
+    def refuse(why: str, model: SimulatedModel) -> NoReturn:
+        raise Refusal(402, {"error": {"message": "Payment required", "code": 402}})
+
+    monkeypatch.setattr(provider, "refuse", refuse)
+    provider.fail("busy", times=99)
+    for _ in range(5):
+        clock.advance(3_600)
+        await gateway.look(name)
+        await gateway.ask(chosen.name, "hi", 20)
+
+    assert asked(provider) == 1
+    assert charged(provider) == 0

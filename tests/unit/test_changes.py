@@ -146,6 +146,17 @@ async def test_only_one_of_several_gateways_tells(begin, clock):
     assert len(wire.heard) == 4
 
 
+async def test_a_charge_is_told_whatever_else_waits_to_be_told(begin):
+    wire = Listening()
+    webhook = begin(wire)
+    for number in range(500):
+        webhook(Changed("appeared", f"groq/{number}", "", AT))
+    webhook(Changed("charged", "groq", "it cost something", AT))
+    await eventually(lambda: any(told["kind"] == "charged" for _, told in wire.heard))
+
+    assert len(wire.heard) == 200
+
+
 # ── substitutes ──
 
 

@@ -98,14 +98,19 @@ def test_every_decision_is_in_the_index():
         assert f"(decisions/{record.name})" in index
 
 
-def test_every_way_to_be_charged_has_a_test_that_there_is():
+def test_every_way_to_be_charged_is_done_by_simulated_providers_in_the_test_that_is_named():
     text = (ROOT / "docs" / "cost.md").read_text()
-    rows = re.findall(r"^\| (\d+) .*`(test_\w+)` \|$", text, re.MULTILINE)
-    written = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    rows = re.findall(r"^\| (\d+) .+ \| (\w+) \| .+ \| `(test_\w+)` \|$", text, re.MULTILINE)
+    simulations = {path: path.read_text() for path in (ROOT / "tests" / "simulation").glob("test_*.py")}
 
-    assert [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
+    assert [int(number) for number, _, _ in rows] == list(range(1, len(re.findall(r"^\| \d", text, re.MULTILINE)) + 1))
     assert len(rows) >= 30
-    assert all(f"def {name}(" in written for _, name in rows)
+    assert {lock for _, lock, _ in rows} == {"proof", "request", "answer"}
+    for number, _, name in rows:
+        (there,) = [text for text in simulations.values() if f"def {name}(" in text] or [""]
+        body = there.partition(f"def {name}(")[2].partition("\nasync def ")[0].partition("\ndef ")[0]
+        assert re.search(r"\b(assert|raises)\b", body), (number, name)
+        assert re.search(r"\b(World|Inside|Source)\(", there), f"{number}: {name} has no simulated provider"
 
 
 def test_every_key_of_a_providers_file_is_explained():
