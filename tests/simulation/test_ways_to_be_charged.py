@@ -312,7 +312,7 @@ class Seeing(InProcess):
 async def test_a_key_where_none_is_needed_is_never_sent(name: str, world: World, clock: FakeClock, tmp_path: Path):
     """With a key OVHcloud bills. None is taken from the environment, whatever it is called; at its address is a provider with keys."""
     address = SPECS[name].base_url_env or ""
-    variables = {f"{name.upper()}_{end}": "billed" for end in ("API_KEY", "API_TOKEN", "TOKEN")}
+    variables: dict[str, Any] = {f"{name.upper()}_{end}": "billed" for end in ("API_KEY", "API_TOKEN", "TOKEN")}
     variables |= {"OVH_AI_ENDPOINTS_ACCESS_TOKEN": "billed", "FREEWAY_KEYLESS": "1", address: f"{ORIGIN}/mistral/v1"}
     settings, wire = Inside(world, clock, tmp_path, **variables).settings, Seeing(world)
     provider = make_providers(settings, wire, {})[name]
