@@ -1,5 +1,5 @@
 """
-``python -m tests.bench.ledger``: what one reservation costs, and its settlement, on both stores, beside the same limits
+``python -m tests.bench.ledger``: what one reservation costs, its settlement and its receipt, on both stores, beside the same limits
 with the ``limits`` package alone and beside a bare script that does nothing in Redis. See README.md.
 """
 
@@ -26,12 +26,16 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.clock import WallClock
+from gateway.events import Leaving, Left, ProofRead
+from gateway.observe.receipts import Receipts
 from gateway.quota.buckets import Bucket, Window
 from gateway.quota.exchange import Store
 from gateway.quota.ledger import Ledger
 from gateway.quota.nouns import Cost, Offer, Reservation
 from gateway.quota.redis import open_store
 from gateway.quota.sqlite import EmbeddedStore
+from gateway.state.sqlite import SqliteState
+from gateway.state.store import StateStore
 from tests import containers
 
 ROUNDS, CALLS = 7, 1500
@@ -142,6 +146,26 @@ async def of_history(make: Callable[[], Store]) -> list[tuple[str, float, float]
     return [("4 buckets, at first", *first), ("4 buckets, after 20 000 more", *later)]
 
 
+async def of_receipt(folder: Path) -> list[tuple[str, float, float]]:
+    """What a request waits for, and what is written beside requests, for each call that left."""
+    clock = WallClock()
+    receipts = Receipts(folder, clock, StateStore(SqliteState(None, clock), clock), "bench", lambda: 0)
+    proof, debits = ProofRead("prices", "every price is zero", "its list", clock.now()), {"a/day": 1.0, "a/minute": 1.0}
+
+    async def noted() -> None:
+        receipts(Leaving("groq/m", "req"))
+        receipts(Left(request="req", deployment="groq/m", at=1.0, proof=proof, debits=debits, told=0.0))
+
+    async def written() -> None:
+        for _ in range(CALLS):
+            await noted()
+        await receipts.write()
+
+    all_cpu, all_takes = await cost(written, 1)  # first: from then on what leaves is counted in the mapped page, too
+    cpu, takes = await cost(noted)
+    return [("noted while it waits", cpu, takes), ("and written", all_cpu / CALLS, all_takes / CALLS)]
+
+
 @contextmanager
 def redis() -> Iterator[str | None]:
     """The address of a Redis, if a container engine is there."""
@@ -165,6 +189,7 @@ async def measure(folder: Path, url: str | None) -> Iterator[tuple[str, str, flo
             storage = RedisStorage(f"async+{url}", implementation="redispy")
             rows.append((f"limits in Redis, {what}", "one hit each", *await of_limits(storage, count)))
             rows.append((f"Redis, {what}", "a bare round trip, as many keys", *await of_bare_trip(url, count)))
+    rows += [("a receipt", *row) for row in await of_receipt(folder / "receipts")]
     for title, cpu, waits in await of_history(lambda: EmbeddedStore(folder / "history.sqlite")):
         rows.append(("embedded", title, cpu, waits))
     if url:
@@ -183,7 +208,7 @@ def main() -> None:
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         for where, what, cpu, takes in runner.run(measure(Path(folder), url)):
-            table.add_row(where, what, f"{cpu:.0f}", f"{takes:.0f}")
+            table.add_row(where, what, f"{cpu:.3g}", f"{takes:.3g}")
     console = Console(highlight=False)
     console.print(table)
     if url is None:
