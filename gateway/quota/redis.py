@@ -166,8 +166,7 @@ class SharedStore:
         self._peers = RedisPeers(client, self.name, self._channel, accounts)
         self._exchange, self._look, self._fence = Script(_EXCHANGE), Script(_LOOK), Script(_FENCE)
         self._number = 0
-        self._answered: dict[str, int] = {}
-        self._debited: dict[str, int] = {}  # by tag, how many calls it has counted for us
+        self._answered, self._debited = dict[str, int](), dict[str, int]()  # the last call, and all counted for us
         self._seen: dict[str, tuple[str, int]] = {}  # how many calls a tag has had
         self._doubt: _Call | None = None
         self._orphans: list[Orphan] = []
