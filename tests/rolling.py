@@ -1,8 +1,8 @@
 """
 Three gateways behind a proxy are replaced one after the other while callers ask: nothing is lost, and nothing is asked twice.
 
-``python -m tests.rolling --rate 50 --calls 3000`` makes the long form, with the real nginx and a real Redis of this machine, and
-prints what came of the calls. ``tests/acceptance/test_proxies.py`` has the short one.
+``python -m tests.rolling --proxy nginx --rate 50 --calls 3000`` makes the long form, with the real proxy and a real Redis of this
+machine, and prints what came of the calls. ``tests/acceptance/test_proxies.py`` has the short one.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ import argparse
 import asyncio
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -28,9 +26,8 @@ from msgspec import Struct, field
 
 from tests import containers
 from tests.acceptance.process import environment
+from tests.proxies import PROXIES, Proxy
 
-ROOT = Path(__file__).parents[1]
-NGINX = ROOT / "deploy" / "proxies" / "nginx.conf"
 GATEWAYS = 3
 CONFIG = """
 [provider.witness]
@@ -157,45 +154,9 @@ class Site:
             process.wait(40)
 
 
-@contextmanager
-def nginx(folder: Path, ports: list[int]) -> Iterator[str]:
-    """The real nginx with the example of ``deploy/proxies``, before gateways on *ports*: its origin."""
-    program = shutil.which("nginx") or "/usr/sbin/nginx"
-    port = containers.free_port()
-    example = NGINX.read_text()
-    for number, gateway in enumerate(ports, 1):
-        example, changed = re.subn(rf"127\.0\.0\.1:800{number}\b", f"127.0.0.1:{gateway}", example)
-        assert changed == 1
-    example, changed = re.subn(r"listen 80;", f"listen 127.0.0.1:{port};", example)
-    assert changed == 1
-    (folder / "freeway.conf").write_text(example)
-    temporary = "".join(
-        f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (folder / "nginx.conf").write_text(
-        f"daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{ worker_connections 512; }}\n"
-        f"http {{ access_log off; {temporary} include {folder}/freeway.conf; }}\n"
-    )
-    process = subprocess.Popen(
-        [program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
-    )
-    try:
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/health/liveness", timeout=1)
-                break
-            except httpx.TransportError:
-                time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
 @asynccontextmanager
-async def behind_nginx(folder: Path) -> AsyncIterator[tuple[str, Site, Witness]]:
-    """The origin of nginx, the gateways behind it, and the provider behind them."""
+async def behind(proxy: Proxy, folder: Path) -> AsyncIterator[tuple[str, Site, Witness]]:
+    """The origin of *proxy*, the gateways behind it, and the provider behind them."""
     witness = Witness()
     with containers.redis() as redis:
         async with witness.served() as base_url:
@@ -205,7 +166,7 @@ async def behind_nginx(folder: Path) -> AsyncIterator[tuple[str, Site, Witness]]
                     site.start(port)
                 for port in site.ports:
                     await site.ready(port)
-                with nginx(folder, site.ports) as origin:
+                with proxy.before(site.ports, folder) as origin:
                     yield origin, site, witness
             finally:
                 site.end()
@@ -245,11 +206,12 @@ async def _asked(client: httpx.AsyncClient, nonce: str, told: Told) -> None:
 
 async def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--proxy", choices=PROXIES, default="nginx")
     asked.add_argument("--rate", type=float, default=50.0)
     asked.add_argument("--calls", type=int, default=3000)
     options = asked.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        async with behind_nginx(Path(folder)) as (origin, site, witness):
+        async with behind(PROXIES[options.proxy], Path(folder)) as (origin, site, witness):
             told = await rolled(origin, site, options.rate, options.calls)
     twice = sum(count > 1 for count in witness.asked.values())
     sys.stdout.write(

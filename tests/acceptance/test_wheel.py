@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -42,18 +43,22 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built(tmp_path_factory.mktemp("dist"))
 
 
-@pytest.fixture(scope="module")
-def tools(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where ``uv tool install`` has put it, with the versions that the lock names."""
-    home = tmp_path_factory.mktemp("home")
-    cache = os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv")
-    environ = {
+def with_uv(home: Path) -> dict[str, str]:
+    """A fresh user's environment, with what uv has fetched before: this machine's tests need not fetch all of it each time."""
+    return {
         **surroundings(home),
-        "UV_CACHE_DIR": cache,
+        "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv"),
         "UV_TOOL_DIR": str(home / "tools"),
         "UV_TOOL_BIN_DIR": str(home / "bin"),
         "UV_PYTHON": sys.executable,
     }
+
+
+@pytest.fixture(scope="module")
+def tools(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where ``uv tool install`` has put it, with the versions that the lock names."""
+    home = tmp_path_factory.mktemp("home")
+    environ = with_uv(home)
     wanted = f"freeway-gateway[embedded] @ {wheel.as_uri()}"
     done = subprocess.run(
         [BIN / "uv", "tool", "install", "--constraints", ROOT / "requirements" / "run.txt", wanted],
@@ -82,6 +87,30 @@ def test_both_commands_are_the_program(tools: Path, command: str):
     done = subprocess.run(
         [tools / "bin" / command, "--version"], env=surroundings(tools), capture_output=True, text=True, check=False
     )
+    assert done.stdout.strip() == f"freeway, version {__version__}"
+
+
+def test_uvx_runs_it_from_the_wheel_and_by_its_name(wheel: Path, tmp_path: Path):
+    constraints = ("--constraints", str(ROOT / "requirements" / "run.txt"))
+    for where in (("--from", f"{wheel}[embedded]"), ("--find-links", str(wheel.parent))):
+        done = subprocess.run(
+            [BIN / "uvx", *constraints, *where, "freeway-gateway", "--version"],
+            env=with_uv(tmp_path), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.stdout.strip() == f"freeway, version {__version__}", done.stderr
+
+
+def test_pipx_installs_it(wheel: Path, tmp_path: Path):
+    environ = {**with_uv(tmp_path), "PIPX_HOME": str(tmp_path / "pipx"), "PIPX_BIN_DIR": str(tmp_path / "bin")}
+    locked = (ROOT / "requirements" / "run.txt").read_text()
+    environ["PIP_CONSTRAINT"] = str(tmp_path / "versions.txt")  # without hashes, which pipx's own pip has none of
+    (tmp_path / "versions.txt").write_text("\n".join(re.findall(r"(?m)^[\w.-]+==[^ ]+(?: ;.*[^ \\])?", locked)))
+    for command in (
+        [str(BIN / "uvx"), "pipx", "install", str(wheel)],
+        [str(tmp_path / "bin" / "freeway"), "--version"],
+    ):
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip() == f"freeway, version {__version__}"
 
 

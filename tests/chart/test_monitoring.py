@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.observe.metrics import Dollars, Metrics, State
 from tests.chart.rendering import CHART, manifests, of_kind
 
 # The metrics of the gateway and the labels of each.
@@ -26,6 +27,8 @@ _METRICS = {
     "freeway_bucket_reset_seconds": {"account", "bucket"},
     "freeway_spent_dollars_total": set(),
     "freeway_saved_dollars_total": set(),
+    "freeway_client_requests_total": {"client", "outcome"},
+    "freeway_client_tokens_total": {"client", "kind"},
     "freeway_store_up": {"of"},
     "freeway_source_up": {"provider"},
     "freeway_hedges_total": {"outcome"},
@@ -46,6 +49,23 @@ def _asked() -> list[str]:
     rules = of_kind(manifests("watched"), "PrometheusRule")[0]["spec"]["groups"][0]["rules"]
     panels = [target["expr"] for panel in _dashboard()["panels"] for target in panel["targets"]]
     return [rule["expr"] for rule in rules] + panels
+
+
+def test_these_are_the_metrics_of_the_gateway() -> None:
+    page = Metrics("1").page(
+        State(
+            now=0.0,
+            waiting=0,
+            ledger_up=True,
+            state_up=True,
+            deployments={},
+            reachable={},
+            levels=(),
+            dollars=Dollars(spent=0.0, saved=0.0),
+        )
+    )
+    told = re.findall(r"^# TYPE (freeway_\w+) (\w+)$", page.decode(), re.MULTILINE)
+    assert {f"{name}_bucket" if kind == "histogram" else name for name, kind in told} == _METRICS.keys()
 
 
 @pytest.mark.parametrize("expression", _asked())

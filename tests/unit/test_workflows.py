@@ -38,6 +38,11 @@ def test_actionlint_finds_nothing():
     by("actionlint", "-no-color", *map(str, WORKFLOWS))
 
 
+def test_a_step_ends_at_what_fails_within_a_pipe():
+    """Only a shell that is named runs with pipefail: else a chart that could not be pushed would be signed and announced."""
+    assert yaml.safe_load(RELEASE.read_text())["defaults"]["run"]["shell"] == "bash"
+
+
 def test_every_action_is_pinned_to_a_commit():
     used = [step["uses"] for step in steps() if "uses" in step]
     assert used
