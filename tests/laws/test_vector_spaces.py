@@ -119,6 +119,17 @@ async def test_what_was_embedded_once_costs_nothing_again(start):
     assert again.headers["x-freeway-model"] == "bge-m3"
 
 
+async def test_where_nothing_is_kept_the_same_text_is_asked_for_again(start, tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text("[cache]\nembeddings = false\n")
+    demo = await start(("nvidia",), FREEWAY_CONFIG=str(own))
+    first = vectors(await ask(demo.base_url, ["a"]))
+    asked = embedded(demo.world)
+
+    assert vectors(await ask(demo.base_url, ["a"])) == first
+    assert embedded(demo.world) == asked + 1
+
+
 async def test_what_was_kept_is_not_for_those_who_may_not_ask_its_source(start):
     demo = await start(("nvidia", "groq"))
     await ask(demo.base_url, ["a"])
