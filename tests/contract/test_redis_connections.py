@@ -17,6 +17,7 @@ from gateway.quota.buckets import Bucket
 from gateway.quota.ledger import Ledger
 from gateway.quota.nouns import Cost, Offer, Reservation
 from gateway.quota.redis import MOST_PATIENCE, PATIENCE, open_store
+from gateway.quota.redis_peers import debited
 from gateway.redis_client import CONNECTIONS, connect, disconnect, ready
 from gateway.state.redis import RedisState
 from gateway.state.store import StateStore
@@ -206,6 +207,9 @@ async def test_the_documented_acl_suffices(tmp_path):
             await responses.keep("x", b"1")
             assert await responses.find("x") == b"1"
             assert await responses.drop("x")
+            auditor = connect(url)[0]
+            assert (await debited(auditor, "freeway"))[ledger.run].calls == 6
+            await disconnect(auditor)
             assert ledger.condition().lost is None
             for one in (ledger, state, responses):
                 await one.aclose()
