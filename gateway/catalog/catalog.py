@@ -209,7 +209,7 @@ class Catalog:
 
     def unusable(self, deployment: Deployment, call: Call, now: float) -> Exclusion | None:
         """Why *deployment*, which fits what *call* wants, cannot serve it now, or because of its size; or None."""
-        if deployment.context and call.least_tokens > deployment.context:
+        if deployment.context and call.prompt_tokens > deployment.context and call.least_tokens > deployment.context:
             why = f"holds {deployment.context} tokens, the request has about {call.prompt_tokens}"
             return Exclusion(deployment.name, "context", why)
         if why := outgrows_credit(deployment, call):

@@ -51,9 +51,10 @@ def choices_of(call: Call) -> int:
 
 def learned(call: Call, model: str, calibration: Calibration) -> int:
     """Tokens that nearly all answers of *model* to the like of *call* stay below, as far as its caller allows; 0: not known."""
-    if not isinstance(call.request, Request):
+    length = calibration.length(model, tools="tools" in call.wants.capabilities)
+    if not length or not isinstance(call.request, Request):
         return 0
-    length, bound = calibration.length(model, tools="tools" in call.wants.capabilities), call.request.view.output_tokens
+    bound = call.request.view.output_tokens
     return (length if bound is None else min(length, bound)) * choices_of(call)
 
 

@@ -117,8 +117,8 @@ class View(Struct, frozen=True):
         Seconds of a typical answer; where a model must be loaded, with its share of that: those who wait have theirs. One that
         was not seen yet is taken to be as quick as the one that is loaded.
         """
-        seconds, loading = self.health.expected(deployment.name), self.machines.loading(deployment.name)
-        if not loading:
+        seconds = self.health.expected(deployment.name)
+        if deployment.proof.kind != "local" or not (loading := self.machines.loading(deployment.name)):
             return seconds
         if seconds is None:
             seconds = self.health.expected(self.machines.loaded(deployment.name)) or NOT_SEEN
@@ -351,7 +351,8 @@ def _is_late(deployment: Deployment, call: Call, tried: Tried, view: View, now: 
 
 def _left_to_others(deployment: Deployment, call: Call, tried: Tried, view: View, now: float) -> Exclusion | None:
     """Why *deployment* is left to those who wait for it, too. One that is idle is not withheld on a guess."""
-    if (loading := view.machines.loading(deployment.name)) and _costs_more(deployment, loading, tried, view, now):
+    loading = view.machines.loading(deployment.name) if deployment.proof.kind == "local" else 0.0
+    if loading and _costs_more(deployment, loading, tried, view, now):
         loaded = view.machines.loaded(deployment.name)
         reason = f"would have to be loaded, for {loading:.0f} s, and others wait who can use {loaded}"
         return Exclusion(deployment.name, "queue", reason, when_freed=True)
@@ -373,7 +374,7 @@ def _costs_more(deployment: Deployment, loading: float, tried: Tried, view: View
 
 def _fits_badly(deployment: Deployment, call: Call, view: View) -> bool:
     """Whether an answer of *deployment* would mostly be cut, or be nothing but reasoning."""
-    if is_small(call) and reasons_anyway(deployment):
+    if reasons_anyway(deployment) and is_small(call):
         return True
     return is_cramped(deployment, call, expected(call, deployment.model, view.calibration))
 
