@@ -20,7 +20,7 @@ from gateway.request import hedge, rejections
 from gateway.request.call import Offers
 from gateway.request.engine import Answer, Engine, Slot
 from gateway.request.outcome import told
-from gateway.request.plan import FOREVER, Attempt, Plan, Tried, Wait, plan
+from gateway.request.plan import Attempt, Plan, Tried, Wait, plan
 from gateway.request.prospects import Prospect, awaited, prospect, refusal
 from gateway.request.ticket import LONG, Ticket
 from gateway.words import Call, Deployment, Exclusion, GatewayError
@@ -132,7 +132,6 @@ def foresee(call: Call, tried: Tried, ticket: Ticket, engine: Engine) -> None:
     """Say in *tried* when the caller is expected to leave, and what others wait for."""
     now, crowded = engine.clock.now(), engine.queue.is_crowded
     tried.leaves_at = engine.view.leaves_at(call, ticket.came_at, now, crowded=crowded)
-    ticket.guessed = tried.leaves_at < FOREVER
     tried.others, tried.awaited = engine.queue.demand(), engine.queue.awaited()
 
 

@@ -7,9 +7,9 @@ queueing among clients (Goyal, Vin and Cheng, *Start-time fair queuing*, SIGCOMM
 delays another client's single one by one place.
 
 Where callers of a client leave after they waited, not all can be served, and those who wait longest are the next to leave:
-to serve them first would serve all just too late. As long as that lasts, and it is not known how long they stay, a turn goes
-to the client's newest call (Maurer, *Fail at scale*, ACM Queue 2015). Where it is known, none waits that would be served
-too late (prospects.py).
+to serve them first would serve all just too late. As long as that lasts, a turn goes to the client's newest call (Maurer,
+*Fail at scale*, ACM Queue 2015); those passed over are served when fewer come, if they are still there. Where it is known
+how long callers stay, none waits that would be served too late (prospects.py).
 
 Calls that the same deployments could serve stand in one *line*. When capacity is given back, the first of each line tries;
 where it finds no room, those behind it in the line that are no smaller would find none, and sleep on. That is all that one
@@ -289,8 +289,8 @@ class Queue:
         return newest
 
     def _newest_first(self, ticket: Ticket) -> bool:
-        """Whether calls of its client are lost, and it is not known how long its callers stay."""
-        return not ticket.guessed and self._clock.now() <= self._lost_at.get(ticket.client, -inf) + LASTING
+        """Whether calls of its client are lost."""
+        return self._clock.now() <= self._lost_at.get(ticket.client, -inf) + LASTING
 
     def _remove(self, ticket: Ticket, *, leaves: bool = True) -> None:
         among = self._ready if ticket.ready else self._lines[ticket.line].asleep

@@ -36,7 +36,6 @@ class Ticket:
         self.client, self.priority, self.deadline = client, priority, deadline
         self.came_at = queue.now()
         self.until = deadline  # when it is of no use any more to begin
-        self.guessed = False  # how long its caller stays is more than a deadline
         self.rank: Rank | None = None
         self.number = 0  # of its arrival
         self.line: Hashable = None

@@ -98,8 +98,9 @@ async def test_a_source_of_two_seconds_serves_at_its_full_pace_whenever_callers_
     assert len(source.calls) - len(found.served) <= 2  # begun for callers who had left by the end
     assert len(found.served) >= 58
     told_late = [one for one in found.refused(LEARNT) if one.after > 1.0]
-    # Of a shared store a gateway hears 10 ms later that a place is free: a caller who comes at that moment is held for the next.
-    most = 0.15 if store is None else 0.35
+    # Who is passed over by newer calls is told once nothing will come any more. Of a shared store a gateway hears 10 ms later
+    # that a place is free: a caller who comes at that moment is held for the next.
+    most = 0.25 if store is None else 0.35
     assert len(told_late) <= most * len(found.refused(LEARNT)), told_late
 
 

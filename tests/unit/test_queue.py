@@ -163,6 +163,18 @@ async def test_a_later_call_does_not_go_first(clock, queue):
     assert await late
 
 
+async def test_while_calls_of_a_client_are_lost_its_newest_goes_first_and_no_other_client_is_passed_over(clock, queue):
+    source = Source(clock, period=20.0, gives=2)
+    for name in ("a-1", "b-1", "a-2", "b-2", "a-3"):
+        await started(source.ask(queue, name))
+    for _ in range(3):
+        queue.lost("a")
+        clock.advance(20)
+        await settled()
+
+    assert source.served == ["a-3", "b-1", "a-2", "b-2", "a-1"]
+
+
 async def test_who_cannot_wait_for_the_next_opening_is_told_when_that_is_known(clock, queue):
     source = Source(clock, gives=1)
     await started(source.ask(queue, "first"))
