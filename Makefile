@@ -14,6 +14,8 @@
 # make test-vectors  real vectors of a real model go through, which has an environment of its own
 # make test-clients  OpenCode, Claude Code, Codex and others do a task through the gateway, or CLIENTS_ARGS="Codex overflow"
 # make outage  the attacks on gateways that share a Redis, in a table: what was taken over quota, beside its bound
+# make test-kubernetes CONTEXT=kind-kind  the chart in a real cluster, in a namespace of its own: installed, upgraded under load,
+#             moved to Redis and back, uninstalled; IMAGE and REDIS_IMAGE name images that it can pull
 # make chart-check  the chart's manifests by checkov's rules, which has an environment of its own
 # make pictures  each tab of the page, on a desktop and a phone, light and dark, in .pictures/ (needs Chromium)
 # make page-figures  what the page costs: bytes, first paint, a long history, a page left open (needs Chromium)
@@ -37,9 +39,9 @@ VECTORS := .venvs/vectors/.installed
 # processes in the order of their names, quick unit tests last: in xdist's own order those with few and long tests are.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: run demo test test-page test-all check format bench bench-ledger bench-catalog bench-leavers fuzz fuzz-api soak \
-	harvest harvest-traces outage test-clients test-vectors docs pictures page-figures alerts chart-schema chart-check sbom \
-	audit lock image packages dist release clean
+.PHONY: run demo test test-page test-all test-kubernetes check format bench bench-ledger bench-catalog bench-leavers fuzz \
+	fuzz-api soak harvest harvest-traces outage test-clients test-vectors docs pictures page-figures alerts chart-schema \
+	chart-check sbom audit lock image packages dist release clean
 
 run: $(RUN)
 	@$(BIN)/freeway serve
@@ -58,6 +60,10 @@ test-vectors: $(DEV) $(VECTORS)
 
 test-all: $(DEV)
 	@$(PYTEST) $(PYTEST_ARGS)
+
+test-kubernetes: $(DEV)
+	@test -n "$(CONTEXT)" || { echo "say which cluster: make test-kubernetes CONTEXT=… (kubectl config get-contexts)" >&2; exit 2; }
+	@FREEWAY_TEST_CONTEXT="$(CONTEXT)" $(BIN)/pytest -s tests/kubernetes $(PYTEST_ARGS)
 
 check: $(DEV)
 	$(BIN)/ruff check .
