@@ -108,12 +108,13 @@ class World:
 
     async def settled(self) -> None:
         """Return once the store is there for all, and nothing is let through any more."""
+        since = time.monotonic()
         async with asyncio.timeout(40):
-            while any(ledger.condition().lost for ledger in self.ledgers) or not self._quiet():  # noqa: ASYNC110 - many
+            while any(ledger.condition().lost for ledger in self.ledgers) or not self._quiet(since):  # noqa: ASYNC110 - many
                 await asyncio.sleep(0.05)
 
-    def _quiet(self) -> bool:
-        return bool(self.witness) and time.monotonic() - self.witness[-1] > _QUIET
+    def _quiet(self, since: float) -> bool:
+        return bool(self.witness) and time.monotonic() - max(self.witness[-1], since) > _QUIET
 
 
 Attack = Callable[[World], Awaitable[None]]
