@@ -180,14 +180,7 @@ def debit(bucket: Bucket, level: Level, amount: float, now: float, lease: str) -
     """Take *amount* for the reservation *lease*."""
     match bucket.window:
         case "rolling":
-            number = math.floor(now / _slot(bucket))
-            if not amount:
-                pass
-            elif level.slots and level.slots[-1][0] >= number:
-                last, before = level.slots[-1]
-                level.slots = [*level.slots[:-1], (last, before + amount)]
-            else:
-                level.slots = [*level.slots, (number, amount)]
+            correct(bucket, level, amount, now)  # where a provider's word lies in later slots it is found again by its own
         case "in-flight":
             level.leases = [*level.leases, (lease, now + LEASE)]
         case "refill":

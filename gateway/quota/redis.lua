@@ -187,27 +187,6 @@ local function count_open(level, now)
   level[LAST] = max(level[LAST], now)
 end
 
-local function debit(rule, level, amount, now, lease)
-  local window = rule[WINDOW]
-  if window == 'rolling' then
-    local number, slots, last, before = floor(now / slot_of(rule)), level[SLOT], nil, nil
-    if slots ~= '' then last, before = slot_at(slots, #slots - WIDTH + 1) end
-    if amount == 0 then -- nothing to keep
-    elseif last and last >= number then
-      level[SLOT] = sub(slots, 1, -WIDTH - 1) .. slot(last, before + amount)
-    else
-      level[SLOT] = slots .. slot(number, amount)
-    end
-    level[USED] = level[USED] + amount
-  elseif window == 'in-flight' then
-    table.insert(level[LEASES], { lease, now + LEASE })
-  else
-    if window == 'refill' and level[USED] <= 0 then level[SINCE] = now + REFILL_LAG end
-    level[USED] = level[USED] + amount
-  end
-  count_open(level, now)
-end
-
 local function correct_slot(level, number, amount)
   local slots = level[SLOT]
   local place, found, before = #slots + 1, nil, nil -- the first that is not older
@@ -225,6 +204,19 @@ local function correct_slot(level, number, amount)
     level[USED] = level[USED] + amount
   end
   if level[SLOT] == '' then level[USED] = 0 end
+end
+
+local function debit(rule, level, amount, now, lease)
+  local window = rule[WINDOW]
+  if window == 'rolling' then
+    correct_slot(level, floor(now / slot_of(rule)), amount) -- a debit is found again by its own slot, and never in a later one
+  elseif window == 'in-flight' then
+    table.insert(level[LEASES], { lease, now + LEASE })
+  else
+    if window == 'refill' and level[USED] <= 0 then level[SINCE] = now + REFILL_LAG end
+    level[USED] = level[USED] + amount
+  end
+  count_open(level, now)
 end
 
 local function correct(rule, level, amount, at)

@@ -267,3 +267,12 @@ def test_the_state_of_a_bucket_stays_small(steps):
         take(kind, level, amount, now)
 
     assert len(level.slots) <= b.SLOTS + 2
+
+
+def test_what_is_taken_beside_later_slots_is_given_back_whole():
+    """What a provider tells of its own opening lies in slots to come: a debit is not found again where it is added to those."""
+    minute, level = bucket(), Level(slots=[(6_005, 4.0)])  # slots of 0.2 s
+    b.debit(minute, level, 1, 1_200.0, "r")
+    b.correct(minute, level, -1, 1_200.0)
+
+    assert b.used(minute, level) == 4
