@@ -76,10 +76,10 @@ class Cluster:
         }
 
     def ask(self, times: int) -> None:
-        """Have *times* questions answered."""
+        """Have *times* questions answered, by a source that counts calendar days."""
         for _ in range(times):
             self.asked += 1
-            self.gateway("freeway", "chat", f"question {self.asked}")
+            self.gateway("freeway", "chat", "--model", "google/gemini-3.1-flash-lite", f"question {self.asked}")
 
     def run(self, name: str, command: list[str], *, serves: bool = False, **variables: str) -> None:
         """A pod of the image with *command*; if it *serves*, at port 9000 of its *name*. It is there when it is ready."""
