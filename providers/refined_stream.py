@@ -148,7 +148,7 @@ class RefinedReader:
         pieces: list[dict[str, Any]] = []
         if said.finder is not None and not said.native and (over or said.finder.concerned(text)):
             text, called = said.finder.feed(text, last=over)
-            if text != (delta.content or ""):
+            if change or text != (delta.content or ""):
                 change["content"] = text
             pieces += self._found(called, said, stem)
         if delta.tool_calls:

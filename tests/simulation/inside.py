@@ -99,7 +99,14 @@ class Inside:
         wire: Wire | None = None,
         **environ: str,
     ) -> None:
-        found = {**world.environment(ORIGIN), "FREEWAY_STATE_DIR": str(folder), "MODELS_DEV_URL": "", **environ}
+        agreed = {"FREEWAY_KEYLESS": "1"}  # nothing but *world* is asked
+        found = {
+            **world.environment(ORIGIN),
+            "FREEWAY_STATE_DIR": str(folder),
+            "MODELS_DEV_URL": "",
+            **agreed,
+            **environ,
+        }
         found.setdefault("OLLAMA_HOST", "http://unused.example:1")
         settings = self.settings = s.load(CONFIG, found, folder)
         self.clock = clock

@@ -152,6 +152,8 @@ MEANT = {
 }
 
 OTHERWISE = {
+    ("ovhcloud", "no_tools"): {"RefusedHere"},
+    ("ovhcloud", "bad_key"): {"NotEntitled"},
     ("ollama", "bad_key"): {"NotEntitled"},  # there is no key: it is the model that wants an account
     ("cohere", "no_tools"): {"RefusedHere"},  # in what words it says so is told nowhere
     ("huggingface", "rate_limited:minute"): {"Busy"},  # whose limit it was is not told

@@ -28,6 +28,7 @@ FREE = {
     "cloudflare": "@cf/qwen/qwen3.8-27b",
     "cohere": "command-a-03-2025",
     "zai": "glm-4.7-flash",
+    "ovhcloud": "gpt-oss-120b",
 }
 
 
@@ -41,14 +42,14 @@ class Desk(Struct):
 
     async def ask(self, model: str = "", said: str = "hello", key: str = "", **more: Any) -> httpx.Response:
         """One question. *said* takes a token for four letters."""
-        model, key = model or FREE[self.name], key or self.other.key or "none"
+        model, key = model or FREE[self.name], key or self.other.key or ""
         body: dict[str, Any]
         if self.name == "google":
             body = {"contents": [{"role": "user", "parts": [{"text": said}]}]}
             return await self.http.post(f"models/{model}:generateContent", json=body, headers={"x-goog-api-key": key})
         body = {"model": model, "messages": [{"role": "user", "content": said}], "stream": False, **more}
         path = "api/chat" if self.name == "ollama" else "chat/completions"
-        return await self.http.post(path, json=body, headers={"authorization": f"Bearer {key}"})
+        return await self.http.post(path, json=body, headers={"authorization": f"Bearer {key}"} if key else {})
 
     async def answers(self, times: int, model: str = "", **more: Any) -> list[int]:
         """The statuses of so many questions, one after another."""

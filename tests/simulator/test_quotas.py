@@ -30,7 +30,7 @@ def untouched(other: Simulated) -> bool:
 
 @at(*FREE)
 async def test_free_models_charge_nothing(desk: Desk):
-    assert await desk.answers(3) == [200] * 3
+    assert await desk.answers(2) == [200] * 2  # as many as the least of them allows in a minute
     assert desk.other.charged == 0
 
 

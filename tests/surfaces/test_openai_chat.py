@@ -386,7 +386,7 @@ async def test_a_huge_body_is_refused_unread(start):
 async def test_an_odd_method_or_path_is_told_in_openais_shape(start):
     demo = await start(("groq",))
     async with httpx.AsyncClient(base_url=demo.base_url) as client:
-        for method, path in [("GET", "/v1/chat/completions"), ("POST", "/v1/nothing"), ("DELETE", "/v1/models")]:
+        for method, path in [("PUT", "/v1/chat/completions"), ("POST", "/v1/nothing"), ("DELETE", "/v1/models")]:
             response = await client.request(method, path)
             assert response.status_code in (404, 405)
             assert response.json()["error"]["message"]

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from providers.chat import Completion, Step, decode_fields, decode_request
@@ -176,7 +176,9 @@ def test_text_that_is_no_call_stays_as_it_is_whole_and_streamed(text: str, place
 @given(
     st.text(alphabet='<>{}[]`"|:/=_ \nabtool_callfunctionname', max_size=80), st.lists(st.integers(0, 80), max_size=9)
 )
+@example("<<", [1])  # the end of it may begin a thought, and a call
 def test_whatever_is_written_nothing_of_it_is_lost(text: str, places: list[int]):
+    """Nor is anything said twice."""
     try:
         said, calls, _ = streamed(cut(text, places), request())
     except NoAnswer:
