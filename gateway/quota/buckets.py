@@ -180,7 +180,9 @@ def debit(bucket: Bucket, level: Level, amount: float, now: float, lease: str) -
     """Take *amount* for the reservation *lease*."""
     match bucket.window:
         case "rolling":
-            correct(bucket, level, amount, now)  # where a provider's word lies in later slots it is found again by its own
+            correct(
+                bucket, level, amount, now
+            )  # where a provider's word lies in later slots it is found again by its own
         case "in-flight":
             level.leases = [*level.leases, (lease, now + LEASE)]
         case "refill":

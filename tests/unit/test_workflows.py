@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from tests.conftest import ROOT
@@ -33,9 +32,8 @@ def test_zizmor_finds_nothing():
     assert "No findings" in by("zizmor", "--offline", "--persona", "regular", *map(str, WORKFLOWS))
 
 
-@pytest.mark.skipif(not (BIN / "actionlint").exists(), reason="actionlint is not installed")
 def test_actionlint_finds_nothing():
-    by("actionlint", "-no-color", *map(str, WORKFLOWS))
+    by("actionlint", "-no-color", "-shellcheck", str(BIN / "shellcheck"), *map(str, WORKFLOWS))
 
 
 def test_a_step_ends_at_what_fails_within_a_pipe():
