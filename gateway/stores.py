@@ -80,10 +80,24 @@ def make_state(settings: Settings, clock: Clock, tell: Callable[[Event], None]) 
 
 def make_vectors(settings: Settings) -> Vectors:
     """
-    What keeps vectors that were made, if any are kept.
+    What keeps vectors that were made, if any are kept: a file, and Redis, too, where that is asked for.
 
-    Raises BadSettings if the file cannot be used.
+    Raises BadSettings if the file cannot be used, or there is no Redis.
     """
+    own = _own_vectors(settings)
+    if not settings.cache.shared or not settings.cache.embeddings:
+        return own
+    if settings.redis_url is None:
+        raise BadSettings(
+            "cache.shared: there is no Redis to share vectors in: set FREEWAY_REDIS_URL, or shared = false"
+        )
+    from gateway.redis_client import connect  # noqa: PLC0415 - see make_store
+    from gateway.state.shared_vectors import SharedVectors  # noqa: PLC0415
+
+    return SharedVectors(own, connect(settings.redis_url)[0], settings.redis_namespace, bytes_of(settings.cache.shared))
+
+
+def _own_vectors(settings: Settings) -> Vectors:
     size = bytes_of(settings.cache.embeddings) if settings.cache.embeddings else 0
     if not size:
         return NoVectors()

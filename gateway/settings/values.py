@@ -127,6 +127,7 @@ class CacheSettings(_Part, frozen=True):
     """What was made once and need not be made again."""
 
     embeddings: Size | Literal[False] = "256MiB"  # of vectors on this machine at most; false: none are kept
+    shared: Size | Literal[False] = False  # the same in Redis, for all gateways; false: each keeps its own alone
 
 
 class CatalogSettings(_Part, frozen=True):
