@@ -220,6 +220,7 @@ class Receipts:
     ) -> None:
         self.run, self._ended = run, ended
         self._folder, self._clock, self._state = folder, clock, state
+        self._writing = asyncio.Lock()
         self._most_in_segment, self._most = segment, most
         self._pending: list[Left] = []
         self._told_ended = 0
@@ -253,7 +254,17 @@ class Receipts:
             await self._clock.sleep(EVERY)
 
     async def write(self, *, closing: bool = False) -> None:
-        """Write what there is. Raises OSError; then it waits for the next time."""
+        """
+        Write what there is. Raises OSError; then it waits for the next time. One who gives up waiting does not end it: a batch that a
+        thread is about to write is neither lost nor overtaken by the one that closes the run.
+        """
+        await asyncio.shield(asyncio.create_task(self._write(closing=closing)))
+
+    async def _write(self, *, closing: bool) -> None:
+        async with self._writing:
+            await self._write_batch(closing=closing)
+
+    async def _write_batch(self, *, closing: bool) -> None:
         ended = self._ended()
         begun = bool(self._segment or self._written)
         if not self._pending and ended == self._told_ended and not (closing and begun):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -387,6 +389,31 @@ async def test_a_disk_that_is_full_loses_none(scene: Scene, monkeypatch):
 
 
 # ── beside the ledger ──
+
+
+async def test_a_batch_that_is_being_written_as_the_gateway_stops_is_not_lost(tmp_path: Path, monkeypatch):
+    """The loop that writes is cancelled while its thread is at work; what closes the run comes after that."""
+    scene = Scene(tmp_path / "receipts")
+    begun, go_on, append = threading.Event(), threading.Event(), scene.receipts._append
+
+    def slow(batch: list[Any], ended: int, closing: bool) -> Any:
+        begun.set()
+        if not closing:
+            go_on.wait(10)
+        return append(batch, ended, closing)
+
+    monkeypatch.setattr(scene.receipts, "_append", slow)
+    scene.leave(left(0), left(1), left(2))
+    writing = asyncio.create_task(scene.receipts.write())
+    await asyncio.to_thread(begun.wait, 10)
+    writing.cancel()
+    closing = asyncio.create_task(scene.receipts.aclose())
+    await asyncio.sleep(0)
+    go_on.set()
+    await closing
+
+    (run,) = audit(scene.folder, {}).runs
+    assert (run.count, run.closed, run.problem) == (3, True, "")
 
 
 async def test_calls_that_the_ledger_debited_and_that_never_left_are_accounted_for(tmp_path: Path):
