@@ -123,4 +123,4 @@ def make_archive(settings: Settings, clock: Clock) -> Archive:
     from gateway.api.responses_redis import RedisResponses  # noqa: PLC0415 - see make_store
     from gateway.redis_client import connect  # noqa: PLC0415
 
-    return Archive(RedisResponses(connect(settings.redis_url)[0], clock), settings)
+    return Archive(RedisResponses(connect(settings.redis_url)[0], clock, settings.redis_namespace), settings)

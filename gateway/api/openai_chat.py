@@ -57,7 +57,7 @@ class ChatCompletions(OpenAISurface):
 
     async def listed(self, client: Client, query: Mapping[str, str]) -> Ready:
         """What ``GET`` answers here: the completions of *client* that are kept."""
-        return Ready(await stored_chats.page(self._archive, client.name, query))
+        return Ready(await stored_chats.completions(self._archive, client.name, query))
 
     def render_whole(self, whole: Whole) -> bytes | Awaitable[bytes]:
         """The completion with the fields that its provider left out."""

@@ -6,7 +6,7 @@ Only the client that an answer was made for finds it. Chat completions are kept 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -29,6 +29,9 @@ PATH = "/v1/responses/{response_id:str}"
 _JSON = "application/json"
 
 T = TypeVar("T")
+
+_ROWS, _MOST_ROWS = 20, 100
+"""Rows in a page of a list, and at most."""
 
 _LONGEST_CHAIN = 1000
 """Responses that one conversation is made of at most."""
@@ -209,14 +212,8 @@ def router(archive: Archive) -> Router:
         """A page of what the request brought, the last item first unless ``order=asc``."""
         client = authenticator.admit(request.scope["headers"])
         stored, query = await archive.find(client.name, response_id), request.query_params
-        items = told_items(bytes(stored.input), response_id)
-        if query.get("order") != "asc":
-            items.reverse()
-        after = next((n for n, item in enumerate(items) if item["id"] == query.get("after")), -1)
-        limit = number(query.get("limit"), 20, "limit") or 20
-        page, rest = items[after + 1 : after + 1 + limit], items[after + 1 + limit :]
-        first, last = (page[0]["id"], page[-1]["id"]) if page else ("", "")
-        return {"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": bool(rest)}
+        rows = [(str(item["id"]), item) for item in told_items(bytes(stored.input), response_id)]
+        return page(rows, query, newest_first=query.get("order") != "asc")
 
     return Router("/", route_handlers=[stored_response, delete_response, input_items])
 
@@ -267,6 +264,25 @@ def _delta(n: int, item: dict[str, Any]) -> Delta:
         content="".join(part.get("text", "") for part in item["content"]) or None,
         refusal="".join(part.get("refusal", "") for part in item["content"]) or None,
     )
+
+
+def page(rows: list[tuple[str, Any]], query: Mapping[str, str], *, newest_first: bool) -> dict[str, Any]:
+    """The page of *rows*, each with its id, that *query* asks for by ``after`` and ``limit``. Raises BadRequest, naming the field."""
+    ordered, limit = rows[::-1] if newest_first else rows, limit_of(query)
+    begin = next((n + 1 for n, (name, _) in enumerate(ordered) if name == query.get("after")), 0)
+    return listed(ordered[begin : begin + limit], more=len(ordered) > begin + limit)
+
+
+def listed(rows: Sequence[tuple[str, Any]], *, more: bool) -> dict[str, Any]:
+    """*rows*, each with its id, as OpenAI spells a page of a list."""
+    first, last = (rows[0][0], rows[-1][0]) if rows else (None, None)
+    return {"object": "list", "data": [row for _, row in rows], "first_id": first, "last_id": last, "has_more": more}
+
+
+def limit_of(query: Mapping[str, str]) -> int:
+    """How many rows a page may have. Raises BadRequest."""
+    asked = number(query.get("limit"), _ROWS, "limit")
+    return min(asked, _MOST_ROWS) if asked > 0 else _ROWS
 
 
 def number(given: str | None, default: int, field: str) -> int:

@@ -21,16 +21,13 @@ from gateway.api.auth import Authenticator
 from gateway.api.http import spellings
 from gateway.api.neutral import StreamedAnswer
 from gateway.api.openai import decoded
-from gateway.api.responses_archive import Archive, NotStored, StoreAway, number
+from gateway.api.responses_archive import Archive, NotStored, StoreAway, limit_of, listed, page
 from gateway.words import Call
 from providers.chat import Chunk, Fields, Usage, encode, raw
 
 PATH = "/v1/chat/completions/{completion_id:str}"
 _PLACE = "chats"
 _JSON = "application/json"
-
-_MOST = 100
-"""Entries in one page of a list."""
 
 _AT_ONCE = 20
 """Completions that are read at once while a page is filled: each may have pictures in it."""
@@ -147,12 +144,12 @@ class Keeping:
 # ── read again ──
 
 
-async def page(archive: Archive, client: str, query: Mapping[str, str]) -> bytes:
+async def completions(archive: Archive, client: str, query: Mapping[str, str]) -> bytes:
     """
     A page of the completions of *client*, the oldest first unless ``order=desc``: those of ``model``, by either of its names,
     and with each ``metadata[name]``. Raises BadRequest, naming the field, or StoreAway.
     """
-    limit = _limit(query)
+    limit = limit_of(query)
     names, backwards, after = await archive.names(client, _PLACE), query.get("order") == "desc", query.get("after")
     if backwards:
         names.reverse()
@@ -169,23 +166,7 @@ async def page(archive: Archive, client: str, query: Mapping[str, str]) -> bytes
                     stored.asked, query.get("model"), metadata
                 ):
                     found.append((name, stored.completion))
-    return encode(_listed(found[:limit], more=len(found) > limit))
-
-
-def _limit(query: Mapping[str, str]) -> int:
-    asked = number(query.get("limit"), 20, "limit")
-    return min(asked, _MOST) if asked > 0 else 20
-
-
-def _listed(rows: list[tuple[str, Any]], *, more: bool) -> dict[str, Any]:
-    first, last = (rows[0][0], rows[-1][0]) if rows else (None, None)
-    return {
-        "object": "list",
-        "data": [row for _, row in rows],
-        "first_id": first,
-        "last_id": last,
-        "has_more": more,
-    }
+    return encode(listed(found[:limit], more=len(found) > limit))
 
 
 def _told_messages(stored: StoredChat, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -243,13 +224,8 @@ def router(archive: Archive, max_body: int) -> Router:
     ) -> dict[str, Any]:
         """A page of the messages that it answers, the first one first unless ``order=desc``."""
         client = authenticator.admit(request.scope["headers"])
-        stored, query = await found(client.name, completion_id), request.query_params
-        rows = list(_told_messages(stored, completion_id))
-        if query.get("order") == "desc":
-            rows.reverse()
-        limit = _limit(query)
-        begin = next((n + 1 for n, (name, _) in enumerate(rows) if name == query.get("after")), 0)
-        return _listed(rows[begin : begin + limit], more=len(rows) > begin + limit)
+        rows = list(_told_messages(await found(client.name, completion_id), completion_id))
+        return page(rows, request.query_params, newest_first=request.query_params.get("order") == "desc")
 
     routes = [stored_chat, change_chat, delete_chat, chat_messages]
     return Router("/", route_handlers=routes, request_max_body_size=max_body)

@@ -65,7 +65,7 @@ async def test_what_is_kept_in_a_place_is_listed_until_it_expires_or_goes(redis_
     async with Redis.from_url(redis_server.url) as other:
         await other.flushall()
         store = RedisResponses(Redis.from_url(redis_server.url), clock)
-        for key in ("me/chats/b", "me/chats/a", "me/chats/c", "me/d", "you/chats/e"):
+        for key in ("me/chats/b", "me/chats/a", "me/chats/c", "me/d"):
             await store.keep(key, key.encode())
         clock.advance(KEPT_FOR - 1)
         names = [await store.names("me/chats")]
@@ -73,15 +73,32 @@ async def test_what_is_kept_in_a_place_is_listed_until_it_expires_or_goes(redis_
         clock.advance(2)
         names.append(await store.names("me/chats"))
         await store.keep("me/chats/f", b"F")
-        left = await other.zrange("freeway:responses:me/chats", 0, -1)
+        (index,) = await other.keys("freeway:responses:*/chats")
+        left = await other.zrange(index, 0, -1)
         await store.drop("me/chats/b")
         names.append(await store.names("me/chats"))
 
         assert names == [["a", "b", "c"], ["b"], ["f"]]
         assert left == [b"b", b"f"]
         assert await store.look(["me/chats/f", "me/chats/b"]) == [b"F", None]
-        assert KEPT_FOR - 60 < await other.ttl("freeway:responses:me/chats") <= KEPT_FOR
+        assert KEPT_FOR - 60 < await other.ttl(index) <= KEPT_FOR
         await store.aclose()
+
+
+async def test_clients_and_environments_find_their_own_alone_and_none_is_named(redis_server, clock):
+    async with Redis.from_url(redis_server.url) as other:
+        await other.flushall()
+        ours, theirs = (
+            RedisResponses(Redis.from_url(redis_server.url), clock, name) for name in ("freeway", "freeway:test")
+        )
+        await ours.keep("somebody/chats/a", b"A")
+
+        assert await ours.names("somebody/chats") == ["a"]
+        assert await ours.names("another/chats") == await theirs.names("somebody/chats") == []
+        assert await ours.find("another/chats/a") is await theirs.find("somebody/chats/a") is None
+        assert not [key for key in await other.keys("*") if b"somebody" in key]
+        await ours.aclose()
+        await theirs.aclose()
 
 
 async def test_completions_of_one_gateway_are_listed_by_another(start, redis_server, patient):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from gateway.api.auth import ANYBODY
 from gateway.api.openai_responses import Responses
 from gateway.api.options import options_of
-from gateway.api.responses_archive import Archive
+from gateway.api.responses_archive import Archive, page
 from gateway.api.responses_input import Item, decode_ask, items_of, understood
 from gateway.api.responses_output import Writer, delta_of
 from gateway.api.responses_store import KEPT_FOR, SqliteResponses
@@ -409,3 +409,13 @@ async def test_what_is_kept_in_a_place_is_listed_in_order_and_no_other_place_is(
     clock.advance(2)
     assert await store.names("me/chats") == ["b"]
     assert await store.look(["me/chats/a", "me/chats/b"]) == [None, b"me/chats/b"]
+
+
+@pytest.mark.parametrize(("limit", "count"), [(None, 20), ("3", 3), ("0", 20), ("-5", 20), ("1000", 100)])
+def test_a_page_has_as_many_rows_as_are_asked_for_within_reason(limit: str | None, count: int):
+    rows = [(f"{number}", {"id": f"{number}"}) for number in range(200)]
+    query = {"after": "2"} | ({"limit": limit} if limit is not None else {})
+    found = page(rows, query, newest_first=False)
+
+    assert [row["id"] for row in found["data"]] == [f"{number}" for number in range(3, 3 + count)]
+    assert found["has_more"]

@@ -91,7 +91,7 @@ class ClientDesk(Struct, frozen=True):
         if not found:
             known = sorted({one.model for one in self.catalog.deployments() if "embed" in one.operations})
             raise BadRequest(
-                f"model: no source in use makes vectors with {model[:80]!r}: expected {' or '.join(known) or 'none, now'}",
+                f"model: no source in use makes vectors with {model[:80]!r}: {_choice(known)}",
                 param="model",
             )
         return found[0]
@@ -118,6 +118,14 @@ class ClientDesk(Struct, frozen=True):
             return await self.use.lately()
         except StateFailure:  # who may call is known all the same
             return {}
+
+
+def _choice(models: list[str]) -> str:
+    return (
+        f"expected {' or '.join(models)}"
+        if models
+        else "none makes vectors at all; `freeway setup` says whose key would bring one"
+    )
 
 
 def view_of(client: Client, used: list[Used], lately: Lately, embeddings: str | None, *, declared: bool) -> ClientView:
