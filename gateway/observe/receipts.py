@@ -262,20 +262,17 @@ class Receipts:
 
     async def _write(self, *, closing: bool) -> None:
         async with self._writing:
-            await self._write_batch(closing=closing)
-
-    async def _write_batch(self, *, closing: bool) -> None:
-        ended = self._ended()
-        begun = bool(self._segment or self._written)
-        if not self._pending and ended == self._told_ended and not (closing and begun):
-            return
-        batch, self._pending = self._pending, []
-        try:
-            head = await asyncio.to_thread(self._append, batch, ended, closing)
-        except OSError:
-            self._pending = batch + self._pending
-            raise
-        self._told_ended = ended
+            ended = self._ended()
+            begun = bool(self._segment or self._written)
+            if not self._pending and ended == self._told_ended and not (closing and begun):
+                return
+            batch, self._pending = self._pending, []
+            try:
+                head = await asyncio.to_thread(self._append, batch, ended, closing)
+            except OSError:
+                self._pending = batch + self._pending
+                raise
+            self._told_ended = ended
         self._state.set(HEADS, self.run, head)
 
     async def aclose(self) -> None:
