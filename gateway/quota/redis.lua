@@ -492,10 +492,24 @@ local function is_level(level, kind)
   return true
 end
 
+-- A list of slots as one text, and what they add up to.
+local function packed(slots)
+  local total = 0
+  for place = 2, #slots, 2 do total = total + slots[place] end
+  return struct.pack('<' .. rep('dd', #slots / 2), unpack(slots)), total
+end
+
+-- A level, its kind, and whether it is of the format before, in which slots of rolling windows were lists.
 local function read_level(text)
   local found = unpacked(text, 3)
-  if not found or found[1] ~= FORMAT or type(found[2]) ~= 'string' then return end
-  if is_level(found[3], found[2]) then return found[3], found[2] end
+  if not found or type(found[2]) ~= 'string' then return end
+  local version, kind, level = unpack(found)
+  local before = version == FORMAT - 1
+  if not before and version ~= FORMAT then return end
+  if before and kind == 'rolling' and type(level) == 'table' and is_number(level[USED]) and are_numbers(level[SLOT]) then
+    level[SLOT], level[USED] = packed(level[SLOT])
+  end
+  if is_level(level, kind) then return level, kind, before end
 end
 
 local function set_aside(key)
@@ -588,8 +602,8 @@ end
 local function read(key, stored)
   local name = KEYS[key + BEFORE_LEVELS]
   if not stored and redis.call('EXISTS', name) == 0 then return end
-  local level, kind
-  if stored then level, kind = read_level(stored) end
+  local level, kind, before
+  if stored then level, kind, before = read_level(stored) end
   if not level then
     set_aside(name)
     aside[#aside + 1] = key
@@ -598,7 +612,13 @@ local function read(key, stored)
     return
   end
   levels[key] = level
-  if kind == rules[key][KIND] then values[key] = stored else counted_otherwise(rules[key], level, kind, now) end
+  if before and kind == rules[key][WINDOW] then -- which told no zone
+    changed[key] = true
+  elseif kind == rules[key][KIND] then
+    values[key] = stored
+  else
+    counted_otherwise(rules[key], level, kind, now)
+  end
   roll(rules[key], level, now)
 end
 
@@ -610,11 +630,7 @@ end
 -- *known* is remembered.
 local function restored_before(key, known)
   local window = rules[key][WINDOW]
-  if window == 'rolling' then -- it is told as a list
-    local total, slots = 0, known[SLOT]
-    for i = 2, #slots, 2 do total = total + slots[i] end
-    known[USED], known[SLOT] = total, struct.pack('<' .. rep('dd', #slots / 2), unpack(slots))
-  end
+  if window == 'rolling' then known[SLOT], known[USED] = packed(known[SLOT]) end -- it is told as a list
   local name = KEYS[key + BEFORE_LEVELS] .. ':restored'
   local ok, found = pcall(cmsgpack.unpack, redis.pcall('GET', name))
   local first = not ok or type(found) ~= 'table' or found[1] ~= calls[1] or not is_level(found[2], window)

@@ -11,10 +11,12 @@ from redis.asyncio import Redis
 
 from gateway.catalog.learned import Learned
 from gateway.clock import WallClock
+from gateway.quota.buckets import Bucket
 from gateway.quota.degraded import ALIVE
 from gateway.quota.ledger import Condition, Ledger
 from gateway.quota.nouns import Cost, NoRoom, Offer, Reservation
 from gateway.quota.redis import SharedStore, open_store
+from gateway.quota.redis_levels import FORMAT, level_in
 from gateway.state.redis import RedisState
 from gateway.state.store import StateStore
 from providers.observations import Observation
@@ -26,7 +28,7 @@ pytestmark = pytest.mark.engine
 
 OTHER = msgspec.structs.replace(ROLLING, key="z/other", account="z")
 PACK = msgspec.msgpack.encode
-LEVEL = [0.0, 0.0, [], [], 0, 0.0, 0.0, "", -1.0, 0.0, "", "", 0.0]
+LEVEL = [0.0, 0.0, "", [], 0, 0.0, 0.0, "", -1.0, 0.0, "", "", 0.0]
 
 ODD = {
     "garbage": b"\xff\x00garbage",
@@ -34,11 +36,12 @@ ODD = {
     "nil": PACK(None),
     "a number": b"17",
     "an old version's": PACK(LEVEL),
-    "a newer version's": PACK([4, "rolling", LEVEL]),
-    "too short": PACK([3, "rolling", LEVEL[:5]]),
-    "text for a number": PACK([3, "rolling", ["5", *LEVEL[1:]]]),
-    "no number": PACK([3, "rolling", [float("nan"), *LEVEL[1:]]]),
-    "odd slots": PACK([3, "rolling", [0.0, 0.0, [1], *LEVEL[3:]]]),
+    "a newer version's": PACK([FORMAT + 1, "rolling", LEVEL]),
+    "too short": PACK([FORMAT, "rolling", LEVEL[:5]]),
+    "text for a number": PACK([FORMAT, "rolling", ["5", *LEVEL[1:]]]),
+    "no number": PACK([FORMAT, "rolling", [float("nan"), *LEVEL[1:]]]),
+    "odd slots": PACK([FORMAT, "rolling", [0.0, 0.0, "1", *LEVEL[3:]]]),
+    "odd slots of the version before": PACK([FORMAT - 1, "rolling", [0.0, 0.0, [1], *LEVEL[3:]]]),
 }
 
 
@@ -187,6 +190,42 @@ async def test_gateways_that_take_one_bucket_for_windows_of_two_kinds_count_toge
     assert one.condition().set_aside == other.condition().set_aside == ()
     await one.aclose()
     await other.aclose()
+
+
+def _as_before(value: bytes, bucket: Bucket) -> bytes:
+    """*value* as the version before kept it: the slots of a rolling window in a list, and days without their zone."""
+    level = level_in(value, bucket)
+    assert level is not None
+    slots = [number for slot in level.slots for number in slot]
+    told = [level.used, level.since, slots, *msgspec.structs.astuple(level)[3:]]
+    return PACK([FORMAT - 1, bucket.window, told])
+
+
+@pytest.mark.parametrize("bucket", [ROLLING, CLOCK, REFILL, DAY], ids=lambda bucket: bucket.window)
+async def test_what_the_version_before_has_counted_is_counted_on(redis_server, client, bucket):
+    (old, _), (new, _) = _ledger(redis_server.url, []), _ledger(redis_server.url, [])
+    for _n in range(3):
+        await _take(old, bucket)
+    (key,) = [key async for key in client.scan_iter("freeway:{*") if key.endswith(bucket.key.encode())]
+    await client.set(key, _as_before(await client.get(key), bucket))
+
+    assert await _take_all(new, bucket) == bucket.limit - 3
+    assert new.condition().set_aside == ()
+    assert level_in(await client.get(key), bucket) is not None  # it is kept as this version does
+    await old.aclose()
+    await new.aclose()
+
+
+async def test_a_day_that_the_version_before_has_counted_is_over_when_it_is(redis_server, client):
+    (old, _), (new, clock) = _ledger(redis_server.url, []), _ledger(redis_server.url, [])
+    await _take_all(old, DAY)
+    (key,) = [key async for key in client.scan_iter("freeway:{*") if key.endswith(DAY.key.encode())]
+    await client.set(key, _as_before(await client.get(key), DAY))
+    clock.advance(86_400)
+
+    assert await _take_all(new, DAY) == DAY.limit
+    await old.aclose()
+    await new.aclose()
 
 
 # ── lost memory ──
