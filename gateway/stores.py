@@ -52,7 +52,7 @@ async def debited(settings: Settings) -> dict[str, Debited]:
     if settings.redis_url is None:
         return debited_in_file(settings.state_dir / LEDGER_FILE)
     from gateway.quota import redis_peers  # noqa: PLC0415 - see make_store
-    from gateway.redis_client import connect, disconnect  # noqa: PLC0415
+    from gateway.state.redis_client import connect, disconnect  # noqa: PLC0415
 
     client, _ = connect(settings.redis_url)
     try:
@@ -72,8 +72,8 @@ def make_state(settings: Settings, clock: Clock, tell: Callable[[Event], None]) 
             return SqliteState(settings.state_dir / STATE_FILE, clock, tell)
         except StateFailure as exc:
             raise BadSettings(f"FREEWAY_STATE_DIR: {exc}") from exc
-    from gateway.redis_client import connect  # noqa: PLC0415 - see make_store
     from gateway.state.redis import RedisState  # noqa: PLC0415
+    from gateway.state.redis_client import connect  # noqa: PLC0415 - see make_store
 
     return RedisState(connect(settings.redis_url)[0], settings.redis_namespace)
 
@@ -91,7 +91,7 @@ def make_vectors(settings: Settings) -> Vectors:
         raise BadSettings(
             "cache.shared: there is no Redis to share vectors in: set FREEWAY_REDIS_URL, or shared = false"
         )
-    from gateway.redis_client import connect  # noqa: PLC0415 - see make_store
+    from gateway.state.redis_client import connect  # noqa: PLC0415 - see make_store
     from gateway.state.shared_vectors import SharedVectors  # noqa: PLC0415
 
     return SharedVectors(own, connect(settings.redis_url)[0], settings.redis_namespace, bytes_of(settings.cache.shared))
@@ -121,6 +121,6 @@ def make_archive(settings: Settings, clock: Clock) -> Archive:
         except (OSError, sqlite3.Error) as exc:
             raise BadSettings(f"FREEWAY_STATE_DIR: {exc}") from exc
     from gateway.api.responses_redis import RedisResponses  # noqa: PLC0415 - see make_store
-    from gateway.redis_client import connect  # noqa: PLC0415
+    from gateway.state.redis_client import connect  # noqa: PLC0415
 
     return Archive(RedisResponses(connect(settings.redis_url)[0], clock, settings.redis_namespace), settings)

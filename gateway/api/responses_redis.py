@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from gateway.api.responses_store import KEPT_FOR, ResponsesLost
 from gateway.clock import Clock
 from gateway.quota.redis_levels import fingerprint
-from gateway.redis_client import FAILURES, disconnect, why
+from gateway.state.redis_client import FAILURES, disconnect, why
 
 _PATIENCE = 1.0
 """Seconds for one operation."""

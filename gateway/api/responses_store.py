@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from gateway.clock import Clock
-from gateway.state.private_files import private_file
+from gateway.state.private_files import private_file, write_ahead
 
 KEPT_FOR = 24 * 3600.0
 """Seconds after its last use for which a response is kept."""
@@ -170,7 +170,7 @@ class SqliteResponses:
         private_file(self._path)
         db = sqlite3.connect(self._path, isolation_level=None, timeout=_BUSY, check_same_thread=False)
         try:
-            db.execute("PRAGMA journal_mode = WAL")
+            write_ahead(db)
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA secure_delete = ON")  # a prompt that is deleted is gone
             db.executescript(_SCHEMA)

@@ -53,7 +53,7 @@ from gateway.quota.redis_levels import (
 )
 from gateway.quota.redis_peers import RedisPeers
 from gateway.quota.redis_script import Client, Patience, Script
-from gateway.redis_client import connect, disconnect
+from gateway.state.redis_client import connect, disconnect
 
 PATIENCE = 0.25
 """Seconds that a request waits for Redis. Time in which this process did not get to look whether the answer is there is not

@@ -11,7 +11,7 @@ from gateway.quota.debited import Debited
 from gateway.quota.degraded import ALIVE, PART_FOR
 from gateway.quota.exchange import Heartbeat, StoreFailure
 from gateway.quota.redis_script import Client, Patience, Script, within
-from gateway.redis_client import FAILURES, ready
+from gateway.state.redis_client import FAILURES, ready
 
 HEARTBEAT_PATIENCE = 1.0
 """Seconds that what no request waits for may take."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from redis.exceptions import NoScriptError
 
 from gateway.quota.exchange import StoreFailure
-from gateway.redis_client import FAILURES, why
+from gateway.state.redis_client import FAILURES, why
 
 _SLICES = 5
 

@@ -29,6 +29,7 @@ from gateway.quota.buckets import Bucket, Level
 from gateway.quota.exchange import Ask, ExchangeResult, Heartbeat, Look, Orphan, StoreFailure, Withheld
 from gateway.quota.operations import Entry
 from gateway.quota.process_lock import ProcessLock
+from gateway.state.private_files import write_ahead
 
 PATIENCE = 1.0
 """Seconds that an exchange waits for other processes that are writing, at most."""
@@ -88,7 +89,7 @@ class EmbeddedStore:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version > _VERSION:
             raise StoreFailure(f"{path}: written by a newer version of Freeway (file version {version})")
-        db.execute("PRAGMA journal_mode = WAL")
+        write_ahead(db)
         db.execute("PRAGMA synchronous = NORMAL")
         db.executescript(_SCHEMA)
         if version < _VERSION:
@@ -130,8 +131,9 @@ class EmbeddedStore:
 
     async def aclose(self) -> None:
         if self._thread is not None:
-            await self._thread.aclose()
-        self._db.close()
+            await self._thread.aclose(self._db.close)
+        else:
+            self._db.close()
         if self._lock is not None:
             self._lock.close()
 
@@ -255,11 +257,17 @@ class _Thread:
 
     def __init__(self) -> None:
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._ended = False
         self._thread = threading.Thread(target=self._do, name="ledger", daemon=True)
         self._thread.start()
 
     async def run(self, work: Callable[[], _T]) -> _T:
-        """What *work* returns or raises in the thread."""
+        """What *work* returns or raises in the thread. Raises StoreFailure once that is to end."""
+        if self._ended:
+            raise StoreFailure("it is closed")
+        return await self._put(work)
+
+    def _put(self, work: Callable[[], _T]) -> asyncio.Future[_T]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[_T] = loop.create_future()
 
@@ -272,12 +280,14 @@ class _Thread:
                 loop.call_soon_threadsafe(_settle, future.set_result, future, result)
 
         self._work.put(do)
-        return await future
+        return future
 
-    async def aclose(self) -> None:
-        """Let the thread do what it has, and end."""
-        await self.run(lambda: None)
-        self._work.put(None)
+    async def aclose(self, last: Callable[[], None]) -> None:
+        """Let the thread do what it has, and *last*, and end. Nothing comes after that: a connection that is closed under it crashes."""
+        if not self._ended:
+            self._ended, ended = True, self._put(last)
+            self._work.put(None)
+            await ended
 
     def _do(self) -> None:
         while (work := self._work.get()) is not None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import time
 from contextlib import suppress
 from pathlib import Path
 
 _BESIDE = ("-wal", "-shm")
 """What SQLite keeps beside a database. It gives them the permissions of the database when it makes them."""
+
+
+_TRIES, _PAUSE = 100, 0.02
+"""Of a log that others begin, too, and seconds between two: it takes them milliseconds."""
 
 
 def private_folder(folder: Path) -> None:
@@ -31,3 +37,19 @@ def private_file(path: Path) -> None:
             if file.is_file():
                 with suppress(PermissionError, FileNotFoundError):
                     file.chmod(0o600)
+
+
+def write_ahead(db: sqlite3.Connection) -> None:
+    """
+    Have *db* write ahead into a log, so that who reads waits for nobody. Where two processes begin a file at once SQLite refuses one
+    of them without waiting for the other, so that is tried again. Raises sqlite3.Error.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if not left:
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from redis.exceptions import ResponseError
 
-from gateway.redis_client import FAILURES, disconnect, why
+from gateway.state.redis_client import FAILURES, disconnect, why
 from gateway.state.store import BACKEND, StateFailure
 
 _PATIENCE = 3.0

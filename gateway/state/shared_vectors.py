@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Collection, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from gateway.redis_client import FAILURES, disconnect
+from gateway.state.redis_client import FAILURES, disconnect
 from gateway.state.vectors import Vectors
 
 _T = TypeVar("_T")

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from gateway.clock import Clock
 from gateway.events import Event, StateSetAside
-from gateway.state.private_files import private_file
+from gateway.state.private_files import private_file, write_ahead
 from gateway.state.store import StateFailure
 
 _BUSY = 0.5
@@ -160,7 +160,7 @@ class SqliteState:
         db = sqlite3.connect(self._path or ":memory:", isolation_level=None, timeout=_BUSY, check_same_thread=False)
         db.text_factory = _text
         try:
-            db.execute("PRAGMA journal_mode = WAL")
+            write_ahead(db)
             if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise _damage(found)
             _migrate(db)

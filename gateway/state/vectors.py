@@ -16,7 +16,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from gateway.state.private_files import private_file
+from gateway.state.private_files import private_file, write_ahead
 
 _T = TypeVar("_T")
 
@@ -150,7 +150,7 @@ class SqliteVectors:
             private_file(self._path)
         db = sqlite3.connect(self._path or ":memory:", isolation_level=None, timeout=1.0, check_same_thread=False)
         try:
-            db.execute("PRAGMA journal_mode = WAL")
+            write_ahead(db)
             db.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last ones, and nothing else
             db.execute(_TABLE)
             db.execute("CREATE INDEX IF NOT EXISTS lately ON vector (used)")

@@ -7,7 +7,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +20,7 @@ from gateway.clock import WallClock
 from gateway.quota import sqlite as embedded
 from gateway.quota.buckets import Bucket
 from gateway.quota.degraded import HEARTBEAT
-from gateway.quota.exchange import StoreFailure
+from gateway.quota.exchange import ExchangeResult, StoreFailure, nothing_withheld
 from gateway.quota.ledger import Ledger
 from gateway.quota.nouns import Cost, NoRoom, Offer, Reservation
 from gateway.quota.sqlite import PATIENCE, EmbeddedStore
@@ -363,3 +365,37 @@ def test_a_file_of_a_newer_version_is_left_alone(tmp_path):
 
     with pytest.raises(StoreFailure, match="newer version"):
         EmbeddedStore(path)
+
+
+async def test_what_is_asked_while_it_closes_fails_and_what_was_asked_before_is_done(tmp_path: Path):
+    """SQLite crashes the process where a connection is closed in one thread and used in another."""
+    store = EmbeddedStore(tmp_path / "ledger.sqlite")
+
+    async def ask() -> ExchangeResult:
+        return await store.exchange((), (), [MANY], 1_795_440_000.0, nothing_withheld)
+
+    async with asyncio.timeout(20):
+        before = [asyncio.create_task(ask()) for _ in range(50)]
+        closing = asyncio.create_task(store.aclose())
+        later = [asyncio.create_task(ask()) for _ in range(50)]
+        done, failed = await asyncio.gather(*before), await asyncio.gather(*later, return_exceptions=True)
+        await closing
+        await store.aclose()
+
+    assert len(done) == 50
+    assert all(isinstance(one, StoreFailure) for one in failed)
+
+
+def test_those_who_begin_a_file_at_once_all_have_it(tmp_path: Path):
+    """SQLite refuses who wants to write ahead while another begins to, and does not wait then."""
+    at_once = threading.Barrier(8)
+
+    def begin(path: Path) -> EmbeddedStore:
+        at_once.wait(20)
+        return EmbeddedStore(path)
+
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(20):
+            stores = [*threads.map(begin, [tmp_path / f"{number}.sqlite"] * 8)]
+            for store in stores:
+                asyncio.run(store.aclose())

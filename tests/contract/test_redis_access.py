@@ -23,8 +23,8 @@ from gateway.quota.ledger import Ledger
 from gateway.quota.nouns import Cost, Offer, Reservation
 from gateway.quota.redis import open_store
 from gateway.quota.redis_peers import RedisPeers
-from gateway.redis_client import connect
 from gateway.state.redis import RedisState
+from gateway.state.redis_client import connect
 from gateway.state.store import StateFailure
 from tests import containers
 

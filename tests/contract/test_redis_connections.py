@@ -18,8 +18,8 @@ from gateway.quota.ledger import Ledger
 from gateway.quota.nouns import Cost, Offer, Reservation
 from gateway.quota.redis import MOST_PATIENCE, PATIENCE, open_store
 from gateway.quota.redis_peers import debited
-from gateway.redis_client import CONNECTIONS, connect, disconnect, ready
 from gateway.state.redis import RedisState
+from gateway.state.redis_client import CONNECTIONS, connect, disconnect, ready
 from gateway.state.store import StateStore
 from tests import containers
 from tests.delay import delayed

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.redis_client import connect, disconnect
 from gateway.settings.reading import load
 from gateway.settings.values import BadSettings
+from gateway.state.redis_client import connect, disconnect
 from gateway.state.shared_vectors import KEPT_FOR, SharedVectors
 from gateway.state.vectors import NoVectors, SqliteVectors, key_of
 from gateway.stores import make_vectors
