@@ -2,7 +2,7 @@
 Run inside a container, as a load balancer's side of many callers: argv names the gateways, SIGTERM ends it.
 
 Each call goes to the next gateway, and to another only if that one refused the connection or is draining (503): what a
-gateway has taken is never asked twice. Prints what came of all calls as one JSON object.
+gateway has taken is never asked twice. Prints what came of all calls as one JSON object; of those answered, when.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ CALLERS = 6
 GATEWAYS = sys.argv[1:]
 HEADERS = {"authorization": f"Bearer {os.environ['FREEWAY_API_KEY']}"}
 turn = itertools.count()
-calls: dict[str, Any] = {"answered": 0, "elsewhere": 0, "wrong": [], "lost": []}
+calls: dict[str, Any] = {"answered": [], "elsewhere": 0, "wrong": [], "lost": []}
 
 
 async def call(client: httpx.AsyncClient, nonce: str) -> None:
@@ -48,7 +48,7 @@ async def call(client: httpx.AsyncClient, nonce: str) -> None:
         elif reply.json()["choices"][0]["message"]["content"] != f"You said: {nonce}":
             calls["wrong"].append([nonce, reply.text[:500]])
         else:
-            calls["answered"] += 1
+            calls["answered"].append(time.time())
         return
     calls["lost"].append({"gateway": "all", "at": time.time(), "why": refusals})
 
