@@ -283,6 +283,10 @@ class Chunk(Struct, omit_defaults=True, kw_only=True):
         """Whether something of it is an answer: reasoning alone is none."""
         return any(choice.delta.content or choice.delta.tool_calls or choice.delta.refusal for choice in self.choices)
 
+    def ends(self) -> bool:
+        """Whether it tells that an answer ended."""
+        return any(choice.finish_reason is not None for choice in self.choices)
+
     def is_cut(self) -> bool:
         """Whether it tells that the answer ended at a bound on its length."""
         return any(choice.finish_reason == "length" for choice in self.choices)

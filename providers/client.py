@@ -45,7 +45,7 @@ from providers.reranking import Ranking
 from providers.sound import Speech, Transcript
 from providers.spec import Operation, Timeouts
 from providers.sse import Lines, ServerSentEvents
-from providers.streaming import arriving, unreadable
+from providers.streaming import answering, arriving, unreadable
 from providers.wire import Incoming, Wire
 
 _HEAD_STEPS = 10_000
@@ -333,15 +333,10 @@ class Provider:
         unless its caller's bound explains it.
         """
         framing = ServerSentEvents() if self.dialect.framing == "sse" else Lines()
-        said = cut = False
+        coming = arriving(incoming, framing, reader, self.spec.timeouts)
         try:
-            async for steps in arriving(incoming, framing, reader, self.spec.timeouts):
-                if not said:
-                    said = any(step.chunk.says() for step in steps)
-                    cut = cut or any(step.chunk.is_cut() for step in steps)
+            async for steps in answering(coming, by_caller=request.bounded_by_caller, by_us=request.bounded_by_us):
                 yield steps
-            if not (said or (cut and request.bounded_by_caller)):
-                raise f.NoAnswer().by_our_bound(cut and request.bounded_by_us)
         except f.ProviderFailure as failure:
             failure.observed += as_observed(reader.cost)
             self._censor(failure, request.prompts)

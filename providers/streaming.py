@@ -77,6 +77,31 @@ async def arriving(
         raise f.Interrupted("the stream ended before the answer was finished")
 
 
+async def answering(arrivals: AsyncIterator[list[Step]], *, by_caller: bool, by_us: bool) -> AsyncIterator[list[Step]]:
+    """
+    The steps of *arrivals*; where nothing but thoughts came, their end is told once it is known that they are an answer.
+
+    Raises NoAnswer if they are none: nothing was said, and no bound *by_caller* explains that. One *by_us* may.
+    """
+    said = cut = False
+    end: list[Step] = []
+    async for steps in arrivals:
+        if said:
+            yield steps
+            continue
+        said = any(step.chunk.says() for step in steps)
+        cut = cut or any(step.chunk.is_cut() for step in steps)
+        if not said and (end or any(step.chunk.ends() for step in steps)):
+            end += steps
+            continue
+        yield [*end, *steps]
+        end = []
+    if not (said or (cut and by_caller)):
+        raise f.NoAnswer().by_our_bound(cut and by_us)
+    if end:
+        yield end
+
+
 def _read(
     reader: StreamReader, framing: ServerSentEvents | Lines, piece: bytes | None
 ) -> tuple[list[Step], f.ProviderFailure | None]:

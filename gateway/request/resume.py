@@ -6,6 +6,7 @@ An answer that ended before its end, continued: another source goes on from the 
 
 What broke is continued where the caller wants that. What a bound of ours cut (bounds.py) is continued always: the caller
 asked for more. Only text can be continued: not a tool call, not JSON that must hold together, not several answers at once.
+Where nothing but thoughts came, there is nothing to continue: another source answers anew, whoever asked for whatever.
 The first part is settled as any answer is, each further one is a request of its own within the deadline of the first.
 Every chunk names the model that wrote it; their id stays that of the first.
 """
@@ -74,10 +75,10 @@ class StreamSession:
 
         Raises Interrupted if it breaks for good. Close the iterator to leave early.
         """
-        several = resumable(self._call) or self._bounded_by_us()
-        return self._parts() if several else arrivals(self.answer, self._engine)
+        return self._parts() if _is_one_chat(self._call) else arrivals(self.answer, self._engine)
 
     async def _parts(self) -> AsyncGenerator[list[Step], None]:
+        self._said.kept = resumable(self._call) or self._bounded_by_us()
         part = _Part(self._said, bounded_by_us=self._bounded_by_us())
         while True:
             broke: Interrupted | None = None
@@ -97,7 +98,8 @@ class StreamSession:
 
     async def _goes_on(self, broke: Interrupted | None, *, cut: bool) -> bool:
         """Whether another part has begun, after one that *broke*, or that our bound *cut*."""
-        if not self._said.plain or not is_text(self._call) or not (cut or self._call.resume):
+        continues = self._said.plain and is_text(self._call) and (cut or self._call.resume)
+        if self._said.spoke and not continues:
             return False
         failed = self.answer.attempts
         if broke is not None or not self._said.text:  # nothing but reasoning was said: another may be more to the point
@@ -131,6 +133,11 @@ class StreamSession:
         except GatewayError:
             return False
         return True
+
+
+def _is_one_chat(call: Call) -> bool:
+    """Whether one answer of a chat is asked for."""
+    return isinstance(call.request, Request) and (call.request.view.n or 1) == 1
 
 
 def is_text(call: Call) -> bool:
@@ -175,9 +182,14 @@ def continued(call: Call, text: str, usage: Usage | None = None) -> Call | None:
 
 
 class _Said(Struct):
-    """What the caller has of an answer: its *text*, its id, what was counted; *plain* if nothing but text."""
+    """
+    What the caller has of an answer: its *text*, which is *kept* where it may be continued, its id, what was counted;
+    *plain* if nothing but text. It *spoke* if there was more than thoughts.
+    """
 
     text: str = ""
+    kept: bool = False
+    spoke: bool = False
     plain: bool = True
     id: str = ""
     created: int = 0
@@ -220,14 +232,19 @@ class _Part:
         said = self._said
         said.id, said.created = said.id or chunk.id, said.created or chunk.created
         said.usage = chunk.usage or said.usage
+        said.spoke = said.spoke or chunk.says() or chunk.ends()
         for choice in chunk.choices:
-            said.text += choice.delta.content or ""
+            if said.kept:
+                said.text += choice.delta.content or ""
             if choice.delta.tool_calls or choice.delta.refusal or choice.finish_reason is not None:
                 said.plain = False
 
 
 class _Continuation(_Part):
-    """A further part: joined to the text before it, without the thought that led to it, and with its tokens added."""
+    """
+    A further part: joined to the text before it, and with its tokens added. The thought that leads to it is told where no
+    text was.
+    """
 
     def __init__(self, said: _Said, before: Usage | None, *, bounded_by_us: bool) -> None:
         super().__init__(said, bounded_by_us=bounded_by_us)
@@ -245,7 +262,8 @@ class _Continuation(_Part):
         for choice, seen in zip(fields.get("choices", ()), step.chunk.choices, strict=True):
             delta = choice.setdefault("delta", {})
             delta.pop("role", None)
-            delta.pop("reasoning_content", None)
+            if self._said.text:
+                delta.pop("reasoning_content", None)
             content = self._join.feed(seen.delta.content or "")
             ends = seen.finish_reason is not None
             if ends or seen.delta.tool_calls or seen.delta.refusal:

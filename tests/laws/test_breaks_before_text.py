@@ -1,4 +1,4 @@
-"""What breaks before its caller sees anything of it moves on unseen: thoughts are an answer to those alone who see them."""
+"""What breaks before it says anything moves on, unseen by those who see no thoughts: thoughts alone are no answer."""
 
 from __future__ import annotations
 
@@ -62,12 +62,32 @@ async def test_a_stream_of_nothing_but_thoughts_is_none_to_one_who_does_not_see_
     assert (told.status, told.heard.headers["x-freeway-provider"]) == (200, "other")
 
 
-async def test_one_who_sees_thoughts_is_told_that_they_broke(tmp_path, store):
-    told = await heard_of(tmp_path, store, Said(200, THOUGHT * 3))
+BROKE, NOTHING_ELSE = Said(200, THOUGHT * 3), Said(200, THOUGHT, later=((1.0, ending()),))
+SOME_TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+"""An answer that calls a tool cannot be continued; one that was not begun can be had elsewhere."""
 
-    assert told.heard.headers["x-freeway-provider"] == "thinks"
+
+@pytest.mark.parametrize("more", [{}, {"tools": [SOME_TOOL]}], ids=["text", "tools"])
+@pytest.mark.parametrize("said", [BROKE, NOTHING_ELSE], ids=["broke", "nothing else"])
+async def test_one_who_sees_thoughts_that_lead_to_nothing_sees_the_answer_of_another(tmp_path, store, said, more):
+    told = await heard_of(tmp_path, store, said, **more)
+    body = told.heard.body
+
+    assert told.heard.headers["x-freeway-provider"] == "thinks"  # the head was sent
+    assert body.index(b"Let me see") < body.index(b'"yes"')
+    assert b'"error"' not in body
+    assert body.count(b'"finish_reason":"stop"') == 1
+
+
+async def test_where_no_other_can_thoughts_that_broke_end_in_one_error(tmp_path, store):
+    scene = await Scene(tmp_path, thinking(NOTHING_ELSE), store=store).open()
+
+    told = await scene.one(stream=True)
+
     assert b"Let me see" in told.heard.body
-    assert b'"error"' in told.heard.body
+    assert told.heard.body.count(b'"error"') == 1
+    assert b'"finish_reason":"stop"' not in told.heard.body
+    await scene.close()
 
 
 async def test_text_that_breaks_is_seen_whoever_sees_thoughts(tmp_path, store):

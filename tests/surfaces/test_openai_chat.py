@@ -121,6 +121,7 @@ async def test_a_stream_that_fails_before_content_moves_on_silently(start, troub
 @pytest.mark.parametrize("trouble", ["cut", "error_in_stream"])
 async def test_a_broken_stream_ends_in_one_error_and_is_never_passed_off_as_whole(start, trouble):
     demo = await start(("groq",))
+    demo.world.providers["groq"].brain = lambda view: Saying("No thought comes before this text. " * 9)
     demo.world.providers["groq"].fail(trouble, times=1)
 
     got = events(await post(demo, ASK | {"stream": True}))

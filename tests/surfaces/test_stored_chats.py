@@ -74,6 +74,7 @@ async def test_what_is_kept_of_a_stream_is_what_was_told(client, demo, saying):
 
 
 async def test_a_stream_that_broke_is_not_kept(client, demo):
+    demo.world.providers["groq"].brain = lambda view: Saying("No thought comes before this text. " * 9)
     demo.world.providers["groq"].fail("cut")
     async with httpx.AsyncClient(base_url=demo.base_url, timeout=20) as plain:
         answer = await plain.post("/v1/chat/completions", json=ASK | {"store": True, "stream": True})
