@@ -1,4 +1,4 @@
-"""What a source lacks that refused what another took. A 400 that says no more teaches by that."""
+"""What a source lacks that refused what another took. A refusal that says no more teaches by that."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def compare(attempts: Iterable[Attempt], slot: Slot, engine: Engine) -> None:
     now = engine.clock.now()
     for attempt in attempts:
         failure, refused = attempt.failure, attempt.deployment
-        if not isinstance(failure, f.RefusedHere) or failure.capability is not None:
+        if not isinstance(failure, f.RefusedHere | f.Unsupported) or failure.capability is not None:
             continue
-        lacks = lacking(slot.call, failure.parameter)
+        lacks = lacking(slot.call, failure.parameter if isinstance(failure, f.RefusedHere) else None)
         if not lacks or refused.provider.name == slot.deployment.provider.name:
             continue
         engine.view.catalog.learned.learn_together(refused.name, lacks, now)

@@ -59,6 +59,21 @@ async def test_a_refused_request_cools_no_deployment(tmp_path):
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
 
 
+ROUTES = """
+[provider.routes]
+title = "Routes"
+dialect = "openrouter"
+base_url = "http://routes.example/v1"
+docs = "none"
+keyless = true
+quota = [{ limit = "1000/minute" }]
+[provider.routes.free]
+kind = "prices"
+[provider.routes.data_policy]
+trains = "no"
+"""
+
+
 def choosy(name: str, field: str, **told: str) -> Source:
     """A source that refuses a request with *field*, and does not say what it does not take."""
     said = Said(400, error("Provider returned error", type="invalid_request_error", **told), counted=False)
@@ -77,6 +92,26 @@ async def test_the_one_thing_that_a_second_provider_took_is_learned_of_the_first
     providers = [told.heard.headers["x-freeway-provider"] for told in (first, again, plain)]
     assert providers == ["b", "b", "a"]
     assert len(a.calls) == 2  # the first, and the one without tools
+
+
+async def test_what_openrouter_cannot_route_is_learned_from_who_serves_it(tmp_path, store):
+    """It says that no endpoint takes the parameters, and not which."""
+    said = Said(404, error("No endpoints found that can handle the requested parameters.", code=404), counted=False)
+    listed = {"id": "maker/model:free", "context_length": 131_072, "supported_parameters": ["tools"]}
+    routes = Source(
+        name="routes",
+        own=ROUTES,
+        listing={"data": [listed | {"pricing": {"prompt": "0", "completion": "0"}}]},
+        rule=lambda body: said if "tools" in body else None,
+    )
+    scene = await Scene(tmp_path, routes, Source(name="b"), store=store).open()
+    order = {"tools": [TOOL], "provider": {"order": ["routes", "b"]}}
+
+    answers = [await scene.one(**order) for _ in range(3)]
+
+    assert [told.heard.headers["x-freeway-provider"] for told in answers] == ["b"] * 3
+    assert len(routes.calls) == 1
+    await scene.close()
 
 
 @pytest.mark.parametrize(
