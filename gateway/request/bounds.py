@@ -73,10 +73,10 @@ def answers_in(
     first = None if pace is None else pace.first_content
     if pace is None or first is None:
         return 0.0
-    return first + pace.a_token * _typical(call, deployment.model, calibration) if whole else first
+    return first + pace.a_token * typical(call, deployment.model, calibration) if whole else first
 
 
-def _typical(call: Call, model: str, calibration: Calibration) -> float:
+def typical(call: Call, model: str, calibration: Calibration) -> float:
     """Tokens of a typical answer of *model* to the like of *call*, all choices together."""
     if not isinstance(call.request, Request):
         return 0.0

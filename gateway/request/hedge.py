@@ -23,40 +23,23 @@ import msgspec
 from gateway.events import Attempted, Hedged, Leaving
 from gateway.quota.nouns import Reservation
 from gateway.request import images, lacking, outcome, promises
+from gateway.request.bounds import typical
 from gateway.request.call import Offers
 from gateway.request.engine import Answer, Engine, Slot
 from gateway.request.plan import Attempt, Plan, Retry, Tried, plan
 from gateway.request.stream import visible
 from gateway.routing.affinity import TOOLS_FOR
-from gateway.routing.latency import Pace, Point
+from gateway.routing.hedging import may_hedge_to, patience
+from gateway.routing.latency import Point
 from gateway.routing.rank import price_of
 from gateway.routing.silence import Asked
-from gateway.settings import Hedge
 from gateway.words import Deployment, Stopping
 from providers.dialect import AnyRequest, Request
 from providers.embeddings import Embeddings, EmbedRequest
 from providers.failures import ProviderFailure, Superseded, Unreachable
 
-FACTOR = 3.0
-"""How many times the expected time to the first content a source may be silent."""
-
-LEAST = 3.0
-"""Seconds of silence that prove nothing: under load, most sources need as long now and then."""
-
-UNKNOWN = 10.0
-"""Seconds to the first content that are borne with where it is not known how long it takes."""
-
-LEAST_WHOLE = 10.0
-"""Seconds that an answer in one piece may take in any case."""
-
 LOST = 2.0
 """How many times as long as patience lasts a source may be silent before its request is taken for lost."""
-
-DEAR = 0.05
-"""
-The price from which on others would miss what a second source takes. At its pace, less than half of a window would be
-used when it ends.
-"""
 
 
 async def send(slot: Slot, tried: Tried, budget: int, engine: Engine) -> Answer | None:
@@ -157,7 +140,7 @@ def _sent(slot: Slot, engine: Engine) -> Asked:
     The request of *slot* as it is about to be sent, of which others know at once; and how long its silence means nothing,
     however long its caller stays. A model on this machine that loads is silent, too, and not watched.
     """
-    now, pace, tokens = engine.clock.now(), engine.view.health.pace(slot.deployment.name), _tokens(slot)
+    now, pace, tokens = engine.clock.now(), engine.view.health.pace(slot.deployment.name), _tokens(slot, engine)
     asked = Asked.of(slot.deployment.name, now, pace, tokens, patience(pace, tokens, math.inf))
     if slot.deployment.proof.kind != "local":
         engine.view.health.sent(asked)
@@ -279,11 +262,12 @@ async def _another(first: Slot, asked: Asked, tried: Tried, engine: Engine) -> S
     with suppress(Stopping), engine.queue.enter(call.client, call.priority, call.deadline) as ticket:
         await ticket.turn()
         while True:
+            tried.look_again()
             chosen = plan(call, tried, engine.view, engine.clock.now())
             lost = engine.clock.now() >= lost_at
             if lost:
                 dear.clear()
-            slot = await _hold(first, chosen, engine, dear, lost=lost)
+            slot = await _hold(first, asked, chosen, engine, dear, lost=lost)
             if slot is not None:
                 ticket.through()
                 return slot
@@ -294,18 +278,18 @@ async def _another(first: Slot, asked: Asked, tried: Tried, engine: Engine) -> S
     return None
 
 
-async def _hold(first: Slot, chosen: Plan, engine: Engine, dear: set[str], *, lost: bool) -> Slot | None:
+async def _hold(first: Slot, asked: Asked, chosen: Plan, engine: Engine, dear: set[str], *, lost: bool) -> Slot | None:
     """
     The best of *chosen* that may be asked, too, if it has room right now, with its debit made. One that the debit makes *dear*
     is not tried twice: what is given back wakes those that wait, and they would take it in turns for as long as it is so.
     """
-    fit = [one for one in chosen.ranked if one.name not in dear and _fits(one, first, engine, lost=lost)]
+    fit = [one for one in chosen.ranked if one.name not in dear and _fits(one, first, asked, engine, lost=lost)]
     while fit:
         offers = Offers(fit, first.call, engine.view.calibration, engine.ledger.limit, {}, engine.spaces.compared)
         held = await engine.ledger.reserve(offers)
         if not isinstance(held, Reservation):
             return None
-        if _fits(fit[held.place], first, engine, lost=lost):  # by what the ledger has just said of its buckets
+        if _fits(fit[held.place], first, asked, engine, lost=lost):  # by what the ledger has just said of its buckets
             return Slot(first.call, chosen.wants, fit[held.place], held, first.skipped, offers.request(held.place))
         dear.add(fit[held.place].name)
         engine.ledger.refund(held)
@@ -313,17 +297,21 @@ async def _hold(first: Slot, chosen: Plan, engine: Engine, dear: set[str], *, lo
     return None
 
 
-def _fits(deployment: Deployment, first: Slot, engine: Engine, *, lost: bool) -> bool:
+def _fits(deployment: Deployment, first: Slot, asked: Asked, engine: Engine, *, lost: bool) -> bool:
     """
-    A provider that hangs hangs mostly for all its models; and this is not how to find out whether one has recovered. If *first*
-    is *lost*, all fit but the last resort, and what the same machine of one's own would have to load besides.
+    A provider that hangs hangs mostly for all its models, unless something came from it since *first* was *asked*; and this is
+    not how to find out whether one has recovered. If *first* is *lost*, all fit but the last resort, and what the same machine
+    of one's own would have to load besides.
     """
     if deployment is first.deployment or engine.view.health.ailing(deployment.name):
         return False
     same = deployment.provider.name == first.deployment.provider.name
-    if lost and not deployment.last_resort and not (same and deployment.proof.kind == "local"):
+    local = deployment.proof.kind == "local"
+    if lost and not deployment.last_resort and not (same and local):
         return True
-    if same:
+    if deployment.name in engine.queue.awaited():
+        return False
+    if same and (local or not engine.view.health.silence.spoke(deployment.provider.name, asked.at)):
         return False
     now = engine.clock.now()
     price = price_of(deployment, engine.view.prices(now), now, first.call.tokens)[0]
@@ -332,12 +320,15 @@ def _fits(deployment: Deployment, first: Slot, engine: Engine, *, lost: bool) ->
 
 def _patience(slot: Slot, asked_at: float, engine: Engine) -> float:
     pace = engine.view.health.pace(slot.deployment.name)
-    return patience(pace, _tokens(slot), slot.call.deadline - asked_at)
+    return patience(pace, _tokens(slot, engine), slot.call.deadline - asked_at)
 
 
-def _tokens(slot: Slot) -> int:
-    """How long an answer that comes in one piece may be; 0: it comes as a stream."""
-    return 0 if slot.call.streams else int(slot.held.offer.cost.output)
+def _tokens(slot: Slot, engine: Engine) -> int:
+    """How long an answer that comes in one piece mostly is; 0: it comes as a stream."""
+    if slot.call.streams:
+        return 0
+    mostly = typical(slot.call, slot.deployment.model, engine.view.calibration)
+    return round(mostly) or int(slot.held.offer.cost.output)
 
 
 # ── the one that lost ──
@@ -357,39 +348,7 @@ def _with_loser(
     if any(attempt.deployment is loser.deployment for attempt in failed):
         return begun
     if loser.deployment.proof.kind != "local" and now - asked_at >= _patience(loser, asked_at, engine):
-        point = Point(float(_tokens(loser)), now - asked_at)
+        point = Point(float(_tokens(loser, engine)), now - asked_at)
         engine.view.health.timed(loser.deployment.name, [point], now)
     lost = Attempt(loser.deployment, Superseded(said), took, again=True)
     return msgspec.structs.replace(begun, attempts=(*begun.attempts, lost))
-
-
-# ── when, and to which: pure ──
-
-
-def patience(pace: Pace | None, tokens: int, left: float) -> float:
-    """
-    Seconds for which a source of such a *pace* may say nothing before another is asked, too.
-
-    *tokens* is how long an answer that comes in one piece may be: its head comes last. 0: it comes as a stream. Where the
-    caller waits for *left* seconds, silence is not borne with for longer, but for tokens that may be on their way.
-    """
-    first = None if pace is None else pace.first_content
-    silence = max(LEAST, min(UNKNOWN if first is None else FACTOR * first, left))
-    return max(LEAST_WHOLE, silence + tokens * (pace or _UNKNOWN).a_token) if tokens else silence
-
-
-def may_hedge_to(deployment: Deployment, price: float, hedge: Hedge) -> bool:
-    """
-    Whether *deployment*, whose dearest bucket has that *price* for the request, may be the second one that is asked.
-
-    Never the last resort: it would mostly begin first, and a slow answer is better than a poor one. Money that a credit
-    pays is not plentiful at any price.
-    """
-    if deployment.last_resort or hedge == "off":
-        return False
-    if hedge == "always" or deployment.proof.kind == "local":
-        return True
-    return price < DEAR and deployment.proof.kind != "credit"
-
-
-_UNKNOWN = Pace(0.0)

@@ -218,8 +218,12 @@ class Tried:
 
     def woke(self, wait: Wait) -> None:
         """It waited: those that were full may have room now."""
-        self.full = {name: reason for name, reason in self.full.items() if reason.kind == "size"}
+        self.look_again()
         self.waits.append(wait)
+
+    def look_again(self) -> None:
+        """Time has passed: what was full may have room now."""
+        self.full = {name: reason for name, reason in self.full.items() if reason.kind == "size"}
 
 
 class Wait(Struct, frozen=True):

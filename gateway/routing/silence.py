@@ -123,6 +123,10 @@ class Silence:
         """Whether nothing came since *asked* was sent, in answer to it or to another that was under way there."""
         return asked in self._asked.get(asked.deployment.partition("/")[0], {}).get(asked.deployment, {})
 
+    def spoke(self, provider: str, since: float) -> bool:
+        """Whether something has come from *provider* since then."""
+        return self._heard.get(provider, _UNHEARD) >= since
+
     def doubt(self, name: str, now: float, *, waited: bool = False) -> Exclusion | None:
         """
         Why no other request should be sent to the deployment *name* before one of those that are silent is answered.

@@ -94,7 +94,32 @@ async def test_one_that_hangs_for_twice_as_long_takes_what_is_dear_too(tmp_path,
     told = await scene.one("hangs", wait=60.0)
 
     assert told.status == 200
-    assert told.after == pytest.approx(20.0, abs=0.5)
+    assert told.after == pytest.approx(20.0, abs=1.0)
+    await scene.close()
+
+
+@pytest.mark.parametrize("speaks", [True, False])
+async def test_a_provider_that_answers_others_is_asked_for_another_model(tmp_path, store, speaks):
+    """One model of it is cold. Where nothing comes from it at all, none of its models is asked, too."""
+    cold = Said(
+        200, answer_to({"model": "cold-model", "messages": [{"role": "user", "content": "which"}]}), seconds=50.0
+    )
+    both = Source(
+        name="both",
+        models=("cold-model", "warm-model"),
+        rule=lambda body: cold if body["model"] == "cold-model" else None,
+    )
+    more = '[[model]]\nmodels = ["cold*"]\nquality = 0.9\n[[model]]\nmodels = ["warm*"]\nquality = 0.4\n'
+    scene = await Scene(tmp_path, both, requests=HEDGED, more=more, store=store).open()
+
+    asked = scene.ask("which is cold", wait=60.0)
+    await scene.passes(2.0)
+    if speaks:
+        assert (await scene.one("which is warm", model="both/warm-model")).status == 200
+    (told,) = await scene.told(asked)
+
+    assert told.status == 200
+    assert told.after == pytest.approx(10.4 if speaks else 2 * 10.4, abs=0.1)
     await scene.close()
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.request.hedge import LEAST_WHOLE
 from gateway.routing.health import SILENT, TRIAL_FOR
+from gateway.routing.hedging import UNKNOWN
 from gateway.state.sqlite import SqliteState
 from gateway.state.store import GATHER_EVERY, StateFailure
 from gateway.words import NoCapacity
@@ -207,14 +207,14 @@ async def test_what_is_overdue_for_one_is_asked_by_no_other_until_something_come
     world.silent = False
     await exchanged(one, other)
     assert rests_until(other) == 0.0
-    world.clock.advance(LEAST_WHOLE + 1)
+    world.clock.advance(UNKNOWN + 1)
     await exchanged(one, other)
 
     with pytest.raises(NoCapacity) as told:
         await other.answer(MODEL)
 
     assert (asked(world), rests_until(other)) == (0, SILENT)
-    assert "silent for 11 s" in told.value.excluded[0].reason
+    assert f"silent for {UNKNOWN + 1:.0f} s" in told.value.excluded[0].reason
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     world.clock.advance(SILENT)

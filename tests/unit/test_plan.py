@@ -247,3 +247,19 @@ def test_who_has_the_small_model_alone_is_told_what_a_free_key_would_do():
     assert tools.count("freeway setup") == 1
     assert "set a free key: freeway setup" in refusal([small], models=("nothing-of-that-name",))
     assert "freeway setup" not in refusal([small, deployment("groq/a")], capabilities=frozenset({"tools"}))
+
+
+def test_what_was_full_when_the_ledger_was_last_asked_is_looked_at_again_once_time_has_passed():
+    """Else one that waits for it would wake at a moment that is past, and again, without end."""
+    sources = [deployment("groq/model")]
+    tried = Tried()
+    bucket = Bucket(key="a/minute", account="a", unit="requests", limit=1, window="clock", period=60)
+    tried.refused(sources, NoRoom((Refusal(bucket, NOW + 5.0),)))
+    later = NOW + 6.0
+
+    stale = plan(call(), tried, view(sources), later)
+    tried.look_again()
+    fresh = plan(call(), tried, view(sources), later)
+
+    assert (stale.ranked, stale.retry.at) == ([], NOW + 5.0)
+    assert fresh.ranked == sources
