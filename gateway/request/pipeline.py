@@ -37,6 +37,7 @@ async def answer(call: Call, engine: Engine, failed: Iterable[Attempt] = ()) -> 
     """
     tried = Tried(failed)
     budget = engine.limits.max_attempts if call.wants.fallbacks else 1
+    engine.view.talents.asked(call.wants.capabilities, engine.clock.now())
     if not engine.view.catalog.complete.is_set():
         await first_lists(call, engine)
     with engine.queue.enter(call.client, call.priority, call.deadline) as ticket, learning(call, ticket, engine):

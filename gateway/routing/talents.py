@@ -9,13 +9,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from math import inf
+from math import exp, inf
+from types import MappingProxyType
 
 from gateway.routing.prices import Price
-from gateway.words import Deployment
+from gateway.words import TALENTS, Deployment
 
 FEW = 100.0
 """Requests that all ways to a talent can serve together, before a window of theirs begins anew, up to which it is rare."""
+
+AHEAD = 12 * 3600.0
+"""Seconds: a talent is rare, too, if its ways would not last for so long at the pace at which it was asked for lately."""
+
+LATELY = 900.0
+"""Seconds after which what was asked for counts a third in that pace."""
 
 _FRESH_FOR = 5.0
 """Seconds after which it is worked out anew."""
@@ -32,16 +39,33 @@ class Talents:
     def __init__(self) -> None:
         self._at = -inf
         self._last_ways: LastWays = {}
+        self._asked: dict[str, tuple[float, float]] = {}  # faded count of the requests that needed it, and as of when
+
+    def asked(self, needs: Iterable[str], now: float) -> None:
+        """A request came that *needs* these capabilities."""
+        for talent in needs:
+            if talent in TALENTS:
+                self._asked[talent] = self._count(talent, now) + 1.0, now
+
+    def _count(self, talent: str, now: float) -> float:
+        count, at = self._asked.get(talent, (0.0, now))
+        return count * exp((at - now) / LATELY)
 
     def last_ways(self, deployments: Iterable[Deployment], prices: Mapping[str, Price], now: float) -> LastWays:
         """The last ways among the buckets of *deployments*, of which *prices* tell how much is left."""
         if not self._at <= now < self._at + _FRESH_FOR:
-            self._at, self._last_ways = now, last_ways(deployments, prices)
+            wanted = {talent: self._count(talent, now) / LATELY * AHEAD for talent in self._asked}
+            self._at, self._last_ways = now, last_ways(deployments, prices, wanted)
         return self._last_ways
 
 
-def last_ways(deployments: Iterable[Deployment], prices: Mapping[str, Price]) -> LastWays:
-    """See ``Talents``. A talent that some deployment has without a limit for long is not rare."""
+def last_ways(
+    deployments: Iterable[Deployment], prices: Mapping[str, Price], wanted: Mapping[str, float] = MappingProxyType({})
+) -> LastWays:
+    """
+    See ``Talents``. A talent that some deployment has without a limit for long is not rare. *wanted*: how many requests are
+    expected to need it before long.
+    """
     ways: dict[str, dict[str, float]] = defaultdict(dict)  # of each talent: its buckets, and what they have left
     for deployment in deployments:
         left, through = inf, ""
@@ -53,7 +77,7 @@ def last_ways(deployments: Iterable[Deployment], prices: Mapping[str, Price]) ->
             ways[talent][through] = left
     found: dict[str, frozenset[str]] = {}
     for talent, buckets in ways.items():
-        if sum(buckets.values()) <= FEW:
+        if sum(buckets.values()) <= max(FEW, wanted.get(talent, 0.0)):
             for key in buckets:
                 found[key] = found.get(key, _NONE) | {talent}
     return found

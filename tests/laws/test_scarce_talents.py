@@ -41,6 +41,24 @@ async def test_of_fifteen_texts_none_takes_the_day_of_twenty_pictures(tmp_path, 
     assert [one.status for one in pictures] == [200] * 20
 
 
+@pytest.mark.parametrize("pictures", [0, 20])
+async def test_a_talent_is_rare_where_it_is_asked_for_oftener_than_its_ways_would_last(tmp_path, pictures):
+    """Of 300 pictures a day, 20 in two minutes leave none for texts; without them a text may have one."""
+    many = TWENTY.replace("20/day", "300/day")
+    reads = Source(name="a", models=("text-model",), quota=REFILLING)
+    sees = Source(name="b", models=("sees-model",), quota=many, more=SEES)
+    better = '[[model]]\nmodels = ["sees*"]\nquality = 0.9\n[[model]]\nmodels = ["text*"]\nquality = 0.6\n'
+    scene = await Scene(tmp_path, reads, sees, more=better).open()
+    for number in range(20):
+        await scene.passes(6.0)
+        if number < pictures:
+            assert (await scene.one(messages=LOOK)).status == 200
+
+    told = await scene.one("text")
+
+    assert told.heard.headers["x-freeway-provider"] == ("a" if pictures else "b")
+
+
 async def test_where_nothing_else_has_room_a_text_takes_what_is_kept(tmp_path):
     scene = await opened(tmp_path)
     reads = scene.sources[0]
