@@ -102,18 +102,28 @@ def _works(source: Source, model: Model, begin: float, end: float) -> bool:
 
 
 class _Program:
-    """Rows of the linear program, by what they bound."""
+    """Rows of the linear program, by what they bound, and its columns: *ways* of which no two take the same of all rows."""
 
     def __init__(self) -> None:
         self.rows: dict[object, int] = {}
         self.bounds: list[float] = []
+        self.ways: list[_Way] = []
         self.entries: list[tuple[int, int, float]] = []
+        self._seen = set[tuple[tuple[int, float], ...]]()
 
-    def add(self, key: object, bound: float, column: int, amount: float) -> None:
+    def row(self, key: object, bound: float) -> int:
         if key not in self.rows:
             self.rows[key] = len(self.bounds)
             self.bounds.append(bound)
-        self.entries.append((self.rows[key], column, amount))
+        return self.rows[key]
+
+    def add(self, way: _Way, takes: tuple[tuple[int, float], ...]) -> None:
+        """*way* takes of each row so much; another of the same request that takes the same is no other choice."""
+        if takes in self._seen:
+            return
+        self._seen.add(takes)
+        self.entries += [(row, len(self.ways), amount) for row, amount in takes]
+        self.ways.append(way)
 
 
 def _program(ways: list[_Way], begin: float, seconds: float) -> _Program:
@@ -123,17 +133,25 @@ def _program(ways: list[_Way], begin: float, seconds: float) -> _Program:
     for way in ways:
         for name, _ in _slots(way.source, way.model):
             longest[name] = max(longest.get(name, 0.0), way.seconds)
-    for column, way in enumerate(ways):
-        program.add(way.asking, 1.0, column, 1.0)
-        for counter in way.source.counters[way.model.id]:
-            cost = _cost(counter.limit, way)
-            for key, bound in _windows(counter.limit, way.span, begin, seconds):
-                program.add((counter.key, counter.limit, key), bound, column, cost)
-        for name, at_once in _slots(way.source, way.model):
-            for spans in _WINDOWS:
-                bound = at_once * (spans * SPAN + longest[name])
-                program.add((name, "in flight", spans, way.span // spans), bound, column, way.seconds)
+    for way in ways:
+        takes = _takes_of(way, longest, begin, seconds)
+        program.add(way, tuple((program.row(key, bound), amount) for key, bound, amount in takes))
     return program
+
+
+def _takes_of(
+    way: _Way, longest: dict[str, float], begin: float, seconds: float
+) -> Iterator[tuple[object, float, float]]:
+    """Of which rows *way* takes how much: a key, the row's bound, and the amount."""
+    yield way.asking, 1.0, 1.0
+    for counter in way.source.counters[way.model.id]:
+        cost = _cost(counter.limit, way)
+        for key, bound in _windows(counter.limit, way.span, begin, seconds):
+            yield (counter.key, counter.limit, key), bound, cost
+    for name, at_once in _slots(way.source, way.model):
+        for spans in _WINDOWS:
+            bound = at_once * (spans * SPAN + longest[name])
+            yield (name, "in flight", spans, way.span // spans), bound, way.seconds
 
 
 def _solve(ways: list[_Way], begin: float, seconds: float) -> float:
@@ -141,12 +159,15 @@ def _solve(ways: list[_Way], begin: float, seconds: float) -> float:
         return 0.0
     program = _program(ways, begin, seconds)
     row, column_of, value = (np.array(part) for part in zip(*program.entries, strict=True))
-    matrix = coo_array((value, (row, column_of)), shape=(len(program.bounds), len(ways))).tocsr()
+    columns = len(program.ways)
+    matrix = coo_array((value, (row, column_of)), shape=(len(program.bounds), columns)).tocsr()
     bounds = np.array(program.bounds)
-    most = len({way.asking for way in ways})
-    if _in_turn(ways, matrix.tocsc(), bounds) == most:
+    most = len({way.asking for way in program.ways})
+    if _in_turn(program.ways, matrix.tocsc(), bounds) == most:
         return float(most)
-    found = linprog(-np.ones(len(ways)), A_ub=matrix, b_ub=bounds, bounds=(0, 1), method="highs-ipm")
+    found = linprog(
+        -np.ones(columns), A_ub=matrix, b_ub=bounds, method="highs-ipm"
+    )  # none exceeds its request's row, which is 1
     if not found.success:
         raise RuntimeError(found.message)
     return float(-found.fun)

@@ -74,9 +74,8 @@ class Source:
 
     def opens_in(self, model: Model, asked: Asked) -> float:
         """Seconds until *model* has room for *asked*; 0: it has."""
-        waits = [
-            counter.opens_in(self._cost(counter.limit, model, asked), now()) for counter in self.counters[model.id]
-        ]
+        costs = [(counter, self._cost(counter.limit, model, asked)) for counter in self.counters[model.id]]
+        waits = [counter.opens_in(cost, now()) for counter, cost in costs if cost]
         return max([*waits, 0.5 if self._crowded(model) else 0.0])
 
     def holds(self, model: Model, asked: Asked) -> int:
@@ -263,7 +262,8 @@ class Source:
             call.failed(f"429 {model.slots or self.at_once} at once", 429)
             return self.too_many_at_once(model)
         for counter in self.counters[model.id]:
-            wait = counter.opens_in(self._cost(counter.limit, model, asked), now())
+            cost = self._cost(counter.limit, model, asked)
+            wait = counter.opens_in(cost, now()) if cost else 0.0  # what is given away is not out with the credit
             if wait > 0:
                 self._charge(model, asked, refused=True)
                 call.failed(f"429 {counter.limit.label}", 429)
