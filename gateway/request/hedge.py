@@ -283,7 +283,8 @@ async def _hold(first: Slot, asked: Asked, chosen: Plan, engine: Engine, dear: s
     The best of *chosen* that may be asked, too, if it has room right now, with its debit made. One that the debit makes *dear*
     is not tried twice: what is given back wakes those that wait, and they would take it in turns for as long as it is so.
     """
-    fit = [one for one in chosen.ranked if one.name not in dear and _fits(one, first, asked, engine, lost=lost)]
+    spared = dear if lost else dear | set(engine.queue.awaited())  # others wait for those
+    fit = [one for one in chosen.ranked if one.name not in spared and _fits(one, first, asked, engine, lost=lost)]
     while fit:
         offers = Offers(fit, first.call, engine.view.calibration, engine.ledger.limit, {}, engine.spaces.compared)
         held = await engine.ledger.reserve(offers)
@@ -309,8 +310,6 @@ def _fits(deployment: Deployment, first: Slot, asked: Asked, engine: Engine, *, 
     local = deployment.proof.kind == "local"
     if lost and not deployment.last_resort and not (same and local):
         return True
-    if deployment.name in engine.queue.awaited():
-        return False
     if same and (local or not engine.view.health.silence.spoke(deployment.provider.name, asked.at)):
         return False
     now = engine.clock.now()
