@@ -283,8 +283,7 @@ async def _hold(first: Slot, asked: Asked, chosen: Plan, engine: Engine, dear: s
     The best of *chosen* that may be asked, too, if it has room right now, with its debit made. One that the debit makes *dear*
     is not tried twice: what is given back wakes those that wait, and they would take it in turns for as long as it is so.
     """
-    spared = dear if lost else dear | set(engine.queue.awaited())  # others wait for those
-    fit = [one for one in chosen.ranked if one.name not in spared and _fits(one, first, asked, engine, lost=lost)]
+    fit = [one for one in chosen.ranked if one.name not in dear and _fits(one, first, asked, engine, lost=lost)]
     while fit:
         offers = Offers(fit, first.call, engine.view.calibration, engine.ledger.limit, {}, engine.spaces.compared)
         held = await engine.ledger.reserve(offers)

@@ -19,7 +19,7 @@ from contextlib import aclosing
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gateway.request.bounds import holds_together
 from gateway.request.call import BYTES_PER_TOKEN
@@ -58,7 +58,7 @@ class StreamSession:
         """The answer in one piece, however many it took."""
         found = whole(self.answer, self._engine)
         while isinstance(found, Whole) and self._bounded_by_us() and _is_cut_text(found.completion):
-            self._said.text = found.completion.choices[0].message.content or ""
+            self._said.pieces = [found.completion.choices[0].message.content or ""]
             self._said.usage = found.usage
             if not await self._asked_again(self.answer.attempts):
                 break
@@ -78,7 +78,6 @@ class StreamSession:
         return self._parts() if _is_one_chat(self._call) else arrivals(self.answer, self._engine)
 
     async def _parts(self) -> AsyncGenerator[list[Step], None]:
-        self._said.kept = resumable(self._call) or self._bounded_by_us()
         part = _Part(self._said, bounded_by_us=self._bounded_by_us())
         while True:
             broke: Interrupted | None = None
@@ -102,7 +101,9 @@ class StreamSession:
         if self._said.spoke and not continues:
             return False
         failed = self.answer.attempts
-        if broke is not None or not self._said.text:  # nothing but reasoning was said: another may be more to the point
+        if (
+            broke is not None or not self._said.pieces
+        ):  # nothing but reasoning was said: another may be more to the point
             took = self._engine.clock.now() - self.answer.sent_at
             failed = (*failed, Attempt(self.answer.deployment, broke or NoAnswer(), took))
         return await self._asked_again(failed)
@@ -182,18 +183,22 @@ def continued(call: Call, text: str, usage: Usage | None = None) -> Call | None:
 
 
 class _Said(Struct):
-    """
-    What the caller has of an answer: its *text*, which is *kept* where it may be continued, its id, what was counted;
-    *plain* if nothing but text. It *spoke* if there was more than thoughts.
-    """
+    """What the caller has of an answer: *pieces* of its text, its id, what was counted; *plain* if nothing but text."""
 
-    text: str = ""
-    kept: bool = False
-    spoke: bool = False
+    pieces: list[str] = field(default_factory=list)
     plain: bool = True
     id: str = ""
     created: int = 0
     usage: Usage | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    @property
+    def spoke(self) -> bool:
+        """Whether there was more than thoughts."""
+        return bool(self.pieces) or not self.plain
 
 
 class _Part:
@@ -232,10 +237,9 @@ class _Part:
         said = self._said
         said.id, said.created = said.id or chunk.id, said.created or chunk.created
         said.usage = chunk.usage or said.usage
-        said.spoke = said.spoke or chunk.says() or chunk.ends()
         for choice in chunk.choices:
-            if said.kept:
-                said.text += choice.delta.content or ""
+            if choice.delta.content:
+                said.pieces.append(choice.delta.content)
             if choice.delta.tool_calls or choice.delta.refusal or choice.finish_reason is not None:
                 said.plain = False
 
@@ -262,7 +266,7 @@ class _Continuation(_Part):
         for choice, seen in zip(fields.get("choices", ()), step.chunk.choices, strict=True):
             delta = choice.setdefault("delta", {})
             delta.pop("role", None)
-            if self._said.text:
+            if self._said.pieces:
                 delta.pop("reasoning_content", None)
             content = self._join.feed(seen.delta.content or "")
             ends = seen.finish_reason is not None

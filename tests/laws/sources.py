@@ -426,3 +426,14 @@ class Scene:
             )
             await asyncio.sleep(0.0005 if busy else 0)
             still = 0 if busy or loop._ready else still + 1
+
+
+def router(rule: Callable[[dict[str, Any]], Said | None], **listed: Any) -> Source:
+    """A source in OpenRouter's dialect that routes one free model, of which its list says *listed*, too."""
+    own = (
+        '[provider.router]\ntitle = "Router"\ndialect = "openrouter"\nbase_url = "http://router.example/v1"\ndocs = "none"\n'
+        'keyless = true\nenforces_no_train = true\nquota = [{ limit = "1000/minute" }]\n'
+        '[provider.router.free]\nkind = "prices"\n[provider.router.data_policy]\ntrains = "unknown"\n'
+    )
+    model = {"id": "maker/free-model:free", "pricing": {"prompt": "0", "completion": "0"}, "context_length": 131_072}
+    return Source(name="router", own=own, listing={"data": [model | listed]}, rule=rule)

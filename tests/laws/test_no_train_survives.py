@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.request.explain import explain
-from tests.laws.sources import Said, Scene, Source, error
+from tests.laws.sources import Said, Scene, Source, error, router
 
 GONE = Said(404, error("the model does not exist", code="model_not_found"), counted=False)
 
@@ -44,20 +44,6 @@ async def test_the_no_train_of_a_virtual_model_survives_substitution(tmp_path):
 
 # ── a source that enforces it for the single request ──
 
-HUB = """
-[provider.router]
-title = "Router"
-dialect = "openrouter"
-base_url = "http://router.example/v1"
-docs = "none"
-keyless = true
-enforces_no_train = true
-quota = [{ limit = "1000/minute" }]
-[provider.router.free]
-kind = "prices"
-[provider.router.data_policy]
-trains = "unknown"
-"""
 RESTRICTED = Said(
     404,
     error("No endpoints found matching your data policy", availability={"code": "privacy_restricted"}),
@@ -80,7 +66,7 @@ CAUSES: dict[str, dict[str, Any]] = {
 }
 
 
-def router(restricts: bool = False) -> tuple[Source, list[dict[str, Any]]]:
+def enforcing(restricts: bool = False) -> tuple[Source, list[dict[str, Any]]]:
     """A router, and the bodies that it got. One that *restricts* has no endpoint for requests that may not train."""
     bodies: list[dict[str, Any]] = []
 
@@ -88,14 +74,12 @@ def router(restricts: bool = False) -> tuple[Source, list[dict[str, Any]]]:
         bodies.append(body)
         return RESTRICTED if restricts and body["provider"].get("data_collection") == "deny" else None
 
-    pricing = {"prompt": "0", "completion": "0"}
-    listed = {"id": "maker/free-model:free", "pricing": pricing, "context_length": 131_072}
-    return Source(name="router", own=HUB, listing={"data": [listed]}, rule=rule), bodies
+    return router(rule), bodies
 
 
 @pytest.mark.parametrize("cause", CAUSES)
 async def test_a_source_that_enforces_it_is_asked_to_whatever_caused_it(tmp_path, store, cause):
-    source, bodies = router()
+    source, bodies = enforcing()
     scene = await Scene(tmp_path, source, store=store, more=VIRTUAL + KEYS).open()
 
     told = await scene.one(**{"key": OTHER, **CAUSES[cause]})
@@ -111,7 +95,7 @@ async def test_a_source_that_enforces_it_is_asked_to_whatever_caused_it(tmp_path
 
 @pytest.mark.parametrize("cause", CAUSES)
 async def test_one_that_has_no_endpoint_for_it_is_left_to_the_others_alone(tmp_path, store, cause):
-    source, bodies = router(restricts=True)
+    source, bodies = enforcing(restricts=True)
     discreet = Source(name="discreet", models=("plain",))
     scene = await Scene(tmp_path, source, discreet, store=store, more=VIRTUAL + KEYS).open()
     asked = {"key": OTHER, "models": ["maker/free-model:free", "plain"], "model": ""}

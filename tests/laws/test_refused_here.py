@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.laws.sources import Said, Scene, Source, completion, error
+from tests.laws.sources import Said, Scene, Source, completion, error, router
 
 A_SAYS = "temperature must be between 0 and 1"
 B_SAYS = "temperature: Input should be less than or equal to 1"
@@ -59,21 +59,6 @@ async def test_a_refused_request_cools_no_deployment(tmp_path):
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
 
 
-ROUTES = """
-[provider.routes]
-title = "Routes"
-dialect = "openrouter"
-base_url = "http://routes.example/v1"
-docs = "none"
-keyless = true
-quota = [{ limit = "1000/minute" }]
-[provider.routes.free]
-kind = "prices"
-[provider.routes.data_policy]
-trains = "no"
-"""
-
-
 def choosy(name: str, field: str, **told: str) -> Source:
     """A source that refuses a request with *field*, and does not say what it does not take."""
     said = Said(400, error("Provider returned error", type="invalid_request_error", **told), counted=False)
@@ -97,15 +82,9 @@ async def test_the_one_thing_that_a_second_provider_took_is_learned_of_the_first
 async def test_what_openrouter_cannot_route_is_learned_from_who_serves_it(tmp_path, store):
     """It says that no endpoint takes the parameters, and not which."""
     said = Said(404, error("No endpoints found that can handle the requested parameters.", code=404), counted=False)
-    listed = {"id": "maker/model:free", "context_length": 131_072, "supported_parameters": ["tools"]}
-    routes = Source(
-        name="routes",
-        own=ROUTES,
-        listing={"data": [listed | {"pricing": {"prompt": "0", "completion": "0"}}]},
-        rule=lambda body: said if "tools" in body else None,
-    )
+    routes = router(lambda body: said if "tools" in body else None, supported_parameters=["tools"])
     scene = await Scene(tmp_path, routes, Source(name="b"), store=store).open()
-    order = {"tools": [TOOL], "provider": {"order": ["routes", "b"]}}
+    order = {"tools": [TOOL], "provider": {"order": ["router", "b"]}}
 
     answers = [await scene.one(**order) for _ in range(3)]
 

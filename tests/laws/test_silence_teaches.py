@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
+from gateway.quota.buckets import Bucket
+from gateway.quota.nouns import NoRoom, Offer, Refusal
+from gateway.routing.hedging import LEAST_WHOLE
 from tests.laws.sources import START, Said, Scene, Source, Told, answer_to, error
 
 PREFERRED = '[[model]]\nmodels = ["best*"]\nquality = 0.9\n[[model]]\nmodels = ["*"]\nquality = 0.3\n'
@@ -120,6 +124,33 @@ async def test_a_provider_that_answers_others_is_asked_for_another_model(tmp_pat
 
     assert told.status == 200
     assert told.after == pytest.approx(10.4 if speaks else 2 * 10.4, abs=0.1)
+    await scene.close()
+
+
+async def test_what_was_full_when_the_first_was_asked_is_the_second_once_it_opens(tmp_path, store, monkeypatch):
+    """Another gateway took the last place of a minute, which the ledger alone knows. The next minute begins before patience ends."""
+    hangs, minute = silent(), Source(name="minute", models=("best-of-all",), quota='[{ limit = "1/minute" }]')
+    more = '[[model]]\nmodels = ["best-of-all"]\nquality = 0.95\n' + PREFERRED
+    scene = await Scene(tmp_path, hangs, minute, requests=HEDGED, more=more, store=store).open()
+    await knowing(scene, hangs)
+    await scene.until(START + 118.0)
+    reserve, refused = scene.gateway.ledger.reserve, list[Bucket]()
+
+    async def reserving(offers: Iterable[Offer], *more: Any) -> Any:
+        offered = [*offers]
+        if refused:
+            return await reserve(offered, *more)
+        refused.append(offered[0].buckets[0])
+        return NoRoom((Refusal(refused[0], START + 120.0),))
+
+    monkeypatch.setattr(scene.gateway.ledger, "reserve", reserving)
+    async with asyncio.timeout(20):  # it would wait for a moment that is past, and again
+        told = await scene.one("hangs", wait=60.0)
+
+    assert refused[0].account == "minute"
+    assert told.heard.headers["x-freeway-provider"] == "minute"
+    assert told.after == pytest.approx(LEAST_WHOLE, abs=0.1)
+    assert len(hangs.calls) == 1
     await scene.close()
 
 

@@ -196,6 +196,19 @@ async def test_a_text_that_our_bound_cut_is_continued_and_nothing_is_repeated_or
     assert answer_of(heard) == (STORY, ["stop"])
 
 
+async def test_after_thoughts_that_broke_a_text_that_our_bound_cut_is_continued_too(tmp_path):
+    """The source that thought was bounded by nobody: what is cut is the answer of the next."""
+    choice = {"index": 0, "delta": {"reasoning_content": "Let me see."}, "finish_reason": None}
+    thought = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+    broke = Said(200, events([thought]).removesuffix(b"data: [DONE]\n\n"))
+    scene = await Scene(tmp_path, Source(name="thinks", script=[broke]), limited("a", 20), limited("b", 30)).open()
+
+    heard = await scene.one(max_tokens=AGENT, stream=True, **in_order("thinks", "a", "b"))
+
+    assert "Let me see." in heard.heard.body.decode()
+    assert answer_of(heard) == (STORY, ["stop"])
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_cut_that_the_caller_asked_for_is_the_callers(tmp_path, stream):
     a = limited("a", 20)

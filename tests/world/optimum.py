@@ -165,9 +165,8 @@ def _solve(ways: list[_Way], begin: float, seconds: float) -> float:
     most = len({way.asking for way in program.ways})
     if _in_turn(program.ways, matrix.tocsc(), bounds) == most:
         return float(most)
-    found = linprog(
-        -np.ones(columns), A_ub=matrix, b_ub=bounds, method="highs-ipm"
-    )  # none exceeds its request's row, which is 1
+    # None exceeds the row of its request, which is 1.
+    found = linprog(-np.ones(columns), A_ub=matrix, b_ub=bounds, method="highs-ipm")
     if not found.success:
         raise RuntimeError(found.message)
     return float(-found.fun)

@@ -79,8 +79,10 @@ class Counter:
         return self.limit.amount - self._used
 
     def opens_in(self, cost: float, now: float) -> float:
-        """Seconds from *now* until there is room for *cost*; 0: now."""
+        """Seconds from *now* until there is room for *cost*; 0: now. What is given away is not out with a credit."""
         self._roll(now)
+        if not cost:
+            return 0.0
         over = self._used + cost - self.limit.amount
         if over <= 1e-9:
             return 0.0

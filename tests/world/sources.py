@@ -74,8 +74,9 @@ class Source:
 
     def opens_in(self, model: Model, asked: Asked) -> float:
         """Seconds until *model* has room for *asked*; 0: it has."""
-        costs = [(counter, self._cost(counter.limit, model, asked)) for counter in self.counters[model.id]]
-        waits = [counter.opens_in(cost, now()) for counter, cost in costs if cost]
+        waits = [
+            counter.opens_in(self._cost(counter.limit, model, asked), now()) for counter in self.counters[model.id]
+        ]
         return max([*waits, 0.5 if self._crowded(model) else 0.0])
 
     def holds(self, model: Model, asked: Asked) -> int:
@@ -262,8 +263,7 @@ class Source:
             call.failed(f"429 {model.slots or self.at_once} at once", 429)
             return self.too_many_at_once(model)
         for counter in self.counters[model.id]:
-            cost = self._cost(counter.limit, model, asked)
-            wait = counter.opens_in(cost, now()) if cost else 0.0  # what is given away is not out with the credit
+            wait = counter.opens_in(self._cost(counter.limit, model, asked), now())
             if wait > 0:
                 self._charge(model, asked, refused=True)
                 call.failed(f"429 {counter.limit.label}", 429)
