@@ -672,11 +672,11 @@ end
 
 -- ── whose turn it is ──
 
--- By bucket {virtual time, {client, {served, waiting, until, priority}}}: nothing where no request has been refused that waits.
+-- By bucket {virtual time, {client, {served, waiting, until, priority, called}}}: nothing where no request has been refused that waits.
 local stored_turns = #asks > 0 and redis.pcall('GET', KEYS[TURNS])
 local ok_turns, turns = pcall(cmsgpack.unpack, stored_turns)
 if not ok_turns or type(turns) ~= 'table' then turns = {} end
-local turns_changed, held = false, false
+local turns_changed, called = false, false
 
 local function turn_at(key, client)
   local name = KEYS[key + BEFORE_LEVELS]
@@ -700,6 +700,7 @@ local function must_wait(key, client, priority)
     local higher = above(turn, priority)
     if other ~= client and (higher > 0 or higher == 0 and turn[1] < mine) then
       if turn[3] > now + COMES_IN then turn[3], turns_changed = now + COMES_IN, true end
+      if not turn[5] then turn[5], turns_changed, called = true, true, true end -- once, until it has come and found no room
       return true
     end
   end
@@ -709,10 +710,7 @@ end
 local function has_turn(offer, client, waiting, priority)
   if waiting == 0 or next(turns) == nil then return end
   for _, want in ipairs(offer) do
-    if must_wait(want[1], client, priority) then
-      held = true
-      return want[1], now + HELD_FOR
-    end
+    if must_wait(want[1], client, priority) then return want[1], now + HELD_FOR end
   end
 end
 
@@ -720,7 +718,7 @@ local function count_turn(offer, client, priority)
   for _, want in ipairs(offer) do
     if turns[KEYS[want[1] + BEFORE_LEVELS]] ~= nil then
       local here, turn = turn_at(want[1], client)
-      turn[1], turn[2], turn[3] = turn[1] + 1, max(0, turn[2] - 1), now + COMES_IN
+      turn[1], turn[2], turn[3], turn[5] = turn[1] + 1, max(0, turn[2] - 1), now + COMES_IN, false
       local least = turn[1]
       for _, other in pairs(here[2]) do
         if above(other, priority) >= 0 then least = min(least, other[1]) end
@@ -730,23 +728,28 @@ local function count_turn(offer, client, priority)
   end
 end
 
-local function wait_for_turn(refused, client, waiting, priority)
+local function wait_for_turn(refused, held_at, client, waiting, priority)
   if waiting == 0 then return end
-  for _, refusal in ipairs(refused) do
+  for place, refusal in ipairs(refused) do
     local _, turn = turn_at(refusal[1], client)
     turn[2], turn[3] = waiting, now + (refusal[2] >= 0 and refusal[2] + COMES_IN or WAITS_FOR)
     turn[4] = priority
+    if not held_at[place] then turn[5] = false end
     turns_changed = true
   end
 end
 
 local answers = {}
 for _, ask in ipairs(asks) do
-  local placed, refused, client, waiting, priority = NONE, {}, ask[3], ask[4], ask[5]
+  local placed, refused, held_at, client, waiting, priority = NONE, {}, {}, ask[3], ask[4], ask[5]
   for place, offer in ipairs(ask[2]) do
     local found, opens = in_the_way(offer)
     if found == nil and now < calls[3] and #offer > 0 then found, opens = offer[1][1], calls[3] end
-    if found == nil then found, opens = has_turn(offer, client, waiting, priority) end
+    local held = false
+    if found == nil then
+      found, opens = has_turn(offer, client, waiting, priority)
+      held = found ~= nil
+    end
     if found == nil then
       for _, want in ipairs(offer) do
         debit(rules[want[1]], level_of(want[1]), want[2], now, ask[1])
@@ -758,10 +761,11 @@ for _, ask in ipairs(asks) do
       break
     end
     refused[#refused + 1] = { found, opens < 0 and opens or opens - now }
+    held_at[#refused] = held
   end
   answers[#answers + 1] = { placed, refused }
   if placed == NONE then
-    wait_for_turn(refused, client, waiting, priority)
+    wait_for_turn(refused, held_at, client, waiting, priority)
     redis.call('SET', KEYS[WAITING], '', 'EX', WAITING_FOR)
   end
 end
@@ -806,7 +810,7 @@ end
 
 if debited > debited_before then redis.call('SET', KEYS[PROCESS] .. ':debited', debited .. ' ' .. ARGV[2], 'EX', DEBITED_FOR) end
 
-if held or freed and redis.call('EXISTS', KEYS[WAITING]) == 1 then redis.call('PUBLISH', ARGV[2], KEYS[PROCESS]) end
+if called or freed and redis.call('EXISTS', KEYS[WAITING]) == 1 then redis.call('PUBLISH', ARGV[2], KEYS[PROCESS]) end
 
 local told = {}
 for key in pairs(levels) do told[#told + 1] = { key, values[key] or value_of(key) } end

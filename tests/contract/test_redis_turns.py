@@ -115,6 +115,27 @@ async def test_a_client_that_does_not_come_is_waited_for_a_moment_and_one_that_c
     await ledger.aclose()
 
 
+async def test_one_whose_turn_it_is_is_called_once_and_not_by_each_that_is_held(redis_server, client):
+    """Else the waiters of two gateways that are held wake each other, as fast as Redis answers, until it comes."""
+    clock = FakeClock(NOON)
+    ledger = Ledger(SharedStore(Redis.from_url(redis_server.url), own_time=False), clock)
+    for _ in range(10):
+        await _take(ledger, "flood", 9)
+    assert isinstance(await _take(ledger, "waits", 1), NoRoom)
+    clock.advance(MINUTES.period)
+    assert isinstance(await _take(ledger, "flood", 9), Reservation)
+
+    async with client.pubsub() as heard:
+        await heard.subscribe("freeway:freed")
+        await heard.get_message(timeout=1.0)  # that it listens
+        held = [await _take(ledger, "flood", 9) for _ in range(5)]
+        told = [await heard.get_message(ignore_subscribe_messages=True, timeout=0.05) for _ in range(5)]
+
+    assert all(isinstance(one, NoRoom) for one in held)
+    assert sum(one is not None for one in told) == 1
+    await ledger.aclose()
+
+
 async def test_clients_that_all_wait_are_served_in_turn_whatever_they_came_with(redis_server, client):
     clock = FakeClock(NOON)
     ledger = Ledger(SharedStore(Redis.from_url(redis_server.url), own_time=False), clock)
