@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterable
-from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Literal
-from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Struct
+
+from gateway.quota.calendars import Calendar, calendar_window
 
 Unit = Literal["requests", "prompt", "tokens", "dollars", "neurons", "audio-seconds", "in-flight"]
 Window = Literal["rolling", "clock", "refill", "calendar", "in-flight"]
@@ -55,7 +55,8 @@ class Bucket(Struct, frozen=True, kw_only=True):
     *key* is its identity in the store, *account* whose it is, *scope* who shares it there: all
     of the ``account`` or one ``model``. *period* is in seconds; calendar windows have *calendar*
     (``day`` or ``month``) in *zone* instead. *window_name* is the provider's word for the period. *assumed*: its limit is
-    not known of this model, so a higher one proves nothing.
+    not known of this model, so a higher one proves nothing. What is sent within *edge* seconds before such a window ends may
+    arrive in the next: it is counted in both.
     """
 
     key: str
@@ -66,12 +67,13 @@ class Bucket(Struct, frozen=True, kw_only=True):
     scope: str = "account"
     period: float = 0.0
     window_name: str = ""
-    calendar: Literal["day", "month"] | None = None
+    calendar: Calendar | None = None
     zone: str = "UTC"
     counts_refused: bool = False
     counts_failed: bool = False
     keeps_output: bool = False
     assumed: bool = False
+    edge: float = 0.0
     source: str = "configured"
 
 
@@ -81,8 +83,8 @@ class Level(Struct, array_like=True):
 
     *used* and *since* belong to clock and calendar windows (*since* is where the window began) and to refilling ones
     (*since* is when *used* was last true, or when the refill begins). *slots* are ``[number, amount]`` of a rolling
-    window, and of a refilling one ``[from, to]``: when it was empty, so that a debit which is told late meets the refill
-    that it would have met. *leases* are ``[reservation, expires_at]`` of what is in flight. *open* counts reservations that have not ended, *last* is when
+    window; of a clock or calendar window ``[end, amount]``: how much of it counts in the next one, too; and of a refilling
+    one ``[from, to]``: when it was empty, so that a debit which is told late meets the refill that it would have met. *leases* are ``[reservation, expires_at]`` of what is in flight. *open* counts reservations that have not ended, *last* is when
     the newest was made. A learned *limit* (negative: none) overrides the configured one until *limit_until*;
     *said_by* and *said_at* tell who corrected the level last, and when.
     """
@@ -118,7 +120,7 @@ def roll(bucket: Bucket, level: Level, now: float) -> None:
         case "clock" | "calendar":
             start = window_start(bucket, now)
             if level.since < start:
-                level.used, level.since = 0.0, start
+                level.used, level.since, level.slots = _carried(level, start), start, []
         case "refill":
             gone = now - level.since
             if gone > 0:
@@ -163,7 +165,10 @@ def opens_at(bucket: Bucket, level: Level, amount: float, now: float, withheld: 
         return earliest
     match bucket.window:
         case "clock" | "calendar":
-            return max(earliest, window_end(bucket, now))
+            end = window_end(bucket, now)
+            if _carried(level, end) + amount + withheld - limit > _EPSILON:
+                end = window_end(bucket, end)
+            return max(earliest, end)
         case "refill":
             return max(earliest, max(now, level.since) + excess * bucket.period / limit)
         case "rolling":
@@ -190,7 +195,7 @@ def debit(bucket: Bucket, level: Level, amount: float, now: float, lease: str) -
                 level.since = now + REFILL_LAG
             level.used += amount
         case _:
-            level.used += amount
+            correct(bucket, level, amount, now)
     _count_open(level, now)
 
 
@@ -232,8 +237,22 @@ def correct(bucket: Bucket, level: Level, amount: float, at: float) -> None:
                 amount = _after_refill(bucket, level, amount, at + REFILL_LAG)
             level.used = max(0.0, level.used + amount)
         case _:
-            if level.since <= at:
+            if level.since - bucket.edge <= at:
                 level.used = max(0.0, level.used + amount)
+                _carry(bucket, level, amount, at)
+
+
+def _carry(bucket: Bucket, level: Level, amount: float, at: float) -> None:
+    """Of what was taken *at* that moment, *amount* more counts in the next window, too, if it may have arrived there."""
+    end = window_end(bucket, at)
+    if end - bucket.edge <= at and level.since < end:
+        carried = _carried(level, end) + amount
+        level.slots = [(end, carried)] if carried > 0 else []
+
+
+def _carried(level: Level, start: float) -> float:
+    """How much of the window before counts in the clock or calendar window that begins at *start*."""
+    return sum([amount for end, amount in level.slots if end == start])
 
 
 def set_used(bucket: Bucket, level: Level, amount: float, now: float) -> None:
@@ -300,6 +319,8 @@ def fades_at(bucket: Bucket, level: Level, now: float) -> float:
     moments = [now, level.closed_until]
     if used(bucket, level) > 0:
         moments.append(refilled_at(bucket, level, now))
+    if level.slots and bucket.window in ("clock", "calendar"):
+        moments.append(window_end(bucket, level.slots[0][0]))
     if level.open:
         moments.append(level.last + LEASE)
     if level.limit >= 0:
@@ -321,23 +342,6 @@ def window_end(bucket: Bucket, now: float) -> float:
     if bucket.calendar is None:
         return window_start(bucket, now) + bucket.period
     return calendar_window(bucket.calendar, bucket.zone, now)[1]
-
-
-_newest_windows: dict[tuple[str, str], tuple[float, float]] = {}
-
-
-def calendar_window(calendar: Literal["day", "month"], zone: str, now: float) -> tuple[float, float]:
-    """Where the day or month in *zone* that holds *now* begins, and where the next one does."""
-    window = _newest_windows.get((calendar, zone))
-    if window is None or not window[0] <= now < window[1]:
-        start = datetime.fromtimestamp(now, ZoneInfo(zone)).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-        if calendar == "month":
-            start = start.replace(day=1)
-            end = (start + timedelta(days=32)).replace(day=1)
-        else:
-            end = start + timedelta(days=1)  # wall-clock arithmetic: zoneinfo keeps the local midnight
-        window = _newest_windows[calendar, zone] = (start.timestamp(), end.timestamp())
-    return window
 
 
 def _slot(bucket: Bucket) -> float:

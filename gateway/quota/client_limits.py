@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import blake2s
-from typing import Literal
 
 from gateway.quota.buckets import Bucket
+from gateway.quota.calendars import Calendar
 from gateway.settings.clients import Client, Limit, limits_of
 
 _HOUR = 3600.0
-_CALENDARS: dict[str, Literal["day", "month"]] = {"day": "day", "month": "month"}
+_CALENDARS: dict[str, Calendar] = {"day": "day", "month": "month"}
 
 
 @lru_cache(maxsize=1024)

@@ -5,16 +5,23 @@ from __future__ import annotations
 import math
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Literal, cast
+from typing import cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import limits
 import msgspec
 
 from gateway.quota.buckets import Bucket, Window
+from gateway.quota.calendars import Calendar
 from providers.spec import ProviderSpec, Quota
 
 _IN_FLIGHT = "in-flight"
+
+ARRIVES_WITHIN = 1.0
+"""
+Seconds after it was debited within which a request arrives at its provider. One that arrives in the provider's next minute or
+day is counted there.
+"""
 
 
 def buckets_of(spec: ProviderSpec, model: str) -> tuple[Bucket, ...]:
@@ -71,11 +78,11 @@ def _bucket(provider: str, model: str, row: Quota) -> Bucket:
     except (ZoneInfoNotFoundError, ValueError) as exc:
         raise ValueError(f"provider {provider}: there is no time zone {row.resets!r}") from exc
     window: Window = "in-flight" if name == _IN_FLIGHT else row.window
-    calendar: Literal["day", "month"] | None = None
+    calendar: Calendar | None = None
     if window == "calendar":
         if name not in ("day", "month"):
             raise ValueError(f"provider {provider}: quota {row.limit!r}: a calendar window is a day or a month")
-        calendar = cast(Literal["day", "month"], name)
+        calendar = cast(Calendar, name)
     return Bucket(
         key="/".join(part for part in (provider, model or "*", row.unit, name) if part),
         account=provider,
@@ -91,6 +98,7 @@ def _bucket(provider: str, model: str, row: Quota) -> Bucket:
         counts_failed=row.counts_failed,
         keeps_output=row.keeps_output,
         assumed=row.assumed,
+        edge=ARRIVES_WITHIN,
         source=row.source or "configured",
     )
 

@@ -143,7 +143,7 @@ class Degraded:
         ours_used = ours - self._part(bucket, left)
         factor = ours_used / used if used else 0.0
         known.used *= factor
-        if bucket.window == "rolling":
+        if bucket.window != "refill":
             known.slots = [(number, amount * factor) for number, amount in known.slots]
         known.limit, known.limit_until, known.limit_by = ours, math.inf, f"a part of {limit:g}"
         return known

@@ -15,12 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from operator import attrgetter
-from typing import Literal
 
 from msgspec import Struct
 
 from gateway.quota import buckets as b
 from gateway.quota.buckets import Bucket, Level
+from gateway.quota.calendars import Calendar, calendar_window
 from gateway.quota.nouns import Cost
 
 DAY = 86_400.0
@@ -37,7 +37,7 @@ class Supply(Struct, frozen=True):
     account: str
     takes: tuple[tuple[Bucket, float], ...]
     price: tuple[float, float] = (0.0, 0.0)
-    resets: frozenset[tuple[Literal["day", "month"], str]] = frozenset()
+    resets: frozenset[tuple[Calendar, str]] = frozenset()
 
 
 def supply(account: str, buckets: Iterable[Bucket], cost: Cost) -> Supply:
@@ -70,8 +70,8 @@ class Outlook:
         supplies = tuple(supplies)
         counted = [one for one in supplies if one.takes]
         beyond = {one.account for one in supplies if not one.takes}
-        calendars = frozenset[tuple[Literal["day", "month"], str]]().union(*(one.resets for one in counted))
-        until = min((b.calendar_window(*one, self._now)[1] for one in calendars), default=math.inf)
+        calendars = frozenset[tuple[Calendar, str]]().union(*(one.resets for one in counted))
+        until = min((calendar_window(*one, self._now)[1] for one in calendars), default=math.inf)
         end = min(self._now + DAY, until)
         return Forecast(self._given_out(counted, end), until if end == until else None, tuple(sorted(beyond)))
 

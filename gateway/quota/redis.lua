@@ -5,7 +5,7 @@
 --          which levels were changed, by the count of calls; whose turn it is at which bucket; then the buckets' levels
 -- ARGV[1]  in MessagePack: now (negative: ask the clock of Redis), the number of this call among those of its process, the
 --          number of the last call that it had an answer to, the highest count of calls that it has seen of the tag, for each
---          bucket its rule {window, period, limit, calendar, kind, withheld}, the operations {bucket, {what, …}}, and the asks
+--          bucket its rule {window, period, limit, calendar, kind, edge, withheld}, the operations {bucket, {what, …}}, and the asks
 --          {reservation, {{{bucket, amount}, …}, …}, client, how many of its requests wait there, its priority, whether it is for a
 --          call}, how many calls of the process were debited before
 -- ARGV[2]  the channel that is told when something was freed after a request had been refused, and by which process
@@ -33,12 +33,12 @@ local FIELDS = { 'n', 'n', 'slots', 'leases', 'n', 'n', 'n', 's', 'n', 'n', 's',
 local SLOTS, LEASE, LEARNED_FOR, EPSILON, NONE, NEVER, FREED = 300, 900, 86400, 1e-6, -1, -1, -2
 local REFILL_LAG, STRETCHES = 0.1, 24
 
--- A level's fields, as in buckets.Level. The slots of a refilling window are one list here, {from, to, from, to, …}. Those of a
--- rolling window are one text of two doubles each, the number and the amount, and USED is what they add up to: of hundreds of
+-- A level's fields, as in buckets.Level. The slots of a refilling window are one list here, {from, to, from, to, …}, and so is
+-- what counts in the next of a clock's or calendar's windows, {end, amount}. Those of a rolling window are one text of two doubles each, the number and the amount, and USED is what they add up to: of hundreds of
 -- them a request concerns the first and the last.
 local USED, SINCE, SLOT, LEASES, OPEN, LAST = 1, 2, 3, 4, 5, 6
 local CLOSED, BECAUSE, LIMIT, LIMIT_UNTIL, LIMIT_BY, SAID_BY, SAID_AT = 7, 8, 9, 10, 11, 12, 13
-local WINDOW, PERIOD, CEILING, CALENDAR, KIND, WITHHELD = 1, 2, 3, 4, 5, 6
+local WINDOW, PERIOD, CEILING, CALENDAR, KIND, EDGE, WITHHELD = 1, 2, 3, 4, 5, 6, 7
 
 local floor, max, min, ceil = math.floor, math.max, math.min, math.ceil
 local sub, rep = string.sub, string.rep
@@ -123,11 +123,16 @@ local function after_refill(rule, level, amount, at)
   return amount
 end
 
+-- How much of the window before counts in the one that begins at *start*.
+local function carried(level, start)
+  return level[SLOT][1] == start and level[SLOT][2] or 0
+end
+
 local function roll(rule, level, now)
   local window = rule[WINDOW]
   if window == 'clock' or window == 'calendar' then
     local start = window_of(rule, now)
-    if level[SINCE] < start then level[USED], level[SINCE] = 0, start end
+    if level[SINCE] < start then level[USED], level[SINCE], level[SLOT] = carried(level, start), start, {} end
   elseif window == 'refill' then
     local gone = now - level[SINCE]
     if gone > 0 then
@@ -167,6 +172,7 @@ local function opens_at(rule, level, amount, now)
   local window = rule[WINDOW]
   if window == 'clock' or window == 'calendar' then
     local _, finish = window_of(rule, now)
+    if carried(level, finish) + amount + rule[WITHHELD] - limit > EPSILON then _, finish = window_of(rule, finish) end
     return max(earliest, finish)
   elseif window == 'refill' then
     return max(earliest, max(now, level[SINCE]) + excess * rule[PERIOD] / limit)
@@ -206,17 +212,12 @@ local function correct_slot(level, number, amount)
   if level[SLOT] == '' then level[USED] = 0 end
 end
 
-local function debit(rule, level, amount, now, lease)
-  local window = rule[WINDOW]
-  if window == 'rolling' then
-    correct_slot(level, floor(now / slot_of(rule)), amount) -- a debit is found again by its own slot, and never in a later one
-  elseif window == 'in-flight' then
-    table.insert(level[LEASES], { lease, now + LEASE })
-  else
-    if window == 'refill' and level[USED] <= 0 then level[SINCE] = now + REFILL_LAG end
-    level[USED] = level[USED] + amount
+local function carry(rule, level, amount, at)
+  local _, finish = window_of(rule, at)
+  if finish - rule[EDGE] <= at and level[SINCE] < finish then
+    local left = carried(level, finish) + amount
+    level[SLOT] = left > 0 and { finish, left } or {}
   end
-  count_open(level, now)
 end
 
 local function correct(rule, level, amount, at)
@@ -226,9 +227,25 @@ local function correct(rule, level, amount, at)
   elseif window == 'refill' then
     if amount > 0 then amount = after_refill(rule, level, amount, at + REFILL_LAG) end
     level[USED] = max(0, level[USED] + amount)
-  elseif window ~= 'in-flight' and level[SINCE] <= at then
+  elseif window ~= 'in-flight' and level[SINCE] - rule[EDGE] <= at then
     level[USED] = max(0, level[USED] + amount)
+    carry(rule, level, amount, at)
   end
+end
+
+local function debit(rule, level, amount, now, lease)
+  local window = rule[WINDOW]
+  if window == 'rolling' then
+    correct_slot(level, floor(now / slot_of(rule)), amount) -- a debit is found again by its own slot, and never in a later one
+  elseif window == 'in-flight' then
+    table.insert(level[LEASES], { lease, now + LEASE })
+  elseif window == 'refill' then
+    if level[USED] <= 0 then level[SINCE] = now + REFILL_LAG end
+    level[USED] = level[USED] + amount
+  else
+    correct(rule, level, amount, now)
+  end
+  count_open(level, now)
 end
 
 local function debit_late(rule, level, amount, at, now, lease)
@@ -406,10 +423,15 @@ end
 
 local function fades_at(rule, level, now)
   local full = used(rule, level) > 0 and refilled_at(rule, level, now) or now
+  local counted_on = 0
+  if #level[SLOT] > 0 and (rule[WINDOW] == 'clock' or rule[WINDOW] == 'calendar') then
+    local _, finish = window_of(rule, level[SLOT][1])
+    counted_on = finish
+  end
   local learned = level[LIMIT] >= 0 and level[LIMIT_UNTIL] or 0
   local busy = level[OPEN] > 0 and level[LAST] + LEASE or 0
   local said = level[SAID_BY] ~= '' and level[SAID_AT] + LEARNED_FOR or 0
-  return max(full, level[CLOSED], learned, busy, said)
+  return max(full, counted_on, level[CLOSED], learned, busy, said)
 end
 
 local APPLY = {
@@ -530,7 +552,7 @@ local function leaves_at_last(rule, now)
   if rule[WINDOW] == 'in-flight' then return now + LEASE end
   if rule[WINDOW] == 'rolling' then return now + rule[PERIOD] + slot_of(rule) end
   if rule[WINDOW] == 'refill' then return now + rule[PERIOD] end
-  local _, finish = window_of(rule, now)
+  local _, finish = window_of(rule, now + rule[EDGE])
   return finish
 end
 

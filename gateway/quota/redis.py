@@ -238,7 +238,7 @@ class SharedStore:
             return
         self._number += 1
         call = _Call(self._number, tag, entries, [ask for _, ask in asks], asked)
-        rules = [a.rule if not (amount := making.withheld(a.bucket)) else (*a.rule[:5], amount) for a in asked]
+        rules = [a.rule if not (amount := making.withheld(a.bucket)) else (*a.rule[:-1], amount) for a in asked]
         known = self._answered.get(tag, 0), self._seen.get(tag, ("", 0))
         body = (-1.0 if self._own_time else now, call.number, *known, rules, told, offered, self._debited.get(tag, 0))
         self._doubt = call

@@ -11,13 +11,14 @@ from hashlib import blake2s
 import msgspec
 from msgspec import Raw, Struct
 
-from gateway.quota.buckets import WHEN_FREED, Bucket, Level, calendar_window
+from gateway.quota.buckets import WHEN_FREED, Bucket, Level
+from gateway.quota.calendars import calendar_window
 from gateway.quota.operations import Operation, Restore
 
 FORMAT = 4
 """Of a level's value, as in redis.lua. One of another format is set aside: two versions never count side by side."""
 
-_Rule = tuple[str, float, float, tuple[float, ...], str, float]
+_Rule = tuple[str, float, float, tuple[float, ...], str, float, float]
 
 
 class Asked(Struct, frozen=True):
@@ -72,11 +73,11 @@ class Names:
 def _asked(bucket: Bucket, key: str, now: float) -> Asked:
     """*bucket* as the script wants it: a calendar with the windows around *now*, whatever time it is in Redis."""
     if bucket.calendar is None:
-        return Asked(bucket, key, (bucket.window, bucket.period, bucket.limit, (), kind_of(bucket), 0.0))
+        return Asked(bucket, key, (bucket.window, bucket.period, bucket.limit, (), kind_of(bucket), bucket.edge, 0.0))
     start, end = calendar_window(bucket.calendar, bucket.zone, now)
     before, _ = calendar_window(bucket.calendar, bucket.zone, start - 1.0)
     _, after = calendar_window(bucket.calendar, bucket.zone, end)
-    rule = (bucket.window, bucket.period, bucket.limit, (before, start, end, after), kind_of(bucket), 0.0)
+    rule = (bucket.window, bucket.period, bucket.limit, (before, start, end, after), kind_of(bucket), bucket.edge, 0.0)
     return Asked(bucket, key, rule, start, end)
 
 

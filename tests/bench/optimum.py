@@ -16,7 +16,8 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import coo_array
 
-from gateway.quota.buckets import Bucket, calendar_window
+from gateway.quota.buckets import Bucket
+from gateway.quota.calendars import calendar_window
 from gateway.words import GatewayError
 from providers.chat import Whole
 from providers.simulator.world import World

@@ -35,6 +35,13 @@ BUCKETS = (
         key="a/day", account="a", unit="requests", limit=9, window="calendar", calendar="day", zone=ZONE,
         window_name="day", counts_refused=True,
     ),
+    Bucket(
+        key="a/edge", account="a", unit="tokens", limit=120, window="clock", period=60, window_name="other minute", edge=10,
+    ),
+    Bucket(
+        key="b/edge", account="b", unit="tokens", limit=400, window="calendar", calendar="day", zone=ZONE,
+        window_name="day", edge=7200,
+    ),
     Bucket(key="b/refill", account="b", unit="tokens", limit=100, window="refill", period=60, window_name="minute"),
     Bucket(key="b/rolling", account="b", unit="requests", limit=5, window="rolling", period=60, window_name="minute"),
     Bucket(
@@ -56,7 +63,8 @@ class Model:
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
-        self.amounts: dict[float, float] = {}  # by where they count: a window's begin, a slot's number
+        self.amounts: dict[float, float] = {}  # by where they count: a window's number, a slot's number
+        self.now = START
         self.flow, self.flow_at = 0.0, START
         self.flights: dict[str, float] = {}
         self.open: set[str] = set()
@@ -77,6 +85,19 @@ class Model:
             case _:
                 return math.floor(at / (self.bucket.period / SLOTS))
 
+    def places(self, at: float) -> list[float]:
+        """Where a debit at that moment counts, and may count, too, as it arrives a little later."""
+        if self.bucket.window in ("refill", "in-flight"):
+            return [0.0]  # there is one place alone
+        place = self.place(at)
+        may_be_next = self.bucket.edge and at >= self.end(place) - self.bucket.edge
+        return [place, place + 1] if may_be_next else [place]
+
+    def counts(self, place: float, now: float) -> bool:
+        """Whether what counts there counts then."""
+        has_begun = self.bucket.window not in ("clock", "calendar") or place <= self.place(now)
+        return has_begun and self.end(place) > now
+
     def end(self, place: float) -> float:
         """When what counts there counts no more."""
         match self.bucket.window:
@@ -88,6 +109,7 @@ class Model:
                 return (place + 1) * (self.bucket.period / SLOTS) + self.bucket.period + REFILL_LAG
 
     def pass_time(self, now: float) -> None:
+        self.now = now
         self.amounts = {place: amount for place, amount in self.amounts.items() if self.end(place) > now}
         self.flights = {lease: until for lease, until in self.flights.items() if until > now}
         if self.bucket.window == "refill" and now > self.flow_at:
@@ -101,7 +123,7 @@ class Model:
             case "in-flight":
                 return len(self.flights)
             case _:
-                return math.fsum(self.amounts.values())
+                return math.fsum(amount for place, amount in self.amounts.items() if self.counts(place, self.now))
 
     def opens(self, amount: float, now: float) -> float:
         limit = self.limit(now)
@@ -126,33 +148,34 @@ class Model:
             case "in-flight":
                 return sum(until > moment for until in self.flights.values())
             case _:
-                return math.fsum(amount for place, amount in self.amounts.items() if self.end(place) > moment)
+                return math.fsum(amount for place, amount in self.amounts.items() if self.counts(place, moment))
 
     def debit(self, amount: float, now: float, lease: str) -> None:
         if self.flow <= 0:
             self.flow_at = now + REFILL_LAG
-        self.add(amount, now)
+        for counted in self.places(now):
+            self.add(amount, counted)
         self.flights[lease] = now + LEASE
         if now > self.last + LEASE:
             self.open.clear()
         self.open.add(lease)
         self.last = now
 
-    def add(self, amount: float, at: float) -> None:
+    def add(self, amount: float, place: float) -> None:
         match self.bucket.window:
             case "refill":
                 self.flow = max(0.0, self.flow + amount)
             case "in-flight":
                 pass
             case _:
-                place = self.place(at)
                 if amount > 0 or place in self.amounts:
                     self.amounts[place] = max(0.0, self.amounts.get(place, 0.0) + amount)
 
     def settle(self, change: float, at: float, lease: str, now: float) -> None:
         timeless = self.bucket.window in ("refill", "in-flight")
-        if timeless or self.end(self.place(at)) > now:
-            self.add(change, at)
+        for place in self.places(at):
+            if timeless or self.end(place) > now:
+                self.add(change, place)
         self.flights.pop(lease, None)
         if at >= self.last - LEASE:
             self.open.discard(lease)
@@ -168,11 +191,11 @@ class Model:
         theirs = max(0.0, self.limit(now) - remaining)
         quiet = (not self.open or now > self.last + LEASE) and since <= asked_at
         if theirs > self.used():
-            self.add(theirs - self.used(), now)
+            self.add(theirs - self.used(), self.places(now)[0])
         elif theirs < self.used() and quiet:
             self.flow = theirs
             surplus = self.used() - theirs if self.bucket.window != "refill" else 0.0
-            for place in sorted(self.amounts):
+            for place in sorted(place for place in self.amounts if self.counts(place, now)):
                 off = min(surplus, self.amounts[place])
                 self.amounts[place] -= off
                 surplus -= off
@@ -190,7 +213,7 @@ class Model:
                 leaving = [self.end(place) for place in sorted(self.amounts) if self.amounts[place] > 0]
                 soon = [end for end in leaving if full - self._used_at_end(end, full) >= amount]
                 if soon and soon[0] <= opens + slot:
-                    self.add(full - self.used(), now)
+                    self.add(full - self.used(), self.place(now))
                     self.closed = max(self.closed, opens)
                 else:  # as even as it can be told in slots
                     more = limit - self.used()

@@ -140,6 +140,20 @@ async def test_what_stands_beside_the_levels_may_be_odd_and_nobody_is_degraded(r
     await ledger.aclose()
 
 
+async def test_what_may_have_arrived_in_the_next_minute_is_kept_until_that_is_over(redis_server, client):
+    ledger, clock = _ledger(redis_server.url, [])
+    minute = msgspec.structs.replace(CLOCK, edge=1.0)
+    clock.advance(59.5)
+    held = await _take(ledger, minute)
+    assert isinstance(held, Reservation)
+
+    ledger.settle(held, Cost(1.0))
+    await ledger.flush()
+
+    assert 60_500 <= await client.pttl(f"freeway:{{a}}:{minute.key}") <= 62_500
+    await ledger.aclose()
+
+
 async def test_odd_values_of_the_state_are_set_aside_and_the_rest_goes_on(redis_server, client):
     state = RedisState(Redis.from_url(redis_server.url))
     await state.write("topic", {"a": b"1"})

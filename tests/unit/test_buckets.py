@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
@@ -257,6 +258,34 @@ def test_no_clock_window_gives_more_than_its_limit(steps):
             admitted[now // 60] = admitted.get(now // 60, 0) + amount
 
     assert all(total <= kind.limit + 1e-6 for total in admitted.values())
+
+
+@given(st.lists(st.tuples(st.floats(0, 8), st.integers(1, 6), st.floats(0, 1)), min_size=1, max_size=80))
+def test_a_request_that_arrives_in_the_providers_next_minute_is_not_one_too_many_there(steps):
+    """Saturated: each is sent as soon as it fits. The way there takes up to a second, for each another time."""
+    kind, level, now, arrived = bucket("clock", edge=1.0), Level(), T0, Counter[float]()
+    for wait, amount, delay in steps:
+        now += wait
+        b.roll(kind, level, now)
+        now = b.opens_at(kind, level, amount, now)
+        assert take(kind, level, amount, now)
+        arrived[(now + delay) // 60] += amount
+
+    assert max(arrived.values()) <= kind.limit
+
+
+def test_what_may_have_arrived_in_the_next_minute_is_kept_until_that_is_over_and_given_back_in_both():
+    kind, level, edge = bucket("clock", edge=1.0), Level(), T0 // 60 * 60 + 59.5
+    assert take(kind, level, 4, edge)
+    assert b.fades_at(kind, level, edge) >= edge + 60.5
+    b.roll(kind, level, edge + 1)
+    assert b.used(kind, level) == 4
+
+    b.correct(kind, level, -3, edge)
+    b.roll(kind, level, edge + 2)
+    assert b.used(kind, level) == 1
+    b.roll(kind, level, edge + 60.5)
+    assert b.used(kind, level) == 0
 
 
 @given(steps)
