@@ -313,7 +313,7 @@ def _close(failure: f.RateLimited, slot: Slot, engine: Engine, now: float) -> No
         )
     first_pause = 30.0
     if until is None and not (told or failure.account_wide) and named:
-        named, first_pause = _of_whom(named, deployment, engine, now), 10.0
+        named, first_pause = _of_whom(named, slot, engine, now), 10.0
     if any(bucket.unit == "in-flight" for bucket in named) and _learn_places(slot, engine, now):
         return
     for bucket in named:
@@ -335,11 +335,11 @@ def _close(failure: f.RateLimited, slot: Slot, engine: Engine, now: float) -> No
         engine.view.health.failed(deployment.name, failure.message, first_pause, now, until)
 
 
-def _of_whom(named: list[Bucket], deployment: Deployment, engine: Engine, now: float) -> list[Bucket]:
-    """Those of *named* that a refusal of *deployment* closes which does not say whose limit it was."""
-    beside = engine.view.catalog.served_by(deployment.provider.name)
+def _of_whom(named: list[Bucket], slot: Slot, engine: Engine, now: float) -> list[Bucket]:
+    """Those of *named* that a refusal of *slot* closes which does not say whose limit it was."""
+    here, beside = slot.deployment, engine.view.catalog.served_by(slot.deployment.provider.name)
     shared = [bucket for bucket in named if bucket.scope == "account" and bucket.unit == "requests"]
-    rows = [engine.learned_limits.of_account(bucket, deployment.name, len(beside), now) for bucket in shared]
+    rows = [engine.learned_limits.of_account(bucket, here.name, len(beside), slot.held.at, now) for bucket in shared]
     theirs = [bucket for bucket, row in zip(shared, rows, strict=True) if row]
     if not theirs:
         return [bucket for bucket in named if bucket not in shared]

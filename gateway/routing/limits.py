@@ -14,6 +14,7 @@ the decrease we know the end. The limits themselves are in the ledger, where all
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import inf
 
 import msgspec
 from msgspec import Struct
@@ -65,9 +66,8 @@ class LearnedLimits:
         self._served: dict[str, list[float]] = {}  # when what was served had been sent
         self._most: dict[str, tuple[float, float]] = {}  # that were under way when one was served, and when that was
         self._doubted_at: dict[str, float] = {}
-        self._refusing: dict[
-            str, dict[str, float]
-        ] = {}  # by bucket of an account: its models that refuse, and since when
+        self._refusing: dict[str, dict[str, float]] = {}  # by bucket of an account: models that refuse, and since when
+        self._blamed_at: dict[str, float] = {}  # when an account was found to be what refused
 
     def served(self, bucket: Bucket, cache: LevelCache, sent_at: float, now: float) -> float | None:
         """A request that was sent *sent_at* was served on *bucket*. The limit to try from now on, if it is another."""
@@ -93,15 +93,25 @@ class LearnedLimits:
             del self._learned[bucket.key]
         return min(known.limit, bucket.limit)
 
-    def of_account(self, bucket: Bucket, deployment: str, models: int, now: float) -> Mapping[str, float]:
+    def of_account(
+        self, bucket: Bucket, deployment: str, models: int, sent_at: float, now: float
+    ) -> Mapping[str, float]:
         """
-        The deployments that have refused without a hint, *deployment* the last, and when, if that is about *bucket*, which all
-        *models* of their account share: so many have since the last was served that the limit is none of theirs. Else none.
+        The deployments that have refused without a hint, *deployment* the last, for what was *sent_at* a moment, and when, if
+        that is about *bucket*, which all *models* of their account share: so many have since the last was served that the limit
+        is none of theirs. Else none. What is sent after that was found is judged anew: its window has opened since.
         """
-        refusing = {name: at for name, at in self._refusing.get(bucket.key, {}).items() if at > now - bucket.period}
-        self._refusing[bucket.key] = {**refusing, deployment: now}
-        refusing = self._refusing[bucket.key]
-        return refusing if len(refusing) >= min(models, IN_A_ROW) else {}
+        if sent_at <= self._blamed_at.get(bucket.key, -inf):
+            return {deployment: now}
+        since = now - bucket.period
+        refusing = {name: at for name, at in self._refusing.get(bucket.key, {}).items() if at > since}
+        refusing[deployment] = now
+        if len(refusing) < min(models, IN_A_ROW):
+            self._refusing[bucket.key] = refusing
+            return {}
+        self._refusing.pop(bucket.key, None)
+        self._blamed_at[bucket.key] = now
+        return refusing
 
     def forgiven(self, bucket: Bucket, since: float) -> float | None:
         """What was learned of *bucket* from then on was not its doing: its limit as it was before, if it was another."""

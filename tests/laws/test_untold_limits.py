@@ -115,3 +115,24 @@ async def test_an_account_that_refuses_for_all_its_models_is_learned_as_one(tmp_
     assert sum(served) >= 0.9 * 5 * 12, served
     assert source.refused <= 3 + 3
     await scene.close()
+
+
+async def test_a_model_that_refuses_once_its_account_has_room_again_says_nothing_of_the_account(tmp_path, store):
+    names = ("hot-1", "plain-1", "plain-2")
+    source = Source(name="crowd", models=names, quota=f"[{ACCOUNT}{MODELS}]")
+    scene = await Scene(tmp_path, source, store=store).open()
+    source.rule = Crowd(scene, a_minute=24, hot=12)
+    await scene.told(*(scene.ask(f"{n}", model="plain-1") for n in range(12)))
+    await scene.until(START + 10.0)
+    await scene.told(*(scene.ask(f"hot {n}", model="hot-1") for n in range(12)))
+    await scene.until(START + 20.0)
+    for name in names:
+        await scene.one("one too many", model=name, wait=0.0)
+
+    await scene.until(START + 62.0)
+    told = [await scene.one("hot", model="hot-1", wait=0.0)]
+    told += await scene.told(*(scene.ask(f"after {n}", model="plain-2", wait=0.0) for n in range(12)))
+
+    assert [one.status for one in told] == [429] + 12 * [200]
+    assert source.refused == 4
+    await scene.close()
