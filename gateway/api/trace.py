@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from gateway.request.plan import Attempt, Wait
+from gateway.request.tried import Attempt, Wait
 from gateway.words import Exclusion
 
 LONGEST = 2048

@@ -12,8 +12,9 @@ from gateway.clock import Clock
 from gateway.events import Event
 from gateway.quota.ledger import Ledger
 from gateway.quota.nouns import Reservation
-from gateway.request.plan import Attempt, View, Wait
+from gateway.request.plan import View
 from gateway.request.queue import Queue
+from gateway.request.tried import Attempt, Wait
 from gateway.routing.limits import LearnedLimits
 from gateway.settings import Requests, Settings
 from gateway.state.vectors import Vectors

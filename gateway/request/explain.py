@@ -13,8 +13,9 @@ from msgspec import Struct
 
 from gateway.request.engine import Engine
 from gateway.request.pipeline import expect, first_lists, foresee, in_vain, look
-from gateway.request.plan import Tried, plan
+from gateway.request.plan import plan
 from gateway.request.prospects import Prospect
+from gateway.request.tried import Tried
 from gateway.routing.rank import Appraisal, Bid, appraise
 from gateway.words import Call, Candidate, Exclusion, GatewayError, UnknownModel, Wants
 

@@ -26,8 +26,9 @@ from gateway.request import images, lacking, outcome, promises
 from gateway.request.bounds import typical
 from gateway.request.call import Offers
 from gateway.request.engine import Answer, Engine, Slot
-from gateway.request.plan import Attempt, Plan, Retry, Tried, plan
+from gateway.request.plan import Plan, Retry, plan
 from gateway.request.stream import visible
+from gateway.request.tried import Attempt, Tried
 from gateway.routing.affinity import TOOLS_FOR
 from gateway.routing.hedging import may_hedge_to, patience
 from gateway.routing.latency import Point

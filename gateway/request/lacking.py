@@ -9,7 +9,7 @@ import msgspec
 from gateway.events import Changed
 from gateway.request.call import TOKENS_PER_IMAGE
 from gateway.request.engine import Engine, Slot
-from gateway.request.plan import Attempt
+from gateway.request.tried import Attempt
 from gateway.words import Call
 from providers import failures as f
 from providers.chat import Fields

@@ -18,9 +18,9 @@ from gateway.events import Changed, Counted, Left, ProofRead, Withdrawn
 from gateway.quota.buckets import Bucket, shortest, window_length
 from gateway.quota.nouns import LONGEST_REASON, Cost, Reservation, Unserved, keeps
 from gateway.request.engine import Engine, Slot
-from gateway.request.plan import INSTANT, Attempt
 from gateway.request.poison import LATELY, is_poisonous, looks_poisoned
 from gateway.request.spoken import explained
+from gateway.request.tried import INSTANT, Attempt
 from gateway.routing.limits import HINTED_BY, SAID_BY, alike
 from gateway.words import BadRequest, Deployment, GatewayError, NothingCapable, Refused, TooLong
 from providers import failures as f

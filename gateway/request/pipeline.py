@@ -20,9 +20,10 @@ from gateway.request import hedge, rejections
 from gateway.request.call import Offers
 from gateway.request.engine import Answer, Engine, Slot
 from gateway.request.outcome import told
-from gateway.request.plan import Attempt, Plan, Tried, Wait, plan
+from gateway.request.plan import Plan, plan
 from gateway.request.prospects import Prospect, awaited, prospect, refusal
 from gateway.request.ticket import LONG, Ticket
+from gateway.request.tried import Attempt, Tried, Wait
 from gateway.words import Call, Deployment, Exclusion, GatewayError
 
 _OPENING = ("quota", "cooling", "queue")

@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.request.bounds import holds_together
 from gateway.request.engine import Slot
-from gateway.request.plan import Attempt
+from gateway.request.tried import Attempt
 from providers.chat import ChatRequest, Choice, Whole
 from providers.client import Made
 from providers.dialect import Request

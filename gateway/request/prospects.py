@@ -16,7 +16,8 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 
 from gateway.quota.buckets import Bucket, window_start
-from gateway.request.plan import Plan, Tried, View
+from gateway.request.plan import Plan, View
+from gateway.request.tried import Tried
 from gateway.routing.prices import SOON, Price
 from gateway.routing.rank import works_from
 from gateway.wording import duration, opens

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from gateway.catalog.near import all_gone, listed, near
 from gateway.request.call import BYTES_PER_TOKEN
 from gateway.request.outcome import CONSEQUENCES, told
-from gateway.request.plan import Attempt, Plan, Tried, View, plan
+from gateway.request.plan import Plan, View, plan
 from gateway.request.spoken import explained, reason
+from gateway.request.tried import Attempt, Tried
 from gateway.wording import opens as opens_in
 from gateway.words import (
     BadRequest,

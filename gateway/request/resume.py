@@ -26,8 +26,8 @@ from gateway.request.call import BYTES_PER_TOKEN
 from gateway.request.engine import Answer, Engine
 from gateway.request.joining import Join
 from gateway.request.pipeline import answer
-from gateway.request.plan import Attempt
 from gateway.request.stream import arrivals, whole
+from gateway.request.tried import Attempt
 from gateway.words import Call, GatewayError
 from providers.chat import ChatRequest, Chunk, Completion, Message, Step, Usage, Whole, encode, raw
 from providers.client import Made

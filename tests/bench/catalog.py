@@ -25,7 +25,8 @@ from gateway.catalog.discovery import Discovery
 from gateway.clock import WallClock
 from gateway.events import Announcer
 from gateway.quota.sqlite import EmbeddedStore
-from gateway.request.plan import Tried, View, plan
+from gateway.request.plan import View, plan
+from gateway.request.tried import Tried
 from gateway.routing.prices import Price
 from gateway.state.sqlite import SqliteState
 from gateway.words import Call, Deployment

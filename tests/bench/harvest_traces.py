@@ -26,7 +26,8 @@ from msgspec import Struct, field, structs
 from rich.console import Console
 from rich.table import Table
 
-from gateway.request.plan import Plan, Tried, View, plan
+from gateway.request.plan import Plan, View, plan
+from gateway.request.tried import Tried
 from gateway.words import Call, Deployment, GatewayError
 from providers.dialect import HttpRequest
 from providers.simulator.world import World

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from gateway.events import Event, Hedged
 from gateway.request.engine import Answer
 from gateway.request.pipeline import answer
-from gateway.request.plan import Attempt
 from gateway.request.stream import arrivals
+from gateway.request.tried import Attempt
 from gateway.words import GatewayError, Refused
 from providers import failures as f
 from providers.chat import (

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.proof import prove
 from gateway.events import Changed, Event
-from gateway.request.plan import Tried, View, plan
+from gateway.request.plan import View, plan
 from gateway.request.rejections import after
+from gateway.request.tried import Tried
 from gateway.routing.affinity import Sessions
 from gateway.routing.calibration import Calibration
 from gateway.words import NoSource, NotAllowed, NothingCapable, UnknownModel

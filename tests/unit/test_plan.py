@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from gateway.quota.buckets import Bucket
 from gateway.quota.nouns import NoRoom, Refusal
-from gateway.request.plan import SHORTLIST, Plan, Retry, Tried, Wait, plan
+from gateway.request.plan import SHORTLIST, Plan, Retry, plan
 from gateway.request.rejections import after
+from gateway.request.tried import Tried, Wait
 from gateway.routing.latency import TYPICAL, Point
 from gateway.routing.prices import Price
 from gateway.routing.rank import appraise

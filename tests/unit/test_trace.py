@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api.trace import LONGEST, trace
-from gateway.request.plan import Attempt, Wait
+from gateway.request.tried import Attempt, Wait
 from gateway.words import Exclusion
 from providers import failures as f
 from tests.deployments import deployment
