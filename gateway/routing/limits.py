@@ -33,7 +33,10 @@ IN_A_ROW = 3
 """Models of an account that refuse, with none served between, from which on it is the account that does: two may be in demand."""
 
 UNLIKELY = 0.25
-"""The part of the configured limit below which one refusal alone is taken for a hiccup."""
+"""
+The part of the configured limit below which one refusal alone is taken for a hiccup; and that of what was served in a window
+lately below which none is about a limit.
+"""
 
 PATIENT = 5.0
 """Windows within which a second one is none."""
@@ -64,7 +67,7 @@ class LearnedLimits:
     def __init__(self) -> None:
         self._learned: dict[str, _Learned] = {}
         self._served: dict[str, list[float]] = {}  # when what was served had been sent
-        self._most: dict[str, tuple[float, float]] = {}  # that were under way when one was served, and when that was
+        self._most: dict[str, tuple[float, float]] = {}  # that were served in a window, or under way then, and when
         self._doubted_at: dict[str, float] = {}
         self._refusing: dict[str, dict[str, float]] = {}  # by bucket of an account: models that refuse, and since when
         self._blamed_at: dict[str, float] = {}  # when an account was found to be what refused
@@ -76,13 +79,14 @@ class LearnedLimits:
         if refusing := self._refusing.get(bucket.key):
             self._refusing[bucket.key] = {name: at for name, at in refusing.items() if at >= sent_at}
         if bucket.unit == "in-flight":
-            under_way = self._in_flight(bucket, cache, now)
-            if under_way >= self._at_once(bucket, now):
-                self._most[bucket.key] = under_way, now
-            return self._raised(bucket, under_way, cache, now)
-        moments = [at for at in self._served.get(bucket.key, ()) if at > now - bucket.period]
-        self._served[bucket.key] = [*moments, sent_at]
-        return self._raised(bucket, self._in_window(bucket, cache, now), cache, now)
+            used = seen = self._in_flight(bucket, cache, now)
+        else:
+            moments = [*(at for at in self._served.get(bucket.key, ()) if at > now - bucket.period), sent_at]
+            self._served[bucket.key] = moments
+            used, seen = self._in_window(bucket, cache, now), float(len(moments))
+        if seen >= self._most_lately(bucket, now):
+            self._most[bucket.key] = seen, now
+        return self._raised(bucket, used, cache, now)
 
     def _raised(self, bucket: Bucket, used: float, cache: LevelCache, now: float) -> float | None:
         known = self._learned.get(bucket.key) or self._recalled(bucket, cache, now)
@@ -134,6 +138,8 @@ class LearnedLimits:
         ):
             return None
         served, known = self._in_window(bucket, cache, now), self._learned.get(bucket.key)
+        if served < UNLIKELY * self._most_lately(bucket, now):
+            return None  # it serves more: something else is wrong
         if known is None and served < UNLIKELY * bucket.limit and (until is not None or not self._again(bucket, now)):
             return None
         return self._lowered(bucket, served, now)
@@ -154,12 +160,16 @@ class LearnedLimits:
         many are ours for now; None: none but that one was under way, or more were lately: others have taken them.
         """
         under_way = self._in_flight(bucket, cache, now, but=lease)
-        if bucket.key not in self._learned and under_way < self._at_once(bucket, now) and not self._again(bucket, now):
+        if (
+            bucket.key not in self._learned
+            and under_way < self._most_lately(bucket, now)
+            and not self._again(bucket, now)
+        ):
             return None
         return self._lowered(bucket, under_way, now)
 
-    def _at_once(self, bucket: Bucket, now: float) -> float:
-        """How many were under way at the same time lately."""
+    def _most_lately(self, bucket: Bucket, now: float) -> float:
+        """How many were served in one window lately, or were under way at the same time."""
         most, at = self._most.get(bucket.key, (0.0, 0.0))
         return most if now < at + PATIENT * _span(bucket) else 0.0
 

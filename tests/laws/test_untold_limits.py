@@ -52,6 +52,27 @@ async def test_a_limit_that_rises_is_found_again_one_by_one(tmp_path):
     assert served[-1] == 20
 
 
+async def test_who_refuses_everybody_for_a_while_has_told_no_limit(tmp_path, store):
+    """Twenty a minute were served before, and are again the minute after. What is refused is counted, too."""
+    row = '{ limit = "20/minute", window = "clock", scope = "account", counts_refused = true }'
+    source = Source(name="away", models=tuple(f"m-{n}" for n in range(5)), quota=f"[{row}]")
+    scene = await Scene(tmp_path, source, store=store).open()
+    away = Said(429, error("too many"), counted=False)
+    source.rule = lambda body: away if START + 120.0 <= scene.clock() < START + 300.0 else None
+
+    served = []
+    for minute in range(7):
+        asking = []
+        for number in range(20):
+            await scene.until(START + 60.0 * minute + 3.0 * number + 2.5)
+            asking.append(scene.ask(f"{minute}:{number}", wait=0.0))
+        served.append(sum(one.status == 200 for one in await scene.told(*asking)))
+
+    assert served[2:5] == [0, 0, 0]
+    assert min(served[:2] + served[-2:]) >= 19, served  # the last second of a minute counts in the next, too
+    await scene.close()
+
+
 async def test_one_refusal_at_a_quarter_of_the_limit_is_a_hiccup(tmp_path):
     source = Source(name="hidden", quota='[{ limit = "40/minute", window = "rolling" }]')
     scene = await Scene(tmp_path, source).open()
