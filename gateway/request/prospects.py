@@ -18,6 +18,7 @@ from msgspec import Struct
 from gateway.quota.buckets import Bucket, window_start
 from gateway.request.plan import Plan, View
 from gateway.request.tried import Tried
+from gateway.routing.machines import NOT_SEEN
 from gateway.routing.prices import SOON, Price
 from gateway.routing.rank import works_from
 from gateway.wording import duration, opens
@@ -40,6 +41,12 @@ _FEW_STARTS = 4
 
 _SOONEST = 1.0
 """Seconds after which to come back at the earliest."""
+
+_DEAREST = 10.0
+"""Short answers for which one that takes long counts at most: what is expected of it may be wrong."""
+
+_TELLING = 1.5
+"""Short answers from which on it is told for how many one counts."""
 
 
 class Waiting(Struct, frozen=True):
@@ -113,13 +120,14 @@ class Starts(Struct, frozen=True):
 class Supply(Struct, frozen=True):
     """
     What one deployment gives: each of its buckets, by key, some starts. A caller has an answer *seconds* after it began
-    (0: it is not known when), and none begins before *opens_at*.
+    (0: it is not known when), and none begins before *opens_at*. It *costs* so many short answers of a machine of one's own.
     """
 
     deployment: str
     seconds: float
     opens_at: float
     buckets: tuple[tuple[str, tuple[Starts, ...]], ...]
+    costs: float = 1.0
 
     def by(self, moment: float) -> tuple[str, float]:
         """The bucket that bounds it, and how many may start by *moment*."""
@@ -140,7 +148,8 @@ class Prospect(Struct, frozen=True):
     """
     What a call that waits may expect: to begin at a moment *begins_at* (unix seconds; infinity: not known), *behind* so many
     others; its caller is expected to leave at *leaves_at* (infinity: that is not known). *hopeless*: it would not be served
-    in time. *answers_in* are the seconds of the quickest answer that it may have.
+    in time. *answers_in* are the seconds of the quickest answer that it may have. It *costs* so many short answers, where only
+    machines of one's own can serve it: one picture takes the place of several texts.
     """
 
     begins_at: float
@@ -148,10 +157,13 @@ class Prospect(Struct, frozen=True):
     leaves_at: float
     hopeless: bool
     answers_in: float = 0.0
+    costs: float = 1.0
 
     def said(self, now: float) -> str:
         """In words."""
         told = "one other waits ahead" if self.behind == 1 else f"{self.behind} others wait ahead"
+        if self.costs >= _TELLING:
+            told += f"; it counts for {self.costs:.0f} short answers"
         if self.begins_at < math.inf:
             told += f"; it would begin {opens(self.begins_at, now)}"
         if self.leaves_at < math.inf:
@@ -192,7 +204,8 @@ def prospect(chosen: Plan, call: Call, tried: Tried, ahead: Ahead, view: View, n
         if ahead.crowded and leaves_at < math.inf and not waited:
             hopeless |= ahead.own >= _shared(one.at_once() for one in given)
     begins_at = _begins_at(given, ahead, now) if hopeless else math.inf
-    return Prospect(begins_at, ahead.calls, leaves_at, hopeless, quickest)
+    costs = min((one.costs for one in given), default=1.0)
+    return Prospect(begins_at, ahead.calls, leaves_at, hopeless, quickest, costs)
 
 
 def starts_by(given: Iterable[Supply], moment: float, leaves_at: float = math.inf) -> float:
@@ -295,7 +308,11 @@ def _supply(
             buckets.append((bucket.key, _slots(bucket, price, busy, now)))
         elif 0 < bucket.period <= SOON:
             buckets.append((bucket.key, (_window(bucket, price, call, opens_at),)))
-    return Supply(deployment.name, seconds, opens_at, tuple(buckets))
+    costs = 1.0
+    if deployment.proof.kind == "local":
+        short = view.health.expected(view.machines.loaded(deployment.name)) or NOT_SEEN
+        costs = min(_DEAREST, max(1.0, busy / short))
+    return Supply(deployment.name, seconds, opens_at, tuple(buckets), costs)
 
 
 def _slots(bucket: Bucket, price: Price | None, busy: float, now: float) -> tuple[Starts, ...]:

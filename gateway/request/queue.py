@@ -4,7 +4,8 @@ The queue: bounded, fair by client, and only for calls that may be served in tim
 Each call that waits has a *ticket* and sleeps on its own: until the moment that its own plan named, or until capacity is
 given back. Then it may try again, one ticket at a time. Which goes first is decided by priority, then by start-time fair
 queueing among clients (Goyal, Vin and Cheng, *Start-time fair queuing*, SIGCOMM 1996): a client with a thousand calls
-delays another client's single one by one place.
+delays another client's single one by one place. One that only a machine of one's own can serve counts by the time that it takes
+there.
 
 Where callers of a client leave after they waited, not all can be served, and those who wait longest are the next to leave:
 to serve them first would serve all just too late. As long as that lasts, a turn goes to the client's newest call (Maurer,
@@ -129,7 +130,7 @@ class Queue:
         return Ahead(lines, own, coming, self.is_crowded)
 
     def _next_rank(self, ticket: Ticket) -> Rank:
-        start = max(self._virtual, self._starts.get(ticket.client, 0.0)) + 1.0
+        start = max(self._virtual, self._starts.get(ticket.client, 0.0)) + ticket.costs
         return -ticket.priority, start, self._numbers + 1
 
     def _asleep(self) -> Iterator[Ticket]:

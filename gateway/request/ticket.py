@@ -38,6 +38,7 @@ class Ticket:
         self.until = deadline  # when it is of no use any more to begin
         self.rank: Rank | None = None
         self.number = 0  # of its arrival
+        self.costs = 1.0  # short answers
         self.line: Hashable = None
         self.names: frozenset[str] = frozenset()  # of the deployments it waits for
         self.size = 0.0
@@ -83,8 +84,9 @@ class Ticket:
         return self._queue.now() < self.until and (retry.when_freed or retry.at <= self.until)
 
     def expect(self, likely: Prospect) -> None:
-        """It waits no longer than is of use to a caller who has what is *likely* before it."""
+        """It waits no longer than is of use to a caller who has what is *likely* before it, and its turn is by what that costs."""
         self.until = min(self.deadline, likely.leaves_at - likely.answers_in)
+        self.costs = likely.costs
 
     async def turn(self) -> None:
         """Wait until those that may try, and were here before, have tried. A full queue is not waited in."""

@@ -37,10 +37,12 @@ class Source:
         patience: float = 600.0,
         line: str = "a",
         size: float = 1.0,
+        costs: float = 1.0,
     ) -> bool:
         """One call, as the pipeline makes it."""
         client = name.partition("-")[0]
         with queue.enter(client, priority, self.clock() + patience) as ticket:
+            ticket.costs = costs
             await ticket.turn()
             while True:
                 self._roll()
@@ -136,6 +138,19 @@ async def test_a_client_with_many_requests_delays_another_by_one_place(clock, qu
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert queue.waiting == 0
+
+
+async def test_a_client_whose_calls_take_three_times_as_long_has_a_third_of_the_turns(clock, queue):
+    source = Source(clock, gives=8)
+    tasks = [await started(source.ask(queue, f"pictures-{n}", costs=3.0)) for n in range(10)]
+    tasks += [await started(source.ask(queue, f"texts-{n}")) for n in range(10)]
+    clock.advance(60)
+    await settled()
+
+    assert Counter(name.partition("-")[0] for name in source.served) == {"texts": 6, "pictures": 2}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_a_higher_priority_goes_first(clock, queue):
