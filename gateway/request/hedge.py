@@ -34,6 +34,7 @@ from gateway.routing.hedging import may_hedge_to, patience
 from gateway.routing.latency import Point
 from gateway.routing.rank import price_of
 from gateway.routing.silence import Asked
+from gateway.routing.talents import unneeded
 from gateway.words import Deployment, Stopping
 from providers.dialect import AnyRequest, Request
 from providers.embeddings import Embeddings, EmbedRequest
@@ -55,7 +56,8 @@ async def send(slot: Slot, tried: Tried, budget: int, engine: Engine) -> Answer 
     first_asked = _sent(slot, engine)
     tasks = [asyncio.ensure_future(_attempt(slot, first_asked, tried, engine))]
     try:
-        await _until_over(tasks[0], _patience(slot, asked_at, engine), engine)
+        stays = math.inf if engine.queue.is_crowded else tried.stays_until - asked_at
+        await _until_over(tasks[0], _patience(slot, asked_at, engine, stays), engine)
         unheard = not (tasks[0].done() or first_asked.heard)
         if unheard and first_asked.overdue(engine.clock.now()) and slot.deployment.proof.kind != "local":
             engine.find_out(slot.deployment.provider)  # one on this machine loads its model, maybe
@@ -301,8 +303,8 @@ async def _hold(first: Slot, asked: Asked, chosen: Plan, engine: Engine, dear: s
 def _fits(deployment: Deployment, first: Slot, asked: Asked, engine: Engine, *, lost: bool) -> bool:
     """
     A provider that hangs hangs mostly for all its models, unless something came from it since *first* was *asked*; and this is
-    not how to find out whether one has recovered. If *first* is *lost*, all fit but the last resort, and what the same machine
-    of one's own would have to load besides.
+    not how to find out whether one has recovered, nor what the last ways to a talent are for. If *first* is *lost*, all fit but the
+    last resort, and what the same machine of one's own would have to load besides.
     """
     if deployment is first.deployment or engine.view.health.ailing(deployment.name):
         return False
@@ -312,14 +314,17 @@ def _fits(deployment: Deployment, first: Slot, asked: Asked, engine: Engine, *, 
         return True
     if same and (local or not engine.view.health.silence.spoke(deployment.provider.name, asked.at)):
         return False
-    now = engine.clock.now()
-    price = price_of(deployment, engine.view.prices(now), now, first.call.tokens)[0]
+    now, view = engine.clock.now(), engine.view
+    prices = view.prices(now)
+    if unneeded(deployment, first.wants.capabilities, view.talents.last_ways(view.catalog.deployments(), prices, now)):
+        return False
+    price = price_of(deployment, prices, now, first.call.tokens)[0]
     return may_hedge_to(deployment, price, engine.limits.hedge)
 
 
-def _patience(slot: Slot, asked_at: float, engine: Engine) -> float:
+def _patience(slot: Slot, asked_at: float, engine: Engine, stays: float = math.inf) -> float:
     pace = engine.view.health.pace(slot.deployment.name)
-    return patience(pace, _tokens(slot, engine), slot.call.deadline - asked_at)
+    return patience(pace, _tokens(slot, engine), slot.call.deadline - asked_at, stays)
 
 
 def _tokens(slot: Slot, engine: Engine) -> int:

@@ -24,6 +24,7 @@ from gateway.request.plan import Plan, plan
 from gateway.request.prospects import Prospect, awaited, prospect, refusal
 from gateway.request.ticket import LONG, Ticket
 from gateway.request.tried import Attempt, Tried, Wait
+from gateway.routing.patience import FLOOR
 from gateway.words import Call, Deployment, Exclusion, GatewayError
 
 _OPENING = ("quota", "cooling", "queue")
@@ -132,8 +133,10 @@ async def _may_be_sent(name: str, held: Reservation, engine: Engine) -> bool:
 
 def foresee(call: Call, tried: Tried, ticket: Ticket, engine: Engine) -> None:
     """Say in *tried* when the caller is expected to leave, and what others wait for."""
-    now, crowded = engine.clock.now(), engine.queue.is_crowded
-    tried.leaves_at = engine.view.leaves_at(call, ticket.came_at, now, crowded=crowded)
+    now, view = engine.clock.now(), engine.view
+    tried.stays_until = view.leaves_at(call, ticket.came_at, now, surely=True)
+    crowded = engine.queue.is_crowded  # then others may stay more surely
+    tried.leaves_at = tried.stays_until if crowded else view.leaves_at(call, ticket.came_at, now, surely=False)
     tried.others, tried.awaited = engine.queue.demand(), engine.queue.awaited()
 
 
@@ -173,7 +176,7 @@ def in_vain(likely: Prospect, chosen: Plan, call: Call, tried: Tried, engine: En
 
 @contextmanager
 def learning(call: Call, ticket: Ticket, engine: Engine) -> Iterator[None]:
-    """Learn from how *call* ends how long the like of its caller stay, if it had to wait."""
+    """Learn from how *call* ends how long the like of its caller stay, if it had to wait: for room, or for an answer to begin."""
     left = False
     try:
         yield
@@ -182,7 +185,7 @@ def learning(call: Call, ticket: Ticket, engine: Engine) -> Iterator[None]:
         raise
     finally:
         now = engine.clock.now()
-        if ticket.waited >= LONG:
+        if ticket.waited >= LONG or now - ticket.came_at >= FLOOR:
             engine.view.patience.stayed(call.alike, now - ticket.came_at, now, left=left)
             if left:
                 engine.queue.reconsider(call.client)

@@ -38,7 +38,7 @@ from gateway.routing.machines import NOT_SEEN, Machines, displaces
 from gateway.routing.patience import LIKELY, SURELY, Patience
 from gateway.routing.prices import Price
 from gateway.routing.rank import TYPICAL, Bid, price_of, score, works_from
-from gateway.routing.talents import Talents
+from gateway.routing.talents import Talents, unneeded
 from gateway.words import Call, Deployment, Exclusion, Wants
 
 SHORTLIST = 20
@@ -63,6 +63,14 @@ The price of a request of typical size from which a deployment is left to those 
 little before its time. However small a call, many of them use up what is dear.
 """
 
+
+_HASTE = 0.3
+"""
+What a deployment is worth less whose answer may come when its caller has left: less than the last way to a talent, and more than most
+differences in quality.
+"""
+_SLOW = 1.4
+"""How many times as long as it mostly takes an answer may well take."""
 
 ABOUT_TO = 60.0
 """Seconds within which those come who are about to wait."""
@@ -91,12 +99,12 @@ class View(Struct, frozen=True):
         last_ways = self.talents.last_ways(self.catalog.deployments(), self.prices(now), now)
         return Bid(prefer, call.tokens, warm, wants.capabilities, last_ways, call.chore, call.sparing)
 
-    def leaves_at(self, call: Call, came_at: float, now: float, *, crowded: bool) -> float:
+    def leaves_at(self, call: Call, came_at: float, now: float, *, surely: bool) -> float:
         """
-        When the caller of *call*, who *came_at* a moment, is expected to leave before an answer has come; infinity: that
-        is not known. Where it is *crowded*, there are others who may stay more surely.
+        When the caller of *call*, who *came_at* a moment, is expected to leave before an answer has come; *surely*: until when
+        it is there most probably. Infinity: that is not known.
         """
-        there = SURELY if crowded else LIKELY
+        there = SURELY if surely else LIKELY
         return min(call.gives_up_at, came_at + self.patience.leaves_after(call.alike, now - came_at, there))
 
     def expected(self, deployment: Deployment, tried: Tried) -> float | None:
@@ -148,12 +156,14 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
 
     Those that look full are not ranked: whether the levels known here are still right is for the ledger to say, which is
     asked before a request is refused. Where a provider has failed for this call, or is silent, others are asked first, whatever
-    the caller's order, and so where it could not answer while its caller is there; the last resort comes after all others.
+    the caller's order, and so where it could not answer while its caller is there, but a provider that failed before the last ways
+    to what the call does not need; the last resort comes after all others.
     """
     wants = _as_can_be(view.catalog.standing_in(call, now), view, now)
     prices, bid, silence = view.prices(now), view.bid(call, wants, now), view.health.silence
-    asked_later = tried.failed_at | silence.quiet(now)
+    quiet = silence.quiet(now)
     scored: list[_Row] = []
+    failed: list[_Row] = []
     later: list[_Row] = []
     poor: list[_Row] = []
     last: list[Deployment] = []
@@ -182,21 +192,33 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
                 crowded.append(deployment)
                 unavailable.append(busy)
                 continue
+            haste, provider = _haste(deployment, call, tried, view, now), deployment.provider.name
             value = score(candidate, price, view.expected(deployment, tried), bid)
-            put_off = deployment.provider.name in asked_later or _is_late(deployment, call, tried, view, now)
-            rows = later if put_off else scored
+            if provider in quiet or haste == FOREVER:
+                rows = later
+            else:
+                rows, value = failed if provider in tried.failed_at else scored, value - haste
             if rows is scored and _fits_badly(deployment, call, view):
                 rows = poor  # beyond the first so many there may be others that fit well
-            place = len(scored) + len(later) + len(poor)
+            place = len(scored) + len(failed) + len(later) + len(poor)
             rows.append((candidate.preference, -value, place, deployment))
             if len(scored) == SHORTLIST:
                 break
-    ranked = [
-        *(row[-1] for row in sorted([*scored, *_worth_less(poor, scored, call, view, now)])),
-        *(row[-1] for row in sorted(later)),
-        *last,
-    ]
-    return Plan(wants, ranked, unavailable, crowded, _retry(unavailable))
+    ranked = _in_order([*scored, *_worth_less(poor, scored, call, view, now)], failed, later, bid)
+    return Plan(wants, [*ranked, *last], unavailable, crowded, _retry(unavailable))
+
+
+def _in_order(scored: list[_Row], failed: list[_Row], later: list[_Row], bid: Bid) -> Iterator[Deployment]:
+    """Those of *scored*, of providers that *failed*, and to be asked *later*. The last ways to a talent are kept for last if others may serve."""
+
+    def is_kept(row: _Row) -> bool:
+        return bool(unneeded(row[-1], bid.needs, bid.last_ways))
+
+    plain = [row for row in failed if not is_kept(row)]
+    kept = [row for row in scored if plain and is_kept(row)]
+    first, rest = [row for row in scored if row not in kept], [row for row in failed if row not in plain]
+    for rows in (first, plain, kept, rest, later):
+        yield from (row[-1] for row in sorted(rows))
 
 
 def _as_can_be(wants: Wants, view: View, now: float) -> Wants:
@@ -228,14 +250,20 @@ def _without_room(deployment: Deployment, call: Call, view: View) -> Exclusion |
     return Exclusion(deployment.name, "size", reason)
 
 
-def _is_late(deployment: Deployment, call: Call, tried: Tried, view: View, now: float) -> bool:
-    """Whether what *deployment* would begin now is of no use, as its caller is expected to leave before."""
-    if tried.leaves_at == FOREVER:
-        return False
+def _haste(deployment: Deployment, call: Call, tried: Tried, view: View, now: float) -> float:
+    """
+    What *deployment* is worth less to a caller who may have left when it has answered what it would begin now; infinity: who is
+    expected to.
+    """
+    if tried.stays_until == FOREVER:
+        return 0.0
     begins_at = now
     if deployment.proof.kind == "local":
         begins_at = works_from(deployment, view.prices(now), view.answers_in(call, deployment, whole=True), now)
-    return begins_at + view.answers_in(call, deployment, whole=not call.streams) > tried.leaves_at
+    takes = view.answers_in(call, deployment, whole=not call.streams)
+    if begins_at + takes > tried.leaves_at:
+        return FOREVER
+    return _HASTE if begins_at + _SLOW * takes > tried.stays_until else 0.0
 
 
 def _left_to_others(deployment: Deployment, call: Call, tried: Tried, view: View, now: float) -> Exclusion | None:
@@ -245,7 +273,7 @@ def _left_to_others(deployment: Deployment, call: Call, tried: Tried, view: View
         loaded = view.machines.loaded(deployment.name)
         reason = f"would have to be loaded, for {loading:.0f} s, and others wait who can use {loaded}"
         return Exclusion(deployment.name, "queue", reason, when_freed=True)
-    if deployment.name not in tried.awaited or not _is_late(deployment, call, tried, view, now):
+    if deployment.name not in tried.awaited or _haste(deployment, call, tried, view, now) < FOREVER:
         return None
     left = max(0.0, tried.leaves_at - now)
     reason = f"would answer too late for a caller who is expected to leave in {left:.0f} s, and others wait for it"

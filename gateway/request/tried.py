@@ -44,7 +44,7 @@ class Tried:
     """
     What a call found out by itself: its failed *attempts*, which deployments were full when the ledger was last asked, and
     what it waited for. None of it is told to other calls. Its caller is expected to leave at *leaves_at* (unix seconds;
-    infinity: that is not known); so many *others* wait, or are about to, and those that wait do so
+    infinity: that is not known), and most probably there until *stays_until*; so many *others* wait, or are about to, and those that wait do so
     for the deployments *awaited*, by name.
     """
 
@@ -56,7 +56,7 @@ class Tried:
         self.full: dict[str, Exclusion] = {}
         self.waits: list[Wait] = []
         self.images: dict[str, str] = {}  # that were fetched, by their addresses
-        self.leaves_at = FOREVER
+        self.leaves_at = self.stays_until = FOREVER
         self.others = 0.0
         self.awaited: Collection[str] = ()
         self.hedged = False

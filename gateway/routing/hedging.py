@@ -7,6 +7,8 @@ scale*, CACM 2013).
 
 from __future__ import annotations
 
+import math
+
 from gateway.routing.latency import Pace
 from gateway.settings import Hedge
 from gateway.words import Deployment
@@ -20,6 +22,9 @@ LEAST = 3.0
 UNKNOWN = 10.0
 """Seconds to the first content that are borne with where it is not known how long it takes."""
 
+SLOW = 1.5
+"""How many times the seconds that an answer mostly takes a source has in any case, however soon its caller may leave."""
+
 LEAST_WHOLE = 5.0
 """Seconds that an answer in one piece may take in any case."""
 
@@ -32,16 +37,22 @@ used when it ends.
 _UNKNOWN = Pace(0.0)
 
 
-def patience(pace: Pace | None, tokens: int, left: float) -> float:
+def patience(pace: Pace | None, tokens: int, left: float, stays: float = math.inf) -> float:
     """
     Seconds for which a source of such a *pace* may say nothing before another is asked, too.
 
     *tokens* is how long an answer that comes in one piece mostly is: its head comes last. 0: it comes as a stream. Where the
-    caller waits for *left* seconds, silence is not borne with for longer, but for tokens that may be on their way.
+    caller waits for *left* seconds, silence is not borne with for longer, but for tokens that may be on their way. Where the
+    caller most probably *stays* for so many, another that is as quick is to have the time to answer within them.
     """
-    first = None if pace is None else pace.first_content
+    first, a_token = None if pace is None else pace.first_content, (pace or _UNKNOWN).a_token
     silence = max(LEAST, min(UNKNOWN if first is None else FACTOR * first, left))
-    return max(LEAST_WHOLE, silence + FACTOR * tokens * (pace or _UNKNOWN).a_token) if tokens else silence
+    if tokens:
+        silence = max(LEAST_WHOLE, silence + FACTOR * tokens * a_token)
+    if first is None or stays == math.inf:
+        return silence
+    usual = first + tokens * a_token
+    return min(silence, max(LEAST, SLOW * usual, stays - usual))
 
 
 def may_hedge_to(deployment: Deployment, price: float, hedge: Hedge) -> bool:

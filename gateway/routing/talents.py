@@ -24,6 +24,14 @@ AHEAD = 12 * 3600.0
 LATELY = 900.0
 """Seconds after which what was asked for counts a third in that pace."""
 
+MAYBE = 0.05
+"""The part of all requests that may need a talent before long, though none did lately."""
+
+_SOONEST = 60.0
+"""Seconds from which a pace is told, at least."""
+
+_ANY = ""
+
 _FRESH_FOR = 5.0
 """Seconds after which it is worked out anew."""
 
@@ -37,15 +45,15 @@ class Talents:
     """What was worked out last, for some seconds: every plan asks. Moments are arguments."""
 
     def __init__(self) -> None:
-        self._at = -inf
+        self._at, self._since = -inf, inf  # when that was, and since when requests are counted
         self._last_ways: LastWays = {}
         self._asked: dict[str, tuple[float, float]] = {}  # faded count of the requests that needed it, and as of when
 
     def asked(self, needs: Iterable[str], now: float) -> None:
         """A request came that *needs* these capabilities."""
-        for talent in needs:
-            if talent in TALENTS:
-                self._asked[talent] = self._count(talent, now) + 1.0, now
+        self._since = min(self._since, now)
+        for talent in (_ANY, *TALENTS.intersection(needs)):
+            self._asked[talent] = self._count(talent, now) + 1.0, now
 
     def _count(self, talent: str, now: float) -> float:
         count, at = self._asked.get(talent, (0.0, now))
@@ -54,9 +62,14 @@ class Talents:
     def last_ways(self, deployments: Iterable[Deployment], prices: Mapping[str, Price], now: float) -> LastWays:
         """The last ways among the buckets of *deployments*, of which *prices* tell how much is left."""
         if not self._at <= now < self._at + _FRESH_FOR:
-            wanted = {talent: self._count(talent, now) / LATELY * AHEAD for talent in self._asked}
-            self._at, self._last_ways = now, last_ways(deployments, prices, wanted)
+            self._at, self._last_ways = now, last_ways(deployments, prices, self._wanted(now))
         return self._last_ways
+
+    def _wanted(self, now: float) -> dict[str, float]:
+        """How many requests are expected to need each talent before long, if they come as they did lately."""
+        counted_for = LATELY * (1 - exp(-max(_SOONEST, now - self._since) / LATELY)) if self._asked else LATELY
+        maybe = MAYBE * self._count(_ANY, now)
+        return {talent: max(maybe, self._count(talent, now)) / counted_for * AHEAD for talent in TALENTS}
 
 
 def last_ways(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.laws.sources import START, Scene, Source
+from tests.laws.sources import START, Said, Scene, Source, answer_to, error
 
 REFILLING = '[{ limit = "1000/day", window = "refill", scope = "account" }]'
 TWENTY = '[{ limit = "20/day", window = "calendar", scope = "account" }]'
@@ -57,6 +57,57 @@ async def test_a_talent_is_rare_where_it_is_asked_for_oftener_than_its_ways_woul
     told = await scene.one("text")
 
     assert told.heard.headers["x-freeway-provider"] == ("a" if pictures else "b")
+
+
+@pytest.mark.parametrize(("texts", "goes_to"), [(60, "a"), (4, "b")])
+async def test_where_much_is_asked_some_of_it_may_need_a_talent_though_none_did_yet(tmp_path, texts, goes_to):
+    """Of 300 pictures a day none would be left after half a day of 30 texts a minute; after two texts a minute most would be."""
+    reads = Source(name="a", models=("text-model",), quota=REFILLING)
+    sees = Source(name="b", models=("sees-model",), quota=TWENTY.replace("20/day", "300/day"), more=SEES)
+    better = '[[model]]\nmodels = ["sees*"]\nquality = 0.9\n[[model]]\nmodels = ["text*"]\nquality = 0.6\n'
+    scene = await Scene(tmp_path, reads, sees, more=better).open()
+    for number in range(texts):
+        await scene.one(f"text {number}")
+        await scene.passes(120.0 / texts)
+
+    told = await scene.one("one more")
+
+    assert told.heard.headers["x-freeway-provider"] == goes_to
+
+
+async def test_a_model_that_fails_leaves_its_calls_to_another_there_before_the_last_ways_to_a_talent(tmp_path):
+    """Only where neither is a last way another provider goes first."""
+    reads = Source(name="a", models=("first-text", "second-text"), quota=REFILLING)
+    sees = Source(name="b", models=("sees-model",), quota=TWENTY, more=SEES)
+    other = Source(name="c", models=("other-text",), quota=REFILLING)
+    ranks = "".join(
+        f'[[model]]\nmodels = ["{name}*"]\nquality = {quality}\n'
+        for name, quality in (("first", 0.9), ("second", 0.6), ("sees", 0.9), ("other", 0.3))
+    )
+    reads.rule = lambda body: Said(503, error("busy"), counted=False) if body["model"] == "first-text" else None
+    scene = await Scene(tmp_path, reads, sees, more=ranks).open()
+    (tmp_path / "beside").mkdir()
+    beside = await Scene(tmp_path / "beside", reads, sees, other, more=ranks).open()
+
+    alone, with_another = await scene.one("text"), await beside.one("text")
+
+    assert alone.heard.headers["x-freeway-model"] == "second-text"
+    assert with_another.heard.headers["x-freeway-model"] == "other-text"
+    assert [called.status for called in reads.calls] == [503, 200, 503]
+
+
+async def test_nor_are_they_there_for_a_second_request_beside_one_that_is_silent(tmp_path):
+    """A source that is lost is another matter."""
+    hangs = Source(name="a", models=("text-model",), quota=REFILLING)
+    sees = Source(name="b", models=("sees-model",), quota=TWENTY, more=SEES)
+    ranks = '[[model]]\nmodels = ["text*"]\nquality = 0.9\n[[model]]\nmodels = ["sees*"]\nquality = 0.3\n'
+    hangs.rule = lambda body: Said(200, answer_to(body), seconds=1e6)
+    scene = await Scene(tmp_path, hangs, sees, requests='hedge = "plentiful"', more=ranks).open()
+
+    told = await scene.one("text", wait=60.0)
+
+    assert (told.status, told.heard.headers["x-freeway-provider"]) == (200, "b")
+    assert told.after == pytest.approx(2 * 10.4, abs=0.1)
 
 
 async def test_where_nothing_else_has_room_a_text_takes_what_is_kept(tmp_path):
