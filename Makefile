@@ -97,7 +97,7 @@ soak: $(DEV)
 	@$(BIN)/python -m tests.bench.soak $(SOAK_ARGS)
 
 harvest: $(BENCH)
-	@$(BIN)/python -m tests.bench.harvest $(HARVEST_ARGS)
+	@PYTHONHASHSEED=0 $(BIN)/python -m tests.bench.harvest $(HARVEST_ARGS)
 
 harvest-traces: $(BENCH)
 	@$(BIN)/python -m tests.bench.harvest --traces $(HARVEST_ARGS)

@@ -57,7 +57,7 @@ def google(*faults: Fault, used: float = 0.0, lites: bool = True, gemmas: bool =
         *(Model(id=id_, can=SEES, first=1.5, pace=60, busy=0.02, context=262_144, breaks=breaks) for id_ in gemma),
     ]
     zone = "America/Los_Angeles"
-    rows = [(flash, 5, 20), (lite, 15, 500), (gemma, 15, 1500)]
+    rows = [(flash, 5, 20), (lite, 15, 500), (gemma, 15, 14_400)]
     limits = [
         *(Limit(unit="requests", amount=minute, window="rolling", models=ids) for ids, minute, _ in rows if ids),
         *(
