@@ -59,5 +59,7 @@ async def test_what_takes_the_place_of_several_short_answers_counts_for_them(tmp
         said.append(told.expected.said)
 
     assert "short answers" not in said[0]
-    assert "it counts for 3 short answers" in said[1]  # about 8 s of loading and 3 s, where others take 3 s or a little more
+    assert (
+        "it counts for 3 short answers" in said[1]
+    )  # about 8 s of loading and 3 s, where others take 3 s or a little more
     await scene.told(*waiting)

@@ -37,6 +37,7 @@ class Source:
         patience: float = 600.0,
         line: str = "a",
         size: float = 1.0,
+        *,
         costs: float = 1.0,
     ) -> bool:
         """One call, as the pipeline makes it."""
