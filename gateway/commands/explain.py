@@ -175,6 +175,7 @@ def _numbers(found: Explanation, now: float, room: int) -> Iterable[str]:
         ]
         yield ""
         yield from table(_COLUMNS, rows, room)
+        yield from (f"{one.deployment}: {reason}" for one in found.ranked for reason in one.held_back)
     if found.excluded:
         yield ""
         for one in found.excluded:

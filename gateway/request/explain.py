@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from gateway.request.engine import Engine
 from gateway.request.pipeline import expect, first_lists, foresee, in_vain, look
-from gateway.request.plan import plan
+from gateway.request.plan import held_back, plan
 from gateway.request.prospects import Prospect
 from gateway.request.tried import Tried
 from gateway.routing.rank import Appraisal, Bid, appraise
@@ -38,7 +38,8 @@ class Ranked(Struct, frozen=True, kw_only=True):
     A deployment that could serve the request now, and its *score*, which is made of its *fitness*, the *price* of what
     others will miss, how many *seconds* a typical answer takes (None if that is not known) and whether it is *warm*: has
     the beginning of the conversation in a cache. Among those of one *preference*, which is the position in the caller's own
-    lists, the higher score goes first; the last resort comes after all others.
+    lists, the higher score goes first, but for what is *held_back*, for reasons in words; the last resort comes after all
+    others.
     """
 
     deployment: str
@@ -51,6 +52,7 @@ class Ranked(Struct, frozen=True, kw_only=True):
     seconds: float | None
     warm: bool
     last_resort: bool
+    held_back: list[str] = []
 
 
 class Told(Struct, frozen=True, kw_only=True):
@@ -121,7 +123,11 @@ async def explain(call: Call, engine: Engine) -> Explanation:
             raise error
         told = _told(error)
     ranked = [
-        _ranked(one, appraise(one, view.prices(now), view.health.expected(one.deployment.name), now, bid))
+        _ranked(
+            one,
+            appraise(one, view.prices(now), view.health.expected(one.deployment.name), now, bid),
+            held_back(one.deployment, call, tried, bid, view, now),
+        )
         for one in ready
     ]
     return Explanation(
@@ -163,7 +169,7 @@ def _shown(call: Call, wants: Wants, bid: Bid, *, no_train: bool) -> Needs:
     )
 
 
-def _ranked(candidate: Candidate, appraisal: Appraisal) -> Ranked:
+def _ranked(candidate: Candidate, appraisal: Appraisal, held_back: list[str]) -> Ranked:
     deployment = candidate.deployment
     return Ranked(
         deployment=deployment.name,
@@ -171,5 +177,6 @@ def _ranked(candidate: Candidate, appraisal: Appraisal) -> Ranked:
         model=deployment.model,
         preference=candidate.preference,
         last_resort=deployment.last_resort,
+        held_back=held_back,
         **msgspec.structs.asdict(appraisal),
     )

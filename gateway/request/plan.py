@@ -39,6 +39,7 @@ from gateway.routing.patience import LIKELY, SURELY, Patience
 from gateway.routing.prices import Price
 from gateway.routing.rank import TYPICAL, Bid, price_of, score, works_from
 from gateway.routing.talents import Talents, unneeded
+from gateway.wording import duration
 from gateway.words import Call, Deployment, Exclusion, Wants
 
 SHORTLIST = 20
@@ -264,6 +265,21 @@ def _haste(deployment: Deployment, call: Call, tried: Tried, view: View, now: fl
     if begins_at + takes > tried.leaves_at:
         return FOREVER
     return _HASTE if begins_at + _SLOW * takes > tried.stays_until else 0.0
+
+
+def held_back(deployment: Deployment, call: Call, tried: Tried, bid: Bid, view: View, now: float) -> list[str]:
+    """In words, why *deployment* is asked later than its score would have it, or what its score is less for."""
+    said, provider = list[str](), deployment.provider.name
+    if provider in view.health.silence.quiet(now):
+        said.append(f"nothing has come from {provider} for longer than usual")
+    if haste := _haste(deployment, call, tried, view, now):
+        come, stays = "would mostly" if haste == FOREVER else "may", duration(max(0.0, tried.stays_until - now))
+        said.append(f"its answer {come} come after the caller has left, who most probably stays for {stays}")
+    if talents := unneeded(deployment, bid.needs, bid.last_ways):
+        said.append(f"it is one of the last ways to {' and '.join(sorted(talents))}, which this request does not need")
+    if _fits_badly(deployment, call, view):
+        said.append("its answer would mostly be cut, or be nothing but thoughts")
+    return said
 
 
 def _left_to_others(deployment: Deployment, call: Call, tried: Tried, view: View, now: float) -> Exclusion | None:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from gateway.request.explain import explain
 from gateway.routing.patience import FLOOR
 from tests.laws.sources import START, Said, Scene, Source, answer_to, clients
 
@@ -42,10 +43,17 @@ async def test_an_answer_that_comes_too_late_for_its_caller_is_asked_for_elsewhe
     scene, better, _ = await opened(tmp_path, store, 6.0)
     await leave(scene, better, after)
 
+    told = await explain(scene.gateway.asked("auto", client="alice"), scene.gateway.engine)
     alice, bob = await scene.told(*(scene.ask("hi", key=key, wait=None) for key in ("alice", "bob")))
 
     assert alice.heard.headers["x-freeway-provider"] == goes_to
     assert bob.heard.headers["x-freeway-provider"] == "better"
+    held_back = {one.provider: one.held_back for one in told.ranked}
+    if goes_to == "quick":
+        (said,) = held_back["better"]
+        assert said.startswith("its answer may come after the caller has left, who most probably stays for 7")
+    else:
+        assert held_back == {"better": [], "quick": []}
     await scene.close()
 
 

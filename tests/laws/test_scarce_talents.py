@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.request.explain import explain
 from tests.laws.sources import START, Said, Scene, Source, answer_to, error
 
 REFILLING = '[{ limit = "1000/day", window = "refill", scope = "account" }]'
@@ -35,8 +36,10 @@ async def texts_then_pictures(scene: Scene) -> tuple[list[Any], list[Any]]:
 async def test_of_fifteen_texts_none_takes_the_day_of_twenty_pictures(tmp_path, blind):
     scene = await opened(tmp_path, *blind)
 
+    told = await explain(scene.gateway.asked("auto"), scene.gateway.engine)
     texts, pictures = await texts_then_pictures(scene)
 
+    assert "one of the last ways to vision" in told.ranked[-1].held_back[0]
     assert {one.heard.headers["x-freeway-provider"] for one in texts} == {"a"}
     assert [one.status for one in pictures] == [200] * 20
 
