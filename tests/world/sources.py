@@ -45,6 +45,8 @@ class Source:
         at_once: int | None = None,
     ) -> None:
         self.name, self.faults, self.limits, self.at_once = name, faults, limits, at_once
+        if self.key:
+            self.key = f"{self.key}-of-{name}"  # gateways with the same credential are one account
         self.models = {model.id: model for model in models}
         self.calls: list[Call] = []
         self.seed, self.begin = 0, 0.0
