@@ -13,12 +13,12 @@ from tests.laws.sources import START, Said, Scene, Source, answer_to, clients
 BETTER = '[[model]]\nmodels = ["better*"]\nquality = 0.9\n[[model]]\nmodels = ["quick*"]\nquality = 0.6\n'
 
 
-async def opened(folder, store, seconds: float, hedge: str = "off") -> tuple[Scene, Source, Source]:
+async def opened(folder, seconds: float, hedge: str = "off") -> tuple[Scene, Source, Source]:
     """One source is better and takes so many *seconds*, which is known; the other takes half a second."""
     better = Source(name="better", models=("better-model",), seconds=seconds)
     quick = Source(name="quick", models=("quick-model",), seconds=0.5)
     more = BETTER + clients("alice", "bob")
-    scene = await Scene(folder, better, quick, store=store, requests=f'hedge = "{hedge}"', more=more).open()
+    scene = await Scene(folder, better, quick, requests=f'hedge = "{hedge}"', more=more).open()
     for model in ("better/better-model", "quick/quick-model"):
         await scene.told(*(scene.ask("before", model=model, key="bob") for _ in range(4)))
     return scene, better, quick
@@ -38,9 +38,9 @@ async def leave(scene: Scene, better: Source, after: float, times: int = 4) -> N
 
 
 @pytest.mark.parametrize(("after", "goes_to"), [(8.0, "quick"), (20.0, "better"), (FLOOR - 1.0, "better")])
-async def test_an_answer_that_comes_too_late_for_its_caller_is_asked_for_elsewhere(tmp_path, store, after, goes_to):
+async def test_an_answer_that_comes_too_late_for_its_caller_is_asked_for_elsewhere(tmp_path, after, goes_to):
     """Who leaves within the first seconds may have had other reasons."""
-    scene, better, _ = await opened(tmp_path, store, 6.0)
+    scene, better, _ = await opened(tmp_path, 6.0)
     await leave(scene, better, after)
 
     told = await explain(scene.gateway.asked("auto", client="alice"), scene.gateway.engine)
@@ -58,9 +58,9 @@ async def test_an_answer_that_comes_too_late_for_its_caller_is_asked_for_elsewhe
 
 
 @pytest.mark.parametrize(("key", "after"), [("alice", 7.5), ("bob", 10.5)])
-async def test_another_is_asked_while_there_is_time_for_its_answer(tmp_path, store, key, after):
+async def test_another_is_asked_while_there_is_time_for_its_answer(tmp_path, key, after):
     """The better source takes 5 seconds mostly; this time it says nothing. Bob's callers never left."""
-    scene, better, quick = await opened(tmp_path, store, 5.0, hedge="plentiful")
+    scene, better, quick = await opened(tmp_path, 5.0, hedge="plentiful")
     await leave(scene, better, 13.0)
     better.rule = lambda body: Said(200, answer_to(body), seconds=100.0)
     asked_at = scene.clock()
