@@ -206,20 +206,22 @@ def plan(call: Call, tried: Tried, view: View, now: float) -> Plan:
             if len(scored) == SHORTLIST:
                 break
     ranked = _in_order([*scored, *_worth_less(poor, scored, call, view, now)], failed, later, bid)
-    return Plan(wants, [*ranked, *last], unavailable, crowded, _retry(unavailable))
+    return Plan(wants, ranked + last, unavailable, crowded, _retry(unavailable))
 
 
-def _in_order(scored: list[_Row], failed: list[_Row], later: list[_Row], bid: Bid) -> Iterator[Deployment]:
-    """Those of *scored*, of providers that *failed*, and to be asked *later*. The last ways to a talent are kept for last if others may serve."""
+def _in_order(scored: list[_Row], failed: list[_Row], later: list[_Row], bid: Bid) -> list[Deployment]:
+    """
+    Those that are *scored*, then those of providers that *failed*, then those to be asked *later*. A last way to a talent that is not
+    needed comes after those that failed.
+    """
 
     def is_kept(row: _Row) -> bool:
-        return bool(unneeded(row[-1], bid.needs, bid.last_ways))
+        return bool(failed and unneeded(row[-1], bid.needs, bid.last_ways))
 
-    plain = [row for row in failed if not is_kept(row)]
-    kept = [row for row in scored if plain and is_kept(row)]
-    first, rest = [row for row in scored if row not in kept], [row for row in failed if row not in plain]
-    for rows in (first, plain, kept, rest, later):
-        yield from (row[-1] for row in sorted(rows))
+    turns = [(2 * is_kept(row), row) for row in scored]
+    turns += [(1 + 2 * is_kept(row), row) for row in failed]
+    turns += [(4, row) for row in later]
+    return [row[-1] for _, row in sorted(turns)]
 
 
 def _as_can_be(wants: Wants, view: View, now: float) -> Wants:

@@ -67,7 +67,7 @@ class Talents:
 
     def _wanted(self, now: float) -> dict[str, float]:
         """How many requests are expected to need each talent before long, if they come as they did lately."""
-        counted_for = LATELY * (1 - exp(-max(_SOONEST, now - self._since) / LATELY)) if self._asked else LATELY
+        counted_for = LATELY * (1 - exp(-max(_SOONEST, now - self._since) / LATELY))
         maybe = MAYBE * self._count(_ANY, now)
         return {talent: max(maybe, self._count(talent, now)) / counted_for * AHEAD for talent in TALENTS}
 

@@ -127,31 +127,29 @@ async def test_each_is_served_in_turn_and_tries_once_when_its_own_moment_comes(c
     assert [task.done() for task in tasks] == [True] * 9
 
 
-async def test_a_client_with_many_requests_delays_another_by_one_place(clock, queue):
+@pytest.mark.parametrize(
+    ("calls", "costs", "served"),
+    [
+        ({"greedy": 20, "modest": 2}, {}, {"greedy": 2, "modest": 2}),
+        ({"pictures": 10, "texts": 10}, {"pictures": 3.0}, {"pictures": 1, "texts": 3}),
+    ],
+    ids=["many calls delay another's by one place", "what takes three times as long has a third of the turns"],
+)
+async def test_clients_have_the_same_share(clock, queue, calls, costs, served):
     source = Source(clock, gives=4)
-    tasks = [await started(source.ask(queue, f"greedy-{n}")) for n in range(20)]
-    tasks += [await started(source.ask(queue, f"modest-{n}")) for n in range(2)]
+    tasks = [
+        await started(source.ask(queue, f"{client}-{n}", costs=costs.get(client, 1.0)))
+        for client, count in calls.items()
+        for n in range(count)
+    ]
     clock.advance(60)
     await settled()
 
-    assert Counter(name.partition("-")[0] for name in source.served) == {"greedy": 2, "modest": 2}
+    assert Counter(name.partition("-")[0] for name in source.served) == served
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert queue.waiting == 0
-
-
-async def test_a_client_whose_calls_take_three_times_as_long_has_a_third_of_the_turns(clock, queue):
-    source = Source(clock, gives=8)
-    tasks = [await started(source.ask(queue, f"pictures-{n}", costs=3.0)) for n in range(10)]
-    tasks += [await started(source.ask(queue, f"texts-{n}")) for n in range(10)]
-    clock.advance(60)
-    await settled()
-
-    assert Counter(name.partition("-")[0] for name in source.served) == {"texts": 6, "pictures": 2}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_a_higher_priority_goes_first(clock, queue):
