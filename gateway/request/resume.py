@@ -101,9 +101,8 @@ class StreamSession:
         if self._said.spoke and not continues:
             return False
         failed = self.answer.attempts
-        if (
-            broke is not None or not self._said.pieces
-        ):  # nothing but reasoning was said: another may be more to the point
+        # Where nothing but reasoning was said, another may be more to the point.
+        if broke is not None or not self._said.pieces:
             took = self._engine.clock.now() - self.answer.sent_at
             failed = (*failed, Attempt(self.answer.deployment, broke or NoAnswer(), took))
         return await self._asked_again(failed)
